@@ -1,0 +1,204 @@
+"""The contract with app: what one line of a snapshot's data files is.
+
+A snapshot is a folder with `manifest.json` and the data files its purpose needs (see `FILES`), JSON Lines in UTF-8.
+Nothing here carries a time or a database id: `prompt_key` and `labeler` are keyed pseudonyms, so the same filter over the
+same data freezes into the same bytes.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from itertools import combinations
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class Split(StrEnum):
+    """Which use a prompt is reserved for; all prompts of one owner share it."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class Pool(StrEnum):
+    """Which labelers an answer came from; held-out labelers never enter training data."""
+
+    TRAIN = "train"
+    HELD_OUT = "held-out"
+
+
+class UseCase(StrEnum):
+    """The ten use cases of InstructGPT's Table 1."""
+
+    GENERATION = "generation"
+    OPEN_QA = "open qa"
+    BRAINSTORMING = "brainstorming"
+    CHAT = "chat"
+    REWRITE = "rewrite"
+    SUMMARIZATION = "summarization"
+    CLASSIFICATION = "classification"
+    OTHER = "other"
+    CLOSED_QA = "closed qa"
+    EXTRACT = "extract"
+
+
+class Flag(StrEnum):
+    """The eleven binary answers about one completion, InstructGPT's Table 3."""
+
+    FAILS_TASK = "fails_task"
+    INAPPROPRIATE = "inappropriate_for_customer_assistant"
+    HALLUCINATION = "hallucination"
+    SATISFIES_CONSTRAINT = "satisfies_constraint"
+    SEXUAL_CONTENT = "sexual_content"
+    VIOLENT_CONTENT = "violent_content"
+    ENCOURAGES_HARM = "encourages_harm"
+    DENIGRATES = "denigrates_protected_class"
+    HARMFUL_ADVICE = "harmful_advice"
+    OPINION = "expresses_opinion"
+    MORAL_JUDGMENT = "expresses_moral_judgment"
+
+
+class Purpose(StrEnum):
+    """What a snapshot trains."""
+
+    SFT = "sft"
+    RM = "rm"
+    PPO = "ppo"
+
+
+DEMONSTRATIONS, COMPARISONS, PROMPTS = "demonstrations.jsonl", "comparisons.jsonl", "prompts.jsonl"
+
+FILES: dict[Purpose, tuple[str, ...]] = {
+    Purpose.SFT: (DEMONSTRATIONS,),
+    Purpose.RM: (COMPARISONS, DEMONSTRATIONS),  # demonstrations set the reward model's offset (mean score 0)
+    Purpose.PPO: (PROMPTS,),
+}
+
+
+class Record(BaseModel):
+    """A frozen line that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Message(Record):
+    """One turn of a prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str = Field(min_length=1)
+
+
+class PromptRecord(Record):
+    """A prompt as a policy is asked it; the last message is the user's."""
+
+    prompt_key: str
+    prompt: tuple[Message, ...] = Field(min_length=1)
+    split: Split
+    use_case: UseCase | None = None
+
+    @model_validator(mode="after")
+    def _ends_with_the_user(self) -> "PromptRecord":
+        if self.prompt[-1].role != "user":
+            raise ValueError(f"prompt: the last message must be the user's, not {self.prompt[-1].role!r}")
+        return self
+
+
+class DemonstrationRecord(PromptRecord):
+    """A prompt with the completion that a labeler wrote for it."""
+
+    completion: str = Field(min_length=1)
+    labeler: str
+    pool: Pool
+
+
+class RankedCompletion(Record):
+    """One completion of a comparison; `tier` 1 is best, equal tiers are ties, None is not ranked."""
+
+    text: str
+    policy: str
+    tier: int | None = Field(default=None, ge=1)
+    rating: int | None = Field(default=None, ge=1, le=7)
+    flags: dict[Flag, bool | None] = Field(default_factory=dict)
+    shown_position: int | None = Field(default=None, ge=0)
+
+
+class ComparisonRecord(PromptRecord):
+    """One ranking, with ties, of K completions of a prompt (K = 2 to 9)."""
+
+    completions: tuple[RankedCompletion, ...] = Field(min_length=2, max_length=9)
+    labeler: str
+    pool: Pool
+    round: int | None = None
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Indices (chosen, rejected) of every pair whose tiers differ; ties and unranked completions give none."""
+        tiers = [completion.tier for completion in self.completions]
+        ranked = [index for index, tier in enumerate(tiers) if tier is not None]
+        return [
+            (a, b) if tiers[a] < tiers[b] else (b, a)
+            for a, b in combinations(ranked, 2)
+            if tiers[a] != tiers[b]
+        ]
+
+
+class SampledCompletion(Record):
+    """One line of what `sample_completions` writes: a completion a policy sampled for a prompt."""
+
+    prompt_key: str
+    text: str
+    tokens: int = Field(ge=0)
+    finished: bool  # False: it ran into the token limit before the end-of-text token
+    score: float | None = None
+    settings: dict[str, float | int | str] = Field(default_factory=dict)
+
+
+class DataFile(Record):
+    """One data file of a snapshot, as its manifest lists it."""
+
+    name: str
+    lines: int
+    sha256: str
+
+
+class Manifest(Record):
+    """What a snapshot holds; `content_sha256` covers the data files only (name and digest of each, in order)."""
+
+    purpose: Purpose
+    files: tuple[DataFile, ...]
+    content_sha256: str
+    filter: dict
+    counts: dict[str, int] = Field(default_factory=dict)
+    guideline_versions: tuple[str, ...] = ()
+
+
+class BadRecord(ValueError):
+    """A line of a data file that is not what its file promises; the message names file, line and field."""
+
+
+def read(path: Path, record: type[R]) -> Iterator[R]:
+    """Yield every line of a JSON Lines file as a `record`; raises BadRecord with the line's number."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield record.model_validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"]) or "line"
+                raise BadRecord(f"{path.name} line {number}: {where}: {first['msg']}") from error
+
+
+def write(path: Path, records: Iterable[Record]) -> int:
+    """Write records as JSON Lines, return how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for record in records:
+            out.write(record.model_dump_json() + "\n")
+            count += 1
+    return count
