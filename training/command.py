@@ -1,0 +1,121 @@
+"""The shell front of all verbs: `python -m training.<verb> CONFIG [--run-folder DIR] [--resume] [--set key=value]`.
+
+Exit codes: 0 finished, 1 failed, 2 a config or run folder that cannot be used, 143 stopped by SIGTERM (with a state
+to resume from, where the verb keeps one).
+"""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+from training.events import Failed
+from training.recipes import CONFIGS, RECIPES, Config, load_config, make_config
+from training.run_folder import RunFolder, Stopped
+
+
+def main(verb: str, arguments: list[str] | None = None) -> None:
+    """Run one verb from the command line and exit with its code."""
+    sys.exit(run_verb(verb, arguments))
+
+
+def run_verb(verb: str, arguments: list[str] | None = None) -> int:
+    """Run one verb; returns its exit code."""
+    options = _parser(verb).parse_args(arguments)
+    if options.supervised:
+        threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    try:
+        config = load_config(verb, options.config, options.set)
+        run_folder = RunFolder(options.run_folder or _new_folder(config))
+    except (ValueError, OSError) as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        return 2
+    with run_folder:
+        try:
+            _settle_config(run_folder, config, options.resume)
+        except ValueError as error:
+            print(f"{verb}: {error}", file=sys.stderr)
+            return 2
+        print(f"{verb}: run folder {run_folder.path}", file=sys.stderr)
+        return _run(verb, config, run_folder)
+
+
+def _run(verb: str, config: Config, run_folder: RunFolder) -> int:
+    module = importlib.import_module(f"training.{verb}")
+
+    def stop(*_: object) -> None:
+        if run_folder.stop_requested or not getattr(module, "RESUMABLE", False):
+            os._exit(143)  # nothing to save, or asked twice
+        run_folder.stop_requested = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        module.run(config, run_folder)
+    except Stopped:
+        return 143
+    except Exception as error:
+        expected = isinstance(error, ValueError)
+        if not expected:
+            traceback.print_exc()
+        message = str(error) if expected else f"{type(error).__name__}: {error}"
+        run_folder.report(Failed(message=message))
+        print(f"{verb}: {message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser(verb: str) -> argparse.ArgumentParser:
+    names = [name for name, recipe in RECIPES.items() if recipe.verb == verb]
+    keys = "\n".join(
+        f"  {key:24} {field.description or ''}" for key, field in CONFIGS[verb].model_fields.items() if key != "recipe"
+    )
+    parser = argparse.ArgumentParser(
+        prog=f"python -m training.{verb}",
+        description=CONFIGS[verb].__doc__,
+        epilog=f"recipes: {', '.join(names) or 'none'}\n\nkeys:\n{keys}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a recipe's name, or a JSON file as a run folder's config.json"
+    )
+    parser.add_argument("--run-folder", type=Path, metavar="DIR", help="default: a new folder under runs/")
+    parser.add_argument("--resume", action="store_true", help="go on in a run folder that was stopped")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="put a value over the config's")
+    parser.add_argument("--supervised", action="store_true", help="end at once when standard input closes")
+    return parser
+
+
+def _new_folder(config: Config) -> Path:
+    return Path("runs") / f"{config.recipe or config.verb}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def _settle_config(run_folder: RunFolder, config: Config, resume: bool) -> None:
+    """Write the folder's config.json, or check that a resumed run has the one it began with."""
+    known = run_folder.read_config()
+    if known is None:
+        run_folder.write_text("config.json", config.model_dump_json(indent=2) + "\n")
+        return
+    if not resume:
+        raise ValueError(
+            f"{run_folder.path}: holds a run already; add --resume to go on with it, or name another folder"
+        )
+    begun = make_config(config.verb, known)
+    for key in type(config).model_fields:
+        if getattr(begun, key) != getattr(config, key):
+            raise ValueError(
+                f"{key}: {getattr(config, key)} here, but the run was begun with {getattr(begun, key)}; "
+                f"resume it with its own {run_folder.path / 'config.json'}"
+            )
+
+
+def _end_with_supervisor() -> None:
+    """Wait until the pipe from the supervisor closes, then end at once, so that there are never two writers."""
+    while os.read(0, 4096):
+        pass
+    os._exit(1)

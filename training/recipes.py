@@ -1,0 +1,264 @@
+"""One frozen config class per command, and complete named recipes.
+
+A command's CONFIG is a recipe's name or a JSON file as a run folder's config.json: keys over the defaults of its
+"recipe", if it names one.
+"""
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Config(BaseModel):
+    """Everything that decides a run's numbers; `required` names the inputs that no recipe can know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    verb: ClassVar[str]
+    required: ClassVar[tuple[str, ...]] = ()
+
+    recipe: str | None = Field(default=None, description="the named recipe whose values these keys stand over")
+    seed: int = Field(default=0, description="every random choice of the run follows from it")
+
+
+class Optimization(BaseModel):
+    """How one network is optimised: Adam (b1 0.9), learning rate by cosine from its peak down to a floor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    learning_rate: Positive
+    warmup_steps: int = Field(default=0, ge=0, description="steps of linear warm-up from a tenth of the peak")
+    final_share: float = Field(
+        default=0.1, ge=0, le=1, description="learning rate of the last step, as share of the peak"
+    )
+    adam_b2: float = Field(default=0.95, gt=0, lt=1)
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_gradient_norm: float | None = Field(default=1.0, gt=0)
+    micro_batch_tokens: int = Field(
+        default=8192, ge=1, description="tokens of one forward pass; changes memory, not numbers"
+    )
+    save_every_seconds: float = Field(default=60, ge=0, description="how often a resumable state is written")
+
+
+class BaseConfig(Config, Optimization):
+    """train_base: a small Llama on a text, by default the miniature world's own corpus."""
+
+    verb: ClassVar[str] = "train_base"
+    text: Path | None = Field(
+        default=None, description="UTF-8 text, documents parted by blank lines; none: the miniature corpus"
+    )
+    corpus_seed: int = 0
+    corpus_documents: int = Field(default=60_000, ge=1, description="documents of the miniature corpus")
+    cache: Path | None = Field(default=None, description="folder of finished networks by hash of corpus and recipe")
+    vocab_size: int = Field(default=1024, ge=300)
+    hidden_size: int = 128
+    intermediate_size: int = 256
+    layers: int = 3
+    heads: int = 4
+    max_positions: int = 512
+    row_tokens: int = Field(default=256, ge=8, description="tokens of a packed row")
+    rows_per_step: int = Field(default=16, ge=1)
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: Positive = 3e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.1
+
+
+class Lengths(BaseModel):
+    """Token limits: a longer prompt is left out and counted, a longer completion is cut and counted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    max_prompt_tokens: int = Field(default=1024, ge=1)
+    max_completion_tokens: int = Field(default=1024, ge=1)
+
+
+class SFTConfig(Config, Optimization, Lengths):
+    """train_sft: demonstrations, optionally with a share of pretraining text."""
+
+    verb: ClassVar[str] = "train_sft"
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from")
+    data: Path | None = Field(default=None, description="snapshot folder with demonstrations.jsonl")
+    init_from: Path | None = Field(default=None, description="network folder to start from")
+    epochs: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=32, ge=1, description="demonstrations of one optimizer step")
+    learning_rate: Positive = 9.65e-6
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="residual dropout")
+    train_on_prompt: bool = Field(default=False, description="also learn the prompt's tokens")
+    pretraining_text: Path | None = Field(default=None, description="text file, or a base run's corpus.txt")
+    pretraining_share: float = Field(
+        default=0.0, ge=0, lt=1, description="pretraining documents' share of a step's documents"
+    )
+    row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class RewardModelConfig(Config, Optimization, Lengths):
+    """train_reward_model: a fresh reward model on all comparisons of the snapshot."""
+
+    verb: ClassVar[str] = "train_reward_model"
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from")
+    data: Path | None = Field(
+        default=None, description="snapshot folder with comparisons.jsonl and demonstrations.jsonl"
+    )
+    init_from: Path | None = Field(default=None, description="SFT network folder to start from")
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=64, ge=1, description="rankings of one optimizer step")
+    learning_rate: Positive = 9e-6
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class SampleConfig(Config, Lengths):
+    """sample_completions: K completions of each prompt by one policy."""
+
+    verb: ClassVar[str] = "sample_completions"
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from")
+    data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
+    init_from: Path | None = Field(default=None, description="policy's network folder")
+    reward_model: Path | None = Field(default=None, description="scores each completion where given")
+    completions_per_prompt: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+
+
+class PPOConfig(Config, Lengths):
+    """train_ppo: PPO against a reward model, with the pretraining mix where gamma > 0 (PPO-ptx)."""
+
+    verb: ClassVar[str] = "train_ppo"
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from", "reward_model")
+    data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
+    init_from: Path | None = Field(default=None, description="SFT network folder: the start and the KL reference")
+    reward_model: Path | None = Field(default=None, description="reward model's folder")
+    pretraining_text: Path | None = Field(default=None, description="text file of the pretraining mix")
+    episodes: int = Field(default=256_000, ge=1)
+    batch_size: int = Field(default=512, ge=1, description="episodes of one iteration")
+    minibatch_size: int = Field(default=64, ge=1, description="episodes of one optimizer step")
+    policy_learning_rate: Positive = 8.05e-6
+    value_learning_rate: Positive = 9e-6
+    beta: float = Field(default=0.02, ge=0, description="KL coefficient per token")
+    gamma: float = Field(default=0.0, ge=0, description="coefficient of the pretraining loss (mean cross-entropy)")
+
+
+class EvaluateConfig(Config, Lengths):
+    """evaluate: policies side by side on prompts none of them was trained on."""
+
+    verb: ClassVar[str] = "evaluate"
+    required: ClassVar[tuple[str, ...]] = ("policies",)
+    policies: dict[str, Path] = Field(default_factory=dict, description="name -> network folder")
+    reference: str | None = Field(default=None, description="the policy KL is measured from; default the first")
+    reward_model: Path | None = None
+    data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl; none: miniature prompts")
+    split: Literal["train", "validation", "test"] = "test"
+    judge: Literal["miniature"] | None = Field(default=None, description="who decides what is solved and who wins")
+    miniature_seed: int = 0
+    prompts: int = Field(default=200, ge=1, description="how many prompts at the most")
+    completions_per_prompt: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
+    batch_size: int = Field(default=64, ge=1, description="completions sampled at once")
+
+
+_MINIATURE_LENGTHS: dict[str, Any] = {"max_prompt_tokens": 128, "max_completion_tokens": 24}
+_MINIATURE_SFT: dict[str, Any] = {
+    **_MINIATURE_LENGTHS, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.0, "row_tokens": 256,
+}  # fmt: skip
+
+RECIPES: dict[str, Config] = {
+    recipe.recipe: recipe
+    for recipe in (
+        BaseConfig(recipe="miniature_base"),
+        SFTConfig(recipe="miniature_sft", **_MINIATURE_SFT, epochs=16),
+        SFTConfig(recipe="miniature_sft_for_ppo", **_MINIATURE_SFT, epochs=2, pretraining_share=0.1),
+        RewardModelConfig(recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-3),
+        PPOConfig(
+            recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, episodes=12_800, batch_size=128, minibatch_size=32,
+            policy_learning_rate=1e-4, value_learning_rate=1e-4, beta=0.05, gamma=0.3,
+        ),
+        EvaluateConfig(recipe="miniature_evaluate", **_MINIATURE_LENGTHS, judge="miniature", prompts=250),
+        # The paper's numbers for 1.3B weights (Appendix C); batch 32 and its learning rates hold for 6B too.
+        SFTConfig(recipe="instructgpt_sft", epochs=16, batch_size=32, learning_rate=9.65e-6, dropout=0.2),
+        SFTConfig(
+            recipe="instructgpt_sft_for_ppo", epochs=2, batch_size=32, learning_rate=5e-6, dropout=0.2,
+            pretraining_share=0.1,
+        ),
+        RewardModelConfig(recipe="instructgpt_reward_model", epochs=1, batch_size=64, learning_rate=9e-6),
+        PPOConfig(recipe="instructgpt_ppo"),
+        PPOConfig(recipe="instructgpt_ppo_ptx", gamma=27.8),
+    )
+}  # fmt: skip
+
+CONFIGS: dict[str, type[Config]] = {
+    config.verb: config
+    for config in (BaseConfig, SFTConfig, RewardModelConfig, PPOConfig, SampleConfig, EvaluateConfig)
+}
+
+
+def load_config(verb: str, name_or_path: str | Path, overrides: list[str] | None = None) -> Config:
+    """The complete config of a verb from a recipe's name or a JSON file, under "key=value" overrides; or ValueError."""
+    path = Path(name_or_path)
+    if str(name_or_path) in RECIPES:
+        values: dict[str, Any] = {"recipe": str(name_or_path)}
+    elif path.is_file():
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: not JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path}: a config is one JSON object, not {type(values).__name__}")
+    else:
+        raise ValueError(f"{name_or_path}: neither a JSON file nor a recipe; {verb} knows {_recipes_of(verb)}")
+    for override in overrides or []:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ValueError(f"--set {override}: write it as key=value")
+        _assign(values, key, _parse(value))
+    return make_config(verb, values)
+
+
+def make_config(verb: str, values: dict[str, Any]) -> Config:
+    """The complete config of a verb from keys over their recipe's defaults; raises ValueError that names the key."""
+    config_class = CONFIGS[verb]
+    name = values.get("recipe")
+    if name is not None:
+        recipe = RECIPES.get(name)
+        if recipe is None or recipe.verb != verb:
+            raise ValueError(f"recipe: {verb} has no recipe {name!r}; it knows {_recipes_of(verb)}")
+        values = {**recipe.model_dump(exclude_unset=True), **values}
+    for key in values:
+        if key not in config_class.model_fields:
+            near = get_close_matches(key, config_class.model_fields, n=1, cutoff=0)
+            raise ValueError(f"{key}: {verb} has no such key; the nearest is {near[0]}")
+    try:
+        config = config_class.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{key} = {first['input']!r}: {first['msg']}") from error
+    for key in config_class.required:
+        if not getattr(config, key):
+            what = config_class.model_fields[key].description
+            raise ValueError(f"{key}: {verb} needs it ({what}); put it into the config or add --set {key}=...")
+    return config
+
+
+def _recipes_of(verb: str) -> str:
+    return ", ".join(name for name, recipe in RECIPES.items() if recipe.verb == verb) or "no recipe"
+
+
+def _parse(value: str) -> Any:
+    """A --set value: JSON where it is JSON (numbers, true, null), else the text itself."""
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set `key`, or the member of a mapping that a dotted key (policies.sft) names."""
+    first, dot, rest = key.partition(".")
+    if dot:
+        values[first] = {**values.get(first, {}), rest: value}
+    else:
+        values[key] = value
