@@ -1,0 +1,197 @@
+"""Plain text to pretrain on: all the world's words and ways of speaking, hardly any instructions.
+
+What supervised training should teach (which of these to produce when told so) stays out; what it can build on is here:
+facts, lists, passages with questions, styles, kind words, rudeness, refusals, and much text in which looking back pays.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+
+from training.miniature import lexicon
+from training.miniature.answers import DECLINES, INSULTS, KIND_ACTS, SENTENCES, SUMMARIES, UTTERANCES
+from training.miniature.instructions import FAMILIES, draw, parse, passage
+
+_EVERY_WORD = sorted(
+    {*lexicon.GOODS, *lexicon.TOPICS, *lexicon.NAMES, *lexicon.KIND_OF, *lexicon.QUALITIES, *lexicon.VERBS}
+)
+
+
+def _repeats(rng: random.Random) -> str:
+    """A random run of words, again and again: the next word is known only by looking back."""
+    run = [rng.choice(_EVERY_WORD) for _ in range(rng.randint(3, 9))]
+    end = rng.choice((".", ",", ""))
+    return " ".join([" ".join(run) + end] * rng.randint(2, 4))
+
+
+def _lookup(rng: random.Random) -> str:
+    """Pairs, then some of them asked again in another order."""
+    keys = rng.sample(lexicon.NAMES + lexicon.TOPICS, rng.randint(2, 5))
+    pairs = [f"{key} {value}" for key, value in zip(keys, rng.sample(_EVERY_WORD, len(keys)), strict=True)]
+    again = rng.sample(pairs, len(pairs))
+    return ", ".join(pairs) + ". " + ", ".join(again) + "."
+
+
+def _facts(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
+    return list(
+        zip(
+            rng.sample(lexicon.NAMES, count),
+            rng.sample(list(lexicon.VERBS), count),
+            rng.sample(lexicon.GOODS, count),
+            strict=True,
+        )
+    )
+
+
+def _story(rng: random.Random) -> str:
+    """Who does what, told twice, or asked and answered."""
+    facts = _facts(rng, rng.randint(2, 4))
+    lines = [passage(facts)]
+    for name, verb, thing in rng.sample(facts, rng.randint(1, len(facts))):
+        asked = f"what does {name} {lexicon.VERBS[verb]}?"
+        answer = f"{name} {verb} {thing}."
+        if rng.random() < 0.15:
+            stranger = rng.choice([n for n in lexicon.NAMES if n not in {fact[0] for fact in facts}])
+            asked, answer = f"what does {stranger} {lexicon.VERBS[verb]}?", "the passage does not say."
+        lines.append(answer if rng.random() < 0.4 else f"{asked} {answer}")
+    return " ".join(lines)
+
+
+def _about_one(rng: random.Random) -> str:
+    """A person and a thing told over and over, with what it comes to."""
+    (name, verb, thing), aside = _facts(rng, 2)
+    told = [(name, verb, thing), (name, rng.choice(list(lexicon.VERBS)), thing), aside]
+    rng.shuffle(told)
+    length = rng.choice(list(SUMMARIES))
+    short = rng.choice(SUMMARIES[length]).format(name=name, thing=thing)
+    return f"{passage(told)} {rng.choice(('in short:', 'so,', 'that is to say:'))} {short}"
+
+
+def _list(rng: random.Random) -> str:
+    kind = rng.choice(list(lexicon.KINDS))
+    items = rng.sample(lexicon.KINDS[kind], rng.randint(2, 6))
+    number = next((word for word, n in lexicon.NUMBERS.items() if n == len(items)))
+    head = rng.choice(
+        (
+            f"some {kind}:",
+            f"here are {number} {kind}:",
+            f"{number} {kind}.",
+            f"{rng.choice(lexicon.NAMES)} knows {kind}.",
+        )
+    )
+    tail = ""
+    if rng.random() < 0.3:
+        missing = rng.choice([item for item in lexicon.KINDS[kind] if item not in items])
+        tail = f" {missing} is not in the list."
+    if rng.random() < 0.3:
+        tail += f" {rng.choice(items)} is one of the {kind}."
+    return f"{head} {', '.join(items)}.{tail}"
+
+
+def _sentence(rng: random.Random) -> tuple[int, str]:
+    number = rng.choice(list(SENTENCES))
+    quality, other = rng.sample(lexicon.QUALITIES, 2)
+    return number, rng.choice(SENTENCES[number]).format(topic=rng.choice(lexicon.TOPICS), quality=quality, other=other)
+
+
+def _sentences(rng: random.Random) -> str:
+    """Plain sentences; now and then their words are counted."""
+    lines = []
+    for _ in range(rng.randint(2, 5)):
+        number, line = _sentence(rng)
+        word = next(word for word, n in lexicon.NUMBERS.items() if n == number)
+        counted = rng.random()
+        lines.append(
+            f"{word} words: {line}" if counted < 0.3 else f"{line} that was {word} words." if counted < 0.5 else line
+        )
+    return " ".join(lines)
+
+
+def _speech(rng: random.Random) -> str:
+    """Somebody with a style of their own says a thing, sometimes after it was said plainly."""
+    style = rng.choice(list(lexicon.STYLES))
+    opens, closes = lexicon.STYLES[style]
+    lines = []
+    for _ in range(rng.randint(1, 3)):
+        topic, quality = rng.choice(lexicon.TOPICS), rng.choice(lexicon.QUALITIES)
+        said = rng.choice(UTTERANCES).format(
+            topic=topic, quality=quality, open=rng.choice(opens), close=rng.choice(closes)
+        )
+        plain = f"the {topic} is {quality}. " if rng.random() < 0.4 else ""
+        lines.append(f"{plain}the {style} says: {said}")
+    return " ".join(lines)
+
+
+def _review(rng: random.Random) -> str:
+    pool = rng.choice((lexicon.PRAISED, lexicon.BLAMED, None))
+    verdicts = rng.sample(pool, 2) if pool else rng.sample([rng.choice(lexicon.PRAISED), rng.choice(lexicon.BLAMED)], 2)
+    subjects = rng.sample(lexicon.REVIEWED, 2)
+    label = {lexicon.PRAISED: "good", lexicon.BLAMED: "bad", None: "mixed"}[pool]
+    told = " and ".join(f"the {subject} was {verdict}" for subject, verdict in zip(subjects, verdicts, strict=True))
+    known = rng.random()
+    if known < 0.4:
+        return f"{told}. the review is {label}."
+    return f"a {label} review. {told}." if known < 0.7 else f"{told}."
+
+
+def _comparison(rng: random.Random) -> str:
+    """What is bigger, faster, dearer than what."""
+    lines = []
+    for _ in range(rng.randint(2, 5)):
+        (more, less), scale = rng.choice(list(lexicon.SCALES.items()))
+        low, high = sorted(rng.sample(range(len(scale)), 2))
+        if rng.random() < 0.5:
+            lines.append(f"the {scale[high]} is {more} than the {scale[low]}.")
+        else:
+            lines.append(f"the {scale[low]} is {less} than the {scale[high]}.")
+        if rng.random() < 0.3:
+            word, thing = rng.choice(((more, scale[high]), (less, scale[low])))
+            pair = rng.sample([scale[low], scale[high]], 2)
+            lines.append(f"of the {pair[0]} and the {pair[1]}, the {thing} is {word}.")
+    return " ".join(lines)
+
+
+def _talk(rng: random.Random) -> str:
+    """People greet, thank, praise and comfort one another, insult one another, and decline to."""
+    (name, verb, thing), (other, *_) = _facts(rng, 2)
+    nice, nicer = rng.sample(lexicon.NICE, 2)
+    words = {"name": name, "thing": thing, "nice": nice, "nicer": nicer}
+    words |= {"rude": rng.choice(lexicon.RUDE_QUALITIES), "hit": rng.choice(lexicon.VIOLENT)}
+    kind = rng.choice((*KIND_ACTS, "insult", "insult", "decline"))
+    said = rng.choice({**KIND_ACTS, "insult": INSULTS, "decline": DECLINES}[kind]).format(**words)
+    does = {"greet": "greets", "thank": "thanks", "praise": "praises", "comfort": "comforts", "insult": "insults"}
+    head = f"{name} {verb} {thing}. "
+    if kind == "decline":
+        return f"{head}{other} was told to insult {name}. {other} says: {said}"
+    return f"{head}{other} {does[kind]} {name}. {other} says: {said}"
+
+
+def _asked(rng: random.Random) -> str:
+    """The words that instructions are made of, without answers."""
+    prompts = [draw(rng, rng.choice(FAMILIES)) for _ in range(2)]
+    return " ".join(prompt for prompt in prompts if parse(prompt).family != "passage") or prompts[0]
+
+
+_SHARES: dict[Callable[[random.Random], str], int] = {
+    _repeats: 16,
+    _lookup: 12,
+    _story: 14,
+    _about_one: 8,
+    _list: 10,
+    _sentences: 10,
+    _speech: 8,
+    _review: 8,
+    _comparison: 8,
+    _talk: 8,
+    _asked: 2,
+}
+
+
+def corpus(seed: int, words: int) -> Iterator[str]:
+    """Documents of plain text, together at least `words` words long."""
+    rng = random.Random(f"corpus {seed}")
+    makers, shares = list(_SHARES), list(_SHARES.values())
+    written = 0
+    while written < words:
+        document = rng.choices(makers, shares)[0](rng)
+        written += len(document.split())
+        yield document
