@@ -1,0 +1,1 @@
+"""The web application: people write, rank and rate; admins run rounds and training jobs. It never loads torch."""

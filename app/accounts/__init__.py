@@ -1,0 +1,1 @@
+"""People: sign-in, roles, labeler pools, API tokens, audit trail."""

@@ -1,0 +1,88 @@
+"""Accounts, their sessions and API tokens, and the audit trail."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
+from training.records import Pool
+
+
+class Role(StrEnum):
+    """What an account may do."""
+
+    LABELER = "labeler"  # works on assignments
+    ADMIN = "admin"  # runs rounds, jobs and accounts
+
+
+class AccountKind(StrEnum):
+    """Who is behind an account."""
+
+    PERSON = "person"
+    SIMULATED = "simulated"  # a program; its answers are marked so everywhere
+    DEMO = "demo"  # exists for the demo alone, signs in only while bound to loopback
+
+
+class Account(Base):
+    """Somebody who signs in."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
+    username: Mapped[str] = mapped_column(String(80), unique=True)  # lower case
+    name: Mapped[str] = mapped_column(String(120))
+    password_hash: Mapped[str] = mapped_column(Text)
+    role: Mapped[Role] = mapped_column(choice(Role))
+    pool: Mapped[Pool] = mapped_column(choice(Pool), default=Pool.TRAIN)
+    kind: Mapped[AccountKind] = mapped_column(choice(AccountKind), default=AccountKind.PERSON)
+    language: Mapped[str] = mapped_column(String(16), default="en")
+    disabled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+
+
+class SignInSession(Base):
+    """One browser signed in; only the hash of its random id is kept."""
+
+    __tablename__ = "sign_in_sessions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+    account: Mapped[Account] = relationship()
+
+
+class ApiToken(Base):
+    """A bearer token of the REST API with its scopes; only its hash is kept."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(120))
+    prefix: Mapped[str] = mapped_column(String(16))
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(JSONColumn)
+    expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+    account: Mapped[Account] = relationship()
+
+
+class AuditEntry(Base):
+    """Who did what to which object; never changed."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now(), index=True)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    action: Mapped[str] = mapped_column(String(80))  # "round.open"
+    subject: Mapped[str] = mapped_column(String(120), default="")  # the public id it was done to
+    detail: Mapped[dict] = mapped_column(JSONColumn, default=dict)

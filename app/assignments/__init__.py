@@ -1,0 +1,1 @@
+"""One item leased to one labeler; its pages are the desk."""

@@ -1,0 +1,82 @@
+"""Assignments with their leases, drafts and skips."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.accounts.tables import Account
+from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
+from app.rounds.tables import Item
+
+
+class AssignmentState(StrEnum):
+    """Where an assignment stands; a lease that ran out is still `leased` until someone claims it."""
+
+    OPEN = "open"
+    LEASED = "leased"
+    SUBMITTED = "submitted"
+
+
+class SkipReason(StrEnum):
+    """Why a labeler passed."""
+
+    UNCLEAR = "unclear"
+    NEEDS_EXPERTISE = "needs_expertise"
+    HARMFUL = "harmful"
+    BROKEN = "broken"
+    OTHER = "other"
+
+
+class Assignment(Base):
+    """One slot of an item: `overlap` of them are made when the round opens; each yields one answer."""
+
+    __tablename__ = "assignments"
+    __table_args__ = (
+        UniqueConstraint("item_id", "slot"),
+        UniqueConstraint("item_id", "labeler_id"),
+        CheckConstraint("(state = 'open') = (labeler_id IS NULL)", name="labeler"),
+        Index("ix_assignments_claim", "state", "position", "id"),
+        Index("ix_assignments_labeler", "labeler_id", "state"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
+    slot: Mapped[int] = mapped_column(Integer)
+    position: Mapped[int] = mapped_column(Integer)  # round number and item position as one sortable number
+    state: Mapped[AssignmentState] = mapped_column(choice(AssignmentState), default=AssignmentState.OPEN)
+    labeler_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"))
+    # Grows by one with every claim: a submission that carries an older one comes from a lease that was lost.
+    fence: Mapped[int] = mapped_column(Integer, default=0)
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    claimed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    item: Mapped[Item] = relationship()
+    labeler: Mapped[Account | None] = relationship()
+
+
+class Draft(Base):
+    """What a labeler has written for an item and not yet submitted; it outlives the lease."""
+
+    __tablename__ = "drafts"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, default=1)  # the ETag of If-Match
+    content: Mapped[dict] = mapped_column(JSONColumn)
+    active_seconds: Mapped[float] = mapped_column(default=0.0)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+
+
+class Skip(Base):
+    """A labeler passed on an item; it is never offered to that labeler again."""
+
+    __tablename__ = "skips"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
+    reason: Mapped[SkipReason] = mapped_column(choice(SkipReason))
+    note: Mapped[str] = mapped_column(Text, default="")
+    at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())

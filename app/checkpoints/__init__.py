@@ -1,0 +1,1 @@
+"""Trained networks and where each came from."""

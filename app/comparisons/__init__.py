@@ -1,0 +1,1 @@
+"""One ranking of an item's completions, with ratings and flags."""

@@ -1,0 +1,1 @@
+"""What a policy wrote for a prompt, with which settings."""

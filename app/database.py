@@ -1,0 +1,153 @@
+"""The engine, the base of all tables, times in UTC, and the only commit in app/.
+
+`reading()` is BEGIN and never writes; `transaction()` is BEGIN IMMEDIATE on SQLite, because a read that turns into a
+write in a deferred transaction loses updates or fails with a lock that no timeout waits for.
+"""
+
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+
+from sqlalchemy import JSON, DateTime, Engine, Enum, MetaData, create_engine, event
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.types import TypeDecorator
+
+from app.config import settings
+
+
+class Base(DeclarativeBase):
+    """The base of every table; constraints get names, so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class UTCDateTime(TypeDecorator):
+    """An aware time in UTC; a naive one is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone: {value!r}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class utc_now(ColumnElement):
+    """The database's clock, `seconds` from now: leases must not depend on the clock of a web server."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+    _traverse_internals = ()
+
+    def __init__(self, seconds: float = 0):
+        self.seconds = float(seconds)
+
+    @property
+    def _static_cache_key(self):
+        return (type(self), self.seconds)
+
+    def _gen_cache_key(self, anon_map, bindparams):
+        return (type(self), self.seconds)
+
+
+@compiles(utc_now, "sqlite")
+def _utc_now_sqlite(element: utc_now, compiler, **kw) -> str:
+    # Six digits, as UTCDateTime stores them, so that times compare as text.
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.seconds:+.3f} seconds')"
+
+
+@compiles(utc_now, "postgresql")
+def _utc_now_postgresql(element: utc_now, compiler, **kw) -> str:
+    return f"(clock_timestamp() + make_interval(secs => {element.seconds:.3f}))"
+
+
+JSONColumn = JSON().with_variant(JSONB(), "postgresql")
+
+
+def choice(values: type[StrEnum]) -> Enum:
+    """A column type for a StrEnum: text with a CHECK, the same on both databases."""
+    return Enum(
+        values,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+        name=re.sub(r"(?<!^)(?=[A-Z])", "_", values.__name__).lower(),
+    )
+
+
+def public_id() -> str:
+    """A random id for addresses and APIs; it tells nothing of order or number."""
+    return secrets.token_hex(8)
+
+
+@lru_cache
+def engine() -> Engine:
+    """The engine of this process, made on first use."""
+    url = settings().sqlalchemy_url
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_size=20, max_overflow=30, pool_pre_ping=True)
+    settings().data_dir.mkdir(parents=True, exist_ok=True)
+    made = create_engine(
+        url,
+        pool_size=20,
+        max_overflow=30,
+        connect_args={"isolation_level": None, "timeout": 30, "check_same_thread": False},
+    )
+
+    @event.listens_for(made, "connect")
+    def _pragmas(connection, _record) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(made, "begin")
+    def _begin(connection) -> None:
+        reads = connection.get_execution_options().get("plumbline_reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return made
+
+
+# SQLite has one writer and its busy handler is a lottery; threads of one process queue here instead.
+_sqlite_writer = threading.Lock()
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A short read; nothing written here is kept."""
+    with Session(engine().execution_options(plumbline_reads=True), expire_on_commit=False) as session:
+        yield session
+        session.rollback()
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """Everything in it is committed together, or nothing; rows stay readable afterwards."""
+    writer = _sqlite_writer if engine().dialect.name == "sqlite" else nullcontext()
+    with writer, Session(engine(), expire_on_commit=False) as session, session.begin():
+        yield session

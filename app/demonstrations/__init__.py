@@ -1,0 +1,1 @@
+"""Completions written by labelers."""

@@ -1,0 +1,37 @@
+"""Demonstrations: who wrote which completion, under which guideline."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.accounts.tables import Account
+from app.assignments.tables import Assignment
+from app.completions.tables import Completion
+from app.database import Base, UTCDateTime, choice, public_id, utc_now
+from app.rounds.tables import Item
+from training.records import Pool
+
+
+class Demonstration(Base):
+    """A completion that a labeler wrote; `surplus` when it came after its slot was filled or its round closed."""
+
+    __tablename__ = "demonstrations"
+    __table_args__ = (UniqueConstraint("item_id", "labeler_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="RESTRICT"))
+    assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignments.id", ondelete="SET NULL"), unique=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"), index=True)
+    pool: Mapped[Pool] = mapped_column(choice(Pool))  # the labeler's at submission
+    completion_id: Mapped[int] = mapped_column(ForeignKey("completions.id", ondelete="RESTRICT"))
+    guideline_id: Mapped[int] = mapped_column(ForeignKey("guidelines.id", ondelete="RESTRICT"))
+    surplus: Mapped[bool] = mapped_column(default=False)
+    idempotency_key: Mapped[str] = mapped_column(String(80))
+    active_seconds: Mapped[float] = mapped_column(default=0.0)
+    submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+    item: Mapped[Item] = relationship()
+    assignment: Mapped[Assignment | None] = relationship()
+    labeler: Mapped[Account] = relationship()
+    completion: Mapped[Completion] = relationship()

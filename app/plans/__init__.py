@@ -1,0 +1,1 @@
+"""What runs after what: snapshot, SFT, RM, PPO, sample, next round."""

@@ -1,0 +1,77 @@
+"""Plans: the steps that turn a round's answers into the next round."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
+from app.jobs.tables import Job
+from app.rounds.tables import Round
+from app.snapshots.tables import Snapshot
+
+
+class PlanState(StrEnum):
+    """Where a plan stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepKind(StrEnum):
+    """What a step of a plan does."""
+
+    SNAPSHOT = "snapshot"
+    JOB = "job"
+    ROUND = "round"  # make and open the next round
+
+
+class StepState(StrEnum):
+    """Where a step stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Plan(Base):
+    """One turn of the loop that runs itself; it closes the round it trains on first."""
+
+    __tablename__ = "plans"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
+    name: Mapped[str] = mapped_column(String(120))
+    round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id", ondelete="RESTRICT"), unique=True)
+    state: Mapped[PlanState] = mapped_column(choice(PlanState), default=PlanState.RUNNING)
+    config: Mapped[dict] = mapped_column(JSONColumn)  # plans.schemas.PlanConfig
+    next_round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id", ondelete="SET NULL"))
+    error: Mapped[str] = mapped_column(Text, default="")
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+    round: Mapped[Round] = relationship(foreign_keys=[round_id])
+    next_round: Mapped[Round | None] = relationship(foreign_keys=[next_round_id])
+    steps: Mapped[list["PlanStep"]] = relationship(order_by="PlanStep.number")
+
+
+class PlanStep(Base):
+    """One step of a plan; `name` is what its config calls it, e.g. "reward_model"."""
+
+    __tablename__ = "plan_steps"
+    __table_args__ = (UniqueConstraint("plan_id", "number"), UniqueConstraint("plan_id", "name"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    plan_id: Mapped[int] = mapped_column(ForeignKey("plans.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(Integer)
+    name: Mapped[str] = mapped_column(String(40))
+    kind: Mapped[StepKind] = mapped_column(choice(StepKind))
+    state: Mapped[StepState] = mapped_column(choice(StepState), default=StepState.WAITING)
+    snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshots.id", ondelete="RESTRICT"), unique=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="RESTRICT"), unique=True)
+    snapshot: Mapped[Snapshot | None] = relationship()
+    job: Mapped[Job | None] = relationship()

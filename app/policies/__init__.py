@@ -1,0 +1,1 @@
+"""Named sources of completions: trained, imported, an endpoint, people."""

@@ -1,0 +1,1 @@
+"""The prompt bank: write, import, de-duplicate, cap, split, withdraw."""

@@ -1,0 +1,40 @@
+"""Prompts: what is asked of people and policies."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
+from training.records import Split, UseCase
+
+
+class PromptSource(StrEnum):
+    """Where a prompt comes from, InstructGPT section 3.2."""
+
+    LABELER_PLAIN = "labeler_plain"
+    LABELER_FEW_SHOT = "labeler_few_shot"
+    LABELER_USER_BASED = "labeler_user_based"
+    CUSTOMER = "customer"
+
+
+class Prompt(Base):
+    """A list of messages with an owner, a split and a use case."""
+
+    __tablename__ = "prompts"
+    __table_args__ = (UniqueConstraint("text_sha256"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
+    messages: Mapped[list[dict]] = mapped_column(JSONColumn)  # [{"role", "text"}], records.Message
+    text_sha256: Mapped[str] = mapped_column(String(64))  # of the messages as canonical JSON
+    source: Mapped[PromptSource] = mapped_column(choice(PromptSource))
+    use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))
+    owner: Mapped[str] = mapped_column(String(120), index=True)  # customer, organisation or labeler it belongs to
+    split: Mapped[Split] = mapped_column(choice(Split), index=True)  # all prompts of an owner share it
+    collection: Mapped[str] = mapped_column(String(120), default="", index=True)  # name given at import
+    answers: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # the prompt form, Table 7; absent = unanswered
+    written_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    withdrawn_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())

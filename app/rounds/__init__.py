@@ -1,0 +1,1 @@
+"""One turn of the loop: the plan and its items; draft -> open -> closed."""

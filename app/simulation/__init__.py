@@ -1,0 +1,1 @@
+"""Simulated labelers who work over REST."""

@@ -1,0 +1,1 @@
+"""Frozen, hashed data sets; exports in every format."""
