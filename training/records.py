@@ -1,11 +1,12 @@
 """The contract with app: what one line of a snapshot's data files is.
 
 A snapshot is a folder with `manifest.json` and the data files its purpose needs (see `FILES`), JSON Lines in UTF-8.
-Nothing here carries a time or a database id: `prompt_key` and `labeler` are keyed pseudonyms, so the same filter over the
-same data freezes into the same bytes.
+Nothing here carries a time or a database id: `prompt_key` and `labeler` are keyed pseudonyms, so the same filter over
+the same data freezes into the same bytes.
 """
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
@@ -139,11 +140,7 @@ class ComparisonRecord(PromptRecord):
         """Indices (chosen, rejected) of every pair whose tiers differ; ties and unranked completions give none."""
         tiers = [completion.tier for completion in self.completions]
         ranked = [index for index, tier in enumerate(tiers) if tier is not None]
-        return [
-            (a, b) if tiers[a] < tiers[b] else (b, a)
-            for a, b in combinations(ranked, 2)
-            if tiers[a] != tiers[b]
-        ]
+        return [(a, b) if tiers[a] < tiers[b] else (b, a) for a, b in combinations(ranked, 2) if tiers[a] != tiers[b]]
 
 
 class SampledCompletion(Record):
@@ -202,3 +199,29 @@ def write(path: Path, records: Iterable[Record]) -> int:
             out.write(record.model_dump_json() + "\n")
             count += 1
     return count
+
+
+def write_snapshot(
+    folder: Path, purpose: Purpose, data: Mapping[str, Iterable[Record]], filter: Mapping[str, object] | None = None
+) -> Manifest:
+    """Freeze `data` (file name -> its records in order) and its manifest into a new folder."""
+    missing = set(FILES[purpose]) ^ set(data)
+    if missing:
+        raise ValueError(f"data: a snapshot for {purpose} holds {', '.join(FILES[purpose])}, not {', '.join(data)}")
+    folder.mkdir(parents=True, exist_ok=False)
+    files = []
+    for name in FILES[purpose]:
+        lines = write(folder / name, data[name])
+        with (folder / name).open("rb") as file:
+            files.append(DataFile(name=name, lines=lines, sha256=hashlib.file_digest(file, "sha256").hexdigest()))
+    listing = "".join(f"{file.name} {file.sha256}\n" for file in files)
+    manifest = Manifest(
+        purpose=purpose,
+        files=tuple(files),
+        content_sha256=hashlib.sha256(listing.encode()).hexdigest(),
+        filter=dict(filter or {}),
+        counts={file.name.removesuffix(".jsonl"): file.lines for file in files},
+    )
+    # Last, so that a folder with a manifest is a complete snapshot.
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest

@@ -191,7 +191,10 @@ def corpus(seed: int, words: int) -> Iterator[str]:
     rng = random.Random(f"corpus {seed}")
     makers, shares = list(_SHARES), list(_SHARES.values())
     written = 0
+    broken = str.maketrans({".": ".\n", "?": "?\n", ":": ":\n"})
     while written < words:
         document = rng.choices(makers, shares)[0](rng)
+        if rng.random() < 0.3:  # a completion begins without a space before it, as a line does
+            document = "\n".join(line.strip() for line in document.translate(broken).strip().split("\n"))
         written += len(document.split())
         yield document
