@@ -1,0 +1,123 @@
+"""The formulas of PPO as pure functions: B episodes, T completion tokens, `mask` (B, T) True on real tokens, EOS too."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def last_token(mask: Tensor) -> Tensor:
+    """Index (B,) of each row's last real token; rows are filled from the left and hold at least one token."""
+    return mask.sum(dim=1) - 1
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of x (B, T) over the real tokens of the whole batch."""
+    return x[mask].mean()
+
+
+def kl_rewards(logprobs: Tensor, reference_logprobs: Tensor, scores: Tensor, mask: Tensor, beta: float) -> Tensor:
+    """Reward per token (B, T): -beta * (log pi - log pi_ref), and the score (B,) on top at the last real token.
+
+    The k1 estimator of Eq. 2 [InstructGPT 3.5]; it may be negative on a token and is not clamped, which would bias it.
+    """
+    rewards = torch.where(mask, -beta * (logprobs - reference_logprobs), 0.0)
+    return rewards.scatter_add(1, last_token(mask)[:, None], scores[:, None].to(rewards.dtype))
+
+
+def advantages(
+    rewards: Tensor, values: Tensor, mask: Tensor, discount: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantages and returns, each (B, T); values[:, t] is V before token t, and V after the end is 0.
+
+    delta_t = r_t + discount * V_{t+1} - V_t;  A_t = delta_t + discount * gae_lambda * A_{t+1};  return_t = A_t + V_t.
+    """
+    values = torch.where(mask, values, 0.0)
+    rewards = torch.where(mask, rewards, 0.0)
+    after = torch.zeros_like(values[:, 0])
+    advantage, columns = after, []
+    for t in reversed(range(values.shape[1])):
+        delta = rewards[:, t] + discount * after - values[:, t]
+        advantage = delta + discount * gae_lambda * advantage
+        columns.append(advantage)
+        after = values[:, t]
+    result = torch.stack(columns[::-1], dim=1)
+    return result, torch.where(mask, result + values, 0.0)
+
+
+def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
+    """x (B, T) scaled to (biased) variance 1 and, if shift_mean, mean 0 over real tokens; 0 elsewhere [Ziegler 2019]."""
+    mean = masked_mean(x, mask)
+    variance = masked_mean((x - mean).square(), mask)
+    scaled = (x - mean) * torch.rsqrt(variance + 1e-8)
+    return torch.where(mask, scaled if shift_mean else scaled + mean, 0.0)
+
+
+class PolicyLoss(NamedTuple):
+    """The loss to descend, and what is worth watching about the step; each is a share of the minibatch's token mean."""
+
+    loss: Tensor
+    clip_fraction: Tensor
+    ratio: Tensor
+    approximate_kl: Tensor  # 0.5 * (new - old)^2, nats
+
+
+def policy_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    clip_ratio: float,
+    normaliser: float,
+) -> PolicyLoss:
+    """Clipped surrogate: sum over real tokens of max(-A r, -A clip(r, 1 +- clip_ratio)), divided by `normaliser`.
+
+    `normaliser` is the number of real tokens in the whole minibatch, so the losses of its micro-batches add up to its
+    own, however it is cut.
+    """
+    change = torch.where(mask, logprobs - old_logprobs, 0.0)
+    ratio = change.exp()
+    unclipped = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1 - clip_ratio, 1 + clip_ratio)
+    share = mask.to(logprobs.dtype) / normaliser
+    with torch.no_grad():
+        clip_fraction = ((clipped > unclipped) * share).sum()
+        mean_ratio = (ratio * share).sum()
+        approximate_kl = (0.5 * change.square() * share).sum()
+    return PolicyLoss((torch.maximum(unclipped, clipped) * share).sum(), clip_fraction, mean_ratio, approximate_kl)
+
+
+class ValueLoss(NamedTuple):
+    """The loss to descend, and the share of tokens whose value was held by the clip."""
+
+    loss: Tensor
+    clip_fraction: Tensor
+
+
+def value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float, normaliser: float
+) -> ValueLoss:
+    """Clipped regression: sum over real tokens of 0.5 * max((v - R)^2, (clip(v, v_old +- clip) - R)^2) / normaliser."""
+    clipped_values = torch.clamp(values, old_values - clip, old_values + clip)
+    plain, clipped = (values - returns).square(), (clipped_values - returns).square()
+    share = mask.to(values.dtype) / normaliser
+    with torch.no_grad():
+        clip_fraction = ((clipped > plain) * share).sum()
+    return ValueLoss(0.5 * (torch.maximum(plain, clipped) * share).sum(), clip_fraction)
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
+    """1 - var(returns - values) / var(returns) over real tokens; 1 is a perfect critic, 0 a constant one."""
+    variance = returns[mask].var(unbiased=False)
+    return float(1 - (returns - values)[mask].var(unbiased=False) / variance) if variance > 0 else 0.0
+
+
+def warm_up(iteration: int, iterations: int) -> float:
+    """Factor on the learning rate: from 1/10 at iteration 0 linearly to 1 at the last of warm-up, then constant."""
+    return 1.0 if iteration >= iterations - 1 else 0.1 + 0.9 * iteration / (iterations - 1)
+
+
+def adapted_kl_coefficient(beta: float, kl_nats: float, target_nats: float, episodes: int, horizon: float) -> float:
+    """The next beta of the proportional controller: its error clipped to +-20 % [Ziegler 2019, 2.2]."""
+    error = min(max(kl_nats / target_nats - 1, -0.2), 0.2)
+    return beta * (1 + error * episodes / horizon)
