@@ -1,4 +1,4 @@
-"""The formulas of PPO as pure functions: B episodes, T completion tokens, `mask` (B, T) True on real tokens, EOS too."""
+"""The formulas of PPO as pure functions: B episodes, T completion tokens, `mask` (B, T) True on real tokens."""
 
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def advantages(
 
 
 def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
-    """x (B, T) scaled to (biased) variance 1 and, if shift_mean, mean 0 over real tokens; 0 elsewhere [Ziegler 2019]."""
+    """x (B, T) scaled to (biased) variance 1 and, if shift_mean, mean 0 on real tokens; 0 elsewhere [Ziegler 2019]."""
     mean = masked_mean(x, mask)
     variance = masked_mean((x - mean).square(), mask)
     scaled = (x - mean) * torch.rsqrt(variance + 1e-8)

@@ -1,4 +1,4 @@
-"""Sampling: one prefill per distinct prompt, temperature only, finished rows leave, log-probs of what was chosen kept."""
+"""Sampling: one prefill per distinct prompt, temperature only, finished rows leave, log-probs of the chosen kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,14 +75,12 @@ def _sample_rows(
 ) -> None:
     """Write the completions of `rows` into tokens, logprobs (N, T) and lengths (N,)."""
     device = model.device
-    distinct = {
-        prompt: place for place, prompt in enumerate(dict.fromkeys(tuple(prompts[row]) for row in rows.tolist()))
-    }
+    asked = [tuple(prompts[row]) for row in rows.tolist()]
+    distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(asked))}
     longest = max(map(len, distinct))
-    padded = torch.tensor(
-        [[pad_token_id] * (longest - len(prompt)) + list(prompt) for prompt in distinct], device=device
-    )
-    starts = torch.tensor([longest - len(prompt) for prompt in distinct], device=device)
+    padding = [longest - len(prompt) for prompt in distinct]
+    ids = [[pad_token_id] * pads + list(prompt) for pads, prompt in zip(padding, distinct, strict=True)]
+    starts = torch.tensor(padding, device=device)
     attention = torch.arange(longest, device=device) >= starts[:, None]
     positions = (torch.arange(longest, device=device) - starts[:, None]).clamp_min(0)
     output = model(
