@@ -1,0 +1,119 @@
+"""The database, the server and the people that tests of the application use."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app import config
+from app import database as app_database
+from tests import services
+
+USED: dict[str, str] = {}  # service -> where it came from, for the summary
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say at the end which services the tests ran against."""
+    if USED:
+        terminalreporter.section("services")
+        for name, source in USED.items():
+            terminalreporter.write_line(f"{name}: {source}")
+
+
+def _service(name: str, find) -> services.Service:
+    try:
+        service = find()
+    except services.NoService as error:
+        USED[name] = f"MISSING ({error})"
+        if os.environ.get("ALLOW_SKIP_SERVICES") == "1":
+            pytest.skip(f"{name} is missing")
+        pytest.fail(f"{name} is missing; set ALLOW_SKIP_SERVICES=1 to skip what needs it.\n{error}", pytrace=False)
+    USED[name] = service.source
+    return service
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[services.Service]:
+    """A real PostgreSQL."""
+    service = _service("PostgreSQL", services.postgresql)
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """URL of a real Redis or Valkey."""
+    service = _service("Redis", services.redis_server)
+    yield service.url
+    service.stop()
+
+
+def forget_settings() -> None:
+    """Make the next use of settings and engine read the environment again."""
+    if app_database.engine.cache_info().currsize:
+        app_database.engine().dispose()
+    app_database.engine.cache_clear()
+    config.settings.cache_clear()
+
+
+def _create_schema(url: str, folder: Path) -> None:
+    """Migrate an empty database, as `plumbline migrate` does."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PLUMBLINE_DATABASE_URL", url)
+        environment.setenv("PLUMBLINE_DATA_DIR", str(folder))
+        forget_settings()
+        if (config.ROOT / "migrations").is_dir() and find_spec("app.migrate"):
+            from app.migrate import migrate
+
+            migrate()
+        else:
+            from app.tables import metadata
+
+            metadata.create_all(app_database.engine())
+        forget_settings()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory) -> Path:
+    """An empty SQLite database with the whole schema, to be copied."""
+    folder = tmp_path_factory.mktemp("sqlite")
+    path = folder / "template.db"
+    _create_schema(f"sqlite:///{path}", folder)
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server, tmp_path_factory) -> Iterator[str]:
+    """Name of an empty PostgreSQL database with the whole schema, to be copied."""
+    name = services.database_name()
+    url = services.create_database(postgresql_server.url, name)
+    _create_schema(url, tmp_path_factory.mktemp("postgresql"))
+    yield name
+    services.drop_database(postgresql_server.url, name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
+    """An empty database of the test's own, once on SQLite and once on PostgreSQL, with a data folder of its own."""
+    data = tmp_path / "data"
+    data.mkdir()
+    name = None
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), data / "plumbline.db")
+        url = f"sqlite:///{data / 'plumbline.db'}"
+    else:
+        server = request.getfixturevalue("postgresql_server").url
+        name = services.database_name()
+        url = services.create_database(server, name, template=request.getfixturevalue("postgresql_template"))
+    monkeypatch.setenv("PLUMBLINE_DATABASE_URL", url)
+    monkeypatch.setenv("PLUMBLINE_DATA_DIR", str(data))
+    monkeypatch.setenv("PLUMBLINE_BROKER_URL", request.getfixturevalue("broker_url"))
+    forget_settings()
+    yield app_database.engine()
+    forget_settings()
+    if name:
+        services.drop_database(server, name)
