@@ -153,7 +153,8 @@ def selected_logprobs(
 
     `input_ids` [B, S] integers, `selected` [B, S] bool; padded rows come with `attention_mask` [B, S], packed rows with
     `positions` [B, S] that restart at 0 for each sequence. A sequence's first token has no log-probability and must
-    not be selected. Logits are divided by `temperature`; only the selected tokens' are computed, `CHUNK_LOGITS` at a time.
+    not be selected. Logits are divided by `temperature`; only those of selected tokens are
+    computed, `CHUNK_LOGITS` at a time.
     """
     if positions is None:
         positions = position_ids(attention_mask)
@@ -187,7 +188,7 @@ def completion_logprobs(
 ) -> Tensor:
     """Log-probability [B, T] of each completion token, T the longest completion, 0 after a completion's end.
 
-    `input_ids` and `attention_mask` [B, S]: prompt + completion, padded on the left or the right; lengths [B] in tokens.
+    `input_ids`, `attention_mask` [B, S]: prompt + completion, padded on the left or the right; lengths [B] in tokens.
     """
     first = attention_mask.long().argmax(1) + prompt_lengths  # column of each completion's first token
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)

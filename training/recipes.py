@@ -52,7 +52,7 @@ class BaseConfig(Config, Optimization):
         default=None, description="UTF-8 text, documents parted by blank lines; none: the miniature corpus"
     )
     corpus_seed: int = 0
-    corpus_documents: int = Field(default=60_000, ge=1, description="documents of the miniature corpus")
+    corpus_words: int = Field(default=1_500_000, ge=1, description="words of the miniature corpus")
     cache: Path | None = Field(default=None, description="folder of finished networks by hash of corpus and recipe")
     vocab_size: int = Field(default=1024, ge=300)
     hidden_size: int = 128

@@ -1,0 +1,129 @@
+"""The optimizer loop of base, SFT and reward model: accumulate, clip, step, report, keep a state to resume from."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.events import Metrics, Progress, Started
+from training.recipes import Config, Optimization
+from training.run_folder import RunFolder
+
+REPORTS = 200  # metrics lines of a run, at about
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(dtype: str) -> AbstractContextManager:
+    """Forward passes in `dtype`; weights and optimizer stay in float32."""
+    return torch.autocast(device().type, torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def adam(config: Optimization, parameters: Iterable[Tensor], learning_rate: float | None = None) -> torch.optim.AdamW:
+    """Adam with b1 0.9; weight decay, where there is any, only on matrices."""
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=learning_rate or config.learning_rate,
+        betas=(0.9, config.adam_b2),
+        eps=config.adam_epsilon,
+    )
+
+
+def learning_rate(config: Optimization, step: int, total_steps: int) -> float:
+    """Learning rate of step 0 .. total_steps - 1: linear warm-up from a tenth, cosine to `final_share` of the peak."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (0.1 + 0.9 * step / config.warmup_steps)
+    done = (step - config.warmup_steps) / max(1, total_steps - 1 - config.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.learning_rate * (config.final_share + (1 - config.final_share) * cosine)
+
+
+def optimize(
+    run_folder: RunFolder,
+    config: Config,
+    model: Any,
+    total_steps: int,
+    losses: Callable[[int], Iterable[tuple[Tensor, dict[str, float]]]],
+    group: str,
+) -> None:
+    """Train `model` in place for `total_steps`, going on from the run folder's state where there is one.
+
+    `losses(step)` yields, for each micro-batch, its share of the step's loss (the shares sum up to it) and numbers to
+    add up and report as `group/name`. Batches must follow from the step alone: a resumed run has to see the same.
+    """
+    optimizer = adam(config, model.parameters())
+    state = run_folder.load_state()
+    start = 0
+    if state is not None:
+        start = state["step"]
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        set_random_state(state["random"])
+    run_folder.report(Started(verb=config.verb, total_steps=total_steps, resumed_from_step=start))
+
+    def save(step: int) -> None:
+        run_folder.save_state(
+            {
+                "step": step,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "random": random_state(),
+            }
+        )
+
+    model.train()
+    saved = time.monotonic()
+    every = max(1, total_steps // REPORTS)
+    sums: dict[str, float] = {}
+    steps = 0
+    for step in range(start, total_steps):
+        rate = learning_rate(config, step, total_steps)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        for loss, numbers in losses(step):
+            if loss.requires_grad:
+                loss.backward()
+            for name, value in {"loss": loss.item(), **numbers}.items():
+                sums[name] = sums.get(name, 0.0) + value
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm or math.inf)
+        if not torch.isfinite(norm):
+            raise ValueError(f"step {step}: the gradient is not finite; lower learning_rate = {config.learning_rate}")
+        optimizer.step()
+        sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + float(norm)
+        steps += 1
+        done = step + 1
+        if done % every == 0 or done == total_steps:
+            values = {f"{group}/{name}": value / steps for name, value in sums.items()}
+            run_folder.report(Metrics(step=done, values={**values, f"{group}/learning_rate": rate}))
+            run_folder.report(Progress(step=done, total_steps=total_steps, note=f"loss {values[f'{group}/loss']:.3f}"))
+            sums, steps = {}, 0
+        run_folder.checkpoint_stop(lambda done=done: save(done))
+        if time.monotonic() - saved >= config.save_every_seconds or done == total_steps:
+            save(done)
+            saved = time.monotonic()
+    model.eval()
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's random numbers, to resume dropout and sampling."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put torch's random numbers back to where `random_state` found them."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
