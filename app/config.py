@@ -1,5 +1,7 @@
 """Every setting of Plumbline, once, typed; each is read from the environment with the prefix PLUMBLINE_."""
 
+import hashlib
+import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +25,13 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="Redis URL of the queue. Empty: the Valkey that `plumbline run` starts.")
     secret: str = Field("", description="Key of pseudonyms and CSRF tokens. Empty: made once, kept in the data folder.")
     trusted_proxies: str = Field("", description="Addresses whose X-Forwarded-* headers are believed, comma-separated.")
+    argon2_memory_kib: int = Field(65536, description="Memory that hashing one password takes; tests need little.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     session_hours: int = Field(24 * 14, description="How long a sign-in lasts.")
     lease_minutes: int = Field(30, description="How long an assignment stays with a labeler without a heartbeat.")
     job_lease_seconds: int = Field(60, description="How long a job stays with a supervisor that does not renew it.")
     job_attempts: int = Field(3, description="How often a job that died is started again before it counts as failed.")
+    max_body_bytes: int = Field(4_000_000, description="Largest request accepted that is not an import.")
     max_upload_bytes: int = Field(200_000_000, description="Largest import file accepted.")
 
     @property
@@ -38,6 +43,17 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database's URL, embedded SQLite unless one was given."""
         return self.database_url or f"sqlite:///{self.data_dir / 'plumbline.db'}"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where `plumbline run` lets its Valkey listen; not in the data folder, as a socket's path must be short."""
+        folder = hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:12]
+        return Path(f"/tmp/plumbline-{os.getuid()}") / folder / "valkey.sock"
+
+    @property
+    def broker(self) -> str:
+        """The queue's URL, the embedded Valkey of this data folder unless one was given."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}?virtual_host=0"
 
     @property
     def key(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The PostgreSQL and the Redis that tests use: a named one, a running one, or one started here from binaries at hand."""
+"""The PostgreSQL and the Redis that tests use: a named one, a running one, or one started from binaries at hand."""
 
 import os
 import secrets
@@ -148,7 +148,7 @@ def _start_redis(binary: Path) -> Service:
     folder = Path(tempfile.mkdtemp(prefix="redis-", dir="/tmp"))
     path = folder / "redis.sock"
     server = subprocess.Popen(
-        [*_die_with_us(), binary, "--port", "0", "--unixsocket", path, "--dir", folder, "--save", "", "--appendonly", "no"],
+        [*_die_with_us(), binary, "--port", "0", "--unixsocket", path, "--dir", folder, "--save", ""],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
