@@ -1,0 +1,37 @@
+"""A few dozen prompts with authored completions, so that a person's first ranking is of something worth reading."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from training.records import UseCase
+
+_FILE = Path(__file__).with_suffix(".json")
+
+
+@dataclass(frozen=True)
+class ReadablePrompt:
+    """A prompt with four to nine (policy, text) of clearly different quality; none where one is to be written."""
+
+    prompt: str
+    use_case: UseCase
+    completions: tuple[tuple[str, str], ...] = ()
+
+
+@cache
+def _data() -> dict:
+    return json.loads(_FILE.read_text(encoding="utf-8"))
+
+
+def readable() -> list[ReadablePrompt]:
+    """The prompts to rank, each with its completions."""
+    return [
+        ReadablePrompt(row["prompt"], UseCase(row["use_case"]), tuple(map(tuple, row["completions"])))
+        for row in _data()["prompts"]
+    ]
+
+
+def to_demonstrate() -> list[ReadablePrompt]:
+    """The prompts that wait for a person's own completion."""
+    return [ReadablePrompt(prompt, UseCase(use_case)) for prompt, use_case in _data()["to_demonstrate"]]
