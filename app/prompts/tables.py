@@ -29,6 +29,7 @@ class Prompt(Base):
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     messages: Mapped[list[dict]] = mapped_column(JSONColumn)  # [{"role", "text"}], records.Message
     text_sha256: Mapped[str] = mapped_column(String(64))  # of the messages as canonical JSON
+    prefix_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # of a long beginning; null if short
     source: Mapped[PromptSource] = mapped_column(choice(PromptSource))
     use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))
     owner: Mapped[str] = mapped_column(String(120), index=True)  # customer, organisation or labeler it belongs to

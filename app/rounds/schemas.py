@@ -1,0 +1,89 @@
+"""What a round is made of, as it is stored in Round.plan and spoken over REST."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.prompts.tables import PromptSource
+from app.rounds.tables import ItemKind, RoundPurpose, RoundState
+from training.records import Pool, Split, UseCase
+
+
+class PromptFilter(BaseModel):
+    """Which prompts a round asks; an empty list means any. The same filter and seed choose the same prompts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collections: list[str] = []
+    splits: list[Split] = []
+    use_cases: list[UseCase] = []
+    sources: list[PromptSource] = []
+    prompts: list[str] = Field([], description="Public ids: these prompts, in this order, and no others.")
+    fresh: bool = Field(False, description="Only prompts that no earlier round has asked for the same kind of work.")
+    count: int | None = Field(None, ge=1, description="At most so many; absent: all.")
+    seed: int = Field(0, description="Chooses and orders the prompts.")
+
+
+class PolicyShare(BaseModel):
+    """How many of the K completions of an item come from one policy, by its name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: str
+    count: int | None = Field(None, ge=1, le=9, description="At most so many; absent: it fills what is left of K.")
+
+
+class RoundPlan(BaseModel):
+    """Which prompts are answered, which are compared, and where the K completions come from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    demonstrations: PromptFilter | None = None
+    comparisons: PromptFilter | None = None
+    policies: list[PolicyShare] = Field([], description="Empty: every policy with completions, in turn.")
+    completions: int = Field(4, ge=2, le=9, description="K, the completions of an item; fewer where texts coincide.")
+    seed: int = Field(0, description="Chooses the completions and their order within an item.")
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> "RoundPlan":
+        if self.demonstrations is None and self.comparisons is None:
+            raise ValueError("demonstrations or comparisons: a round asks for at least one of them")
+        named = [share.policy for share in self.policies]
+        if twice := {name for name in named if named.count(name) > 1}:
+            raise ValueError(f"policies: {', '.join(sorted(twice))} is named twice")
+        return self
+
+
+class RoundIn(BaseModel):
+    """What makes a round."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=120)
+    purpose: RoundPurpose = RoundPurpose.TRAINING
+    plan: RoundPlan
+    overlap: int = Field(1, ge=1, le=50, description="Labelers asked for each item.")
+    pools: list[Pool] = Field([Pool.TRAIN, Pool.HELD_OUT], min_length=1)
+    guideline: str | None = Field(None, description='Name of the guideline; absent: "training" or "evaluation".')
+
+
+class RoundOut(BaseModel):
+    """A round as REST tells it."""
+
+    id: str
+    number: int
+    name: str
+    purpose: RoundPurpose
+    state: RoundState
+    plan: dict
+    overlap: int
+    pools: list[Pool]
+    guideline: str
+    form_version: int
+    items: dict[ItemKind, int]
+    assignments: dict[Literal["open", "leased", "submitted"], int]
+    left_out: list[dict]
+    created_at: datetime
+    opened_at: datetime | None
+    closed_at: datetime | None
