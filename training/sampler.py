@@ -1,12 +1,14 @@
 """Sampling: one prefill per distinct prompt, temperature only, finished rows leave, log-probs of the chosen kept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+
+from training.policy import mask_logits, pad, position_ids
 
 
 @dataclass
@@ -30,30 +32,36 @@ def sample(
     *,
     max_new_tokens: int,
     eos_token_id: int,
-    pad_token_id: int,
+    forbidden: Tensor,
     generator: torch.Generator,
     temperature: float = 1.0,
     rows_at_once: int = 512,
 ) -> Sampled:
     """One completion for each entry of `prompts` (repeat a prompt for more of it); temperature 0 is greedy.
 
-    Every row draws from its own uniform numbers, so its text depends on `generator` and its place in `prompts`, not on
-    `rows_at_once` or on when other rows end.
+    `forbidden` (F,) are the ids that no policy may write (policy.forbidden_token_ids), the pad id first. Each row draws
+    from its own uniform numbers, so its text depends on `generator` and its place in `prompts`, not on `rows_at_once`
+    or on when other rows end.
     """
     if temperature < 0:
         raise ValueError(f"temperature: {temperature} is below 0; 0 is greedy, 1 samples the policy itself")
     if not all(prompts):
         raise ValueError("prompts: one of them has no token; every prompt needs at least one")
     uniforms = torch.rand(len(prompts), max_new_tokens, generator=generator, dtype=torch.float64)
-    was_training = model.training
-    model.eval()
-    tokens = torch.full((len(prompts), max_new_tokens), pad_token_id)
+    tokens = torch.full((len(prompts), max_new_tokens), int(forbidden[0]))
     logprobs = torch.zeros(len(prompts), max_new_tokens)
     lengths = torch.zeros(len(prompts), dtype=torch.int64)
+    was_training = model.training
+    model.eval()
     # Rows of one prompt, and prompts of one length, side by side: fewer prefills and less padding.
     order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), tuple(prompts[row])))
     for rows in torch.tensor(order).split(rows_at_once):
-        _sample_rows(model, prompts, rows, uniforms, temperature, eos_token_id, pad_token_id, tokens, logprobs, lengths)
+        asked = [tuple(prompts[row]) for row in rows]
+        for step, (going, chosen, chosen_logprobs) in enumerate(
+            _sample_rows(model, asked, uniforms[rows], temperature, eos_token_id, forbidden)
+        ):
+            places = rows[going]
+            tokens[places, step], logprobs[places, step], lengths[places] = chosen, chosen_logprobs, step + 1
     model.train(was_training)
     longest = int(lengths.max())
     mask = torch.arange(longest) < lengths[:, None]
@@ -63,68 +71,54 @@ def sample(
 
 def _sample_rows(
     model: Any,
-    prompts: Sequence[Sequence[int]],
-    rows: Tensor,
+    prompts: list[tuple[int, ...]],
     uniforms: Tensor,
     temperature: float,
     eos_token_id: int,
-    pad_token_id: int,
-    tokens: Tensor,
-    logprobs: Tensor,
-    lengths: Tensor,
-) -> None:
-    """Write the completions of `rows` into tokens, logprobs (N, T) and lengths (N,)."""
+    forbidden: Tensor,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each step the rows (B,) that still write, their tokens (B,) and log-probs (B,), all on the CPU."""
     device = model.device
-    asked = [tuple(prompts[row]) for row in rows.tolist()]
-    distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(asked))}
-    longest = max(map(len, distinct))
-    padding = [longest - len(prompt) for prompt in distinct]
-    ids = [[pad_token_id] * pads + list(prompt) for pads, prompt in zip(padding, distinct, strict=True)]
-    starts = torch.tensor(padding, device=device)
-    attention = torch.arange(longest, device=device) >= starts[:, None]
-    positions = (torch.arange(longest, device=device) - starts[:, None]).clamp_min(0)
+    distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    ids, attention = pad(list(distinct), int(forbidden[0]), left=True, device=device)
     output = model(
-        input_ids=torch.tensor(ids, device=device),
-        attention_mask=attention.long(),
-        position_ids=positions,
+        input_ids=ids,
+        attention_mask=attention,
+        position_ids=position_ids(attention),
         past_key_values=DynamicCache(config=model.config),
         use_cache=True,
         logits_to_keep=1,
     )
-    cache = output.past_key_values
-    place = torch.tensor([distinct[prompt] for prompt in asked], device=device)
+    cache, going = output.past_key_values, torch.arange(len(prompts))
+    place = torch.tensor([distinct[prompt] for prompt in prompts], device=device)
     cache.batch_select_indices(place)
-    logits, attention, positions = output.logits[place, -1], attention[place], positions[place, -1:]
+    logits, attention = output.logits[place, -1], attention[place]
     for step in range(uniforms.shape[1]):
-        chosen, chosen_logprobs = _choose(logits, uniforms[rows, step].to(device), temperature, pad_token_id)
-        tokens[rows, step], logprobs[rows, step] = chosen.cpu(), chosen_logprobs.cpu()
-        lengths[rows] = step + 1
-        going = chosen != eos_token_id
-        if step + 1 == uniforms.shape[1] or not going.any():
+        chosen, logprobs = _choose(logits, uniforms[going, step].to(device), temperature, forbidden)
+        yield going, chosen.cpu(), logprobs.cpu()
+        unfinished = chosen != eos_token_id
+        if step + 1 == uniforms.shape[1] or not unfinished.any():
             return
-        if not going.all():  # a finished row leaves the batch and its cache
-            keep = going.nonzero().squeeze(1)
+        if not unfinished.all():  # a finished row leaves the batch, and its keys and values the cache
+            keep = unfinished.nonzero().squeeze(1)
             cache.batch_select_indices(keep)
-            rows, chosen, attention, positions = rows[keep.cpu()], chosen[keep], attention[keep], positions[keep]
+            going, chosen, attention = going[keep.cpu()], chosen[keep], attention[keep]
         attention = torch.cat([attention, attention.new_ones(len(chosen), 1)], dim=1)
-        positions = positions + 1
         logits = model(
             input_ids=chosen[:, None],
-            attention_mask=attention.long(),
-            position_ids=positions,
+            attention_mask=attention,
+            position_ids=position_ids(attention)[:, -1:],
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
 
 
-def _choose(logits: Tensor, uniforms: Tensor, temperature: float, pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Tokens (B,) by inverse transform of `uniforms` (B,) from logits (B, V), and their log-probs (B,); never the pad.
+def _choose(logits: Tensor, uniforms: Tensor, temperature: float, forbidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (B,) by inverse transform of `uniforms` (B,) from logits (B, V), and their log-probs (B,).
 
-    Greedy log-probs are those at temperature 1.
+    Forbidden ids are never chosen; greedy log-probs are those at temperature 1.
     """
-    logits = logits.float()
-    logits[:, pad_token_id] = -torch.inf
-    logprobs = torch.log_softmax(logits / (temperature or 1.0), dim=-1)
+    logprobs = torch.log_softmax(mask_logits(logits.float() / (temperature or 1.0), forbidden), dim=-1)
     if temperature == 0:
         chosen = logprobs.argmax(dim=-1)
     else:

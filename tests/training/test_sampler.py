@@ -23,7 +23,14 @@ def tiny(vocab_size=23, seed=0):
 def draw(model, prompts, seed=5, **settings):
     generator = torch.Generator().manual_seed(seed)
     settings = {"max_new_tokens": 8, **settings}
-    return sample(model, prompts, eos_token_id=EOS, pad_token_id=PAD, generator=generator, **settings)
+    return sample(
+        model,
+        prompts,
+        eos_token_id=EOS,
+        forbidden=torch.tensor([PAD]),
+        generator=generator,
+        **settings,
+    )
 
 
 @torch.no_grad()
@@ -72,6 +79,18 @@ def test_the_pad_token_is_never_sampled():
     model.lm_head.weight.data[PAD] *= 40  # by its own logits it would often win
     sampled = draw(model, PROMPTS * 30)
     assert not (sampled.tokens[sampled.mask] == PAD).any()
+    assert torch.isfinite(sampled.logprobs).all()
+
+
+def test_forbidden_tokens_are_never_sampled():
+    model = tiny()
+    free = draw(model, PROMPTS * 30)
+    common = int(free.tokens[free.mask].mode().values)
+    sampled = sample(
+        model, PROMPTS * 30, max_new_tokens=8, eos_token_id=EOS,
+        forbidden=torch.tensor([PAD, common]), generator=torch.Generator().manual_seed(5),
+    )  # fmt: skip
+    assert common != EOS and not (sampled.tokens == common).any()
     assert torch.isfinite(sampled.logprobs).all()
 
 
