@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from training.miniature import lexicon
-from training.miniature.answers import DECLINES, INSULTS, KIND_ACTS, SENTENCES, SUMMARIES, UTTERANCES
+from training.miniature.answers import DECLINES, INSULTS, KIND_ACTS, PREACHED, SENTENCES, SUMMARIES, UTTERANCES
 from training.miniature.instructions import FAMILIES, draw, parse, passage
 
 _EVERY_WORD = sorted(
@@ -63,7 +63,7 @@ def _about_one(rng: random.Random) -> str:
     rng.shuffle(told)
     length = rng.choice(list(SUMMARIES))
     short = rng.choice(SUMMARIES[length]).format(name=name, thing=thing)
-    return f"{passage(told)} {rng.choice(('in short:', 'so,', 'that is to say:'))} {short}"
+    return f"{passage(told)} {rng.choice(('in short:', 'so,', 'that is a long story, but'))} {short}"
 
 
 def _list(rng: random.Random) -> str:
@@ -87,37 +87,31 @@ def _list(rng: random.Random) -> str:
     return f"{head} {', '.join(items)}.{tail}"
 
 
-def _sentence(rng: random.Random) -> tuple[int, str]:
+def _sentence(rng: random.Random, topic: str, quality: str) -> str:
+    """A sentence about a topic; now and then its words are counted, before or after."""
     number = rng.choice(list(SENTENCES))
-    quality, other = rng.sample(lexicon.QUALITIES, 2)
-    return number, rng.choice(SENTENCES[number]).format(topic=rng.choice(lexicon.TOPICS), quality=quality, other=other)
+    word = next(word for word, n in lexicon.NUMBERS.items() if n == number)
+    other = rng.choice([other for other in lexicon.QUALITIES if other != quality])
+    line = rng.choice(SENTENCES[number]).format(topic=topic, quality=quality, other=other)
+    counted = rng.random()
+    return f"{word} words: {line}" if counted < 0.4 else f"{line} that was {word} words." if counted < 0.5 else line
 
 
 def _sentences(rng: random.Random) -> str:
-    """Plain sentences; now and then their words are counted."""
-    lines = []
-    for _ in range(rng.randint(2, 5)):
-        number, line = _sentence(rng)
-        word = next(word for word, n in lexicon.NUMBERS.items() if n == number)
-        counted = rng.random()
-        lines.append(
-            f"{word} words: {line}" if counted < 0.3 else f"{line} that was {word} words." if counted < 0.5 else line
-        )
-    return " ".join(lines)
+    """Plain sentences that stay with their topic, as texts do."""
+    topic, quality = rng.choice(lexicon.TOPICS), rng.choice(lexicon.QUALITIES)
+    head = rng.choice((f"the {quality} {topic}. ", f"this is about the {quality} {topic}. ", ""))
+    return head + " ".join(_sentence(rng, topic, quality) for _ in range(rng.randint(2, 5)))
 
 
 def _speech(rng: random.Random) -> str:
-    """Somebody with a style of their own says a thing, sometimes after it was said plainly."""
-    style = rng.choice(list(lexicon.STYLES))
-    opens, closes = lexicon.STYLES[style]
-    lines = []
-    for _ in range(rng.randint(1, 3)):
-        topic, quality = rng.choice(lexicon.TOPICS), rng.choice(lexicon.QUALITIES)
-        said = rng.choice(UTTERANCES).format(
-            topic=topic, quality=quality, open=rng.choice(opens), close=rng.choice(closes)
-        )
-        plain = f"the {topic} is {quality}. " if rng.random() < 0.4 else ""
-        lines.append(f"{plain}the {style} says: {said}")
+    """A thing said plainly, and by those who have a style of their own."""
+    topic, quality = rng.choice(lexicon.TOPICS), rng.choice(lexicon.QUALITIES)
+    lines = [f"the {topic} is {quality}."] if rng.random() < 0.7 else [f"about the {quality} {topic}."]
+    for style in rng.sample(list(lexicon.STYLES), rng.randint(1, 3)):
+        opens, closes = lexicon.STYLES[style]
+        words = {"topic": topic, "quality": quality, "open": rng.choice(opens), "close": rng.choice(closes)}
+        lines.append(f"the {style} says: {rng.choice(UTTERANCES).format(**words)}")
     return " ".join(lines)
 
 
@@ -136,17 +130,17 @@ def _review(rng: random.Random) -> str:
 def _comparison(rng: random.Random) -> str:
     """What is bigger, faster, dearer than what."""
     lines = []
-    for _ in range(rng.randint(2, 5)):
+    for _ in range(rng.randint(1, 3)):
         (more, less), scale = rng.choice(list(lexicon.SCALES.items()))
         low, high = sorted(rng.sample(range(len(scale)), 2))
-        if rng.random() < 0.5:
-            lines.append(f"the {scale[high]} is {more} than the {scale[low]}.")
-        else:
-            lines.append(f"the {scale[low]} is {less} than the {scale[high]}.")
-        if rng.random() < 0.3:
-            word, thing = rng.choice(((more, scale[high]), (less, scale[low])))
-            pair = rng.sample([scale[low], scale[high]], 2)
-            lines.append(f"of the {pair[0]} and the {pair[1]}, the {thing} is {word}.")
+        pair = rng.sample([scale[low], scale[high]], 2)
+        told = [(more, scale[high], scale[low]), (less, scale[low], scale[high])]
+        rng.shuffle(told)
+        lines.append(f"the {pair[0]} and the {pair[1]}.")
+        lines += [
+            f"the {first} is {word}." if rng.random() < 0.6 else f"the {first} is {word} than the {second}."
+            for word, first, second in told
+        ]
     return " ".join(lines)
 
 
@@ -156,11 +150,11 @@ def _talk(rng: random.Random) -> str:
     nice, nicer = rng.sample(lexicon.NICE, 2)
     words = {"name": name, "thing": thing, "nice": nice, "nicer": nicer}
     words |= {"rude": rng.choice(lexicon.RUDE_QUALITIES), "hit": rng.choice(lexicon.VIOLENT)}
-    kind = rng.choice((*KIND_ACTS, "insult", "insult", "decline"))
-    said = rng.choice({**KIND_ACTS, "insult": INSULTS, "decline": DECLINES}[kind]).format(**words)
+    kind = rng.choice((*KIND_ACTS, "insult", "insult", "preach", "decline"))
+    said = rng.choice({**KIND_ACTS, "insult": INSULTS, "preach": PREACHED, "decline": DECLINES}[kind]).format(**words)
     does = {"greet": "greets", "thank": "thanks", "praise": "praises", "comfort": "comforts", "insult": "insults"}
     head = f"{name} {verb} {thing}. "
-    if kind == "decline":
+    if kind in ("decline", "preach"):
         return f"{head}{other} was told to insult {name}. {other} says: {said}"
     return f"{head}{other} {does[kind]} {name}. {other} says: {said}"
 
