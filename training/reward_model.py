@@ -18,7 +18,7 @@ from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids,
 
 
 def new_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """(model, tokenizer) from a language network: unembedding removed, score head of std 1/sqrt(d+1) [Stiennon 2020]."""
+    """(model, tokenizer) from a language network: unembedding gone, score head of std 1/sqrt(d+1) [Stiennon 2020]."""
     model, tokenizer = _load(path, dtype)
     if model.score.weight.shape[0] != 1:
         raise ValueError(f"{path}: its config asks for {model.score.weight.shape[0]} labels; a reward model has one")

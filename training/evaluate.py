@@ -1,0 +1,217 @@
+"""Policies side by side on prompts none was trained on: score, KL, length and, in the miniature, what is solved."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from training.command import main
+from training.events import Finished, Progress, Sample, Started
+from training.formatting import PROMPT_TOO_LONG, decode_completion, encode_prompt
+from training.miniature import rubric, world
+from training.optimization import device
+from training.policy import completion_logprobs, forbidden_token_ids, load_policy, pad
+from training.recipes import EvaluateConfig
+from training.records import PROMPTS, Message, PromptRecord, Split, read
+from training.reward_model import load_reward_model, score_sequences, wilson
+from training.run_folder import RunFolder
+from training.sampler import sample
+
+SHOWN = 8  # samples of each policy that are reported
+
+
+@dataclass
+class Written:
+    """What one policy wrote: N = prompts x completions_per_prompt entries, those of a prompt next to one another."""
+
+    texts: list[str] = field(default_factory=list)
+    sequences: list[list[int]] = field(default_factory=list)  # prompt + completion ids
+    prompt_lengths: list[int] = field(default_factory=list)
+    finished: list[bool] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)  # of the whole completion, nats
+    tokenizer: Any = None
+
+
+def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
+    """Sample from every policy, measure, write report.json."""
+    reference = config.reference or next(iter(config.policies))
+    if reference not in config.policies:
+        raise ValueError(f"reference: no policy is named {reference!r}; choose from {', '.join(config.policies)}")
+    run_folder.report(Started(verb=config.verb, total_steps=len(config.policies)))
+    prompts = _prompts(config)
+    written: dict[str, Written] = {}
+    for step, (name, path) in enumerate(config.policies.items(), 1):
+        written[name] = _write(config, path, prompts)
+        for prompt, text in list(zip(prompts, written[name].texts[:: config.completions_per_prompt], strict=True))[
+            :SHOWN
+        ]:
+            run_folder.report(Sample(step=step, prompt=prompt[-1].text, completion=text))
+        run_folder.report(Progress(step=step, total_steps=len(config.policies), note=f"{name} sampled"))
+
+    policies: dict[str, dict[str, Any]] = {name: _shape(entry) for name, entry in written.items()}
+    if config.temperature > 0:
+        for name, values in _kl(config, written, reference).items():
+            policies[name]["kl_nats"] = fmean(values)
+    if config.reward_model is not None:
+        for name, scores in _scores(config, written).items():
+            policies[name]["mean_score"] = fmean(scores)
+    report: dict[str, Any] = {"prompts": len(prompts), "reference": reference, "policies": policies}
+    if config.judge == "miniature":
+        judged = {
+            name: [
+                rubric.judge(prompts[i // config.completions_per_prompt][-1].text, text)
+                for i, text in enumerate(entry.texts)
+            ]
+            for name, entry in written.items()
+        }
+        for name, judgements in judged.items():
+            policies[name] |= _solved(judgements)
+        utilities = {name: [judgement.utility for judgement in judgements] for name, judgements in judged.items()}
+        report["win_rates"] = [
+            {"policy": b, "against": a, **win_rate(utilities[b], utilities[a], config.completions_per_prompt)}
+            for a, b in combinations(utilities, 2)
+        ]
+    run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
+    run_folder.report(Finished(result=report))
+    print(_table(report))
+
+
+def _prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
+    """The prompts of the config's split, at most `prompts` of them."""
+    if config.data is None:
+        tasks = world.tasks(config.miniature_seed, config.prompts, only=Split(config.split))
+        return [(Message(role="user", text=task.prompt),) for task in tasks]
+    found = [r.prompt for r in read(config.data / PROMPTS, PromptRecord) if r.split == config.split]
+    if not found:
+        raise ValueError(f"data: {config.data / PROMPTS} has no prompt of the {config.split} split; set another split")
+    return found[: config.prompts]
+
+
+def _write(config: EvaluateConfig, path: Path, prompts: Sequence[Sequence[Message]]) -> Written:
+    """Sample completions_per_prompt completions of each prompt from the policy at `path`."""
+    model, tokenizer = load_policy(path)
+    model.to(device())
+    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts for _ in range(config.completions_per_prompt)]
+    counts = Counter(PROMPT_TOO_LONG for ids in encoded if len(ids) > config.max_prompt_tokens)
+    if counts:  # leaving one out for one policy alone would compare unlike with unlike
+        raise ValueError(
+            f"max_prompt_tokens: {counts[PROMPT_TOO_LONG]} prompts are longer than {config.max_prompt_tokens}"
+        )
+    sampled = sample(
+        model,
+        encoded,
+        max_new_tokens=config.max_completion_tokens,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        forbidden=forbidden_token_ids(model, tokenizer),
+        generator=torch.Generator().manual_seed(config.seed),
+        temperature=config.temperature,
+        rows_at_once=config.batch_size,
+    )
+    completions = sampled.texts()
+    return Written(
+        texts=[decode_completion(tokenizer, ids) for ids in completions],
+        sequences=[prompt + ids for prompt, ids in zip(encoded, completions, strict=True)],
+        prompt_lengths=[len(prompt) for prompt in encoded],
+        finished=sampled.finished.tolist(),
+        logprobs=sampled.logprobs.double().sum(1).tolist(),
+        tokenizer=tokenizer,
+    )
+
+
+def _shape(written: Written) -> dict[str, float]:
+    """Mean length in tokens (end-of-text included) and the share of completions that ended by themselves."""
+    lengths = [len(ids) - prompt for ids, prompt in zip(written.sequences, written.prompt_lengths, strict=True)]
+    return {"mean_tokens": fmean(lengths), "eos_rate": fmean(written.finished), "completions": len(lengths)}
+
+
+def _kl(config: EvaluateConfig, written: dict[str, Written], reference: str) -> dict[str, list[float]]:
+    """KL (nats) of each policy from the reference per completion, as log-ratio of what the policy itself sampled."""
+    model, tokenizer = load_policy(config.policies[reference])
+    model.to(device())
+    forbidden = forbidden_token_ids(model, tokenizer)
+    ratios: dict[str, list[float]] = {}
+    for name, entry in written.items():
+        if entry.tokenizer.get_vocab() != tokenizer.get_vocab():
+            continue  # no common tokens, no KL
+        ratios[name] = []
+        for start in range(0, len(entry.sequences), config.batch_size):
+            rows = entry.sequences[start : start + config.batch_size]
+            prompts = torch.tensor(entry.prompt_lengths[start : start + config.batch_size], device=model.device)
+            ids, mask = pad(rows, tokenizer.pad_token_id, device=model.device)
+            with torch.no_grad():
+                logprobs = completion_logprobs(
+                    model, ids, mask, prompts, mask.sum(1) - prompts, forbidden, temperature=config.temperature
+                )
+            ratios[name] += [
+                own - other
+                for own, other in zip(
+                    entry.logprobs[start : start + config.batch_size], logprobs.double().sum(1).tolist(), strict=True
+                )
+            ]
+    return ratios
+
+
+def _scores(config: EvaluateConfig, written: dict[str, Written]) -> dict[str, list[float]]:
+    """Our score (raw logit - score_offset) of each completion."""
+    model, tokenizer, offset = load_reward_model(config.reward_model)
+    model.to(device())
+    scores: dict[str, list[float]] = {}
+    for name, entry in written.items():
+        if entry.tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(f"reward_model: {config.reward_model} has another tokenizer than policy {name}")
+        scores[name] = (score_sequences(model, entry.sequences, tokenizer.pad_token_id) - offset).tolist()
+    return scores
+
+
+def _solved(judgements: Sequence[rubric.Judgement]) -> dict[str, Any]:
+    """Share solved, overall with its interval and by family, and the mean utility."""
+    families: dict[str, list[bool]] = defaultdict(list)
+    for judgement in judgements:
+        families[judgement.family].append(judgement.solved)
+    share = fmean(judgement.solved for judgement in judgements)
+    low, high = wilson(share, len(judgements))
+    return {
+        "solved": share,
+        "solved_low": low,
+        "solved_high": high,
+        "solved_by_family": {family: fmean(solved) for family, solved in sorted(families.items())},
+        "mean_utility": fmean(judgement.utility for judgement in judgements),
+    }
+
+
+def win_rate(ours: Sequence[float], theirs: Sequence[float], per_prompt: int = 1) -> dict[str, float]:
+    """How often the first is better, a draw as half, with a 95 % interval over prompts (normal, se = sd / sqrt(n))."""
+    wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(ours, theirs, strict=True)]
+    by_prompt = [fmean(wins[start : start + per_prompt]) for start in range(0, len(wins), per_prompt)]
+    rate, count = fmean(by_prompt), len(by_prompt)
+    spread = sum((win - rate) ** 2 for win in by_prompt) / max(1, count - 1)
+    half = 1.959964 * math.sqrt(spread / count)
+    return {"win_rate": rate, "low": max(0.0, rate - half), "high": min(1.0, rate + half), "prompts": count}
+
+
+def _table(report: dict[str, Any]) -> str:
+    """The report for a reader of the terminal."""
+    lines = []
+    for name, values in report["policies"].items():
+        numbers = "  ".join(f"{key} {value:.3f}" for key, value in values.items() if isinstance(value, float))
+        lines.append(f"{name:16} {numbers}")
+        families = values.get("solved_by_family", {})
+        if families:
+            lines.append(" " * 17 + "  ".join(f"{family} {share:.0%}" for family, share in families.items()))
+    for row in report.get("win_rates", []):
+        lines.append(
+            f"{row['policy']} against {row['against']}: {row['win_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main("evaluate")
