@@ -58,16 +58,17 @@ class Assignment(Base):
 
 
 class Draft(Base):
-    """What a labeler has written for an item and not yet submitted; it outlives the lease."""
+    """What a labeler who was given an item has written for it; it outlives the lease."""
 
     __tablename__ = "drafts"
 
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
     labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
-    version: Mapped[int] = mapped_column(Integer, default=1)  # the ETag of If-Match
-    content: Mapped[dict] = mapped_column(JSONColumn)
+    version: Mapped[int] = mapped_column(Integer, default=0)  # the ETag of If-Match; 0: nothing written yet
+    content: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # a submission, as incomplete as need be
     active_seconds: Mapped[float] = mapped_column(default=0.0)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+    submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in: nothing more is written here
 
 
 class Skip(Base):
