@@ -1,0 +1,66 @@
+"""Passwords: argon2id, never hashed inside a transaction, and only a few at once, for each takes its memory."""
+
+import threading
+from functools import lru_cache
+
+from pwdlib import PasswordHash as Hasher
+from pwdlib.exceptions import UnknownHashError
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from app.config import settings
+from app.errors import BadInput
+from app.i18n import gettext as _
+
+MIN_LENGTH, MAX_LENGTH = 10, 200
+_parallel = threading.BoundedSemaphore(2)
+
+
+class PasswordHash(str):
+    """What may be stored of a password."""
+
+
+@lru_cache
+def _hasher() -> Hasher:
+    return Hasher((Argon2Hasher(time_cost=3, memory_cost=settings().argon2_memory_kib, parallelism=1),))
+
+
+@lru_cache
+def _nobodys_hash() -> str:
+    return hash_password("nobody signs in with this")
+
+
+def hash_password(password: str) -> PasswordHash:
+    """The hash to store; takes a fifth of a second on purpose."""
+    with _parallel:
+        return PasswordHash(_hasher().hash(password))
+
+
+def verify(password: str, stored: str | None) -> tuple[bool, PasswordHash | None]:
+    """Whether it is the password, and a new hash when the stored one is of older strength; no hash takes as long."""
+    stored = stored or _nobodys_hash()
+    with _parallel:
+        try:
+            right, renewed = _hasher().verify_and_update(password[: MAX_LENGTH + 1], stored)
+        except UnknownHashError:
+            return False, None
+    if stored == _nobodys_hash():
+        return False, None
+    return right, PasswordHash(renewed) if renewed else None
+
+
+def check_new(password: str, username: str = "") -> str:
+    """The password, if it may be chosen."""
+    if len(password) < MIN_LENGTH:
+        raise BadInput(
+            _("The password has %(length)d characters; choose at least %(minimum)d, for example four unrelated words.")
+            % {"length": len(password), "minimum": MIN_LENGTH},
+            field="password",
+        )
+    if len(password) > MAX_LENGTH:
+        raise BadInput(
+            _("The password is longer than %(maximum)d characters; choose a shorter one.") % {"maximum": MAX_LENGTH},
+            field="password",
+        )
+    if password.lower() == username.lower():
+        raise BadInput(_("The password is the user name; choose another."), field="password")
+    return password

@@ -1,0 +1,102 @@
+"""Reading accounts, sessions, tokens and the audit trail."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, joinedload
+
+from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
+
+# How long an expired session still tells whose it was, so that what its owner posts is kept as a draft.
+GRACE = timedelta(days=7)
+
+
+def sha256(secret: str) -> str:
+    """What is stored of a random secret; 256 random bits need no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def by_username(session: Session, username: str) -> Account | None:
+    """The account that signs in with this name."""
+    return session.scalar(select(Account).where(Account.username == username.strip().lower()))
+
+
+def by_public_id(session: Session, public_id: str) -> Account | None:
+    """The account with this public id."""
+    return session.scalar(select(Account).where(Account.public_id == public_id))
+
+
+def session_of(session: Session, token: str) -> SignInSession | None:
+    """The session of this cookie, expired or not, with its account, unless that is disabled."""
+    return session.scalar(
+        select(SignInSession)
+        .join(SignInSession.account)
+        .options(joinedload(SignInSession.account))
+        .where(SignInSession.token_sha256 == sha256(token), Account.disabled_at.is_(None))
+    )
+
+
+def live_sessions(session: Session, account: Account) -> list[SignInSession]:
+    """Where this account is signed in now, the newest first."""
+    return list(
+        session.scalars(
+            select(SignInSession)
+            .where(SignInSession.account_id == account.id, SignInSession.expires_at > datetime.now(UTC))
+            .order_by(SignInSession.id.desc())
+        )
+    )
+
+
+def live_token(session: Session, token: str) -> ApiToken | None:
+    """The API token with this secret, with its account, while both are valid."""
+    now = datetime.now(UTC)
+    return session.scalar(
+        select(ApiToken)
+        .join(ApiToken.account)
+        .options(joinedload(ApiToken.account))
+        .where(
+            ApiToken.token_sha256 == sha256(token),
+            ApiToken.revoked_at.is_(None),
+            or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > now),
+            Account.disabled_at.is_(None),
+        )
+    )
+
+
+def tokens_of(session: Session, account: Account) -> list[ApiToken]:
+    """An account's API tokens, the newest first, revoked ones left out."""
+    return list(
+        session.scalars(
+            select(ApiToken)
+            .where(ApiToken.account_id == account.id, ApiToken.revoked_at.is_(None))
+            .order_by(ApiToken.id.desc())
+        )
+    )
+
+
+def accounts(session: Session, *, text: str = "", after: int = 0, limit: int = 100) -> list[Account]:
+    """Accounts by id, those whose name or user name holds the text."""
+    query = select(Account).where(Account.id > after).order_by(Account.id).limit(limit)
+    if text:
+        pattern = f"%{text.lower()}%"
+        query = query.where(or_(Account.username.like(pattern), func.lower(Account.name).like(pattern)))
+    return list(session.scalars(query))
+
+
+def has_admin(session: Session) -> bool:
+    """Whether an admin exists who is not there for the demo alone."""
+    found = session.scalar(
+        select(Account.id).where(Account.role == Role.ADMIN, Account.kind != AccountKind.DEMO).limit(1)
+    )
+    return found is not None
+
+
+def audit(session: Session, *, subject: str | None = None, before: int | None = None, limit: int = 100):
+    """Audit entries with the account that acted, the newest first."""
+    query = select(AuditEntry, Account).outerjoin(Account, AuditEntry.account_id == Account.id)
+    if subject is not None:
+        query = query.where(AuditEntry.subject == subject)
+    if before is not None:
+        query = query.where(AuditEntry.id < before)
+    return list(session.execute(query.order_by(AuditEntry.id.desc()).limit(limit)))

@@ -1,0 +1,196 @@
+"""What may happen to accounts, sessions and API tokens; every act of an admin leaves an audit entry."""
+
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import delete, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.accounts import queries
+from app.accounts.passwords import PasswordHash, verify
+from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
+from app.config import settings
+from app.errors import BadInput, Conflict, NotFound
+from app.i18n import gettext as _
+from app.i18n import languages
+from training.records import Pool
+
+TOKEN_PREFIX = "plumb_"
+
+
+class Scope(StrEnum):
+    """What an API token may be used for; all but `work` need an admin's account."""
+
+    WORK = "work"  # a labeler's day: assignments, demonstrations, comparisons
+    READ = "read"  # read everything
+    WRITE = "write"  # prompts, policies, completions, rounds, snapshots
+    JOBS = "jobs"  # start and cancel jobs and plans
+    ACCOUNTS = "accounts"  # people and their tokens
+
+
+def record(session: Session, account: Account | None, action: str, subject: str = "", **detail) -> None:
+    """Write who did what to which object; None is the command line."""
+    account_id = account.id if account else None
+    session.add(AuditEntry(account_id=account_id, action=action, subject=subject, detail=detail))
+
+
+def create_account(
+    session: Session,
+    *,
+    username: str,
+    name: str,
+    password: PasswordHash,
+    role: Role = Role.LABELER,
+    pool: Pool = Pool.TRAIN,
+    kind: AccountKind = AccountKind.PERSON,
+    language: str = "en",
+    by: Account | None = None,
+) -> Account:
+    """A new account; `password` is what passwords.hash_password() made outside of the transaction."""
+    if not isinstance(password, PasswordHash):
+        raise ValueError("pass hash_password(password), called before the transaction: hashing takes long")
+    username, name = username.strip().lower(), name.strip()
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9._@+-]{0,78}[a-z0-9])?", username):
+        raise BadInput(
+            _("“%(username)s” cannot be a user name: use 1 to 80 of a-z, 0-9 and . _ @ + - between them.")
+            % {"username": username},
+            field="username",
+        )
+    if not 1 <= len(name) <= 120:
+        raise BadInput(_("The name needs 1 to 120 characters."), field="name")
+    account = Account(
+        username=username,
+        name=name,
+        password_hash=str(password),
+        role=Role(role),
+        pool=Pool(pool),
+        kind=AccountKind(kind),
+        language=_known_language(language),
+    )
+    try:
+        with session.begin_nested():
+            session.add(account)
+    except IntegrityError as error:
+        raise Conflict(
+            _("There is an account “%(username)s” already; choose another user name.") % {"username": username},
+            field="username",
+        ) from error
+    record(session, by, "account.create", account.public_id, username=username, role=account.role, pool=account.pool)
+    return account
+
+
+def check_sign_in(account: Account | None, password: str, *, local: bool) -> PasswordHash | None:
+    """Refuse a wrong sign-in in one sentence for all causes; returns a renewed hash when the old one is weaker.
+
+    Call it outside of any transaction: it hashes. `local` says that only this machine reaches the server.
+    """
+    right, renewed = verify(password, account.password_hash if account else None)
+    if not account or not right or account.disabled_at:
+        raise BadInput(_("This user name and password do not go together."), field="password")
+    if account.kind is AccountKind.DEMO and not local:
+        raise BadInput(
+            _("Demo accounts sign in only while Plumbline is bound to this machine (PLUMBLINE_HOST=127.0.0.1)."),
+            field="username",
+        )
+    return renewed
+
+
+def open_session(session: Session, account: Account) -> str:
+    """A new session; returns the random secret for the cookie. Sessions long expired go at this moment."""
+    now = datetime.now(UTC)
+    session.execute(delete(SignInSession).where(SignInSession.expires_at < now - queries.GRACE))
+    secret = secrets.token_urlsafe(32)
+    expires_at = now + timedelta(hours=settings().session_hours)
+    session.add(SignInSession(token_sha256=queries.sha256(secret), account_id=account.id, expires_at=expires_at))
+    session.flush()
+    return secret
+
+
+def close_session(session: Session, secret: str) -> None:
+    """Sign out: the cookie is worth nothing from now on."""
+    session.execute(delete(SignInSession).where(SignInSession.token_sha256 == queries.sha256(secret)))
+
+
+def close_all_sessions(session: Session, account: Account, *, but: str | None = None) -> int:
+    """Sign the account out everywhere, but for the session with this secret; returns how many ended."""
+    query = delete(SignInSession).where(SignInSession.account_id == account.id)
+    if but:
+        query = query.where(SignInSession.token_sha256 != queries.sha256(but))
+    return session.execute(query).rowcount
+
+
+def set_password(
+    session: Session, account: Account, password: PasswordHash, *, by: Account | None, keep: str | None = None
+) -> None:
+    """A new password ends all sessions but the one with the secret `keep`."""
+    session.execute(update(Account).where(Account.id == account.id).values(password_hash=str(password)))
+    close_all_sessions(session, account, but=keep)
+    record(session, by, "account.password", account.public_id)
+
+
+def create_token(
+    session: Session,
+    account: Account,
+    *,
+    name: str,
+    scopes: list[str],
+    days: int | None = 90,
+    by: Account | None = None,
+) -> tuple[ApiToken, str]:
+    """A new API token and its secret, which is shown once and never kept."""
+    if not 1 <= len(name.strip()) <= 120:
+        raise BadInput(_("Give the token a name of 1 to 120 characters, to know it again."), field="name")
+    known = [scope.value for scope in Scope]
+    if not scopes or (unknown := [scope for scope in scopes if scope not in known]):
+        raise BadInput(
+            _("Scopes: “%(given)s”; choose one or more of %(known)s.")
+            % {"given": ", ".join(unknown) if scopes else "", "known": ", ".join(known)},
+            field="scopes",
+        )
+    if account.role is not Role.ADMIN and set(scopes) - {Scope.WORK}:
+        raise BadInput(_("A labeler's token can have the scope “work” only."), field="scopes")
+    if days is not None and not 1 <= days <= 3650:
+        raise BadInput(_("A token lasts 1 to 3650 days, or for ever without a number."), field="days")
+    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    token = ApiToken(
+        account_id=account.id,
+        name=name.strip(),
+        prefix=secret[: len(TOKEN_PREFIX) + 4],
+        token_sha256=queries.sha256(secret),
+        scopes=sorted(set(scopes), key=known.index),
+        expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
+    )
+    session.add(token)
+    session.flush()
+    record(session, by or account, "token.create", token.public_id, of=account.username, scopes=token.scopes)
+    return token, secret
+
+
+def revoke_token(session: Session, account: Account, public_id: str, *, by: Account | None = None) -> None:
+    """Make one of the account's tokens worthless."""
+    done = session.execute(
+        update(ApiToken)
+        .where(ApiToken.public_id == public_id, ApiToken.account_id == account.id, ApiToken.revoked_at.is_(None))
+        .values(revoked_at=datetime.now(UTC))
+    )
+    if not done.rowcount:
+        raise NotFound(_("There is no such token, or it is revoked already."))
+    record(session, by or account, "token.revoke", public_id, of=account.username)
+
+
+def _known_language(code: str) -> str:
+    if code not in languages():
+        raise BadInput(
+            _("“%(code)s” is not a language of Plumbline; choose one of %(known)s.")
+            % {"code": code, "known": ", ".join(languages())},
+            field="language",
+        )
+    return code
+
+
+def cookie_seconds() -> int:
+    """How long a browser keeps the session's cookie: past its expiry, so that a late post is known as its owner's."""
+    return int(settings().session_hours * 3600 + queries.GRACE.total_seconds())

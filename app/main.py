@@ -1,0 +1,35 @@
+"""The web application, put together."""
+
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from app.accounts import pages as accounts_pages
+from app.config import settings
+from app.errors import PlumblineError
+from app.security import Guard, check_csrf
+from app.web import STATIC, error_response
+
+ROUTERS = [
+    accounts_pages.router,
+]
+
+
+def create_app() -> FastAPI:
+    """The application of one web process."""
+    app = FastAPI(
+        title="Plumbline",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        dependencies=[Depends(check_csrf)],
+        max_body_size=settings().max_body_bytes,
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for kind in (PlumblineError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, error_response)
+    app.add_middleware(Guard, refuse=error_response)
+    return app

@@ -1,0 +1,156 @@
+"""What guards every request: headers, CSRF checks, trusted proxies; pure ASGI, no database."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import settings
+from app.errors import Forbidden
+from app.i18n import gettext as _
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+def https() -> bool:
+    """Whether people reach Plumbline by https."""
+    return settings().base_url.startswith("https://")
+
+
+def cookie_name(name: str) -> str:
+    """The name of a cookie; under https no other host or path can set it."""
+    return f"__Host-plumbline_{name}" if https() else f"plumbline_{name}"
+
+
+def set_cookie(response, name: str, value: str, *, max_age: int | None = None) -> None:
+    """Set one of our cookies: unreadable to scripts, not sent along with posts from other sites."""
+    response.set_cookie(
+        cookie_name(name), value, max_age=max_age, path="/", httponly=True, samesite="lax", secure=https()
+    )
+
+
+def delete_cookie(response, name: str) -> None:
+    """Delete one of our cookies."""
+    response.delete_cookie(cookie_name(name), path="/", httponly=True, samesite="lax", secure=https())
+
+
+def sign(purpose: str, value: str) -> str:
+    """A keyed hash of a value, good for one purpose only."""
+    return hmac.new(settings().key, f"{purpose}:{value}".encode(), hashlib.sha256).hexdigest()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    host = host.strip("[]").lower()
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local(request: Request) -> bool:
+    """Whether only this machine reaches the server and the address bar says so.
+
+    The second half stops a page elsewhere whose name was made to resolve to 127.0.0.1.
+    """
+    asked = request.url.hostname or ""
+    return is_loopback(settings().host) and (
+        is_loopback(asked) or asked == (urlsplit(settings().public_url).hostname or "localhost")
+    )
+
+
+def client_address(request: Request) -> str:
+    """The address a request came from, proxies that are trusted taken off."""
+    return request.client.host if request.client else "unknown"
+
+
+# --- CSRF ---
+
+
+def visit(request: Request) -> str:
+    """What the CSRF token is bound to: the session's cookie, or before sign-in one that marks this browser."""
+    if not hasattr(request.state, "visit"):
+        cookies = request.cookies
+        known = cookies.get(cookie_name("session")) or cookies.get(cookie_name("visit"))
+        request.state.new_visit = not known
+        request.state.visit = known or secrets.token_urlsafe(16)
+    return request.state.visit
+
+
+def csrf_token(request: Request) -> str:
+    """The token that every form of this browser carries."""
+    return sign("csrf", visit(request))
+
+
+async def check_csrf(request: Request) -> None:
+    """Refuse an unsafe request without the token; REST takes no cookies and needs none."""
+    if request.method in SAFE_METHODS or request.url.path.startswith("/api/"):
+        return
+    given = request.headers.get("x-csrf-token")
+    kind = request.headers.get("content-type", "")
+    if given is None and kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
+        given = (await request.form()).get("csrf_token")
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), csrf_token(request).encode()):
+        raise Forbidden(
+            _("This form is from before you signed in or out. Go back, load the page again and repeat the step.")
+        )
+
+
+def same_origin(headers: Headers) -> bool:
+    """Whether a browser says that the request comes from our own pages; others are left to the token."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    return urlsplit(origin).netloc in (headers.get("host"), urlsplit(settings().base_url).netloc)
+
+
+class Guard:
+    """Refuses unsafe requests from other sites and sets the security headers on every response."""
+
+    def __init__(self, app: ASGIApp, refuse: Callable[[Request, Exception], Response]):
+        self.app = app
+        self.refuse = refuse
+        self.headers = dict(HEADERS)
+        if https():
+            self.headers["Strict-Transport-Security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self.headers.items():
+                    headers.setdefault(name, value)
+                if not scope["path"].startswith("/static/"):
+                    headers.setdefault("Cache-Control", "private, no-cache")  # Back must not lose what was typed
+            await send(message)
+
+        takes_cookies = scope["method"] not in SAFE_METHODS and not scope["path"].startswith("/api/")
+        if takes_cookies and not same_origin(Headers(scope=scope)):
+            refused = Forbidden(_("This came from another site and was not done. Repeat it on Plumbline's own page."))
+            return await self.refuse(Request(scope, receive), refused)(scope, receive, send_with_headers)
+        await self.app(scope, receive, send_with_headers)
