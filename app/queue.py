@@ -1,0 +1,167 @@
+"""The Celery app, its schedule, and send(), which publishes an id once its session has committed.
+
+A row in the database is the truth about work in the background: messages are acknowledged early, one that comes twice
+finds nothing to do, and one that was lost is sent again by the reconcilers of the schedule below.
+"""
+
+import logging
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from celery import Celery
+from celery.signals import heartbeat_sent, worker_init, worker_process_init, worker_shutting_down
+from kombu.exceptions import OperationalError
+from redis import Redis, RedisError
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from app.config import settings
+from app.database import engine
+
+DEFAULT, TRAINING = "default", "training"
+QUEUES = {
+    DEFAULT: "imports, snapshots, next rounds and the reconcilers; beat runs inside",
+    TRAINING: "jobs, one at a time for each worker",
+}
+RECONCILE_SECONDS = 10
+WORKER_SEEN_SECONDS = 20  # a worker that has told nothing for so long counts as gone
+_VISIBILITY_SECONDS = 12 * 3600  # the same in every process: the shortest one wins
+
+log = logging.getLogger(__name__)
+
+
+def _configuration() -> dict:
+    repair = {"schedule": RECONCILE_SECONDS, "options": {"queue": DEFAULT, "expires": RECONCILE_SECONDS}}
+    return {
+        "broker_url": settings().broker,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            "visibility_timeout": _VISIBILITY_SECONDS,
+            "health_check_interval": 25,
+            "socket_connect_timeout": 2,
+            # Without an end to its attempts, publishing to a dead broker would block the request for ever.
+            "max_retries": 1,
+            "interval_start": 0.0,
+            "interval_step": 0.1,
+        },
+        "visibility_timeout": _VISIBILITY_SECONDS,
+        "result_backend_transport_options": {"visibility_timeout": _VISIBILITY_SECONDS},
+        "task_default_queue": DEFAULT,
+        "task_acks_late": False,
+        "task_ignore_result": True,
+        "task_track_started": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_pool": "prefork",
+        "worker_concurrency": 1,
+        "worker_soft_shutdown_timeout": 60,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": False,
+        "beat_schedule_filename": str(settings().data_dir / "beat-schedule"),
+        "beat_schedule": {
+            name: {"task": name, **repair} for name in ("snapshots.reconcile", "jobs.reconcile", "plans.reconcile")
+        },
+    }
+
+
+celery = Celery(
+    "plumbline",
+    include=["app.snapshots.tasks", "app.jobs.tasks", "app.plans.tasks"],
+)
+celery.add_defaults(_configuration)
+
+
+def send(session: Session, name: str, id: int, queue: str = DEFAULT) -> None:
+    """Publish the task `name` for row `id` after this session's commit, or never if it does not commit."""
+    session.info.setdefault("messages", []).append((name, id, queue))
+
+
+@event.listens_for(Session, "after_commit")
+def _publish(session: Session) -> None:
+    if session.in_nested_transaction():  # a savepoint was released; nothing is committed yet
+        return
+    for name, id, queue in session.info.pop("messages", []):
+        try:
+            celery.send_task(name, args=[id], queue=queue, retry=False)
+        except (OperationalError, RedisError, OSError) as error:
+            # The row is committed and stays the truth: the reconciler sends it again when the broker is back.
+            log.warning("%s %s could not be sent to the queue %s: %s", name, id, queue, error)
+
+
+@event.listens_for(Session, "after_rollback")
+def _forget(session: Session) -> None:
+    session.info.pop("messages", None)
+
+
+@contextmanager
+def _broker() -> Iterator[Redis]:
+    with celery.pool.acquire(block=True) as connection:
+        yield connection.default_channel.client
+
+
+def workers(queue: str) -> list[str] | None:
+    """Names of the workers that consume `queue` now; None if the broker does not answer."""
+    try:
+        with _broker() as broker:
+            seen = broker.zrangebyscore(_seen_key(queue), broker.time()[0] - WORKER_SEEN_SECONDS, "inf")
+        return [name.decode() for name in seen]
+    except (OperationalError, RedisError, OSError):
+        return None
+
+
+def waiting(queue: str) -> int:
+    """How many messages wait in a queue."""
+    with _broker() as broker:
+        return broker.llen(queue)
+
+
+def _seen_key(queue: str) -> str:
+    return f"plumbline:workers:{queue}"
+
+
+_told_at = float("-inf")  # monotonic seconds
+
+
+@heartbeat_sent.connect
+def _tell_that_we_live(sender, **_: object) -> None:
+    """Leave this worker's name beside its queues; called from the loop that consumes, so a stuck worker goes silent."""
+    global _told_at
+    if time.monotonic() - _told_at < WORKER_SEEN_SECONDS / 4:
+        return
+    with suppress(OperationalError, RedisError, OSError), _broker() as broker:
+        now = broker.time()[0]
+        for queue in celery.amqp.queues.consume_from:
+            broker.zremrangebyscore(_seen_key(queue), "-inf", now - WORKER_SEEN_SECONDS)
+            broker.zadd(_seen_key(queue), {f"{socket.gethostname()}:{os.getpid()}": now})
+        _told_at = time.monotonic()
+
+
+# The pool's processes learn of a shutdown, or of the death of the worker, from a pipe whose other end closes.
+_pipe: list[int] = []
+
+
+@worker_init.connect
+def _open_pipe(**_: object) -> None:
+    _pipe[:] = os.pipe()
+
+
+@worker_process_init.connect
+def _begin_in_pool(**_: object) -> None:
+    """Drop what must not cross a fork: database connections and the writing end of the pipe."""
+    engine.cache_clear()
+    os.close(_pipe.pop())
+
+
+@worker_shutting_down.connect
+def _announce_shutdown(**_: object) -> None:
+    if len(_pipe) == 2:
+        os.close(_pipe.pop())
+
+
+def stopping() -> bool:
+    """Whether the worker around this task is shutting down or gone."""
+    return bool(_pipe) and bool(select.select([_pipe[0]], [], [], 0)[0])
