@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -131,15 +131,60 @@ class PPOConfig(Config, Lengths):
     required: ClassVar[tuple[str, ...]] = ("data", "init_from", "reward_model")
     data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
     init_from: Path | None = Field(default=None, description="SFT network folder: the start and the KL reference")
-    reward_model: Path | None = Field(default=None, description="reward model's folder")
-    pretraining_text: Path | None = Field(default=None, description="text file of the pretraining mix")
-    episodes: int = Field(default=256_000, ge=1)
+    continue_from: Path | None = Field(
+        default=None, description="policy folder to go on from in place of init_from, which stays the reference"
+    )
+    reward_model: Path | None = Field(default=None, description="reward model's folder; may be larger than the policy")
+    allow_weak_reward_model: bool = Field(
+        default=False, description="train although the reward model's held-out accuracy is not clear of 50 %"
+    )
+    iterations: int = Field(default=500, ge=1, description="batches of episodes, each learnt from and thrown away")
     batch_size: int = Field(default=512, ge=1, description="episodes of one iteration")
     minibatch_size: int = Field(default=64, ge=1, description="episodes of one optimizer step")
+    epochs: int = Field(default=1, ge=1, description="passes over each batch")
+    temperature: Positive = Field(default=1.0, description="of sampling and of every log-probability alike")
     policy_learning_rate: Positive = 8.05e-6
     value_learning_rate: Positive = 9e-6
+    warmup_iterations: int = Field(default=10, ge=1, description="iterations of warm-up from a tenth of the rate")
+    value_warmup_iterations: int = Field(default=0, ge=0, description="first iterations in which only the critic learns")
+    adam_b2: float = Field(default=0.95, gt=0, lt=1)
+    adam_epsilon: float = Field(default=1e-5, gt=0)
+    max_gradient_norm: float | None = Field(default=1.0, gt=0)
     beta: float = Field(default=0.02, ge=0, description="KL coefficient per token")
+    kl_target_nats: float | None = Field(default=None, gt=0, description="adapt beta towards this KL; none: beta is fixed")
+    kl_horizon: Positive = Field(default=10_000, description="episodes over which beta adapts")
+    stop_at_kl_nats: float | None = Field(default=None, gt=0, description="end once the KL per completion is above this")
+    discount: float = Field(default=1.0, gt=0, le=1)
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    clip_ratio: float = Field(default=0.2, gt=0, lt=1)
+    value_clip: Positive = Field(default=0.2, description="how far a value may move from its old one in an iteration")
+    missing_eos_score: float | None = Field(
+        default=None, description="score of a completion that never ended, in place of the reward model's"
+    )
+    missing_eos_penalty: float = Field(default=0.0, ge=0, description="else taken off the score of such a completion")
     gamma: float = Field(default=0.0, ge=0, description="coefficient of the pretraining loss (mean cross-entropy)")
+    pretraining_text: Path | None = Field(
+        default=None, description="text file of the pretraining mix; none: pretraining.txt in init_from"
+    )
+    pretraining_ratio: Positive = Field(default=8.0, description="pretraining documents per episode, where gamma > 0")
+    row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row of pretraining text")
+    ema_decay: float = Field(default=0.992, ge=0, lt=1, description="of the averaged weights, per iteration")
+    evaluation_prompts: int = Field(
+        default=256, ge=1, description="validation prompts on which raw and averaged weights are scored"
+    )
+    sample_every_iterations: int = Field(default=10, ge=1, description="how often three samples are reported")
+    save_every_iterations: int = Field(default=10, ge=1, description="how often a resumable state is written")
+    rows_at_once: int = Field(default=512, ge=1, description="completions sampled at once; changes memory, not numbers")
+    micro_batch_tokens: int = Field(
+        default=8192, ge=1, description="tokens of one forward pass; changes memory, not numbers"
+    )
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> "PPOConfig":
+        if self.batch_size % self.minibatch_size:
+            raise ValueError(f"minibatch_size: {self.batch_size} episodes are not a multiple of {self.minibatch_size}")
+        return self
 
 
 class EvaluateConfig(Config, Lengths):
@@ -173,8 +218,9 @@ RECIPES: dict[str, Config] = {
         SFTConfig(recipe="miniature_sft_for_ppo", **_MINIATURE_SFT, epochs=2, pretraining_share=0.1),
         RewardModelConfig(recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-3),
         PPOConfig(
-            recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, episodes=12_800, batch_size=128, minibatch_size=32,
-            policy_learning_rate=1e-4, value_learning_rate=1e-4, beta=0.05, gamma=0.3,
+            recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, iterations=100, batch_size=128, minibatch_size=32,
+            policy_learning_rate=1e-4, value_learning_rate=1e-3, beta=0.05, stop_at_kl_nats=5.0, missing_eos_penalty=1.0,
+            gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.96, micro_batch_tokens=2048,
         ),
         EvaluateConfig(recipe="miniature_evaluate", **_MINIATURE_LENGTHS, judge="miniature", prompts=250),
         # The paper's numbers for 1.3B weights (Appendix C); batch 32 and its learning rates hold for 6B too.
