@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from starlette.testclient import TestClient
 
 from app import config
 from app import database as app_database
+from app.accounts import passwords, rules
+from app.accounts.tables import Account, Role
+from app.security import cookie_name, sign
 from tests import services
 
+PASSWORD = "correct horse battery"
 USED: dict[str, str] = {}  # service -> where it came from, for the summary
 
 
@@ -58,6 +63,8 @@ def forget_settings() -> None:
         app_database.engine().dispose()
     app_database.engine.cache_clear()
     config.settings.cache_clear()
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
 
 
 def _create_schema(url: str, folder: Path) -> None:
@@ -99,6 +106,11 @@ def postgresql_template(postgresql_server, tmp_path_factory) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
     """An empty database of the test's own, once on SQLite and once on PostgreSQL, with a data folder of its own."""
+    yield from fresh_database(request, tmp_path, monkeypatch)
+
+
+def fresh_database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
+    """Point the settings at a copy of the empty database that the fixture's parameter names."""
     data = tmp_path / "data"
     data.mkdir()
     name = None
@@ -112,8 +124,63 @@ def database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
     monkeypatch.setenv("PLUMBLINE_DATABASE_URL", url)
     monkeypatch.setenv("PLUMBLINE_DATA_DIR", str(data))
     monkeypatch.setenv("PLUMBLINE_BROKER_URL", request.getfixturevalue("broker_url"))
+    monkeypatch.setenv("PLUMBLINE_ARGON2_MEMORY_KIB", "64")
     forget_settings()
     yield app_database.engine()
     forget_settings()
     if name:
         services.drop_database(server, name)
+
+
+class People:
+    """Makes accounts, whose password is PASSWORD, and signs them in."""
+
+    def make(self, username: str, **fields) -> Account:
+        """An account with these fields; without, a labeler of the train pool."""
+        password = passwords.hash_password(PASSWORD)
+        with app_database.transaction() as session:
+            return rules.create_account(
+                session, username=username, name=fields.pop("name", username.title()), password=password, **fields
+            )
+
+    def labeler(self, username: str = "ana", **fields) -> Account:
+        """A labeler."""
+        return self.make(username, **fields)
+
+    def admin(self, username: str = "olga", **fields) -> Account:
+        """An admin."""
+        return self.make(username, role=Role.ADMIN, **fields)
+
+    def sign_in(self, client: TestClient, account: Account) -> TestClient:
+        """Give the client a session of the account, as its sign-in would."""
+        with app_database.transaction() as session:
+            secret = rules.open_session(session, account)
+        client.cookies.clear()
+        client.cookies.set(cookie_name("session"), secret)
+        return client
+
+    def csrf(self, client: TestClient) -> dict[str, str]:
+        """The form field that every post of a signed-in client carries."""
+        return {"csrf_token": sign("csrf", client.cookies[cookie_name("session")])}
+
+    def bearer(self, account: Account, *scopes: str) -> dict[str, str]:
+        """The header of an API token of the account with these scopes; a labeler's has the scope `work`."""
+        chosen = scopes or (("work",) if account.role is Role.LABELER else tuple(rules.Scope))
+        with app_database.transaction() as session:
+            _, secret = rules.create_token(session, account, name="test", scopes=list(chosen))
+        return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture
+def people(database) -> People:
+    """Makes accounts and signs them in."""
+    return People()
+
+
+@pytest.fixture
+def client(database) -> Iterator[TestClient]:
+    """An HTTP client of the whole application; redirects are not followed."""
+    from app.main import create_app
+
+    with TestClient(create_app(), base_url="http://127.0.0.1:8000", follow_redirects=False) as made:
+        yield made
