@@ -109,7 +109,6 @@ def _write(config: EvaluateConfig, path: Path, prompts: Sequence[Sequence[Messag
         encoded,
         max_new_tokens=config.max_completion_tokens,
         eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
         forbidden=forbidden_token_ids(model, tokenizer),
         generator=torch.Generator().manual_seed(config.seed),
         temperature=config.temperature,
