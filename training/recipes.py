@@ -146,14 +146,14 @@ class PPOConfig(Config, Lengths):
     policy_learning_rate: Positive = 8.05e-6
     value_learning_rate: Positive = 9e-6
     warmup_iterations: int = Field(default=10, ge=1, description="iterations of warm-up from a tenth of the rate")
-    value_warmup_iterations: int = Field(default=0, ge=0, description="first iterations in which only the critic learns")
+    value_warmup_iterations: int = Field(default=0, ge=0, description="first iterations, the critic's alone")
     adam_b2: float = Field(default=0.95, gt=0, lt=1)
     adam_epsilon: float = Field(default=1e-5, gt=0)
     max_gradient_norm: float | None = Field(default=1.0, gt=0)
     beta: float = Field(default=0.02, ge=0, description="KL coefficient per token")
-    kl_target_nats: float | None = Field(default=None, gt=0, description="adapt beta towards this KL; none: beta is fixed")
+    kl_target_nats: float | None = Field(default=None, gt=0, description="adapt beta towards it; none: beta is fixed")
     kl_horizon: Positive = Field(default=10_000, description="episodes over which beta adapts")
-    stop_at_kl_nats: float | None = Field(default=None, gt=0, description="end once the KL per completion is above this")
+    stop_at_kl_nats: float | None = Field(default=None, gt=0, description="end once the KL per completion is above it")
     discount: float = Field(default=1.0, gt=0, le=1)
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
     clip_ratio: float = Field(default=0.2, gt=0, lt=1)
@@ -219,8 +219,8 @@ RECIPES: dict[str, Config] = {
         RewardModelConfig(recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-3),
         PPOConfig(
             recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, iterations=100, batch_size=128, minibatch_size=32,
-            policy_learning_rate=1e-4, value_learning_rate=1e-3, beta=0.05, stop_at_kl_nats=5.0, missing_eos_penalty=1.0,
-            gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.96, micro_batch_tokens=2048,
+            policy_learning_rate=1e-4, value_learning_rate=1e-3, beta=0.05, stop_at_kl_nats=5.0,
+            missing_eos_penalty=1.0, gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.96, micro_batch_tokens=2048,
         ),
         EvaluateConfig(recipe="miniature_evaluate", **_MINIATURE_LENGTHS, judge="miniature", prompts=250),
         # The paper's numbers for 1.3B weights (Appendix C); batch 32 and its learning rates hold for 6B too.
@@ -281,7 +281,9 @@ def make_config(verb: str, values: dict[str, Any]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{key} = {first['input']!r}: {first['msg']}") from error
+        # A rule about several keys has no place of its own; its message names them.
+        where = f"{key} = {first['input']!r}: " if key else ""
+        raise ValueError(where + first["msg"].removeprefix("Value error, ")) from error
     for key in config_class.required:
         if not getattr(config, key):
             what = config_class.model_fields[key].description
