@@ -22,7 +22,7 @@ endif
 # again for each of a hundred packages.
 INSTALL_TORCH := $(BIN)/python -m pip install --disable-pip-version-check --retries 1 --timeout 15 --progress-bar on
 
-.PHONY: run test bench lint clean
+.PHONY: run test bench lint migration clean
 .DELETE_ON_ERROR:
 
 run: .venv/run-$(TORCH)
@@ -38,6 +38,12 @@ lint: .venv/test-$(TORCH)
 
 bench: .venv/test-$(TORCH)
 	@$(BIN)/python -m tests.benchmarks
+
+migration:  # before the first release: the one initial migration anew, from the tables as they are
+	@rm -f migrations/versions/*.py
+	@PLUMBLINE_DATABASE_URL= PLUMBLINE_DATA_DIR=$$(mktemp -d) $(BIN)/alembic revision --autogenerate --rev-id 0001 -m initial
+	@sed -i.old '/# ### /d' migrations/versions/*.py && rm migrations/versions/*.old
+	@$(BIN)/ruff check -q --fix migrations && $(BIN)/ruff format -q migrations
 
 clean:
 	rm -rf .venv plumbline.egg-info

@@ -1,0 +1,30 @@
+"""Bringing the database to the newest schema, and knowing whether it is there."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from app.config import ROOT
+from app.database import engine
+
+
+def config() -> Config:
+    """Alembic's configuration, found from any folder."""
+    return Config(toml_file=ROOT / "pyproject.toml")
+
+
+def migrate(revision: str = "head") -> None:
+    """Run the migrations that the database lacks."""
+    command.upgrade(config(), revision)
+
+
+def newest() -> str:
+    """The revision that the code needs."""
+    return ScriptDirectory.from_config(config()).get_current_head()
+
+
+def standing() -> str | None:
+    """The revision that the database has; None is an empty one."""
+    with engine().connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()

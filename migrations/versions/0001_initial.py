@@ -1,0 +1,891 @@
+"""initial"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "accounts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("username", sa.String(length=80), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum("labeler", "admin", name="role", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column(
+            "pool",
+            sa.Enum("train", "held-out", name="pool", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "person", "simulated", "demo", name="account_kind", native_enum=False, create_constraint=True, length=32
+            ),
+            nullable=False,
+        ),
+        sa.Column("language", sa.String(length=16), nullable=False),
+        sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_accounts_public_id")),
+        sa.UniqueConstraint("username", name=op.f("uq_accounts_username")),
+    )
+    op.create_table(
+        "forms",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum("completion", "prompt", name="form_kind", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("questions", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_forms")),
+        sa.UniqueConstraint("kind", "version", name=op.f("uq_forms_kind_version")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_forms_public_id")),
+    )
+    op.create_table(
+        "policies",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "trained",
+                "imported",
+                "endpoint",
+                "people",
+                name="policy_kind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("endpoint_url", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_policies")),
+        sa.UniqueConstraint("name", name=op.f("uq_policies_name")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_policies_public_id")),
+    )
+    op.create_table(
+        "api_tokens",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("prefix", sa.String(length=16), nullable=False),
+        sa.Column("token_sha256", sa.String(length=64), nullable=False),
+        sa.Column("scopes", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_api_tokens_account_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_tokens")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_api_tokens_public_id")),
+        sa.UniqueConstraint("token_sha256", name=op.f("uq_api_tokens_token_sha256")),
+    )
+    with op.batch_alter_table("api_tokens", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_api_tokens_account_id"), ["account_id"], unique=False)
+
+    op.create_table(
+        "audit_entries",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=True),
+        sa.Column("action", sa.String(length=80), nullable=False),
+        sa.Column("subject", sa.String(length=120), nullable=False),
+        sa.Column("detail", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_audit_entries_account_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_entries")),
+    )
+    with op.batch_alter_table("audit_entries", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_audit_entries_at"), ["at"], unique=False)
+
+    op.create_table(
+        "guidelines",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("title", sa.String(length=200), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("what_changed", sa.Text(), nullable=False),
+        sa.Column("created_by_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["accounts.id"], name=op.f("fk_guidelines_created_by_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_guidelines")),
+        sa.UniqueConstraint("name", "version", name=op.f("uq_guidelines_name_version")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_guidelines_public_id")),
+    )
+    op.create_table(
+        "prompts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("messages", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("text_sha256", sa.String(length=64), nullable=False),
+        sa.Column("prefix_sha256", sa.String(length=64), nullable=True),
+        sa.Column(
+            "source",
+            sa.Enum(
+                "labeler_plain",
+                "labeler_few_shot",
+                "labeler_user_based",
+                "customer",
+                name="prompt_source",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "use_case",
+            sa.Enum(
+                "generation",
+                "open qa",
+                "brainstorming",
+                "chat",
+                "rewrite",
+                "summarization",
+                "classification",
+                "other",
+                "closed qa",
+                "extract",
+                name="use_case",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=True,
+        ),
+        sa.Column("owner", sa.String(length=120), nullable=False),
+        sa.Column(
+            "split",
+            sa.Enum("train", "validation", "test", name="split", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("collection", sa.String(length=120), nullable=False),
+        sa.Column("answers", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("written_by_id", sa.Integer(), nullable=True),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["written_by_id"], ["accounts.id"], name=op.f("fk_prompts_written_by_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_prompts")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_prompts_public_id")),
+        sa.UniqueConstraint("text_sha256", name=op.f("uq_prompts_text_sha256")),
+    )
+    with op.batch_alter_table("prompts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_prompts_collection"), ["collection"], unique=False)
+        batch_op.create_index(batch_op.f("ix_prompts_owner"), ["owner"], unique=False)
+        batch_op.create_index(batch_op.f("ix_prompts_prefix_sha256"), ["prefix_sha256"], unique=False)
+        batch_op.create_index(batch_op.f("ix_prompts_split"), ["split"], unique=False)
+
+    op.create_table(
+        "sign_in_sessions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("token_sha256", sa.String(length=64), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_sign_in_sessions_account_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sign_in_sessions")),
+        sa.UniqueConstraint("token_sha256", name=op.f("uq_sign_in_sessions_token_sha256")),
+    )
+    with op.batch_alter_table("sign_in_sessions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sign_in_sessions_account_id"), ["account_id"], unique=False)
+
+    op.create_table(
+        "snapshots",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column(
+            "purpose",
+            sa.Enum("sft", "rm", "ppo", name="purpose", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("filter", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "queued",
+                "writing",
+                "ready",
+                "failed",
+                name="snapshot_state",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("content_sha256", sa.String(length=64), nullable=True),
+        sa.Column("manifest", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("created_by_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["accounts.id"], name=op.f("fk_snapshots_created_by_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshots")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_snapshots_public_id")),
+    )
+    with op.batch_alter_table("snapshots", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_snapshots_content_sha256"), ["content_sha256"], unique=False)
+
+    op.create_table(
+        "completions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column("policy_id", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("text_sha256", sa.String(length=64), nullable=False),
+        sa.Column("settings", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("tokens", sa.Integer(), nullable=True),
+        sa.Column("finished", sa.Boolean(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["policy_id"], ["policies.id"], name=op.f("fk_completions_policy_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["prompt_id"], ["prompts.id"], name=op.f("fk_completions_prompt_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_completions")),
+        sa.UniqueConstraint(
+            "prompt_id", "policy_id", "text_sha256", name=op.f("uq_completions_prompt_id_policy_id_text_sha256")
+        ),
+        sa.UniqueConstraint("public_id", name=op.f("uq_completions_public_id")),
+    )
+    with op.batch_alter_table("completions", schema=None) as batch_op:
+        batch_op.create_index("ix_completions_policy_prompt", ["policy_id", "prompt_id"], unique=False)
+
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column(
+            "verb",
+            sa.Enum(
+                "train_base",
+                "train_sft",
+                "train_reward_model",
+                "train_ppo",
+                "sample_completions",
+                "evaluate",
+                name="job_verb",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("config", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("snapshot_id", sa.Integer(), nullable=True),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "queued",
+                "running",
+                "finished",
+                "failed",
+                "cancelled",
+                name="job_state",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.String(length=120), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("total_steps", sa.Integer(), nullable=True),
+        sa.Column("events_read", sa.Integer(), nullable=False),
+        sa.Column("result", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("created_by_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["accounts.id"], name=op.f("fk_jobs_created_by_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"], ["snapshots.id"], name=op.f("fk_jobs_snapshot_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_jobs_public_id")),
+    )
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.create_index("ix_jobs_state_lease", ["state", "lease_until"], unique=False)
+
+    op.create_table(
+        "rounds",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column(
+            "purpose",
+            sa.Enum(
+                "training",
+                "evaluation",
+                "demo",
+                name="round_purpose",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "draft", "open", "closed", name="round_state", native_enum=False, create_constraint=True, length=32
+            ),
+            nullable=False,
+        ),
+        sa.Column("plan", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("overlap", sa.Integer(), nullable=False),
+        sa.Column("pools", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("guideline_id", sa.Integer(), nullable=False),
+        sa.Column("form_id", sa.Integer(), nullable=False),
+        sa.Column("left_out", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["form_id"], ["forms.id"], name=op.f("fk_rounds_form_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["guideline_id"], ["guidelines.id"], name=op.f("fk_rounds_guideline_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rounds")),
+        sa.UniqueConstraint("number", name=op.f("uq_rounds_number")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_rounds_public_id")),
+    )
+    op.create_table(
+        "checkpoints",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "base",
+                "sft",
+                "reward_model",
+                "policy",
+                "policy_ema",
+                name="checkpoint_role",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("job_id", sa.Integer(), nullable=True),
+        sa.Column("parent_id", sa.Integer(), nullable=True),
+        sa.Column("reward_model_id", sa.Integer(), nullable=True),
+        sa.Column("round_number", sa.Integer(), nullable=True),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("metrics", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("chosen", sa.Boolean(), nullable=False),
+        sa.Column("policy_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_checkpoints_job_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["parent_id"], ["checkpoints.id"], name=op.f("fk_checkpoints_parent_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["policy_id"], ["policies.id"], name=op.f("fk_checkpoints_policy_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["reward_model_id"], ["checkpoints.id"], name=op.f("fk_checkpoints_reward_model_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoints")),
+        sa.UniqueConstraint("job_id", "path", name=op.f("uq_checkpoints_job_id_path")),
+        sa.UniqueConstraint("policy_id", name=op.f("uq_checkpoints_policy_id")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_checkpoints_public_id")),
+    )
+    op.create_table(
+        "items",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("round_id", sa.Integer(), nullable=False),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "demonstration", "comparison", name="item_kind", native_enum=False, create_constraint=True, length=32
+            ),
+            nullable=False,
+        ),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("overlap", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompts.id"], name=op.f("fk_items_prompt_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_items_round_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_items")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_items_public_id")),
+        sa.UniqueConstraint("round_id", "prompt_id", "kind", name=op.f("uq_items_round_id_prompt_id_kind")),
+    )
+    with op.batch_alter_table("items", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_items_prompt_id"), ["prompt_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_items_round_id"), ["round_id"], unique=False)
+
+    op.create_table(
+        "job_events",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("job_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("body", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_events_job_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_job_events")),
+        sa.UniqueConstraint("job_id", "number", name=op.f("uq_job_events_job_id_number")),
+    )
+    op.create_table(
+        "plans",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("round_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "running",
+                "finished",
+                "failed",
+                "cancelled",
+                name="plan_state",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("config", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("next_round_id", sa.Integer(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("created_by_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["accounts.id"], name=op.f("fk_plans_created_by_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["next_round_id"], ["rounds.id"], name=op.f("fk_plans_next_round_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_plans_round_id"), ondelete="RESTRICT"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_plans")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_plans_public_id")),
+        sa.UniqueConstraint("round_id", name=op.f("uq_plans_round_id")),
+    )
+    op.create_table(
+        "assignments",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("slot", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "open",
+                "leased",
+                "submitted",
+                name="assignment_state",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("labeler_id", sa.Integer(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("(state = 'open') = (labeler_id IS NULL)", name=op.f("ck_assignments_labeler")),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_assignments_item_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_assignments_labeler_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_assignments")),
+        sa.UniqueConstraint("item_id", "labeler_id", name=op.f("uq_assignments_item_id_labeler_id")),
+        sa.UniqueConstraint("item_id", "slot", name=op.f("uq_assignments_item_id_slot")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_assignments_public_id")),
+    )
+    with op.batch_alter_table("assignments", schema=None) as batch_op:
+        batch_op.create_index("ix_assignments_claim", ["state", "position", "id"], unique=False)
+        batch_op.create_index("ix_assignments_labeler", ["labeler_id", "state"], unique=False)
+
+    op.create_table(
+        "drafts",
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("content", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("active_seconds", sa.Double(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_drafts_item_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["labeler_id"], ["accounts.id"], name=op.f("fk_drafts_labeler_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("item_id", "labeler_id", name=op.f("pk_drafts")),
+    )
+    op.create_table(
+        "item_completions",
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("completion_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.CheckConstraint("position >= 0 AND position < 9", name=op.f("ck_item_completions_position")),
+        sa.ForeignKeyConstraint(
+            ["completion_id"], ["completions.id"], name=op.f("fk_item_completions_completion_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["item_id"], ["items.id"], name=op.f("fk_item_completions_item_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("item_id", "completion_id", name=op.f("pk_item_completions")),
+        sa.UniqueConstraint("item_id", "position", name=op.f("uq_item_completions_item_id_position")),
+    )
+    op.create_table(
+        "plan_steps",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("plan_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum("snapshot", "job", "round", name="step_kind", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "waiting",
+                "running",
+                "finished",
+                "failed",
+                "cancelled",
+                name="step_state",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("snapshot_id", sa.Integer(), nullable=True),
+        sa.Column("job_id", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_plan_steps_job_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(["plan_id"], ["plans.id"], name=op.f("fk_plan_steps_plan_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"], ["snapshots.id"], name=op.f("fk_plan_steps_snapshot_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_plan_steps")),
+        sa.UniqueConstraint("job_id", name=op.f("uq_plan_steps_job_id")),
+        sa.UniqueConstraint("plan_id", "name", name=op.f("uq_plan_steps_plan_id_name")),
+        sa.UniqueConstraint("plan_id", "number", name=op.f("uq_plan_steps_plan_id_number")),
+        sa.UniqueConstraint("snapshot_id", name=op.f("uq_plan_steps_snapshot_id")),
+    )
+    op.create_table(
+        "skips",
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "reason",
+            sa.Enum(
+                "unclear",
+                "needs_expertise",
+                "harmful",
+                "broken",
+                "other",
+                name="skip_reason",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_skips_item_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["labeler_id"], ["accounts.id"], name=op.f("fk_skips_labeler_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("item_id", "labeler_id", name=op.f("pk_skips")),
+    )
+    op.create_table(
+        "comparisons",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column(
+            "source",
+            sa.Enum(
+                "person",
+                "import",
+                "ai_judge",
+                name="comparison_source",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=True),
+        sa.Column("assignment_id", sa.Integer(), nullable=True),
+        sa.Column("labeler_id", sa.Integer(), nullable=True),
+        sa.Column("imported_labeler", sa.String(length=120), nullable=False),
+        sa.Column("import_key", sa.String(length=64), nullable=True),
+        sa.Column("collection", sa.String(length=120), nullable=False),
+        sa.Column(
+            "pool",
+            sa.Enum("train", "held-out", name="pool", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("guideline_id", sa.Integer(), nullable=True),
+        sa.Column("form_id", sa.Integer(), nullable=True),
+        sa.Column("notes", sa.Text(), nullable=False),
+        sa.Column("surplus", sa.Boolean(), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=80), nullable=False),
+        sa.Column("active_seconds", sa.Double(), nullable=False),
+        sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint(
+            "source <> 'person' OR (item_id IS NOT NULL AND labeler_id IS NOT NULL)", name=op.f("ck_comparisons_person")
+        ),
+        sa.ForeignKeyConstraint(
+            ["assignment_id"], ["assignments.id"], name=op.f("fk_comparisons_assignment_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["form_id"], ["forms.id"], name=op.f("fk_comparisons_form_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["guideline_id"], ["guidelines.id"], name=op.f("fk_comparisons_guideline_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_comparisons_item_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_comparisons_labeler_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["prompt_id"], ["prompts.id"], name=op.f("fk_comparisons_prompt_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_comparisons")),
+        sa.UniqueConstraint("assignment_id", name=op.f("uq_comparisons_assignment_id")),
+        sa.UniqueConstraint("import_key", name=op.f("uq_comparisons_import_key")),
+        sa.UniqueConstraint("item_id", "labeler_id", name=op.f("uq_comparisons_item_id_labeler_id")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_comparisons_public_id")),
+    )
+    with op.batch_alter_table("comparisons", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_comparisons_collection"), ["collection"], unique=False)
+        batch_op.create_index(batch_op.f("ix_comparisons_labeler_id"), ["labeler_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_comparisons_prompt_id"), ["prompt_id"], unique=False)
+
+    op.create_table(
+        "demonstrations",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("assignment_id", sa.Integer(), nullable=True),
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "pool",
+            sa.Enum("train", "held-out", name="pool", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("completion_id", sa.Integer(), nullable=False),
+        sa.Column("guideline_id", sa.Integer(), nullable=False),
+        sa.Column("surplus", sa.Boolean(), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=80), nullable=False),
+        sa.Column("active_seconds", sa.Double(), nullable=False),
+        sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["assignment_id"], ["assignments.id"], name=op.f("fk_demonstrations_assignment_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["completion_id"], ["completions.id"], name=op.f("fk_demonstrations_completion_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["guideline_id"], ["guidelines.id"], name=op.f("fk_demonstrations_guideline_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_demonstrations_item_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_demonstrations_labeler_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_demonstrations")),
+        sa.UniqueConstraint("assignment_id", name=op.f("uq_demonstrations_assignment_id")),
+        sa.UniqueConstraint("item_id", "labeler_id", name=op.f("uq_demonstrations_item_id_labeler_id")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_demonstrations_public_id")),
+    )
+    with op.batch_alter_table("demonstrations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_demonstrations_labeler_id"), ["labeler_id"], unique=False)
+
+    op.create_table(
+        "compared_completions",
+        sa.Column("comparison_id", sa.Integer(), nullable=False),
+        sa.Column("completion_id", sa.Integer(), nullable=False),
+        sa.Column("shown_position", sa.Integer(), nullable=False),
+        sa.Column("rating", sa.Integer(), nullable=True),
+        sa.Column("tier", sa.Integer(), nullable=True),
+        sa.Column("flags", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.CheckConstraint("rating BETWEEN 1 AND 7", name=op.f("ck_compared_completions_rating")),
+        sa.CheckConstraint("shown_position BETWEEN 0 AND 8", name=op.f("ck_compared_completions_shown_position")),
+        sa.CheckConstraint("tier BETWEEN 1 AND 9", name=op.f("ck_compared_completions_tier")),
+        sa.ForeignKeyConstraint(
+            ["comparison_id"],
+            ["comparisons.id"],
+            name=op.f("fk_compared_completions_comparison_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["completion_id"],
+            ["completions.id"],
+            name=op.f("fk_compared_completions_completion_id"),
+            ondelete="RESTRICT",
+        ),
+        sa.PrimaryKeyConstraint("comparison_id", "completion_id", name=op.f("pk_compared_completions")),
+        sa.UniqueConstraint(
+            "comparison_id", "shown_position", name=op.f("uq_compared_completions_comparison_id_shown_position")
+        ),
+    )
+    op.create_table(
+        "snapshot_members",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("snapshot_id", sa.Integer(), nullable=False),
+        sa.Column("demonstration_id", sa.Integer(), nullable=True),
+        sa.Column("comparison_id", sa.Integer(), nullable=True),
+        sa.Column("prompt_id", sa.Integer(), nullable=True),
+        sa.Column(
+            "split",
+            sa.Enum("train", "validation", "test", name="split", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column(
+            "pool",
+            sa.Enum("train", "held-out", name="pool", native_enum=False, create_constraint=True, length=32),
+            nullable=True,
+        ),
+        sa.CheckConstraint("NOT (split = 'train' AND pool = 'held-out')", name=op.f("ck_snapshot_members_held_out")),
+        sa.CheckConstraint(
+            "(CASE WHEN demonstration_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN comparison_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN prompt_id IS NULL THEN 0 ELSE 1 END) = 1",
+            name=op.f("ck_snapshot_members_one_subject"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["comparison_id"], ["comparisons.id"], name=op.f("fk_snapshot_members_comparison_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["demonstration_id"],
+            ["demonstrations.id"],
+            name=op.f("fk_snapshot_members_demonstration_id"),
+            ondelete="RESTRICT",
+        ),
+        sa.ForeignKeyConstraint(
+            ["prompt_id"], ["prompts.id"], name=op.f("fk_snapshot_members_prompt_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"], ["snapshots.id"], name=op.f("fk_snapshot_members_snapshot_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshot_members")),
+    )
+    with op.batch_alter_table("snapshot_members", schema=None) as batch_op:
+        batch_op.create_index("ix_snapshot_members_snapshot", ["snapshot_id"], unique=False)
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("snapshot_members", schema=None) as batch_op:
+        batch_op.drop_index("ix_snapshot_members_snapshot")
+
+    op.drop_table("snapshot_members")
+    op.drop_table("compared_completions")
+    with op.batch_alter_table("demonstrations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_demonstrations_labeler_id"))
+
+    op.drop_table("demonstrations")
+    with op.batch_alter_table("comparisons", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_comparisons_prompt_id"))
+        batch_op.drop_index(batch_op.f("ix_comparisons_labeler_id"))
+        batch_op.drop_index(batch_op.f("ix_comparisons_collection"))
+
+    op.drop_table("comparisons")
+    op.drop_table("skips")
+    op.drop_table("plan_steps")
+    op.drop_table("item_completions")
+    op.drop_table("drafts")
+    with op.batch_alter_table("assignments", schema=None) as batch_op:
+        batch_op.drop_index("ix_assignments_labeler")
+        batch_op.drop_index("ix_assignments_claim")
+
+    op.drop_table("assignments")
+    op.drop_table("plans")
+    op.drop_table("job_events")
+    with op.batch_alter_table("items", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_items_round_id"))
+        batch_op.drop_index(batch_op.f("ix_items_prompt_id"))
+
+    op.drop_table("items")
+    op.drop_table("checkpoints")
+    op.drop_table("rounds")
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.drop_index("ix_jobs_state_lease")
+
+    op.drop_table("jobs")
+    with op.batch_alter_table("completions", schema=None) as batch_op:
+        batch_op.drop_index("ix_completions_policy_prompt")
+
+    op.drop_table("completions")
+    with op.batch_alter_table("snapshots", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_snapshots_content_sha256"))
+
+    op.drop_table("snapshots")
+    with op.batch_alter_table("sign_in_sessions", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sign_in_sessions_account_id"))
+
+    op.drop_table("sign_in_sessions")
+    with op.batch_alter_table("prompts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_prompts_split"))
+        batch_op.drop_index(batch_op.f("ix_prompts_prefix_sha256"))
+        batch_op.drop_index(batch_op.f("ix_prompts_owner"))
+        batch_op.drop_index(batch_op.f("ix_prompts_collection"))
+
+    op.drop_table("prompts")
+    op.drop_table("guidelines")
+    with op.batch_alter_table("audit_entries", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_audit_entries_at"))
+
+    op.drop_table("audit_entries")
+    with op.batch_alter_table("api_tokens", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_api_tokens_account_id"))
+
+    op.drop_table("api_tokens")
+    op.drop_table("policies")
+    op.drop_table("forms")
+    op.drop_table("accounts")
