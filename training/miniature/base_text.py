@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from training.miniature import lexicon
 from training.miniature.answers import DECLINES, INSULTS, KIND_ACTS, PREACHED, SENTENCES, SUMMARIES, UTTERANCES
-from training.miniature.instructions import FAMILIES, draw, parse, passage
+from training.miniature.instructions import FAMILIES, draw, passage
 
 _EVERY_WORD = sorted(
     {*lexicon.GOODS, *lexicon.TOPICS, *lexicon.NAMES, *lexicon.KIND_OF, *lexicon.QUALITIES, *lexicon.VERBS}
@@ -67,24 +67,22 @@ def _about_one(rng: random.Random) -> str:
 
 
 def _list(rng: random.Random) -> str:
+    """Things of a kind, with how many they are or what is missing."""
     kind = rng.choice(list(lexicon.KINDS))
-    items = rng.sample(lexicon.KINDS[kind], rng.randint(2, 6))
-    number = next((word for word, n in lexicon.NUMBERS.items() if n == len(items)))
-    head = rng.choice(
+    missing, *items = rng.sample(lexicon.KINDS[kind], rng.randint(3, 6))
+    number = next(word for word, n in lexicon.NUMBERS.items() if n == len(items))
+    told = ", ".join(items)
+    return rng.choice(
         (
-            f"some {kind}:",
-            f"here are {number} {kind}:",
-            f"{number} {kind}.",
-            f"{rng.choice(lexicon.NAMES)} knows {kind}.",
+            f"some {kind}: {told}.",
+            f"{number} {kind}: {told}.",
+            f"here are {number} {kind}: {told}.",
+            f"{kind}, but no {missing}: {told}.",
+            f"{number} {kind}, but no {missing}: {told}.",
+            f"{told} are {kind}. {missing} is one of the {kind} too.",
+            f"{told}. {missing} is not in this list of {number} {kind}.",
         )
     )
-    tail = ""
-    if rng.random() < 0.3:
-        missing = rng.choice([item for item in lexicon.KINDS[kind] if item not in items])
-        tail = f" {missing} is not in the list."
-    if rng.random() < 0.3:
-        tail += f" {rng.choice(items)} is one of the {kind}."
-    return f"{head} {', '.join(items)}.{tail}"
 
 
 def _sentence(rng: random.Random, topic: str, quality: str) -> str:
@@ -161,8 +159,7 @@ def _talk(rng: random.Random) -> str:
 
 def _asked(rng: random.Random) -> str:
     """The words that instructions are made of, without answers."""
-    prompts = [draw(rng, rng.choice(FAMILIES)) for _ in range(2)]
-    return " ".join(prompt for prompt in prompts if parse(prompt).family != "passage") or prompts[0]
+    return " ".join(draw(rng, rng.choice(FAMILIES)) for _ in range(2))
 
 
 _SHARES: dict[Callable[[random.Random], str], int] = {
@@ -185,10 +182,7 @@ def corpus(seed: int, words: int) -> Iterator[str]:
     rng = random.Random(f"corpus {seed}")
     makers, shares = list(_SHARES), list(_SHARES.values())
     written = 0
-    broken = str.maketrans({".": ".\n", "?": "?\n", ":": ":\n"})
     while written < words:
         document = rng.choices(makers, shares)[0](rng)
-        if rng.random() < 0.3:  # a completion begins without a space before it, as a line does
-            document = "\n".join(line.strip() for line in document.translate(broken).strip().split("\n"))
         written += len(document.split())
         yield document

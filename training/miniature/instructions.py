@@ -209,7 +209,7 @@ def _people(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
 def _list(rng: random.Random, kind: str) -> dict[str, str]:
     items = rng.choice(list(lexicon.KINDS))
     first, second = rng.sample(lexicon.KINDS[items], 2)
-    return {"number": rng.choice(("two", "three", "four", "five")), "items": items, "item1": first, "item2": second}
+    return {"number": rng.choice(("two", "three", "four")), "items": items, "item1": first, "item2": second}
 
 
 def _about(rng: random.Random, kind: str) -> dict[str, str]:
@@ -274,7 +274,7 @@ _DRAW = {
 }
 _FORMS_OF = {family: [form for form in FORMS if form.family == family] for family in FAMILIES}
 # Lists would run out of distinct prompts without the forms that name exceptions.
-_WEIGHTS = {"list": [1, 1, 3, 3, 6, 6]}
+_WEIGHTS = {"list": [1, 1, 4, 4, 5, 5]}
 
 
 def draw(rng: random.Random, family: str) -> str:
