@@ -14,7 +14,7 @@ def config() -> Config:
     return Config(toml_file=ROOT / "pyproject.toml")
 
 
-def migrate(revision: str = "head") -> None:
+def upgrade(revision: str = "head") -> None:
     """Run the migrations that the database lacks."""
     command.upgrade(config(), revision)
 
