@@ -38,6 +38,7 @@ def adam(config: Optimization, parameters: Iterable[Tensor], learning_rate: floa
         lr=learning_rate or config.learning_rate,
         betas=(0.9, config.adam_b2),
         eps=config.adam_epsilon,
+        fused=True,
     )
 
 

@@ -205,8 +205,10 @@ def _token_logprobs(hidden: Tensor, targets: Tensor, head: nn.Module, forbidden:
     step = max(1, CHUNK_LOGITS // width)
 
     def chunk(hidden: Tensor, targets: Tensor) -> Tensor:
-        logits = mask_logits(head(hidden).float() / temperature, forbidden)
-        return -F.cross_entropy(logits, targets, reduction="none")
+        logits = head(hidden).float()
+        if temperature != 1:  # a division by one would still cost a copy
+            logits = logits / temperature
+        return -F.cross_entropy(mask_logits(logits, forbidden), targets, reduction="none")
 
     pieces = list(zip(hidden.split(step), targets.split(step), strict=True))
     if len(pieces) == 1 or not torch.is_grad_enabled():

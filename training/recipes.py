@@ -60,7 +60,7 @@ class BaseConfig(Config, Optimization):
     layers: int = 3
     heads: int = 4
     max_positions: int = 512
-    row_tokens: int = Field(default=256, ge=8, description="tokens of a packed row")
+    row_tokens: int = Field(default=128, ge=8, description="tokens of a packed row")
     rows_per_step: int = Field(default=16, ge=1)
     epochs: int = Field(default=1, ge=1)
     learning_rate: Positive = 3e-3
@@ -207,7 +207,7 @@ class EvaluateConfig(Config, Lengths):
 
 _MINIATURE_LENGTHS: dict[str, Any] = {"max_prompt_tokens": 128, "max_completion_tokens": 24}
 _MINIATURE_SFT: dict[str, Any] = {
-    **_MINIATURE_LENGTHS, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.0, "row_tokens": 256,
+    **_MINIATURE_LENGTHS, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.0, "row_tokens": 128,
 }  # fmt: skip
 
 RECIPES: dict[str, Config] = {
@@ -220,7 +220,8 @@ RECIPES: dict[str, Config] = {
         PPOConfig(
             recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, iterations=100, batch_size=128, minibatch_size=32,
             policy_learning_rate=1e-4, value_learning_rate=1e-3, beta=0.05, stop_at_kl_nats=5.0,
-            missing_eos_penalty=1.0, gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.96, micro_batch_tokens=2048,
+            missing_eos_penalty=1.0, gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.96,
+            micro_batch_tokens=2048,
         ),
         EvaluateConfig(recipe="miniature_evaluate", **_MINIATURE_LENGTHS, judge="miniature", prompts=250),
         # The paper's numbers for 1.3B weights (Appendix C); batch 32 and its learning rates hold for 6B too.
