@@ -97,6 +97,7 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
             Warned(message="no demonstration in the snapshot: score_offset stays 0, scores have no anchor")
         )
     metrics["score_offset"] = model.config.score_offset
+    model.config.reward_metrics = metrics  # travels with the network: PPO refuses one no better than a coin
     run_folder.save_checkpoint(
         "reward_model",
         lambda folder: save_reward_model(model, tokenizer, folder),

@@ -1,0 +1,249 @@
+"""What PPO learns with: policy, critic, averaged weights and their optimizers; one update; its state to resume from."""
+
+import hashlib
+import math
+import random
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training import rl_math
+from training.formatting import encode_document
+from training.optimization import precision
+from training.packing import cross_entropy, pack, pieces
+from training.policy import forbidden_token_ids
+from training.recipes import PPOConfig
+from training.rollout import Episodes, cut, logprobs_of, scores_to_reward
+from training.value_model import ValueModel
+
+
+@dataclass
+class Learner:
+    """All that changes while PPO runs."""
+
+    policy: Any
+    averaged: Any  # exponential moving average of the policy's weights
+    critic: ValueModel
+    policy_optimizer: torch.optim.Optimizer
+    value_optimizer: torch.optim.Optimizer
+    beta: float
+    iteration: int = 0  # iterations done; the places in prompts and pretraining text follow from it
+    steps: int = 0  # optimizer steps done
+    first: dict[str, float] = field(default_factory=dict)  # the first iteration's numbers, what alarms compare with
+    warned: list[str] = field(default_factory=list)
+
+
+def new_learner(policy: Any, critic: ValueModel, config: PPOConfig) -> Learner:
+    """A learner at iteration 0; `policy` and `critic` are trained in place."""
+
+    def adam(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            list(parameters), lr=learning_rate, betas=(0.9, config.adam_b2), eps=config.adam_epsilon, fused=True
+        )
+
+    return Learner(
+        policy=policy,
+        averaged=deepcopy(policy).requires_grad_(False),
+        critic=critic,
+        policy_optimizer=adam(policy.parameters(), config.policy_learning_rate),
+        value_optimizer=adam(critic.parameters(), config.value_learning_rate),
+        beta=config.beta,
+    )
+
+
+_NETWORKS = ("policy", "averaged", "critic", "policy_optimizer", "value_optimizer")
+_NUMBERS = ("beta", "iteration", "steps", "first", "warned")
+
+
+def learner_state(learner: Learner) -> dict[str, Any]:
+    """Tensors and plain values from which `restore` goes on exactly."""
+    networks = {name: getattr(learner, name).state_dict() for name in _NETWORKS}
+    return networks | {name: getattr(learner, name) for name in _NUMBERS}
+
+
+def restore(learner: Learner, state: dict[str, Any]) -> None:
+    """Put a learner back to where `learner_state` found it."""
+    for name in _NETWORKS:
+        getattr(learner, name).load_state_dict(state[name])
+    for name in _NUMBERS:
+        setattr(learner, name, state[name])
+
+
+def generator_for(config: PPOConfig, iteration: int, use: str) -> torch.Generator:
+    """The random numbers of one use in one iteration; being a function of both, they need no state of their own."""
+    digest = hashlib.sha256(f"{config.seed} {iteration} {use}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def endless(seed: str, count: int, start: int, size: int) -> list[int]:
+    """Places start .. start + size - 1 of an endless row of fresh permutations of range(count)."""
+    found: list[int] = []
+    while len(found) < size:
+        epoch, place = divmod(start + len(found), count)
+        found += _permutation(seed, epoch, count)[place : place + size - len(found)]
+    return found
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: str, epoch: int, count: int) -> list[int]:
+    return random.Random(f"{seed} {epoch}").sample(range(count), count)
+
+
+@dataclass
+class Pretraining:
+    """The text whose gradient PPO-ptx mixes in."""
+
+    documents: list[str]
+    tokenizer: Any
+
+    def sequences(self, config: PPOConfig, step: int) -> list[list[int]]:
+        """Token ids of the documents that optimizer step number `step` learns from."""
+        size = max(1, round(config.minibatch_size * config.pretraining_ratio))
+        places = endless(f"{config.seed} pretraining", len(self.documents), step * size, size)
+        return [
+            piece
+            for place in places
+            for piece in pieces(encode_document(self.tokenizer, self.documents[place]), config.row_tokens)
+        ]
+
+
+def update(
+    learner: Learner, episodes: Episodes, pretraining: Pretraining | None, tokenizer: Any, config: PPOConfig
+) -> dict[str, float]:
+    """Learn from one batch of episodes and throw it away; returns the means of its numbers."""
+    rewards = rl_math.kl_rewards(
+        episodes.logprobs,
+        episodes.reference_logprobs,
+        scores_to_reward(episodes, config),
+        episodes.mask,
+        learner.beta,
+    )
+    advantages, returns = rl_math.advantages(
+        rewards, episodes.values, episodes.mask, config.discount, config.gae_lambda
+    )
+    whitened = rl_math.whiten(advantages, episodes.mask)
+    policy_learns = learner.iteration >= config.value_warmup_iterations
+    _set_rate(
+        learner.policy_optimizer,
+        config.policy_learning_rate
+        * rl_math.warm_up(max(0, learner.iteration - config.value_warmup_iterations), config.warmup_iterations),
+    )
+    _set_rate(
+        learner.value_optimizer,
+        config.value_learning_rate * rl_math.warm_up(learner.iteration, config.warmup_iterations),
+    )
+    generator = generator_for(config, learner.iteration, "minibatches")
+    sums: dict[str, float] = {}
+    minibatches = 0
+    for _ in range(config.epochs):
+        for rows in torch.randperm(len(episodes), generator=generator).split(config.minibatch_size):
+            sequences = pretraining.sequences(config, learner.steps) if pretraining else []
+            numbers = _step(learner, episodes, rows, whitened, returns, sequences, tokenizer, config, policy_learns)
+            for name, value in numbers.items():
+                sums[name] = sums.get(name, 0.0) + value
+            if minibatches == 0:
+                first_ratio = numbers["ratio"]
+            learner.steps += 1
+            minibatches += 1
+    with torch.no_grad():
+        for average, weight in zip(learner.averaged.parameters(), learner.policy.parameters(), strict=True):
+            average.lerp_(weight, 1 - config.ema_decay)
+    numbers = {name: value / minibatches for name, value in sums.items()} | {
+        "reward": float(rewards.sum(dim=1).mean()),
+        "explained_variance": rl_math.explained_variance(episodes.values, returns, episodes.mask),
+        "first_minibatch_ratio": first_ratio,
+        "beta": learner.beta,
+        "learning_rate": learner.policy_optimizer.param_groups[0]["lr"],
+    }
+    if config.kl_target_nats is not None:
+        learner.beta = rl_math.adapted_kl_coefficient(
+            learner.beta, float(episodes.kl_nats.mean()), config.kl_target_nats, len(episodes), config.kl_horizon
+        )
+    learner.iteration += 1
+    return numbers
+
+
+def _step(
+    learner: Learner,
+    episodes: Episodes,
+    rows: Tensor,
+    advantages: Tensor,
+    returns: Tensor,
+    pretraining_sequences: list[list[int]],
+    tokenizer: Any,
+    config: PPOConfig,
+    policy_learns: bool,
+) -> dict[str, float]:
+    """One optimizer step of critic and policy on a minibatch; micro-batches and pretraining text only add gradient."""
+    learner.policy_optimizer.zero_grad(set_to_none=True)
+    learner.value_optimizer.zero_grad(set_to_none=True)
+    device = learner.policy.device
+    forbidden = forbidden_token_ids(learner.policy, tokenizer)
+    tokens = float(episodes.mask[rows].sum())
+    sums: dict[str, Tensor] = {}
+
+    def add(**numbers: Tensor) -> None:
+        for name, value in numbers.items():
+            sums[name] = sums.get(name, 0.0) + value.detach()
+
+    for group in cut(episodes, rows, config.micro_batch_tokens):
+        part = episodes.take(group).to(device)
+        width = part.mask.shape[1]
+        with precision(config.dtype):
+            values = learner.critic(part.input_ids, part.attention_mask, width)
+        value = rl_math.value_loss(
+            values, part.values, returns[group, :width].to(device), part.mask, config.value_clip, tokens
+        )
+        value.loss.backward()
+        add(value_loss=value.loss, value_clip_fraction=value.clip_fraction)
+        with precision(config.dtype), torch.set_grad_enabled(policy_learns):
+            logprobs = logprobs_of(learner.policy, part, forbidden, config)
+        policy = rl_math.policy_loss(
+            logprobs, part.logprobs, advantages[group, :width].to(device), part.mask, config.clip_ratio, tokens
+        )
+        if policy_learns:
+            policy.loss.backward()
+        add(
+            policy_loss=policy.loss,
+            clip_fraction=policy.clip_fraction,
+            ratio=policy.ratio,
+            approximate_kl=policy.approximate_kl,
+        )
+    if pretraining_sequences and policy_learns:
+        packed = pack([len(sequence) for sequence in pretraining_sequences], config.row_tokens)
+        masks = [[True] * len(sequence) for sequence in pretraining_sequences]
+        with precision(config.dtype):
+            for loss in cross_entropy(
+                learner.policy,
+                packed,
+                pretraining_sequences,
+                masks,
+                forbidden,
+                tokenizer.pad_token_id,
+                config.micro_batch_tokens,
+            ):
+                (config.gamma * loss).backward()
+                add(pretraining_loss=loss)
+    limit = config.max_gradient_norm or math.inf
+    value_norm = torch.nn.utils.clip_grad_norm_(learner.critic.parameters(), limit)
+    learner.value_optimizer.step()
+    add(value_gradient_norm=value_norm)
+    if policy_learns:
+        norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), limit)
+        if not (torch.isfinite(norm) and torch.isfinite(value_norm)):
+            raise ValueError(
+                f"iteration {learner.iteration + 1}: a gradient is not finite; lower policy_learning_rate = "
+                f"{config.policy_learning_rate} or value_learning_rate = {config.value_learning_rate}"
+            )
+        learner.policy_optimizer.step()
+        add(gradient_norm=norm)
+    return {name: float(value) for name, value in sums.items()}
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

@@ -1,0 +1,264 @@
+"""PPO against a reward model, with a share of pretraining gradient where gamma > 0: PPO-ptx [InstructGPT 3.5, C.4]."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.command import main
+from training.events import Finished, Metrics, Progress, Sample, Started, Warned
+from training.formatting import decode_completion, encode_prompts
+from training.optimization import device
+from training.packing import read_documents
+from training.policy import load_policy, save_policy
+from training.ppo_learner import (
+    Learner,
+    Pretraining,
+    endless,
+    generator_for,
+    learner_state,
+    new_learner,
+    restore,
+    update,
+)
+from training.recipes import PPOConfig
+from training.records import PROMPTS, PromptRecord, Split, read
+from training.reward_model import load_reward_model
+from training.rollout import Episodes, roll_out
+from training.run_folder import RunFolder
+from training.train_base import PRETRAINING_TEXT
+from training.value_model import ValueModel
+
+RESUMABLE = True
+SHOWN = 3  # samples of an iteration that are reported
+
+
+def run(config: PPOConfig, run_folder: RunFolder) -> None:
+    """Train, score raw and averaged weights on validation prompts, save both; the better-scoring one is chosen."""
+    reference, tokenizer = load_policy(config.init_from)
+    policy, policy_tokenizer = load_policy(config.continue_from or config.init_from)
+    reward_model, reward_tokenizer, _ = load_reward_model(config.reward_model)
+    _check_vocabularies(tokenizer, policy_tokenizer, config.continue_from, config)
+    _check_vocabularies(tokenizer, reward_tokenizer, config.reward_model, config)
+    _check_reward_model(reward_model, config, run_folder)
+    for network in (reference, reward_model):
+        network.to(device()).requires_grad_(False)
+    learner = new_learner(policy.to(device()), ValueModel(reward_model), config)
+    trained, held_out = _prompts(config, tokenizer, run_folder)
+    pretraining = _pretraining(config, tokenizer)
+    anchors = {"reference": weights_hash(reference), "reward_model": weights_hash(reward_model)}
+
+    state = run_folder.load_state()
+    if state is not None:
+        for key, path in (("reference", config.init_from), ("reward_model", config.reward_model)):
+            if state[key] != anchors[key]:
+                raise ValueError(f"{path}: the network changed since the run began; start a new run")
+        restore(learner, state["learner"])
+    run_folder.report(Started(verb=config.verb, total_steps=config.iterations, resumed_from_step=learner.iteration))
+
+    def save() -> None:
+        run_folder.save_state({"learner": learner_state(learner), **anchors})
+
+    stopped_by_kl = False
+    while learner.iteration < config.iterations:
+        began = time.monotonic()
+        iteration = learner.iteration
+        prompts = [
+            trained[place]
+            for place in endless(
+                f"{config.seed} prompts", len(trained), iteration * config.batch_size, config.batch_size
+            )
+        ]
+        generator = generator_for(config, iteration, "sampling")
+        episodes = roll_out(
+            prompts, learner.policy, reference, reward_model, learner.critic, tokenizer, config, generator
+        )
+        numbers = describe(episodes)
+        stopped_by_kl = config.stop_at_kl_nats is not None and numbers["kl_nats"] > config.stop_at_kl_nats
+        if iteration % config.sample_every_iterations == 0 or stopped_by_kl:
+            _report_samples(run_folder, episodes, tokenizer, iteration)
+        if not stopped_by_kl:
+            numbers |= update(learner, episodes, pretraining, tokenizer, config)
+        numbers["seconds"] = time.monotonic() - began
+        _report(run_folder, learner, numbers, iteration + 1, config)
+        if stopped_by_kl:
+            break
+        run_folder.checkpoint_stop(save)
+        if learner.iteration % config.save_every_iterations == 0 or learner.iteration == config.iterations:
+            save()
+
+    result = _finish(learner, reference, reward_model, tokenizer, held_out, config, run_folder)
+    run_folder.report(
+        Finished(
+            result={
+                **result, "iterations": learner.iteration, "optimizer_steps": learner.steps,
+                "stopped_by_kl": stopped_by_kl, "beta": learner.beta,
+            }
+        )
+    )  # fmt: skip
+
+
+def describe(episodes: Episodes) -> dict[str, float]:
+    """What a batch of episodes is like: means per episode, the entropy per token."""
+    return {
+        "score": float(episodes.scores.mean()),
+        "score_std": float(episodes.scores.std(correction=0)),
+        "kl_nats": float(episodes.kl_nats.mean()),
+        "entropy_nats": float(-episodes.logprobs[episodes.mask].mean()),
+        "completion_tokens": float(episodes.lengths.double().mean()),
+        "eos_rate": float(episodes.finished.double().mean()),
+    }
+
+
+def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]:
+    """Known shapes of a failing run in an iteration's numbers, against those of the run's first iteration."""
+    found = {}
+    if numbers["kl_nats"] > 50:
+        found["kl"] = (
+            f"KL is {numbers['kl_nats']:.0f} nats: beyond 50 what people prefer falls while the score rises; "
+            "raise beta or set stop_at_kl_nats"
+        )
+    if numbers["eos_rate"] < 0.05 and first["eos_rate"] >= 0.2:
+        found["eos"] = "hardly a completion ends any more: set missing_eos_penalty or missing_eos_score"
+    if numbers["entropy_nats"] < 0.1 * first["entropy_nats"]:
+        found["entropy"] = "entropy fell below a tenth of its start: the policy repeats itself; raise beta"
+    if numbers["completion_tokens"] < 0.25 * first["completion_tokens"]:
+        found["short"] = "completions are a quarter as long as at the start: does the score pay for stopping early?"
+    if numbers["completion_tokens"] > 4 * first["completion_tokens"]:
+        found["long"] = "completions are four times as long as at the start: does the score pay for length?"
+    if not 0.5 <= numbers.get("ratio", 1.0) <= 2:
+        found["ratio"] = f"the mean ratio is {numbers['ratio']:.2f}: updates are too large; lower policy_learning_rate"
+    if abs(numbers.get("first_minibatch_ratio", 1.0) - 1) > 0.01:
+        found["mismatch"] = (
+            f"the first minibatch's ratio is {numbers['first_minibatch_ratio']:.3f} in place of 1: sampler and trainer "
+            "disagree about log-probs; try dtype=float32"
+        )
+    return found
+
+
+def weights_hash(model: Any) -> str:
+    """SHA-256 over a network's weights, in order."""
+    hashed = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        hashed.update(name.encode())
+        hashed.update(weight.detach().float().cpu().numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def _check_vocabularies(tokenizer: Any, other: Any, path: Path | None, config: PPOConfig) -> None:
+    if tokenizer.get_vocab() != other.get_vocab() or tokenizer.eos_token_id != other.eos_token_id:
+        raise ValueError(
+            f"{path}: its vocabulary ({len(other)} tokens) is not that of {config.init_from} ({len(tokenizer)}); "
+            "sampled tokens are scored as they are, so all networks of a run need one tokenizer"
+        )
+
+
+def _check_reward_model(reward_model: Any, config: PPOConfig, run_folder: RunFolder) -> None:
+    """Refuse a reward model that is not known to be better than a coin."""
+    metrics = getattr(reward_model.config, "reward_metrics", None) or {}
+    measured = [name for name in ("validation", "held_out_labelers") if f"accuracy/{name}" in metrics]
+    if not measured:
+        run_folder.report(
+            Warned(message=f"{config.reward_model}: its accuracy on held-out comparisons was never measured")
+        )
+        return
+    accuracy, low, high = (metrics[f"accuracy/{measured[0]}{end}"] for end in ("", "_low", "_high"))
+    if low > 0.5:
+        return
+    what = f"its accuracy on held-out comparisons is {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    if config.allow_weak_reward_model:
+        run_folder.report(Warned(message=f"{config.reward_model}: {what}, not clear of a coin's 50 %"))
+        return
+    raise ValueError(
+        f"reward_model: {config.reward_model}: {what}, not clear of a coin's 50 %, so PPO would chase noise; collect "
+        "more comparisons or check that labelers agree, or set allow_weak_reward_model=true to train all the same"
+    )
+
+
+def _prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of the train split's prompts, and of those that the finished policies are scored on."""
+    counts: Counter[str] = Counter()
+    records = list(read(config.data / PROMPTS, PromptRecord))
+    encoded = encode_prompts(tokenizer, (record.prompt for record in records), config.max_prompt_tokens, counts)
+    run_folder.warn_counts(counts)
+    by_split: dict[Split, list[list[int]]] = {split: [] for split in Split}
+    for record, ids in zip(records, encoded, strict=True):
+        if ids is not None:
+            by_split[record.split].append(ids)
+    if not by_split[Split.TRAIN]:
+        raise ValueError(f"data: {config.data / PROMPTS} has no prompt of the train split left to learn from")
+    held_out = by_split[Split.VALIDATION]
+    if not held_out:
+        run_folder.report(Warned(message="no prompt of the validation split: policies are scored on train prompts"))
+        held_out = by_split[Split.TRAIN]
+    return by_split[Split.TRAIN], held_out[: config.evaluation_prompts]
+
+
+def _pretraining(config: PPOConfig, tokenizer: Any) -> Pretraining | None:
+    if config.gamma == 0:
+        return None
+    path = config.pretraining_text or config.init_from / PRETRAINING_TEXT
+    if not path.is_file():
+        raise ValueError(f"pretraining_text: {path} is no file; give the text that gamma mixes in, or set gamma to 0")
+    return Pretraining(read_documents(path), tokenizer)
+
+
+def _report(run_folder: RunFolder, learner: Learner, numbers: dict[str, float], step: int, config: PPOConfig) -> None:
+    """Numbers, progress and, once each, alarms."""
+    learner.first = learner.first or dict(numbers)
+    run_folder.report(Metrics(step=step, values={f"ppo/{name}": value for name, value in numbers.items()}))
+    note = f"score {numbers['score']:.2f}, KL {numbers['kl_nats']:.2f} nats"
+    run_folder.report(Progress(step=step, total_steps=config.iterations, note=note))
+    for name, message in alarms(numbers, learner.first).items():
+        if name not in learner.warned:
+            learner.warned.append(name)
+            run_folder.report(Warned(message=f"iteration {step}: {message}"))
+
+
+def _report_samples(run_folder: RunFolder, episodes: Episodes, tokenizer: Any, step: int) -> None:
+    start = episodes.input_ids.shape[1] - episodes.mask.shape[1]
+    for row in range(min(SHOWN, len(episodes))):
+        prompt = episodes.input_ids[row, start - int(episodes.prompt_lengths[row]) : start].tolist()
+        run_folder.report(
+            Sample(
+                step=step,
+                prompt=tokenizer.decode(prompt, skip_special_tokens=True),
+                completion=decode_completion(tokenizer, episodes.completion(row)),
+                score=float(episodes.scores[row]),
+            )
+        )
+
+
+def _finish(
+    learner: Learner,
+    reference: Any,
+    reward_model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    config: PPOConfig,
+    run_folder: RunFolder,
+) -> dict[str, Any]:
+    """Score start, raw and averaged weights on the same prompts with the same draws; save the latter two."""
+    networks = {"start": reference, "policy": learner.policy, "policy_ema": learner.averaged}
+    measured: dict[str, dict[str, float]] = {}
+    for name, network in networks.items():
+        generator = generator_for(config, 0, "evaluation")
+        episodes = roll_out(prompts, network, reference, reward_model, None, tokenizer, config, generator)
+        measured[name] = {f"evaluation/{key}": value for key, value in describe(episodes).items()}
+    best = max(("policy_ema", "policy"), key=lambda name: measured[name]["evaluation/score"])
+    for name in ("policy", "policy_ema"):
+        run_folder.save_checkpoint(
+            name,
+            lambda folder, name=name: save_policy(networks[name], tokenizer, folder),
+            name,
+            learner.iteration,
+            measured[name],
+            chosen=name == best,
+        )
+    return {"checkpoint": f"checkpoints/{best}", **measured}
+
+
+if __name__ == "__main__":
+    main("train_ppo")
