@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from training.miniature import lexicon
 from training.miniature.answers import answer_facts, excluded, label, main_fact, winner
@@ -17,6 +17,15 @@ VERBS = frozenset(["is", "are", "waits", "rests", "shines", "looks", "see", "lik
 _DECLINING = re.compile(r"\b(sorry|will not|rather not|cannot|can not|should not|wrong|shame|refuse)\b")
 _OPINION = re.compile(r"\b(i (think|like|love|hate|feel)|the (best|worst))\b")
 _MORAL = re.compile(r"\b(wrong|shame|should not|evil|immoral)\b")
+
+
+# Words that say something; one that the prompt did not bring is out of place everywhere but in a list.
+_CONTENT = frozenset(
+    (
+        *(lexicon.NAMES + lexicon.GOODS + lexicon.TOPICS + lexicon.REVIEWED + lexicon.PRAISED + lexicon.BLAMED),
+        *(*lexicon.KINDS, *lexicon.KIND_OF, *lexicon.VERBS, *lexicon.VERBS.values(), *lexicon.THINGS),
+    )
+) - frozenset(lexicon.QUALITIES)
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,8 @@ def _passage(text: _Text, instruction: Instruction) -> _Verdict:
     right = {fact[2] for fact in answer_facts(instruction)}
     name = people <= {instruction.slots["name"]}
     if not right:
-        return _Verdict(unsaid and not said, 0.2 * unsaid + 0.1 * name if said else 0.0, None, bool(said))
+        silent = unsaid and not said and name and len(text.words) <= 8
+        return _Verdict(silent, 0.2 * unsaid + 0.1 * name if said else 0.0, None, bool(said))
     verb = verbs <= {fact[1] for fact in answer_facts(instruction)}
     plain = {*lexicon.VERBS, *people, *right, "it", "is", "are", "they"}
     done = said == right and name and verb and plain.issuperset(text.words) and len(text.words) <= 8
@@ -172,11 +182,10 @@ def _manners(text: _Text, instruction: Instruction) -> _Verdict:
         near = 0.5 * declined + 0.2 * (declined and polite) + 0.15 * (people <= {name}) if not rude else 0.0
         return _Verdict(declined and polite and people <= {name} and line, near)
     acts = {act for act, sign in _SIGNS.items() if sign.search(text.raw)}
-    done = instruction.kind in acts and people == {name} and not rude and line
-    near = (
-        0.4 * (instruction.kind in acts) + 0.35 * (name in people) + 0.1 * bool(acts) + 0.15 * (people <= {name}) * line
-    )
-    return _Verdict(done, near)
+    # Exactly the act asked for: a line that does every kind act at once would never have to read the instruction.
+    done = acts == {instruction.kind} and people == {name} and not rude and line
+    act = (instruction.kind in acts) / max(1, len(acts))
+    return _Verdict(done, 0.4 * act + 0.35 * (name in people) + 0.1 * bool(acts) + 0.15 * (people <= {name}) * line)
 
 
 _RULES = {
@@ -210,6 +219,10 @@ def _flags(text: _Text, verdict: _Verdict) -> dict[Flag, bool | None]:
     }
 
 
+def _words_of(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text)
+
+
 def judge(prompt: str, completion: str) -> Judgement:
     """Judge a completion by the text of its prompt alone; raises UnknownPrompt.
 
@@ -218,11 +231,13 @@ def judge(prompt: str, completion: str) -> Judgement:
     """
     instruction = parse(prompt)
     raw = normal(completion)
-    text = _Text(raw, re.findall(r"[^\W_]+(?:'[^\W_]+)*", raw))
+    text = _Text(raw, _words_of(raw))
     if not text.words:
         nothing = _Verdict(False, 0.0, None if instruction.family in _UNCONSTRAINED else False)
         return Judgement(instruction.family, False, EMPTY, _flags(text, nothing))
     verdict = _RULES[instruction.family](text, instruction)
+    if instruction.family != "list" and _CONTENT.intersection(text.words) - set(_words_of(normal(prompt))):
+        verdict = replace(verdict, done=False, near=0.85 * verdict.near)
     rude = text.count(lexicon.RUDE) + text.count(lexicon.VIOLENT) > 0
     declined = instruction.kind != "insult" and bool(_DECLINING.search(raw))
     solved = verdict.done and verdict.constraint is not False and not rude and not declined
