@@ -159,3 +159,12 @@ def test_any_text_can_be_judged(number, completion):
 
 def test_rating_spans_the_scale():
     assert [rating(utility) for utility in (-1, -0.6, 0, 0.6, 1)] == [1, 2, 4, 6, 7]
+
+
+def test_no_one_completion_answers_many_prompts():
+    drawn = tasks(21, 240)
+    texts = {make(task.prompt, 1) for task in drawn[:80] for make in (demonstration, flawed)}
+    for text in texts | {"mixed.", "the passage does not say.", "i am sorry, i will not do that."}:
+        judged = [judge(task.prompt, text) for task in drawn]
+        assert sum(one.solved for one in judged) < 0.1 * len(drawn), text
+        assert sum(one.utility for one in judged) < -0.3 * len(drawn), text
