@@ -1,0 +1,43 @@
+"""Reads of guidelines and forms."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.guidelines.tables import Form, FormKind, Guideline
+
+
+def newest_guideline(session: Session, name: str) -> Guideline | None:
+    """The newest version of a guideline."""
+    return session.scalar(select(Guideline).where(Guideline.name == name).order_by(Guideline.version.desc()).limit(1))
+
+
+def newest_guidelines(session: Session) -> Sequence[Guideline]:
+    """The newest version of every guideline, by name."""
+    newest = select(Guideline.name, func.max(Guideline.version).label("version")).group_by(Guideline.name).subquery()
+    return session.scalars(
+        select(Guideline)
+        .join(newest, (Guideline.name == newest.c.name) & (Guideline.version == newest.c.version))
+        .order_by(Guideline.name)
+    ).all()
+
+
+def versions(session: Session, name: str) -> Sequence[Guideline]:
+    """Every version of a guideline, newest first."""
+    return session.scalars(select(Guideline).where(Guideline.name == name).order_by(Guideline.version.desc())).all()
+
+
+def guideline(session: Session, public_id: str) -> Guideline | None:
+    """One version of a guideline."""
+    return session.scalar(select(Guideline).where(Guideline.public_id == public_id))
+
+
+def newest_form(session: Session, kind: FormKind) -> Form | None:
+    """The newest form of a kind."""
+    return session.scalar(select(Form).where(Form.kind == kind).order_by(Form.version.desc()).limit(1))
+
+
+def forms(session: Session) -> Sequence[Form]:
+    """Every form, newest first."""
+    return session.scalars(select(Form).order_by(Form.kind, Form.version.desc())).all()

@@ -1,0 +1,157 @@
+"""What labelers are told and asked: seeded once, changed only by a new version."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.accounts import rules as accounts
+from app.accounts.tables import Account
+from app.errors import BadInput, Conflict, NotFound
+from app.guidelines import defaults, queries
+from app.guidelines.schemas import GuidelineIn, PromptAnswer, Question
+from app.guidelines.tables import Form, FormKind, Guideline
+from app.i18n import gettext as _
+
+TRAINING, EVALUATION = "training", "evaluation"
+
+
+class Asked(Protocol):
+    """A prompt, as far as forms care: `answers` holds what is known about it, Table 7."""
+
+    answers: dict
+
+
+def ensure_defaults(session: Session) -> None:
+    """Add the first versions of the guidelines and forms where there are none."""
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+    guidelines = (
+        (TRAINING, defaults.TRAINING_TITLE, defaults.TRAINING),
+        (EVALUATION, defaults.EVALUATION_TITLE, defaults.EVALUATION),
+    )
+    for name, title, body in guidelines:
+        row = {"name": name, "version": 1, "title": title, "body": body, "what_changed": ""}
+        session.execute(insert(Guideline).values(row).on_conflict_do_nothing())
+    for kind, questions in ((FormKind.COMPLETION, defaults.COMPLETION_FORM), (FormKind.PROMPT, defaults.PROMPT_FORM)):
+        row = {"kind": kind, "version": 1, "questions": _stored(questions)}
+        session.execute(insert(Form).values(row).on_conflict_do_nothing())
+
+
+def current_guideline(session: Session, name: str) -> Guideline:
+    """The newest version of a guideline; in a new database the defaults are made first."""
+    found = queries.newest_guideline(session, name)
+    if found is None and name in (TRAINING, EVALUATION):
+        ensure_defaults(session)
+        found = queries.newest_guideline(session, name)
+    if found is None:
+        known = ", ".join(one.name for one in queries.newest_guidelines(session))
+        raise BadInput(
+            _("There is no guideline “%(name)s”. There are: %(known)s.") % {"name": name, "known": known or "none"},
+            field="guideline",
+        )
+    return found
+
+
+def current_form(session: Session, kind: FormKind) -> Form:
+    """The newest form of a kind; in a new database the defaults are made first."""
+    found = queries.newest_form(session, kind)
+    if found is None:
+        ensure_defaults(session)
+        found = queries.newest_form(session, kind)
+    assert found is not None, kind
+    return found
+
+
+def guideline(session: Session, public_id: str) -> Guideline:
+    """One version of a guideline, or NotFound."""
+    found = queries.guideline(session, public_id)
+    if found is None:
+        raise NotFound(_("There is no such guideline."))
+    return found
+
+
+def add_version(session: Session, new: GuidelineIn, by: Account | None) -> Guideline:
+    """Add a version; answers given before stay with the version they were given under."""
+    newest = queries.newest_guideline(session, new.name)
+    if newest is not None:
+        if newest.title == new.title and newest.body == new.body:
+            raise BadInput(_("This is word for word version %(n)d; change the text first.") % {"n": newest.version})
+        if not new.what_changed.strip():
+            raise BadInput(_("Say in a sentence what changed; labelers read it."), field="what_changed")
+    made = Guideline(
+        name=new.name,
+        version=newest.version + 1 if newest else 1,
+        title=new.title,
+        body=new.body,
+        what_changed=new.what_changed,
+        created_by_id=by.id if by else None,
+    )
+    try:
+        with session.begin_nested():
+            session.add(made)
+    except IntegrityError as error:
+        raise Conflict(
+            _("Somebody else just saved a new version of %(name)s. Load it and add your change to it.")
+            % {"name": new.name}
+        ) from error
+    accounts.record(session, by, "guideline.version", subject=made.public_id, name=made.name, version=made.version)
+    return made
+
+
+def questions(form: Form) -> list[Question]:
+    """Every question of a form."""
+    return [Question.model_validate(question) for question in form.questions]
+
+
+def questions_for(form: Form, prompt: Asked) -> list[Question]:
+    """The questions of a form that a prompt calls for; what is not known about the prompt hides nothing."""
+    return [question for question in questions(form) if question.is_shown(prompt.answers)]
+
+
+def check_flags(form: Form, prompt: Asked, flags: Mapping[str, bool | None]) -> dict[str, bool]:
+    """The flags that were answered, each known to the form and shown for the prompt; None counts as unanswered."""
+    known = {question.name for question in questions(form) if question.kind == "yes_no"}
+    shown = {question.name for question in questions_for(form, prompt)}
+    for name, answer in flags.items():
+        if name not in known:
+            raise BadInput(
+                _("There is no flag “%(name)s” in version %(version)d of the form; it has: %(known)s.")
+                % {"name": name, "version": form.version, "known": ", ".join(sorted(known))},
+                field=name,
+            )
+        if answer is not None and not isinstance(answer, bool):
+            raise BadInput(
+                _("%(name)s is answered by true, false or null, not by “%(answer)s”.")
+                % {"name": name, "answer": answer},
+                field=name,
+            )
+        if answer is not None and name not in shown:
+            raise BadInput(
+                _("%(name)s is not asked for this prompt, so it cannot be answered; leave it out.") % {"name": name},
+                field=name,
+            )
+    return {str(name): answer for name, answer in flags.items() if answer is not None}
+
+
+def check_answers(answers: Mapping[str, bool | None]) -> dict[str, bool]:
+    """The prompt answers that were given, each one of Table 7; None counts as unanswered."""
+    for name, answer in answers.items():
+        if name not in set(PromptAnswer):
+            raise BadInput(
+                _("There is no answer “%(name)s” about a prompt; there are: %(known)s.")
+                % {"name": name, "known": ", ".join(PromptAnswer)},
+                field="answers",
+            )
+        if answer is not None and not isinstance(answer, bool):
+            raise BadInput(
+                _("%(name)s is answered by true, false or null, not by “%(answer)s”.")
+                % {"name": name, "answer": answer},
+                field="answers",
+            )
+    return {str(name): answer for name, answer in answers.items() if answer is not None}
+
+
+def _stored(questions: Iterable[Question]) -> list[dict]:
+    return [question.model_dump(mode="json", exclude_defaults=True) for question in questions]

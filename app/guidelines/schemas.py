@@ -1,0 +1,76 @@
+"""Questions of a form, and guidelines and forms as REST tells them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.guidelines.tables import FormKind
+
+
+class PromptAnswer(StrEnum):
+    """The eleven binary answers about a prompt, InstructGPT's Table 7."""
+
+    AMBIGUOUS = "ambiguous"
+    SENSITIVE = "sensitive_content"
+    IDENTITY_DEPENDENT = "identity_dependent"
+    CLOSED_DOMAIN = "closed_domain"
+    CONTINUATION = "continuation_style"
+    OPINIONATED = "requests_opinionated_content"
+    ADVICE = "requests_advice"
+    MORAL_JUDGMENT = "requests_moral_judgment"
+    SAFETY_CONSTRAINTS = "explicit_safety_constraints"
+    OTHER_CONSTRAINTS = "other_explicit_constraints"
+    INTENT_UNCLEAR = "intent_unclear"
+
+
+class Question(BaseModel):
+    """One question of a form; `shown_if` names prompt answers: hidden only where every one of them is a no."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Literal["rating", "yes_no"] = "yes_no"
+    label: str
+    definition: str = ""
+    low: str = ""  # words at 1 and at 7, of a rating
+    high: str = ""
+    shown_if: tuple[PromptAnswer, ...] = ()
+
+    def is_shown(self, answers: dict[str, bool | None]) -> bool:
+        """Whether a prompt with these answers asks this; what is unknown about the prompt hides nothing."""
+        return not self.shown_if or any(answers.get(name) is not False for name in self.shown_if)
+
+
+class GuidelineIn(BaseModel):
+    """A new version of a guideline."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$", description='E.g. "training".')
+    title: str = Field(min_length=1, max_length=200)
+    body: str = Field(min_length=1, max_length=100_000, description="Markdown.")
+    what_changed: str = Field("", max_length=2000)
+
+
+class GuidelineOut(BaseModel):
+    """One version of a guideline."""
+
+    id: str
+    name: str
+    version: int
+    title: str
+    body: str
+    what_changed: str
+    created_at: datetime
+
+
+class FormOut(BaseModel):
+    """One version of a form."""
+
+    id: str
+    kind: FormKind
+    version: int
+    questions: list[Question]
+    created_at: datetime

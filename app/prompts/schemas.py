@@ -1,0 +1,153 @@
+"""Prompts as forms and REST speak of them, and what an import found."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.prompts.tables import Prompt, PromptSource
+from training.records import Message, Split, UseCase
+
+
+class Verdict(StrEnum):
+    """What became of a prompt that wanted in."""
+
+    ADDED = "added"
+    KNOWN = "already there"
+    SIMILAR = "begins with the same 200 characters as another prompt"
+    OVER_CAP = "its owner has 200 prompts already"
+    TOO_LONG = "longer than 1,024 tokens"
+    SPLIT = "its owner's prompts are in another split"
+
+
+@dataclass(frozen=True)
+class PromptDraft:
+    """A prompt before it is stored; `messages` are canonical."""
+
+    messages: tuple[Message, ...]
+    source: PromptSource
+    use_case: UseCase | None = None
+    owner: str = ""
+    split: Split | None = None
+    collection: str = ""
+    answers: dict[str, bool] = field(default_factory=dict)
+    written_by_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in one row of a file, in which field, and how to mend it."""
+
+    line: int
+    field: str
+    message: str
+
+
+@dataclass
+class ImportReport:
+    """What an import did, or would do, row by row."""
+
+    rows: int = 0
+    added: int = 0
+    known: int = 0
+    left_out: list[Problem] = field(default_factory=list)  # good rows that a rule keeps out; they stop nothing
+    problems: list[Problem] = field(default_factory=list)  # bad rows; they stop the import
+    notes: list[str] = field(default_factory=list)
+    written: bool = False
+
+    @property
+    def bad_rows(self) -> int:
+        """How many rows have at least one problem."""
+        return len({problem.line for problem in self.problems})
+
+    def reasons(self) -> list[tuple[str, int]]:
+        """Why rows were left out, and how many for each reason."""
+        return Counter(problem.message for problem in self.left_out).most_common()
+
+    def as_dict(self) -> dict:
+        """The report as JSON."""
+        return {
+            "rows": self.rows,
+            "added": self.added,
+            "known": self.known,
+            "left_out": [vars(problem) for problem in self.left_out],
+            "problems": [vars(problem) for problem in self.problems],
+            "notes": self.notes,
+            "written": self.written,
+        }
+
+
+class PromptQuery(BaseModel):
+    """What a list of prompts asks for."""
+
+    q: str = ""
+    collection: str | None = None
+    split: Split | None = None
+    use_case: UseCase | None = None
+    source: PromptSource | None = None
+    owner: str | None = None
+    withdrawn: bool = False
+
+    def filters(self) -> dict[str, object]:
+        """What queries.matching takes."""
+        return self.model_dump(include=set(PromptQuery.model_fields))
+
+
+class PromptIn(BaseModel):
+    """A prompt as REST takes it: `prompt`, or `messages`, or `instruction` with `input`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str | list[dict] | None = None
+    messages: list[dict] | None = None
+    instruction: str | None = None
+    input: str | None = None
+    source: PromptSource = PromptSource.CUSTOMER
+    use_case: UseCase | None = None
+    owner: str = Field("", max_length=120)
+    split: Split | None = None
+    collection: str = Field("", max_length=120)
+    answers: dict[str, bool | None] = {}
+
+
+class PromptsIn(BaseModel):
+    """Many prompts at once: all of them are stored, or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompts: list[PromptIn] = Field(min_length=1, max_length=10_000)
+    keep_similar: bool = Field(False, description="Also take prompts that begin like another one.")
+
+
+class PromptOut(BaseModel):
+    """A prompt as REST tells it."""
+
+    id: str
+    messages: Sequence[Message]
+    source: PromptSource
+    use_case: UseCase | None
+    owner: str
+    split: Split
+    collection: str
+    answers: dict[str, bool]
+    withdrawn: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, prompt: Prompt) -> "PromptOut":
+        """From its row."""
+        return cls(
+            id=prompt.public_id,
+            messages=prompt.messages,
+            source=prompt.source,
+            use_case=prompt.use_case,
+            owner=prompt.owner,
+            split=prompt.split,
+            collection=prompt.collection,
+            answers=prompt.answers,
+            withdrawn=prompt.withdrawn_at is not None,
+            created_at=prompt.created_at,
+        )
