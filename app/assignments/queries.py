@@ -1,0 +1,136 @@
+"""Reading assignments as their labeler may see them, and the figures of the desk."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import case, func, or_, select
+from sqlalchemy.orm import Session, aliased, joinedload, selectinload
+
+from app.accounts.tables import Account
+from app.assignments.tables import Assignment, AssignmentState, Draft, Skip
+from app.completions.tables import Completion
+from app.errors import NotFound
+from app.i18n import gettext as _
+from app.prompts.tables import Prompt
+from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
+
+
+def assignment(session: Session, public_id: str, labeler: Account) -> Assignment:
+    """The labeler's slot of the item behind this id, with all that its page shows; NotFound unless it was given out.
+
+    A labeler who lost a lease and came back through another slot of the item gets that one.
+    """
+    asked = aliased(Assignment)
+    found = session.scalar(
+        select(Assignment)
+        .join(asked, asked.item_id == Assignment.item_id)
+        .join(Draft, Draft.item_id == Assignment.item_id)
+        .where(asked.public_id == public_id, Draft.labeler_id == labeler.id)
+        .order_by(
+            case((Assignment.labeler_id == labeler.id, 0), (Assignment.public_id == public_id, 1), else_=2),
+            Assignment.id,
+        )
+        .limit(1)
+        .options(
+            joinedload(Assignment.item).options(
+                joinedload(Item.prompt),
+                joinedload(Item.round).options(joinedload(Round.form), joinedload(Round.guideline)),
+                selectinload(Item.completions)
+                .joinedload(ItemCompletion.completion)
+                .load_only(Completion.public_id, Completion.text),
+            )
+        )
+    )
+    if found is None:
+        raise NotFound(_("There is no such assignment, or it is not yours."))
+    return found
+
+
+def draft(session: Session, assignment: Assignment, labeler: Account) -> Draft:
+    """What the labeler has written for this item."""
+    return session.get_one(Draft, (assignment.item_id, labeler.id))
+
+
+def is_held(assignment: Assignment, labeler: Account) -> bool:
+    """Whether an answer of this labeler would fill the slot as things stand."""
+    return (
+        assignment.labeler_id == labeler.id
+        and assignment.state is AssignmentState.LEASED
+        and assignment.item.round.state is RoundState.OPEN
+    )
+
+
+class Work(NamedTuple):
+    """One line of the desk."""
+
+    id: str  # of an assignment
+    kind: ItemKind
+    messages: list[dict]
+    at: datetime
+    held: bool
+
+
+def _work(labeler: Account):
+    own, any_slot = aliased(Assignment), aliased(Assignment)
+    some_slot = select(any_slot.public_id).where(any_slot.item_id == Draft.item_id).limit(1).scalar_subquery()
+    return (
+        select(
+            func.coalesce(own.public_id, some_slot),
+            Item.kind,
+            Prompt.messages,
+            func.coalesce(Draft.submitted_at, Draft.updated_at, type_=Draft.updated_at.type),
+            own.id.is_not(None),
+        )
+        .join(Item, Item.id == Draft.item_id)
+        .join(Prompt, Prompt.id == Item.prompt_id)
+        .outerjoin(own, (own.item_id == Draft.item_id) & (own.labeler_id == Draft.labeler_id))
+        .where(Draft.labeler_id == labeler.id)
+    ), own
+
+
+def unfinished(session: Session, labeler: Account, limit: int = 50) -> list[Work]:
+    """What the labeler holds, or has begun and not handed in, the newest first."""
+    work, own = _work(labeler)
+    skipped = select(Skip.item_id).where(Skip.labeler_id == labeler.id)
+    rows = session.execute(
+        work.where(
+            Draft.submitted_at.is_(None),
+            Draft.item_id.not_in(skipped),
+            or_(own.id.is_not(None), Draft.version > 0),
+        )
+        .order_by(Draft.updated_at.desc())
+        .limit(limit)
+    )
+    return [Work(*row) for row in rows]
+
+
+def submitted(session: Session, labeler: Account, limit: int = 10) -> list[Work]:
+    """What the labeler handed in, the newest first."""
+    work, _own = _work(labeler)
+    rows = session.execute(
+        work.where(Draft.submitted_at.is_not(None)).order_by(Draft.submitted_at.desc()).limit(limit)
+    )
+    return [Work(*row) for row in rows]
+
+
+class Figures(NamedTuple):
+    """A labeler's counts."""
+
+    submitted_today: int
+    active_seconds_today: float
+    submitted: int
+    skipped: int
+
+
+def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
+    """How much the labeler has done since midnight and in all."""
+    today = Draft.submitted_at >= midnight
+    done = session.execute(
+        select(
+            func.count(case((today, 1))),
+            func.coalesce(func.sum(case((today, Draft.active_seconds))), 0.0),
+            func.count(Draft.submitted_at),
+        ).where(Draft.labeler_id == labeler.id)
+    ).one()
+    skipped = session.scalar(select(func.count()).select_from(Skip).where(Skip.labeler_id == labeler.id))
+    return Figures(*done, skipped)

@@ -1,0 +1,399 @@
+"""Who works on what: opening rounds, handing out assignments under a lease, drafts, skips, and filling slots.
+
+A labeler's requests are taken one after another (`_one_at_a_time`), so two of them never race with each other; between
+labelers the conditions of single UPDATE statements decide, and on PostgreSQL SKIP LOCKED keeps them from waiting.
+"""
+
+import hashlib
+import hmac
+from datetime import datetime
+from typing import NamedTuple
+
+from pydantic import BaseModel
+from sqlalchemy import Text, and_, case, cast, exists, func, insert, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from app.accounts.tables import Account
+from app.assignments.tables import Assignment, AssignmentState, Draft, Skip, SkipReason
+from app.completions.tables import Completion
+from app.config import settings
+from app.database import public_id, utc_now
+from app.errors import BadInput, Conflict
+from app.i18n import gettext as _
+from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
+
+ITEMS_A_ROUND = 1_000_000  # an assignment's position is round number * this + item position
+
+
+# --- Rounds ---
+
+
+def open_round(session: Session, round: Round) -> int:
+    """Let labelers work on a draft: makes `overlap` assignments for each of its items, returns how many."""
+    items = session.execute(
+        select(Item.id, Item.kind, Item.position, Item.overlap, func.count(ItemCompletion.completion_id))
+        .outerjoin(ItemCompletion, ItemCompletion.item_id == Item.id)
+        .where(Item.round_id == round.id)
+        .group_by(Item.id)
+        .order_by(Item.position)
+    ).all()
+    if not items:
+        raise BadInput(_("This round has no items yet: prepare it first."), field="round")
+    for item in items:
+        if item.kind is ItemKind.COMPARISON and not 2 <= item[4] <= 9:
+            raise BadInput(
+                _("Item %(position)s has %(count)s completions; a comparison needs 2 to 9. Prepare the round again.")
+                % {"position": item.position, "count": item[4]},
+                field="round",
+            )
+    _turn(session, round, RoundState.DRAFT, RoundState.OPEN)
+    rows = [
+        {
+            "public_id": public_id(),
+            "item_id": item.id,
+            "slot": slot,
+            "position": round.number * ITEMS_A_ROUND + item.position,
+        }
+        for item in items
+        for slot in range(item.overlap)
+    ]
+    session.execute(insert(Assignment), rows)
+    return len(rows)
+
+
+def close_round(session: Session, round: Round) -> None:
+    """End an open round: nothing of it is handed out any more, and what still comes in is kept as surplus."""
+    _turn(session, round, RoundState.OPEN, RoundState.CLOSED)
+
+
+def _turn(session: Session, round: Round, before: RoundState, after: RoundState) -> None:
+    at = "opened_at" if after is RoundState.OPEN else "closed_at"
+    turned = session.execute(
+        update(Round).where(Round.id == round.id, Round.state == before).values({"state": after, at: utc_now()})
+    )
+    if not turned.rowcount:
+        raise Conflict(_("Only a round that is %(state)s can be turned %(to)s.") % {"state": before, "to": after})
+    session.refresh(round)
+
+
+# --- Handing out ---
+
+
+def _one_at_a_time(session: Session, labeler: Account) -> None:
+    """Let other requests of this labeler wait; on SQLite, which has one writer, they wait anyway."""
+    session.execute(select(Account.id).where(Account.id == labeler.id).with_for_update(key_share=True))
+
+
+def lease_until():
+    """When a lease that starts now runs out, by the database's clock."""
+    return utc_now(settings().lease_minutes * 60)
+
+
+def _abandoned(slot):
+    return and_(slot.state == AssignmentState.LEASED, slot.lease_until < utc_now())
+
+
+def _fresh(slot):
+    return slot.state == AssignmentState.OPEN
+
+
+def _waiting(slot, labeler: Account):
+    """Slots that may be given to this labeler, in the order in which they are handed out, but for whether they are free."""
+    own, item, round = aliased(Assignment), aliased(Item), aliased(Round)
+    return (
+        select(slot.id)
+        .join(item, item.id == slot.item_id)
+        .join(round, round.id == item.round_id)
+        .where(
+            round.state == RoundState.OPEN,
+            cast(round.pools, Text).contains(f'"{labeler.pool}"'),  # a JSON list of names
+            ~exists().where(own.item_id == slot.item_id, own.labeler_id == labeler.id),
+            ~exists().where(Skip.item_id == slot.item_id, Skip.labeler_id == labeler.id),
+            ~exists().where(
+                Draft.item_id == slot.item_id, Draft.labeler_id == labeler.id, Draft.submitted_at.is_not(None)
+            ),
+        )
+        .order_by(slot.position, slot.id)
+    )
+
+
+def _own(slot, labeler: Account):
+    return select(slot.id).where(slot.labeler_id == labeler.id, slot.state == AssignmentState.LEASED)
+
+
+def _first(slots, slot, *, skip_locked: bool):
+    """The first of the slots; with `skip_locked`, the first that no other transaction is just taking."""
+    return slots.limit(1).with_for_update(skip_locked=skip_locked, of=slot).scalar_subquery()
+
+
+def _take(labeler: Account):
+    """The UPDATE that puts slots into this labeler's hands; a new holder means a new fence."""
+    return (
+        update(Assignment)
+        .values(
+            state=AssignmentState.LEASED,
+            labeler_id=labeler.id,
+            fence=case((Assignment.labeler_id == labeler.id, Assignment.fence), else_=Assignment.fence + 1),
+            lease_until=lease_until(),
+            claimed_at=case((Assignment.labeler_id == labeler.id, Assignment.claimed_at), else_=utc_now()),
+        )
+        .returning(Assignment.id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def claim(session: Session, labeler: Account) -> Assignment | None:
+    """The labeler's own unfinished work, else the first that waits; None when nothing does."""
+    _one_at_a_time(session, labeler)
+    slot, item, round = aliased(Assignment), aliased(Item), aliased(Round)
+    unfinished = (
+        _own(slot, labeler)
+        .join(item, item.id == slot.item_id)
+        .join(round, round.id == item.round_id)
+        .where(round.state == RoundState.OPEN)
+        .order_by(slot.position, slot.id)
+    )
+    claimed = session.scalar(_take(labeler).where(Assignment.id == _first(unfinished, slot, skip_locked=False)))
+    if claimed is None:
+        # Two look-ups, because an OR of both would sort the whole queue; the second runs only if the first finds none.
+        candidates = []
+        for free in (_abandoned, _fresh):
+            slot = aliased(Assignment)
+            candidates.append(_first(_waiting(slot, labeler).where(free(slot)), slot, skip_locked=True))
+        claimed = session.scalar(_take(labeler).where(Assignment.id == func.coalesce(*candidates)))
+    return _hand_over(session, labeler, claimed)
+
+
+def waiting(session: Session, labeler: Account, at_most: int = 1000) -> int:
+    """How many pieces of work wait for this labeler, counted up to `at_most`."""
+    slot = aliased(Assignment)
+    free = _waiting(slot, labeler).where(or_(_abandoned(slot), _fresh(slot))).order_by(None)
+    items = select(slot.item_id).where(slot.id.in_(free)).distinct().limit(at_most)
+    return session.scalar(select(func.count()).select_from(items.subquery()))
+
+
+def resume(session: Session, assignment: Assignment, labeler: Account) -> Assignment | None:
+    """Take up again an item this labeler was given before; None when others hold all of its slots by now."""
+    _one_at_a_time(session, labeler)
+    _refuse_submitted(session, assignment, labeler)
+    taken = session.scalar(_take(labeler).where(Assignment.id == _slot_for(assignment, labeler)))
+    return _hand_over(session, labeler, taken)
+
+
+def _hand_over(session: Session, labeler: Account, assignment_id: int | None) -> Assignment | None:
+    if assignment_id is None:
+        return None
+    assignment = session.get_one(Assignment, assignment_id, populate_existing=True)
+    if session.get(Draft, (assignment.item_id, labeler.id)) is None:
+        session.add(Draft(item_id=assignment.item_id, labeler_id=labeler.id))
+        session.flush()
+    return assignment
+
+
+def _slot_for(assignment: Assignment, labeler: Account):
+    """The item's slot that this labeler holds, else one that nobody holds."""
+    held, free = aliased(Assignment), aliased(Assignment)
+    # No SKIP LOCKED for the own one: a heartbeat of the same labeler must not make it look lost.
+    own = _first(_own(held, labeler).where(held.item_id == assignment.item_id), held, skip_locked=False)
+    other = select(free.id).where(free.item_id == assignment.item_id, or_(_abandoned(free), _fresh(free)))
+    return func.coalesce(own, _first(other.order_by(free.slot), free, skip_locked=True))
+
+
+def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence: int) -> datetime:
+    """The labeler is still at it: the lease starts anew, also one that ran out while nobody else asked."""
+    until = session.scalar(
+        update(Assignment)
+        .where(
+            Assignment.id == assignment.id,
+            Assignment.labeler_id == labeler.id,
+            Assignment.state == AssignmentState.LEASED,
+            Assignment.fence == fence,
+        )
+        .values(lease_until=lease_until())
+        .returning(Assignment.lease_until)
+        .execution_options(synchronize_session=False)
+    )
+    if until is None:
+        _refuse_submitted(session, assignment, labeler)
+        raise Conflict(
+            _("Your time for this item ran out and it was given to somebody else. What you wrote is kept; hand it in."),
+            field="fence",
+        )
+    return until
+
+
+def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:
+    """Pass on the item: its slot is free at once and it is never offered to this labeler again."""
+    _one_at_a_time(session, labeler)
+    _refuse_submitted(session, assignment, labeler)
+    if session.get(Skip, (assignment.item_id, labeler.id)) is None:
+        session.add(Skip(item_id=assignment.item_id, labeler_id=labeler.id, reason=reason, note=note))
+        session.flush()
+    release(session, assignment, labeler)
+
+
+def release(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """Give the item's slot back; the draft stays."""
+    session.execute(
+        update(Assignment)
+        .where(
+            Assignment.item_id == assignment.item_id,
+            Assignment.labeler_id == labeler.id,
+            Assignment.state == AssignmentState.LEASED,
+        )
+        .values(state=AssignmentState.OPEN, labeler_id=None, lease_until=None, claimed_at=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+# --- Drafts ---
+
+
+class Saved(NamedTuple):
+    """A draft as it was just saved."""
+
+    version: int
+    at: datetime
+
+
+def save_draft(
+    session: Session, assignment: Assignment, labeler: Account, content: dict, *, version: int, active_seconds: float = 0
+) -> Saved:
+    """Keep what is written so far if nobody changed it since `version`; a labeler who still holds the item keeps it."""
+    saved = session.execute(
+        update(Draft)
+        .where(
+            Draft.item_id == assignment.item_id,
+            Draft.labeler_id == labeler.id,
+            Draft.version == version,
+            Draft.submitted_at.is_(None),
+        )
+        .values(
+            version=Draft.version + 1,
+            content=content,
+            active_seconds=_longer(active_seconds),
+            updated_at=utc_now(),
+        )
+        .returning(Draft.version, Draft.updated_at)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if saved is None:
+        raise _changed_elsewhere(_refuse_submitted(session, assignment, labeler))
+    session.execute(
+        update(Assignment)
+        .where(
+            Assignment.item_id == assignment.item_id,
+            Assignment.labeler_id == labeler.id,
+            Assignment.state == AssignmentState.LEASED,
+        )
+        .values(lease_until=lease_until())
+        .execution_options(synchronize_session=False)
+    )
+    return Saved(*saved)
+
+
+def _longer(active_seconds: float):
+    """Time worked never shrinks: a tab that was opened later has counted less."""
+    return case((Draft.active_seconds > active_seconds, Draft.active_seconds), else_=active_seconds)
+
+
+def _changed_elsewhere(draft: Draft) -> Conflict:
+    return Conflict(
+        _("This draft was changed elsewhere, in another tab or on another device. Nothing was overwritten."),
+        current={"version": draft.version, "content": draft.content},
+    )
+
+
+def _refuse_submitted(session: Session, assignment: Assignment, labeler: Account) -> Draft:
+    draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
+    if draft.submitted_at is not None:
+        raise Conflict(_("You have handed this in already."), current={"content": draft.content})
+    return draft
+
+
+# --- Handing in ---
+
+
+def idempotency_key(given: str, content: BaseModel) -> str:
+    """What makes two submissions the same: the key that came with them, or else their content."""
+    return hashlib.sha256(given.encode() or content.model_dump_json().encode()).hexdigest()
+
+
+def begin_submit(session: Session, assignment: Assignment, labeler: Account, version: int | None) -> None:
+    """From here to the end of the transaction nothing else of this labeler is handed in.
+
+    `version` is the draft's that the labeler saw last, if it is known: text written elsewhere since is not passed over.
+    """
+    _one_at_a_time(session, labeler)
+    draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
+    if draft.submitted_at is None and version is not None and draft.version != version:
+        raise _changed_elsewhere(draft)
+
+
+class Filled(NamedTuple):
+    """Which slot an answer fills; none: it is surplus."""
+
+    assignment_id: int | None
+    at: datetime
+
+    @property
+    def surplus(self) -> bool:
+        return self.assignment_id is None
+
+
+def fill_slot(
+    session: Session, assignment: Assignment, labeler: Account, content: dict, *, active_seconds: float
+) -> Filled:
+    """Finish the labeler's draft with `content` and fill a slot of the item if one is left and the round is open.
+
+    A lease that ran out costs nothing unless somebody else has the last slot by now; then the answer is surplus.
+    """
+    at = session.scalar(
+        update(Draft)
+        .where(Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id)
+        .values(
+            content=content,
+            version=Draft.version + 1,
+            active_seconds=_longer(active_seconds),
+            updated_at=utc_now(),
+            submitted_at=utc_now(),
+        )
+        .returning(Draft.submitted_at)
+        .execution_options(synchronize_session=False)
+    )
+    # Shared lock: whoever closes the round waits for us, so a closed round never gains an answer that counts.
+    state = session.scalar(
+        select(Round.state)
+        .join(Item, Item.round_id == Round.id)
+        .where(Item.id == assignment.item_id)
+        .with_for_update(read=True, of=Round)
+    )
+    if state is not RoundState.OPEN:
+        release(session, assignment, labeler)
+        return Filled(None, at)
+    filled = session.scalar(
+        _take(labeler)
+        .where(Assignment.id == _slot_for(assignment, labeler))
+        .values(state=AssignmentState.SUBMITTED, lease_until=None, submitted_at=at)
+    )
+    return Filled(filled, at)
+
+
+# --- What is shown ---
+
+LETTERS = "ABCDEFGHI"
+
+
+def shown_completions(item: Item, labeler: Account) -> list[Completion]:
+    """The item's completions in this labeler's own order; the first is shown as A.
+
+    The order is a keyed hash of item and labeler: it tells nothing, and it stays the same when a lease is lost and the
+    labeler comes back to the draft through another slot.
+    """
+
+    def place(completion: Completion) -> bytes:
+        text = f"shown:{item.public_id}:{labeler.public_id}:{completion.public_id}"
+        return hmac.digest(key, text.encode(), hashlib.sha256)
+
+    key = settings().key
+    return sorted((member.completion for member in item.completions), key=place)

@@ -1,0 +1,153 @@
+"""An assignment as its labeler sees it, and what the labeler sends back; nothing here tells where a completion is from."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from app.assignments.tables import SkipReason
+from app.comparisons.schemas import ComparisonContent, Letter
+from app.demonstrations.schemas import DemonstrationContent, Seconds, Typed
+from app.rounds.tables import ItemKind
+from training.records import Message
+
+
+class Standing(StrEnum):
+    """How an assignment stands for the labeler who was given it."""
+
+    HELD = "held"  # it is the labeler's, also when the lease ran out and nobody else asked
+    LOST = "lost"  # somebody else was given it, or its round closed; what is handed in is kept all the same
+    SUBMITTED = "submitted"
+
+
+class ShownCompletion(BaseModel):
+    """A completion under its letter."""
+
+    letter: Letter
+    text: str
+
+
+class ShownQuestion(BaseModel):
+    """A question about each completion that this prompt calls for."""
+
+    name: str
+    kind: Literal["rating", "yes_no"]
+    label: str
+    definition: str
+    low: str = Field(description="Words at rating 1.")
+    high: str = Field(description="Words at rating 7.")
+
+
+class ShownGuideline(BaseModel):
+    """The version of the guideline that this work is done under."""
+
+    name: str
+    version: int
+    title: str
+    body: str = Field(description="Markdown.")
+
+
+class DraftOut(BaseModel):
+    """What is written so far."""
+
+    version: int
+    content: ComparisonContent | DemonstrationContent
+    active_seconds: float
+
+
+class AssignmentOut(BaseModel):
+    """Everything a labeler needs for one piece of work."""
+
+    id: str
+    kind: ItemKind
+    state: Standing
+    prompt: list[Message]
+    completions: list[ShownCompletion]
+    questions: list[ShownQuestion]
+    guideline: ShownGuideline
+    fence: int
+    lease_until: datetime | None
+    draft: DraftOut
+
+
+class _Worked(BaseModel):
+    active_seconds: Seconds = Field(0.0, description="Seconds in which the labeler did something.")
+
+
+class _Handed(_Worked):
+    fence: int = Field(0, description="As it was handed out; an older one only marks the answer as late.")
+
+
+class ComparisonSubmission(ComparisonContent, _Handed):
+    """A comparison, handed in."""
+
+
+class DemonstrationSubmission(DemonstrationContent, _Handed):
+    """A demonstration, handed in."""
+
+
+def _kind(body: object) -> str:
+    text = "text" in body if isinstance(body, dict) else hasattr(body, "text")
+    return "demonstration" if text else "comparison"
+
+
+Submission = Annotated[
+    Annotated[ComparisonSubmission, Tag("comparison")] | Annotated[DemonstrationSubmission, Tag("demonstration")],
+    Discriminator(_kind),
+]
+Content = Annotated[
+    Annotated[ComparisonContent, Tag("comparison")] | Annotated[DemonstrationContent, Tag("demonstration")],
+    Discriminator(_kind),
+]
+
+
+class DraftIn(_Worked):
+    """A draft to keep."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    content: Content
+
+
+class SavedOut(BaseModel):
+    """A draft was kept."""
+
+    version: int
+    saved_at: datetime
+    state: Standing
+    lease_until: datetime | None
+
+
+class SubmittedOut(BaseModel):
+    """A submission was stored."""
+
+    id: str
+    kind: ItemKind
+    late: bool = Field(description="The lease had been given to somebody else meanwhile.")
+    surplus: bool = Field(description="Its slot was filled, or the round closed, before it came: kept out of training.")
+    submitted_at: datetime
+
+
+class SkipIn(BaseModel):
+    """Why the labeler passes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: SkipReason
+    note: Annotated[Typed, Field(max_length=2_000)] = ""
+
+
+class HeartbeatIn(BaseModel):
+    """The fence that came with the assignment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fence: int
+
+
+class HeartbeatOut(BaseModel):
+    """The lease, renewed."""
+
+    fence: int
+    lease_until: datetime

@@ -1,0 +1,76 @@
+"""What a labeler hands in for a comparison, and comparisons as REST tells them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from app.accounts.tables import AccountKind
+from app.comparisons.tables import ComparisonSource
+from app.demonstrations.schemas import Typed
+from training.records import Message, Pool
+
+Letter = Literal["A", "B", "C", "D", "E", "F", "G", "H", "I"]
+
+
+class Answer(BaseModel):
+    """What was answered about one completion; what is absent is unanswered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rating: int | None = Field(None, ge=1, le=7)
+    flags: dict[str, StrictBool | None] = {}
+    gone_on: StrictBool = Field(False, description="The labeler's word that none of the other flags apply.")
+    tier: int | None = Field(None, ge=1, le=9, description="1 is best; equal tiers are a tie.")
+
+
+class ComparisonContent(BaseModel):
+    """Answers by the letters of the completions; a draft may lack any of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    completions: dict[Letter, Answer] = {}
+    notes: Annotated[Typed, Field(max_length=10_000)] = ""
+
+    def of(self, letter: str) -> Answer:
+        """What was answered about one completion so far."""
+        return self.completions.get(letter) or Answer()
+
+
+class ComparedOut(BaseModel):
+    """One completion of a comparison."""
+
+    letter: str | None = Field(description="As which it was shown.")
+    completion: str = Field(description="Public id.")
+    policy: str
+    text: str
+    rating: int | None
+    tier: int | None
+    flags: dict[str, bool] = Field(description="What is absent was not asked or not answered.")
+
+
+class ComparisonOut(BaseModel):
+    """A comparison as REST tells it."""
+
+    id: str
+    source: ComparisonSource
+    round: int | None
+    collection: str
+    prompt: list[Message]
+    completions: list[ComparedOut] = Field(description="The best first, ties in the order in which they were shown.")
+    labeler: str | None = Field(description="Public id of the account, or the name an import gave.")
+    labeler_kind: AccountKind | None = Field(description="`simulated`: ranked by a program.")
+    pool: Pool
+    guideline: str | None = Field(description="Name and version, e.g. `training 1`.")
+    form_version: int | None
+    notes: str
+    surplus: bool
+    active_seconds: float
+    submitted_at: datetime
+
+
+class ComparisonList(BaseModel):
+    """A page of comparisons, the oldest first."""
+
+    items: list[ComparisonOut]
+    next_cursor: str | None

@@ -1,0 +1,63 @@
+"""Handing in a demonstration."""
+
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.assignments import rules as assignments
+from app.assignments.tables import Assignment
+from app.completions import rules as completions
+from app.demonstrations import queries
+from app.demonstrations.schemas import DemonstrationContent
+from app.demonstrations.tables import Demonstration
+from app.errors import BadInput, Conflict
+from app.i18n import gettext as _
+from app.policies import rules as policies
+from app.prompts.messages import clean_text
+from app.rounds.tables import ItemKind
+
+
+def submit(
+    session: Session,
+    assignment: Assignment,
+    labeler: Account,
+    content: DemonstrationContent,
+    *,
+    key: str = "",
+    version: int | None = None,
+    active_seconds: float = 0.0,
+) -> Demonstration:
+    """Store what the labeler wrote, once; the same key again gives the same row, other text a Conflict."""
+    item = assignment.item
+    if item.kind is not ItemKind.DEMONSTRATION:
+        raise BadInput(_("This is a comparison; send “completions”, not “text”."), field="text")
+    key = assignments.idempotency_key(key, content)
+    assignments.begin_submit(session, assignment, labeler, version)
+    stored = queries.by_labeler(session, item.id, labeler)
+    if stored is not None:
+        if stored.idempotency_key == key:
+            return stored
+        raise Conflict(
+            _("You have handed in another text for this prompt already; that one stands."),
+            current={"content": {"text": stored.completion.text}, "submitted_at": stored.submitted_at.isoformat()},
+        )
+    if not content.text.strip():
+        raise BadInput(_("Nothing is written yet: write the completion, or skip the prompt."), field="text")
+    completion = completions.add(session, item.prompt, policies.people(session), clean_text(content.text, "text"))
+    filled = assignments.fill_slot(
+        session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
+    )
+    demonstration = Demonstration(
+        item_id=item.id,
+        assignment_id=filled.assignment_id,
+        labeler_id=labeler.id,
+        pool=labeler.pool,
+        completion_id=completion.id,
+        guideline_id=item.round.guideline_id,
+        surplus=filled.surplus,
+        idempotency_key=key,
+        active_seconds=active_seconds,
+        submitted_at=filled.at,
+    )
+    session.add(demonstration)
+    session.flush()
+    return demonstration

@@ -1,0 +1,44 @@
+"""What a labeler hands in for a demonstration, and demonstrations as REST tells them."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.accounts.tables import AccountKind
+from training.records import Message, Pool
+
+# As it was typed; browsers send \r\n, and no database keeps NUL.
+Typed = Annotated[str, AfterValidator(lambda text: text.replace("\r\n", "\n").replace("\x00", ""))]
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+
+
+class DemonstrationContent(BaseModel):
+    """What was written; a draft may be empty."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Annotated[Typed, Field(max_length=50_000)] = ""
+
+
+class DemonstrationOut(BaseModel):
+    """A demonstration as REST tells it."""
+
+    id: str
+    round: int
+    prompt: list[Message]
+    text: str
+    labeler: str = Field(description="Public id of the account.")
+    labeler_kind: AccountKind = Field(description="`simulated`: written by a program.")
+    pool: Pool
+    guideline: str = Field(description="Name and version, e.g. `training 1`.")
+    surplus: bool
+    active_seconds: float
+    submitted_at: datetime
+
+
+class DemonstrationList(BaseModel):
+    """A page of demonstrations, the oldest first."""
+
+    items: list[DemonstrationOut]
+    next_cursor: str | None
