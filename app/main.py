@@ -5,6 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from app import health
 from app.accounts import pages as accounts_pages
 from app.config import settings
 from app.errors import PlumblineError
@@ -12,6 +13,7 @@ from app.security import Guard, check_csrf
 from app.web import STATIC, error_response
 
 ROUTERS = [
+    health.router,
     accounts_pages.router,
 ]
 

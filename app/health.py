@@ -1,0 +1,30 @@
+"""Whether this process lives (/healthz) and whether it can do its work (/readyz)."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import migrate
+from app.queue import DEFAULT, workers
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+def readyz() -> JSONResponse:
+    """Database and broker answer and the schema is the one that this code needs; 503 says what is missing."""
+    lacking = {}
+    try:
+        if migrate.standing() != migrate.newest():
+            lacking["database"] = "its schema is not the newest; run `plumbline migrate`"
+    except SQLAlchemyError as error:
+        lacking["database"] = type(error).__name__
+    if workers(DEFAULT) is None:
+        lacking["broker"] = "it does not answer"
+    return JSONResponse({"status": "not ready" if lacking else "ready", **lacking}, 503 if lacking else 200)
