@@ -17,7 +17,7 @@ def prompt(session: Session, public_id: str) -> Prompt | None:
 def ids_by_text(session: Session, text_sha256s: Iterable[str]) -> dict[str, int]:
     """Which of these texts are stored, and as which prompt."""
     rows = session.execute(select(Prompt.text_sha256, Prompt.id).where(Prompt.text_sha256.in_(list(text_sha256s))))
-    return dict(rows.tuples().all())
+    return {digest: id for digest, id in rows}
 
 
 def known_prefixes(session: Session, prefix_sha256s: Iterable[str]) -> set[str]:

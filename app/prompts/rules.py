@@ -61,7 +61,7 @@ class Admission:
                 new.append(self._enter(draft, digest, prefix, decision.owner_split))
         if new and self.write:
             stored = self.session.execute(insert(Prompt).returning(Prompt.text_sha256, Prompt.id), new)
-            self.texts.update(stored.tuples())
+            self.texts.update((digest, id) for digest, id in stored)
         return [replace(decision, prompt_id=self.texts.get(decision.text_sha256)) for decision in decided]
 
     def _look_up(self, drafts: Sequence[PromptDraft], hashes: Sequence[str], prefixes: Sequence[str | None]) -> None:

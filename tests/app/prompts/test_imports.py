@@ -1,0 +1,217 @@
+"""Importing prompts: every bad row is told by line and field, and nothing is written until all is well."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from app.database import reading
+from app.errors import BadInput
+from app.prompts.imports import PromptDefaults, import_prompts
+from app.prompts.tables import Prompt, PromptSource
+from training.records import Split, UseCase
+
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+
+
+def jsonl(path: Path, *rows) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def run(path: Path, **options):
+    defaults = PromptDefaults(
+        **{key: options.pop(key) for key in ("collection", "source", "owner", "owner_field") if key in options}
+    )
+    return import_prompts(path, as_csv=path.name.endswith(".csv"), defaults=defaults, **options)
+
+
+def texts() -> list[str]:
+    with reading() as session:
+        return [prompt.messages[-1]["text"] for prompt in session.scalars(select(Prompt).order_by(Prompt.id))]
+
+
+def test_every_shape_of_row(database, tmp_path):
+    path = jsonl(
+        tmp_path / "prompts.jsonl",
+        {"prompt": "One?", "owner": "acme", "use_case": "Open_QA", "source": "plain", "split": "valid"},
+        {
+            "messages": [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "text": "Yes?"},
+                {"role": "user", "text": "Two?"},
+            ]
+        },
+        {"instruction": "Three.\n", "input": " x "},
+        {"instruction": "Four.", "input": ""},
+        {"prompt": [{"role": "user", "content": "Five?"}]},
+        {"instruction": "Six.", "instances": [{"input": "a", "output": "b"}, {"input": "c", "output": "d"}]},
+        {
+            "instruction": "Seven.",
+            "input": "y",
+            "prompt": "Seven.\n\nInput: y\nOutput:",
+            "answers": {"closed_domain": True},
+        },
+        "",
+    )
+    report = run(path, collection="shapes")
+    assert (report.rows, report.added, report.problems, report.written) == (7, 8, [], True)
+    assert texts() == ["One?", "Two?", "Three.\n\nx", "Four.", "Five?", "Six.\n\na", "Six.\n\nc", "Seven.\n\ny"]
+    with reading() as session:
+        one, two, *_, seven = session.scalars(select(Prompt).order_by(Prompt.id))
+        assert (one.owner, one.use_case, one.source) == ("acme", UseCase.OPEN_QA, PromptSource.LABELER_PLAIN)
+        assert one.split is Split.VALIDATION
+        assert [message["role"] for message in two.messages] == ["user", "assistant", "user"]
+        assert (two.source, two.collection) == (PromptSource.CUSTOMER, "shapes")
+        assert seven.answers == {"closed_domain": True}
+
+
+def test_every_bad_row_is_reported_and_nothing_written(database, tmp_path):
+    path = jsonl(
+        tmp_path / "prompts.jsonl",
+        {"prompt": "Good one?"},
+        {"text": "no prompt"},
+        '{"prompt": "broken',
+        {"prompt": "Odd?", "use_case": "poetry", "split": "training", "source": "web"},
+        {"messages": [{"role": "user", "text": "x"}, {"role": "assistant", "text": "y"}]},
+        {"prompt": "x\u0000y"},
+        '["a list"]',
+        {"prompt": "Good two?", "owner": "acme", "split": "train"},
+        {"prompt": "Good three?", "owner": "acme", "split": "test"},
+        {"prompt": "Answers?", "answers": {"nice": True}},
+        {"prompt": ""},
+    )
+    report = run(path)
+    assert not report.written
+    assert texts() == []
+    assert (report.rows, report.added, report.bad_rows) == (11, 2, 9)
+    assert [(problem.line, problem.field) for problem in report.problems] == [
+        (2, "prompt"),
+        (3, "line"),
+        (4, "source"),
+        (4, "use_case"),
+        (4, "split"),
+        (5, "messages.1.role"),
+        (6, "prompt"),
+        (7, "line"),
+        (9, "split"),
+        (10, "answers"),
+        (11, "prompt"),
+    ]
+    by_line = {problem.line: problem.message for problem in report.problems}
+    assert "It has: text" in by_line[2]
+    assert "“poetry”" in next(one.message for one in report.problems if one.field == "use_case")
+    assert "acme" in by_line[9]
+    good = run(path, skip_bad=True)
+    assert good.written
+    assert texts() == ["Good one?", "Good two?"]
+
+
+def test_a_dry_run_writes_nothing_and_says_the_same(database, tmp_path):
+    path = jsonl(tmp_path / "prompts.jsonl", {"prompt": "One?"}, {"prompt": "Two?"}, {"prompt": "One?"})
+    dry = run(path, dry_run=True)
+    assert texts() == []
+    real = run(path)
+    assert (dry.rows, dry.added, dry.known) == (real.rows, real.added, real.known) == (3, 2, 1)
+    again = run(path)
+    assert (again.added, again.known, again.written) == (0, 3, False)
+    assert texts() == ["One?", "Two?"]
+
+
+def test_rules_leave_rows_out_without_stopping_the_import(database, tmp_path):
+    long = "Read this long beginning with care, it is the same in both. " * 5
+    path = jsonl(
+        tmp_path / "prompts.jsonl",
+        {"prompt": long + "One?"},
+        {"prompt": long + "Two?"},
+        {"prompt": "word " * 2000},
+        *({"prompt": f"Question {n}?", "owner": "acme"} for n in range(202)),
+    )
+    report = run(path)
+    assert (report.added, report.written) == (201, True)
+    assert [problem.line for problem in report.left_out] == [2, 3, 204, 205]
+    assert [count for _, count in report.reasons()] == [2, 1, 1]
+    assert run(path, keep_similar=True).added == 1
+
+
+def test_csv_rows_carry_the_line_they_start_on(database, tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbfprompt,owner,use_case\r\n"
+        b'"Two\r\nlines, and a comma",acme,chat\r\n'
+        b"One,too,many,values\r\n"
+        b",acme,chat\r\n"
+        b"\xff\xfe,acme,chat\r\n"
+        b"Last?,acme,nonsense\r\n"
+        b"\r\n"
+        b"Good?,,\r\n"
+    )
+    report = run(path)
+    assert [(problem.line, problem.field) for problem in report.problems] == [
+        (4, "line"),
+        (5, "prompt"),
+        (6, "line"),
+        (7, "use_case"),
+    ]
+    assert run(path, skip_bad=True).added == 2
+    assert texts() == ["Two\nlines, and a comma", "Good?"]
+
+
+def test_csv_messages_are_json(database, tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_text('messages\n"[{""role"": ""user"", ""text"": ""Hi?""}]"\n[broken\n')
+    report = run(path, skip_bad=True)
+    assert [(problem.line, problem.field) for problem in report.problems] == [(3, "messages")]
+    assert texts() == ["Hi?"]
+
+
+def test_gzip_is_read_and_a_cut_one_is_told(database, tmp_path):
+    path = tmp_path / "prompts.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "One?"}\n' * 3))
+    assert run(path).added == 1
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(BadInput, match="cut off"):
+        run(path)
+
+
+@pytest.mark.parametrize("content", ['[{"prompt": "One?"}]\n', '[\n  {"prompt": "One?"}\n]\n'])
+def test_a_json_array_is_told_how_to_become_lines(database, tmp_path, content):
+    path = tmp_path / "prompts.json"
+    path.write_text(content)
+    with pytest.raises(BadInput, match="jq -c"):
+        run(path)
+
+
+def test_a_far_too_long_line_is_one_bad_row(database, tmp_path, monkeypatch):
+    monkeypatch.setattr("app.prompts.rows.MAX_LINE_BYTES", 100)
+    path = jsonl(tmp_path / "prompts.jsonl", {"prompt": "One?"}, {"prompt": "x" * 1000}, {"prompt": "Three?"})
+    report = run(path)
+    assert [(problem.line, problem.field) for problem in report.problems] == [(2, "line")]
+    assert report.added == 2
+
+
+def test_owner_by_another_field(database, tmp_path):
+    path = jsonl(
+        tmp_path / "prompts.jsonl", {"prompt": "One?", "app": "Gmail"}, {"prompt": "Two?", "app": 7}, {"prompt": "3?"}
+    )
+    run(path, owner_field="app", owner="nobody")
+    with reading() as session:
+        assert list(session.scalars(select(Prompt.owner).order_by(Prompt.id))) == ["Gmail", "7", "nobody"]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")
+def test_the_user_oriented_instructions_are_252_prompts(database):
+    path = DATA / "user_oriented" / "instructions.jsonl"
+    options = {
+        "collection": "user_oriented",
+        "source": PromptSource.LABELER_USER_BASED,
+        "owner_field": "motivation_app",
+    }
+    report = run(path, **options)
+    assert (report.rows, report.added, report.known, report.left_out, report.problems) == (252, 252, 0, [], [])
+    assert run(path, **options).known == 252
+    with reading() as session:
+        per_owner = session.execute(select(Prompt.owner, func.count(Prompt.split.distinct())).group_by(Prompt.owner))
+        assert {count for _, count in per_owner} == {1}
