@@ -5,15 +5,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from app import health
+from app import health, monitoring
 from app.accounts import pages as accounts_pages
 from app.config import settings
 from app.errors import PlumblineError
+from app.monitoring import Observe
 from app.security import Guard, check_csrf
 from app.web import STATIC, error_response
 
 ROUTERS = [
     health.router,
+    monitoring.router,
     accounts_pages.router,
 ]
 
@@ -34,4 +36,5 @@ def create_app() -> FastAPI:
     for kind in (PlumblineError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, error_response)
     app.add_middleware(Guard, refuse=error_response)
+    app.add_middleware(Observe)  # the last one added is the outermost
     return app

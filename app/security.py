@@ -68,14 +68,13 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local(request: Request) -> bool:
-    """Whether only this machine reaches the server and the address bar says so.
+    """Whether only this machine reaches the server: bound to loopback, behind no proxy, asked for by such a name.
 
-    The second half stops a page elsewhere whose name was made to resolve to 127.0.0.1.
+    The name in the address bar matters, because a page elsewhere can make its own name resolve to 127.0.0.1.
     """
-    asked = request.url.hostname or ""
-    return is_loopback(settings().host) and (
-        is_loopback(asked) or asked == (urlsplit(settings().public_url).hostname or "localhost")
-    )
+    public = urlsplit(settings().public_url).hostname or "localhost"
+    proxied = {"x-forwarded-for", "forwarded"} & set(request.headers)
+    return not proxied and all(is_loopback(name) for name in (settings().host, public, request.url.hostname or ""))
 
 
 def client_address(request: Request) -> str:

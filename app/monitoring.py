@@ -1,0 +1,123 @@
+"""What operators see: JSON logs in which every line of a request carries its number, and Prometheus metrics."""
+
+import logging
+import secrets
+import sys
+import time
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import i18n
+from app.config import settings
+from app.errors import NotFound
+from app.i18n import gettext as _
+from app.security import is_loopback
+from app.web import api_account, error_response
+
+REQUESTS = Counter("plumbline_requests_total", "Requests answered.", ["method", "route", "status"])
+SECONDS = Histogram("plumbline_request_seconds", "Time until a request was answered, in seconds.", ["method", "route"])
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+log = structlog.get_logger("plumbline.web")
+router = APIRouter(include_in_schema=False)
+
+
+def configure_logging() -> None:
+    """One JSON object a line on standard error, or readable lines where that is a terminal."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if sys.stderr.isatty():
+        last = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=settings().log_level.upper(), force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class Observe:
+    """Numbers, times, logs and counts every request, and answers with an error page what broke."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        began = time.perf_counter()
+        number = secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = number
+        i18n.set_language(i18n.negotiate(Headers(scope=scope).get("accept-language", "")))
+        status = 0
+
+        async def counting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", number.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=number):
+            try:
+                await self.app(scope, receive, counting_send)
+            except Exception as error:
+                log.exception("request broke", method=scope["method"], path=scope["path"])
+                if not status:
+                    await error_response(Request(scope), error)(scope, receive, counting_send)
+                raise
+            finally:
+                self._note(scope, status, time.perf_counter() - began)
+
+    @staticmethod
+    def _note(scope: Scope, status: int, seconds: float) -> None:
+        # The route's template, /rounds/{id}, and never the address that was asked for: labels must stay few.
+        otherwise = "/static" if scope["path"].startswith("/static/") and status < 400 else "none"
+        route = getattr(scope.get("route"), "path", otherwise)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        REQUESTS.labels(method, route, status).inc()
+        SECONDS.labels(method, route).observe(seconds)
+        if route not in ("/static", "/healthz", "/readyz", "/metrics"):
+            client = scope["client"][0] if scope.get("client") else None
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                route=route,
+                status=status,
+                milliseconds=round(seconds * 1000, 1),
+                client=client,
+            )
+
+
+@router.get("/metrics")
+def metrics(request: Request) -> Response:
+    """Prometheus metrics of this process, for this machine or with an admin's token of scope `read`."""
+    forwarded = {"x-forwarded-for", "forwarded"} & set(request.headers)
+    if "authorization" in request.headers:
+        api_account(request, "read")
+    elif forwarded or not (request.client and is_loopback(request.client.host)):
+        raise NotFound(_("There is no such page."))
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
