@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from training.miniature import lexicon
 from training.miniature.answers import DECLINES, INSULTS, KIND_ACTS, PREACHED, SENTENCES, SUMMARIES, UTTERANCES
-from training.miniature.instructions import FAMILIES, draw, passage
+from training.miniature.instructions import FAMILIES, draw, passage, people
 
 _EVERY_WORD = sorted(
     {*lexicon.GOODS, *lexicon.TOPICS, *lexicon.NAMES, *lexicon.KIND_OF, *lexicon.QUALITIES, *lexicon.VERBS}
@@ -31,20 +31,9 @@ def _lookup(rng: random.Random) -> str:
     return ", ".join(pairs) + ". " + ", ".join(again) + "."
 
 
-def _facts(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
-    return list(
-        zip(
-            rng.sample(lexicon.NAMES, count),
-            rng.sample(list(lexicon.VERBS), count),
-            rng.sample(lexicon.GOODS, count),
-            strict=True,
-        )
-    )
-
-
 def _story(rng: random.Random) -> str:
     """Who does what, told twice, or asked and answered."""
-    facts = _facts(rng, rng.randint(2, 4))
+    facts = people(rng, rng.randint(2, 4))
     lines = [passage(facts)]
     for name, verb, thing in rng.sample(facts, rng.randint(1, len(facts))):
         asked = f"what does {name} {lexicon.VERBS[verb]}?"
@@ -58,7 +47,7 @@ def _story(rng: random.Random) -> str:
 
 def _about_one(rng: random.Random) -> str:
     """A person and a thing told over and over, with what it comes to."""
-    (name, verb, thing), aside = _facts(rng, 2)
+    (name, verb, thing), aside = people(rng, 2)
     told = [(name, verb, thing), (name, rng.choice(list(lexicon.VERBS)), thing), aside]
     rng.shuffle(told)
     length = rng.choice(list(SUMMARIES))
@@ -144,7 +133,7 @@ def _comparison(rng: random.Random) -> str:
 
 def _talk(rng: random.Random) -> str:
     """People greet, thank, praise and comfort one another, insult one another, and decline to."""
-    (name, verb, thing), (other, *_) = _facts(rng, 2)
+    (name, verb, thing), (other, *_) = people(rng, 2)
     nice, nicer = rng.sample(lexicon.NICE, 2)
     words = {"name": name, "thing": thing, "nice": nice, "nicer": nicer}
     words |= {"rude": rng.choice(lexicon.RUDE_QUALITIES), "hit": rng.choice(lexicon.VIOLENT)}

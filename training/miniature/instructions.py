@@ -194,7 +194,7 @@ def passage(facts: list[tuple[str, str, str]]) -> str:
     return " ".join(f"{name} {verb} {thing}." for name, verb, thing in facts)
 
 
-def _people(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
+def people(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
     """`count` facts in which no name, verb or thing comes twice."""
     return list(
         zip(
@@ -222,7 +222,7 @@ def _about(rng: random.Random, kind: str) -> dict[str, str]:
 
 
 def _passage(rng: random.Random, kind: str) -> dict[str, str]:
-    facts = _people(rng, rng.choice((2, 3)))
+    facts = people(rng, rng.choice((2, 3)))
     name, verb, _ = rng.choice(facts)
     if kind == "answer" and rng.random() < 0.25:  # nobody in the passage: the only right answer is to say so
         name = rng.choice([name for name in lexicon.NAMES if name not in {fact[0] for fact in facts}])
@@ -230,7 +230,7 @@ def _passage(rng: random.Random, kind: str) -> dict[str, str]:
 
 
 def _summary(rng: random.Random, kind: str) -> dict[str, str]:
-    main, aside = _people(rng, 2)
+    main, aside = people(rng, 2)
     facts = [main, (main[0], rng.choice([v for v in lexicon.VERBS if v not in (main[1], aside[1])]), main[2])]
     facts.insert(rng.randrange(3), aside)
     return {"number": rng.choice(("three", "four", "five", "six")), "facts": passage(facts)}
@@ -258,7 +258,7 @@ def _compare(rng: random.Random, kind: str) -> dict[str, str]:
 
 
 def _manners(rng: random.Random, kind: str) -> dict[str, str]:
-    facts = _people(rng, 1)
+    facts = people(rng, 1)
     return {"facts": passage(facts), "name": facts[0][0]}
 
 
