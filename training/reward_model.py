@@ -40,7 +40,6 @@ def load_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> t
 def _load(path: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(path)
     config = without_dropout(AutoConfig.from_pretrained(path, local_files_only=True, num_labels=1))
-    config.pad_token_id = tokenizer.pad_token_id
     model = AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=dtype, local_files_only=True)
     if not isinstance(getattr(model, "score", None), nn.Linear):
         raise ValueError(
