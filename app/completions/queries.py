@@ -1,0 +1,85 @@
+"""Reads of completions."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Select, exists, func, select
+from sqlalchemy.orm import Session, joinedload
+
+from app.completions.tables import Completion
+from app.policies.tables import Policy
+from app.prompts.tables import Prompt
+
+
+def completion(session: Session, public_id: str) -> Completion | None:
+    """One completion with its prompt and policy."""
+    return session.scalar(_whole().where(Completion.public_id == public_id))
+
+
+def _whole() -> Select[tuple[Completion]]:
+    return select(Completion).options(joinedload(Completion.prompt), joinedload(Completion.policy))
+
+
+def of_prompt(session: Session, prompt: Prompt) -> Sequence[Completion]:
+    """Every completion of a prompt, by policy."""
+    return session.scalars(
+        _whole().join(Completion.policy).where(Completion.prompt_id == prompt.id).order_by(Policy.name, Completion.id)
+    ).all()
+
+
+def newest_of_policy(session: Session, policy: Policy, limit: int) -> Sequence[Completion]:
+    """The newest completions of a policy."""
+    return session.scalars(
+        _whole().where(Completion.policy_id == policy.id).order_by(Completion.id.desc()).limit(limit)
+    ).all()
+
+
+def page(
+    session: Session, cursor: str | None, limit: int, *, prompt: str | None = None, policy: str | None = None
+) -> tuple[Sequence[Completion], str | None]:
+    """One page of completions (of a prompt by public id, of a policy by name), newest first, and the next cursor."""
+    found = _whole().order_by(Completion.id.desc())
+    if prompt:
+        found = found.where(Completion.prompt.has(Prompt.public_id == prompt))
+    if policy:
+        found = found.where(Completion.policy.has(Policy.name == policy))
+    if cursor:
+        before = select(Completion.id).where(Completion.public_id == cursor).scalar_subquery()
+        found = found.where(Completion.id < before)
+    completions = session.scalars(found.limit(limit + 1)).all()
+    return completions[:limit], completions[limit - 1].public_id if len(completions) > limit else None
+
+
+def count_by_policy(session: Session) -> dict[int, tuple[int, int]]:
+    """For each policy's id: how many completions, for how many prompts."""
+    rows = session.execute(
+        select(Completion.policy_id, func.count(), func.count(Completion.prompt_id.distinct())).group_by(
+            Completion.policy_id
+        )
+    )
+    return {policy_id: (completions, prompts) for policy_id, completions, prompts in rows}
+
+
+def stored(session: Session, keys: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int, str], int]:
+    """The ids of those (prompt id, policy id, text hash) that there are."""
+    wanted = set(keys)
+    rows = session.execute(
+        select(Completion.prompt_id, Completion.policy_id, Completion.text_sha256, Completion.id).where(
+            Completion.prompt_id.in_({prompt for prompt, _, _ in wanted}),
+            Completion.policy_id.in_({policy for _, policy, _ in wanted}),
+        )
+    )
+    return {(prompt, policy, digest): id for prompt, policy, digest, id in rows if (prompt, policy, digest) in wanted}
+
+
+def of_prompts(session: Session, prompt_ids: Iterable[int], policy_ids: Iterable[int]) -> Sequence[Completion]:
+    """The completions of these policies for these prompts."""
+    return session.scalars(
+        select(Completion)
+        .where(Completion.prompt_id.in_(list(prompt_ids)), Completion.policy_id.in_(list(policy_ids)))
+        .order_by(Completion.id)
+    ).all()
+
+
+def has_any(policy_ids: Iterable[int]):
+    """Whether a prompt, in a query of prompts, has a completion of one of these policies."""
+    return exists().where(Completion.prompt_id == Prompt.id, Completion.policy_id.in_(list(policy_ids)))

@@ -1,0 +1,134 @@
+"""Keeping what policies wrote: the same text of one policy for one prompt is stored once."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.completions import queries
+from app.completions.tables import Completion
+from app.errors import BadInput, NotFound
+from app.i18n import gettext as _
+from app.policies import rules as policies
+from app.policies.tables import Policy
+from app.prompts import rules as prompts
+from app.prompts.messages import few_shot
+from app.prompts.tables import Prompt, PromptSource
+from training.records import UseCase
+
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class CompletionDraft:
+    """A completion before it is stored."""
+
+    prompt_id: int
+    policy_id: int
+    text: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    tokens: int | None = None
+    finished: bool | None = None
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        """What makes it the same completion."""
+        return self.prompt_id, self.policy_id, hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def add_all(session: Session, drafts: Sequence[CompletionDraft]) -> list[int]:
+    """Store completions, those that are there already once; their ids in the order given."""
+    rows = {
+        draft.key: {
+            "prompt_id": draft.prompt_id,
+            "policy_id": draft.policy_id,
+            "text": draft.text,
+            "text_sha256": draft.key[2],
+            "settings": dict(draft.settings),
+            "tokens": draft.tokens,
+            "finished": draft.finished,
+        }
+        for draft in drafts
+    }
+    known = queries.stored(session, rows)
+    if new := [row for key, row in rows.items() if key not in known]:
+        insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+        session.execute(insert(Completion).on_conflict_do_nothing(), new)
+        known |= queries.stored(session, rows.keys() - known.keys())
+    return [known[draft.key] for draft in drafts]
+
+
+def add(
+    session: Session,
+    prompt: Prompt,
+    policy: Policy,
+    text: str,
+    *,
+    settings: Mapping[str, object] | None = None,
+    tokens: int | None = None,
+    finished: bool | None = None,
+) -> Completion:
+    """Store a completion, or find it if this policy wrote the same text for this prompt before."""
+    (id,) = add_all(
+        session, [CompletionDraft(prompt.id, policy.id, check_text(text), settings or {}, tokens, finished)]
+    )
+    return session.get_one(Completion, id)
+
+
+def check_text(text: object, field: str = "completion", *, may_be_empty: bool = False) -> str:
+    """A completion's text as it was written; refuses an empty one and what a database cannot hold."""
+    if not isinstance(text, str):
+        raise BadInput(
+            _("%(field)s is %(kind)s, not text; put it in quotes.") % {"field": field, "kind": type(text).__name__},
+            field=field,
+        )
+    if not may_be_empty and not text.strip():
+        raise BadInput(_("%(field)s is empty.") % {"field": field}, field=field)
+    if bad := UNSTORABLE.search(text):
+        raise BadInput(
+            _("%(field)s holds NUL or half a character at position %(n)d, which cannot be stored; remove it.")
+            % {"field": field, "n": bad.start()},
+            field=field,
+        )
+    return text
+
+
+def completion(session: Session, public_id: str) -> Completion:
+    """One completion with its prompt and policy, or NotFound."""
+    found = queries.completion(session, public_id)
+    if found is None:
+        raise NotFound(_("There is no such completion."))
+    return found
+
+
+def write_few_shot(
+    session: Session,
+    *,
+    instruction: str,
+    pairs: Iterable[tuple[str, str]],
+    owner: str,
+    collection: str = "",
+    use_case: UseCase | None = None,
+    written_by: Account | None = None,
+) -> list[Prompt]:
+    """K prompts from K pairs, each asking one with the others as examples; its own response is kept as people's."""
+    people = policies.people(session)
+    made = []
+    for text, response in few_shot(instruction, list(pairs)):
+        prompt = prompts.add(
+            session,
+            messages=[{"role": "user", "text": text}],
+            source=PromptSource.LABELER_FEW_SHOT,
+            use_case=use_case,
+            owner=owner,
+            collection=collection,
+            written_by=written_by,
+            filters=True,
+        )
+        add(session, prompt, people, response)
+        made.append(prompt)
+    return made

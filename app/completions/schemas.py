@@ -1,0 +1,55 @@
+"""Completions as REST speaks of them."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.completions.tables import Completion
+
+
+class CompletionIn(BaseModel):
+    """A completion of a policy for a stored prompt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(description="Public id of the prompt.")
+    policy: str = Field(description="Name of the policy; an imported one is made where there is none.", max_length=120)
+    text: str = Field(min_length=1)
+    settings: dict[str, float | int | str] = {}
+    tokens: int | None = Field(None, ge=0)
+    finished: bool | None = Field(None, description="false: it ran into the token limit.")
+
+
+class CompletionsIn(BaseModel):
+    """Many completions at once: all of them are stored, or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    completions: list[CompletionIn] = Field(min_length=1, max_length=10_000)
+
+
+class CompletionOut(BaseModel):
+    """A completion as REST tells it."""
+
+    id: str
+    prompt: str
+    policy: str
+    text: str
+    settings: dict
+    tokens: int | None
+    finished: bool | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, completion: Completion) -> "CompletionOut":
+        """From its row, whose prompt and policy are loaded."""
+        return cls(
+            id=completion.public_id,
+            prompt=completion.prompt.public_id,
+            policy=completion.policy.name,
+            text=completion.text,
+            settings=completion.settings,
+            tokens=completion.tokens,
+            finished=completion.finished,
+            created_at=completion.created_at,
+        )

@@ -1,0 +1,38 @@
+"""Reads of policies."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.policies.tables import Policy, PolicyKind
+
+
+def policy(session: Session, public_id: str) -> Policy | None:
+    """One policy."""
+    return session.scalar(select(Policy).where(Policy.public_id == public_id))
+
+
+def by_name(session: Session, name: str) -> Policy | None:
+    """The policy of that name."""
+    return session.scalar(select(Policy).where(Policy.name == name))
+
+
+def named(session: Session, names: Iterable[str]) -> dict[str, Policy]:
+    """The policies of these names that there are."""
+    return {one.name: one for one in session.scalars(select(Policy).where(Policy.name.in_(list(names))))}
+
+
+def policies(session: Session, kind: PolicyKind | None = None) -> Sequence[Policy]:
+    """Every policy (of a kind), newest first."""
+    found = select(Policy).order_by(Policy.id.desc())
+    return session.scalars(found if kind is None else found.where(Policy.kind == kind)).all()
+
+
+def page(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[Policy], str | None]:
+    """One page of the policies, newest first, and the cursor of the next."""
+    found = select(Policy).order_by(Policy.id.desc())
+    if cursor:
+        found = found.where(Policy.id < select(Policy.id).where(Policy.public_id == cursor).scalar_subquery())
+    policies = session.scalars(found.limit(limit + 1)).all()
+    return policies[:limit], policies[limit - 1].public_id if len(policies) > limit else None

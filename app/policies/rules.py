@@ -1,0 +1,72 @@
+"""Named sources of completions; a labeler never sees the name."""
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.accounts import rules as accounts
+from app.accounts.tables import Account
+from app.errors import BadInput, Conflict, NotFound
+from app.i18n import gettext as _
+from app.policies import queries
+from app.policies.schemas import PolicyIn
+from app.policies.tables import Policy, PolicyKind
+
+PEOPLE = "people"
+
+
+def get_or_create(
+    session: Session, name: str, kind: PolicyKind, *, description: str = "", path: str | None = None
+) -> Policy:
+    """The policy of that name, made if there is none; one of another kind is refused."""
+    name = name.strip()
+    if not name or len(name) > 120:
+        raise BadInput(_("A policy's name has 1 to 120 characters, not %(n)d.") % {"n": len(name)}, field="policy")
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+    made = insert(Policy).values(name=name, kind=kind, description=description, path=path)
+    session.execute(made.on_conflict_do_nothing(index_elements=["name"]))
+    found = queries.by_name(session, name)
+    assert found is not None
+    if found.kind is not kind:
+        raise BadInput(
+            _("“%(name)s” is the name of a policy of the kind %(kind)s; choose another name.")
+            % {"name": name, "kind": found.kind},
+            field="policy",
+        )
+    return found
+
+
+def people(session: Session) -> Policy:
+    """The one policy whose completions people wrote."""
+    return get_or_create(session, PEOPLE, PolicyKind.PEOPLE)
+
+
+def create(session: Session, new: PolicyIn, by: Account | None) -> Policy:
+    """Make an imported policy or an endpoint; the name must be new."""
+    name = new.name.strip()
+    if queries.by_name(session, name):
+        raise Conflict(_("There is a policy “%(name)s” already; choose another name.") % {"name": name}, field="name")
+    made = get_or_create(session, name, new.kind, description=new.description)
+    made.endpoint_url = new.endpoint_url
+    session.flush()
+    accounts.record(session, by, "policy.create", subject=made.public_id, name=name, kind=new.kind)
+    return made
+
+
+def policy(session: Session, public_id: str) -> Policy:
+    """One policy, or NotFound."""
+    found = queries.policy(session, public_id)
+    if found is None:
+        raise NotFound(_("There is no such policy."))
+    return found
+
+
+def named(session: Session, name: str) -> Policy:
+    """The policy of that name; the error lists what there is."""
+    found = queries.by_name(session, name)
+    if found is None:
+        known = ", ".join(sorted(one.name for one in queries.policies(session)[:30]))
+        raise BadInput(
+            _("There is no policy “%(name)s”. There are: %(known)s.") % {"name": name, "known": known or "–"},
+            field="policy",
+        )
+    return found
