@@ -10,17 +10,17 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import BaseModel
-from sqlalchemy import Text, and_, case, cast, exists, func, insert, or_, select, update
+from sqlalchemy import Text, and_, case, cast, exists, func, insert, or_, select, true, update
 from sqlalchemy.orm import Session, aliased
 
-from app.accounts.tables import Account
+from app.accounts.tables import Account, AccountKind
 from app.assignments.tables import Assignment, AssignmentState, Draft, Skip, SkipReason
 from app.completions.tables import Completion
 from app.config import settings
 from app.database import public_id, utc_now
 from app.errors import BadInput, Conflict
 from app.i18n import gettext as _
-from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
+from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
 
 ITEMS_A_ROUND = 1_000_000  # an assignment's position is round number * this + item position
 
@@ -106,6 +106,8 @@ def _waiting(slot, labeler: Account):
         .join(round, round.id == item.round_id)
         .where(
             round.state == RoundState.OPEN,
+            # A demo's readable texts wait for a person; no rubric judges them.
+            round.purpose != RoundPurpose.DEMO if labeler.kind is AccountKind.SIMULATED else true(),
             cast(round.pools, Text).contains(f'"{labeler.pool}"'),  # a JSON list of names
             ~exists().where(own.item_id == slot.item_id, own.labeler_id == labeler.id),
             ~exists().where(Skip.item_id == slot.item_id, Skip.labeler_id == labeler.id),
@@ -257,7 +259,13 @@ class Saved(NamedTuple):
 
 
 def save_draft(
-    session: Session, assignment: Assignment, labeler: Account, content: dict, *, version: int, active_seconds: float = 0
+    session: Session,
+    assignment: Assignment,
+    labeler: Account,
+    content: dict,
+    *,
+    version: int,
+    active_seconds: float = 0,
 ) -> Saved:
     """Keep what is written so far if nobody changed it since `version`; a labeler who still holds the item keeps it."""
     saved = session.execute(
