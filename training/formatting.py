@@ -20,10 +20,10 @@ CHAT_TEMPLATE = (
 
 # For a network without a template of its own; turns end with a line break, so a completion needs no leading space.
 PLAIN_TEMPLATE = (
-    "{% for message in messages %}{% if message['role'] == 'assistant' %}Assistant:\n"
-    "{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}\n\n"
-    "{% else %}{{ message['role'] | capitalize }}:\n{{ message['content'] }}\n\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:\n{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'Assistant:\n' }}"
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\n\n' }}"
+    "{% else %}{{ (message['role'] | capitalize) + ':\n' + message['content'] + '\n\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
 
 PROMPT_TOO_LONG = "prompts left out: longer than max_prompt_tokens"

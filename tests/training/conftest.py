@@ -17,8 +17,6 @@ from transformers import (
     Qwen2Config,
 )
 
-from training.records import Message
-
 TEXT = ["the cat sat on the mat, the dog ran.", "Reply with two words: one two three 1234."] * 20
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -103,11 +101,6 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def network(request: pytest.FixtureRequest, networks: dict[str, Path]) -> Path:
     """Each family's folder in turn."""
     return networks[request.param]
-
-
-def prompt(*texts: str) -> tuple[Message, ...]:
-    """A prompt of messages by user and assistant in turn."""
-    return tuple(Message(role=("user", "assistant")[i % 2], text=text) for i, text in enumerate(texts))
 
 
 @pytest.fixture(scope="session")
