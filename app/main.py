@@ -7,6 +7,7 @@ from starlette.staticfiles import StaticFiles
 
 from app import health, monitoring
 from app.accounts import pages as accounts_pages
+from app.assignments import api as assignments_api
 from app.config import settings
 from app.errors import PlumblineError
 from app.monitoring import Observe
@@ -17,6 +18,7 @@ ROUTERS = [
     health.router,
     monitoring.router,
     accounts_pages.router,
+    assignments_api.router,
 ]
 
 

@@ -107,9 +107,7 @@ def unfinished(session: Session, labeler: Account, limit: int = 50) -> list[Work
 def submitted(session: Session, labeler: Account, limit: int = 10) -> list[Work]:
     """What the labeler handed in, the newest first."""
     work, _own = _work(labeler)
-    rows = session.execute(
-        work.where(Draft.submitted_at.is_not(None)).order_by(Draft.submitted_at.desc()).limit(limit)
-    )
+    rows = session.execute(work.where(Draft.submitted_at.is_not(None)).order_by(Draft.submitted_at.desc()).limit(limit))
     return [Work(*row) for row in rows]
 
 

@@ -98,7 +98,7 @@ def _fresh(slot):
 
 
 def _waiting(slot, labeler: Account):
-    """Slots that may be given to this labeler, in the order in which they are handed out, but for whether they are free."""
+    """Slots this labeler may be given, in the order in which they are handed out; the caller adds that they are free."""
     own, item, round = aliased(Assignment), aliased(Item), aliased(Round)
     return (
         select(slot.id)
@@ -267,7 +267,7 @@ def save_draft(
     version: int,
     active_seconds: float = 0,
 ) -> Saved:
-    """Keep what is written so far if nobody changed it since `version`; a labeler who still holds the item keeps it."""
+    """Keep what is written so far if nobody changed it since `version`; a lease still held starts anew."""
     saved = session.execute(
         update(Draft)
         .where(

@@ -1,4 +1,4 @@
-"""An assignment as its labeler sees it, and what the labeler sends back; nothing here tells where a completion is from."""
+"""An assignment as its labeler sees it, and what comes back; nothing here tells where a completion is from."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -13,9 +13,7 @@ from app.rounds.tables import Item, Round
 
 def by_labeler(session: Session, item_id: int, labeler: Account) -> Comparison | None:
     """What this labeler handed in for an item."""
-    return session.scalar(
-        select(Comparison).where(Comparison.item_id == item_id, Comparison.labeler_id == labeler.id)
-    )
+    return session.scalar(select(Comparison).where(Comparison.item_id == item_id, Comparison.labeler_id == labeler.id))
 
 
 def _whole():
@@ -25,9 +23,7 @@ def _whole():
         joinedload(Comparison.labeler),
         joinedload(Comparison.guideline),
         joinedload(Comparison.form),
-        selectinload(Comparison.completions)
-        .joinedload(ComparedCompletion.completion)
-        .joinedload(Completion.policy),
+        selectinload(Comparison.completions).joinedload(ComparedCompletion.completion).joinedload(Completion.policy),
     )
 
 
@@ -49,7 +45,7 @@ def comparisons(
     before: int | None = None,
     limit: int = 100,
 ) -> list[Comparison]:
-    """Comparisons by id: the oldest `after` one, or the newest `before` one; of a round, of a labeler's public id."""
+    """Comparisons by id: the oldest after one or the newest before one; of a round, of a labeler (public id)."""
     query = _whole().where(Comparison.id > after).limit(limit)
     if before is None:
         query = query.order_by(Comparison.id)

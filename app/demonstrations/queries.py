@@ -45,7 +45,7 @@ def demonstrations(
     before: int | None = None,
     limit: int = 100,
 ) -> list[Demonstration]:
-    """Demonstrations by id: the oldest `after` one, or the newest `before` one; of a round, of a labeler's public id."""
+    """Demonstrations by id: the oldest after one or the newest before one; of a round, of a labeler (public id)."""
     query = _whole().where(Demonstration.id > after).limit(limit)
     if before is None:
         query = query.order_by(Demonstration.id)

@@ -12,7 +12,6 @@ from app.demonstrations.tables import Demonstration
 from app.errors import BadInput, Conflict
 from app.i18n import gettext as _
 from app.policies import rules as policies
-from app.prompts.messages import clean_text
 from app.rounds.tables import ItemKind
 
 
@@ -42,7 +41,8 @@ def submit(
         )
     if not content.text.strip():
         raise BadInput(_("Nothing is written yet: write the completion, or skip the prompt."), field="text")
-    completion = completions.add(session, item.prompt, policies.people(session), clean_text(content.text, "text"))
+    text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
+    completion = completions.add(session, item.prompt, policies.people(session), text)
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )

@@ -1,0 +1,197 @@
+"""A labeler's whole day over REST; docs/rest-labeling.md tells it with an example."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+
+from app.accounts.tables import Account
+from app.assignments import queries, rules
+from app.assignments.schemas import (
+    AssignmentOut,
+    DraftIn,
+    DraftOut,
+    HeartbeatIn,
+    HeartbeatOut,
+    SavedOut,
+    ShownCompletion,
+    ShownGuideline,
+    ShownQuestion,
+    SkipIn,
+    Standing,
+    Submission,
+    SubmittedOut,
+)
+from app.assignments.tables import Assignment, Draft
+from app.comparisons import rules as comparisons
+from app.comparisons.schemas import ComparisonContent
+from app.database import reading, transaction
+from app.demonstrations import rules as demonstrations
+from app.demonstrations.schemas import DemonstrationContent
+from app.errors import BadInput, Conflict
+from app.guidelines.rules import questions_for
+from app.i18n import gettext as _
+from app.rounds.tables import ItemKind
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
+CONTENT = {ItemKind.COMPARISON: ComparisonContent, ItemKind.DEMONSTRATION: DemonstrationContent}
+SUBMIT = {ItemKind.COMPARISON: comparisons.submit, ItemKind.DEMONSTRATION: demonstrations.submit}
+
+
+@router.post("/next", response_model=AssignmentOut, responses={204: {"description": "Nothing is waiting."}})
+def next_assignment(request: Request, response: Response):
+    """The labeler's unfinished work, else the next that waits."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        claimed = rules.claim(session, labeler)
+    if claimed is None:
+        return Response(status_code=204)
+    return _shown(response, claimed.public_id, labeler)
+
+
+@router.get("/{id}")
+def assignment(request: Request, response: Response, id: str) -> AssignmentOut:
+    """An assignment that the labeler was given, with the draft as it stands."""
+    return _shown(response, id, api_account(request, "work"))
+
+
+@router.post("/{id}/draft")
+def draft(
+    request: Request, response: Response, id: str, body: DraftIn, if_match: Annotated[str | None, Header()] = None
+) -> SavedOut:
+    """Keep what is written so far, if the draft is still the version named by If-Match."""
+    labeler = api_account(request, "work")
+    version = parse_etag(if_match)
+    with transaction() as session:
+        found = queries.assignment(session, id, labeler)
+        content = matching(found.item.kind, body.content)
+        try:
+            saved = rules.save_draft(
+                session,
+                found,
+                labeler,
+                content.model_dump(mode="json"),
+                version=version,
+                active_seconds=body.active_seconds,
+            )
+        except Conflict as error:
+            error.current["yours"] = content.model_dump(mode="json")
+            raise
+        session.refresh(found)
+        state = standing(found, labeler, queries.draft(session, found, labeler))
+    response.headers["ETag"] = f'"{saved.version}"'
+    return SavedOut(
+        version=saved.version,
+        saved_at=saved.at,
+        state=state,
+        lease_until=found.lease_until if state is Standing.HELD else None,
+    )
+
+
+@router.post("/{id}/submit")
+def submit(
+    request: Request,
+    id: str,
+    body: Submission,
+    idempotency_key: Annotated[str, Header(max_length=200)] = "",
+    if_match: Annotated[str | None, Header()] = None,
+) -> SubmittedOut:
+    """Hand it in, once: the same Idempotency-Key (without one: the same content) again gives the same answer."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        found = queries.assignment(session, id, labeler)
+        late = found.labeler_id != labeler.id or found.fence != body.fence
+        stored = SUBMIT[found.item.kind](
+            session,
+            found,
+            labeler,
+            matching(found.item.kind, body),
+            key=idempotency_key,
+            version=None if if_match is None else parse_etag(if_match),
+            active_seconds=body.active_seconds,
+        )
+    return SubmittedOut(
+        id=id, kind=found.item.kind, late=late, surplus=stored.surplus, submitted_at=stored.submitted_at
+    )
+
+
+@router.post("/{id}/skip", status_code=204)
+def skip(request: Request, id: str, body: SkipIn) -> None:
+    """Pass on it; it is never offered to this labeler again."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        rules.skip(session, queries.assignment(session, id, labeler), labeler, body.reason, body.note)
+
+
+@router.post("/{id}/heartbeat")
+def heartbeat(request: Request, id: str, body: HeartbeatIn) -> HeartbeatOut:
+    """Still at it: the lease starts anew."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        until = rules.heartbeat(session, queries.assignment(session, id, labeler), labeler, body.fence)
+    return HeartbeatOut(fence=body.fence, lease_until=until)
+
+
+def parse_etag(if_match: str | None) -> int:
+    """The version in an If-Match header: '"3"' -> 3."""
+    version = (if_match or "").strip().removeprefix("W/").strip('"')
+    if not version.isdecimal() or len(version) > 9:
+        raise BadInput(
+            _('If-Match is %(given)r; send the version of the draft you last saw, such as "0".') % {"given": if_match},
+            field="If-Match",
+        )
+    return int(version)
+
+
+def matching(kind: ItemKind, body: ComparisonContent | DemonstrationContent):
+    """The bare content of a draft or submission, which must be of the item's kind."""
+    content = CONTENT[kind]
+    if not isinstance(body, content):
+        raise BadInput(
+            _("This is a %(kind)s; send %(fields)s.") % {"kind": kind, "fields": ", ".join(content.model_fields)},
+            field="content",
+        )
+    return content.model_construct(**{name: getattr(body, name) for name in content.model_fields})
+
+
+def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing:
+    """How the assignment stands for the labeler."""
+    if draft.submitted_at is not None:
+        return Standing.SUBMITTED
+    return Standing.HELD if queries.is_held(assignment, labeler) else Standing.LOST
+
+
+def _shown(response: Response, public_id: str, labeler: Account) -> AssignmentOut:
+    with reading() as session:
+        found = queries.assignment(session, public_id, labeler)
+        draft = queries.draft(session, found, labeler)
+        item = found.item
+        guideline = item.round.guideline
+        ranked = item.kind is ItemKind.COMPARISON
+        shown = rules.shown_completions(item, labeler)
+        state = standing(found, labeler, draft)
+        response.headers["ETag"] = f'"{draft.version}"'
+        return AssignmentOut(
+            id=found.public_id,
+            kind=item.kind,
+            state=state,
+            prompt=item.prompt.messages,
+            completions=[
+                ShownCompletion(letter=letter, text=completion.text)
+                for letter, completion in zip(rules.LETTERS, shown, strict=False)
+            ],
+            questions=[
+                ShownQuestion(**question.model_dump(exclude={"shown_if"}))
+                for question in (questions_for(item.round.form, item.prompt) if ranked else ())
+            ],
+            guideline=ShownGuideline(
+                name=guideline.name, version=guideline.version, title=guideline.title, body=guideline.body
+            ),
+            fence=found.fence,
+            lease_until=found.lease_until if state is Standing.HELD else None,
+            draft=DraftOut(
+                version=draft.version,
+                content=CONTENT[item.kind].model_validate(draft.content),
+                active_seconds=draft.active_seconds,
+            ),
+        )
