@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Request, Response
 from app.accounts.tables import Account
 from app.assignments import queries, rules
 from app.assignments.schemas import (
+    CONTENT,
     AssignmentOut,
     DraftIn,
     DraftOut,
@@ -17,11 +18,9 @@ from app.assignments.schemas import (
     ShownGuideline,
     ShownQuestion,
     SkipIn,
-    Standing,
     Submission,
     SubmittedOut,
 )
-from app.assignments.tables import Assignment, Draft
 from app.comparisons import rules as comparisons
 from app.comparisons.schemas import ComparisonContent
 from app.database import reading, transaction
@@ -34,7 +33,6 @@ from app.rounds.tables import ItemKind
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
-CONTENT = {ItemKind.COMPARISON: ComparisonContent, ItemKind.DEMONSTRATION: DemonstrationContent}
 SUBMIT = {ItemKind.COMPARISON: comparisons.submit, ItemKind.DEMONSTRATION: demonstrations.submit}
 
 
@@ -78,13 +76,13 @@ def draft(
             error.current["yours"] = content.model_dump(mode="json")
             raise
         session.refresh(found)
-        state = standing(found, labeler, queries.draft(session, found, labeler))
+        state = queries.standing(found, labeler, queries.draft(session, found, labeler))
     response.headers["ETag"] = f'"{saved.version}"'
     return SavedOut(
         version=saved.version,
         saved_at=saved.at,
         state=state,
-        lease_until=found.lease_until if state is Standing.HELD else None,
+        lease_until=found.lease_until if state is queries.Standing.HELD else None,
     )
 
 
@@ -154,13 +152,6 @@ def matching(kind: ItemKind, body: ComparisonContent | DemonstrationContent):
     return content.model_construct(**{name: getattr(body, name) for name in content.model_fields})
 
 
-def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing:
-    """How the assignment stands for the labeler."""
-    if draft.submitted_at is not None:
-        return Standing.SUBMITTED
-    return Standing.HELD if queries.is_held(assignment, labeler) else Standing.LOST
-
-
 def _shown(response: Response, public_id: str, labeler: Account) -> AssignmentOut:
     with reading() as session:
         found = queries.assignment(session, public_id, labeler)
@@ -169,7 +160,7 @@ def _shown(response: Response, public_id: str, labeler: Account) -> AssignmentOu
         guideline = item.round.guideline
         ranked = item.kind is ItemKind.COMPARISON
         shown = rules.shown_completions(item, labeler)
-        state = standing(found, labeler, draft)
+        state = queries.standing(found, labeler, draft)
         response.headers["ETag"] = f'"{draft.version}"'
         return AssignmentOut(
             id=found.public_id,
@@ -188,7 +179,7 @@ def _shown(response: Response, public_id: str, labeler: Account) -> AssignmentOu
                 name=guideline.name, version=guideline.version, title=guideline.title, body=guideline.body
             ),
             fence=found.fence,
-            lease_until=found.lease_until if state is Standing.HELD else None,
+            lease_until=found.lease_until if state is queries.Standing.HELD else None,
             draft=DraftOut(
                 version=draft.version,
                 content=CONTENT[item.kind].model_validate(draft.content),

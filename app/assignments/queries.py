@@ -1,6 +1,7 @@
 """Reading assignments as their labeler may see them, and the figures of the desk."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from sqlalchemy import case, func, or_, select
@@ -51,13 +52,20 @@ def draft(session: Session, assignment: Assignment, labeler: Account) -> Draft:
     return session.get_one(Draft, (assignment.item_id, labeler.id))
 
 
-def is_held(assignment: Assignment, labeler: Account) -> bool:
-    """Whether an answer of this labeler would fill the slot as things stand."""
-    return (
-        assignment.labeler_id == labeler.id
-        and assignment.state is AssignmentState.LEASED
-        and assignment.item.round.state is RoundState.OPEN
-    )
+class Standing(StrEnum):
+    """How an assignment stands for a labeler who was given it."""
+
+    HELD = "held"  # it is the labeler's, also when the lease ran out and nobody else asked
+    LOST = "lost"  # given to somebody else, skipped, or its round closed; what is handed in is kept all the same
+    SUBMITTED = "submitted"
+
+
+def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing:
+    """How the assignment stands for this labeler."""
+    if draft.submitted_at is not None:
+        return Standing.SUBMITTED
+    leased = assignment.labeler_id == labeler.id and assignment.state is AssignmentState.LEASED
+    return Standing.HELD if leased and assignment.item.round.state is RoundState.OPEN else Standing.LOST
 
 
 class Work(NamedTuple):

@@ -98,7 +98,7 @@ def _fresh(slot):
 
 
 def _waiting(slot, labeler: Account):
-    """Slots this labeler may be given, in the order in which they are handed out; the caller adds that they are free."""
+    """Slots this labeler may be given, in the order in which they are handed out; free or not is the caller's part."""
     own, item, round = aliased(Assignment), aliased(Item), aliased(Round)
     return (
         select(slot.id)

@@ -1,24 +1,18 @@
 """An assignment as its labeler sees it, and what comes back; nothing here tells where a completion is from."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from app.assignments.queries import Standing
 from app.assignments.tables import SkipReason
 from app.comparisons.schemas import ComparisonContent, Letter
 from app.demonstrations.schemas import DemonstrationContent, Seconds, Typed
 from app.rounds.tables import ItemKind
 from training.records import Message
 
-
-class Standing(StrEnum):
-    """How an assignment stands for the labeler who was given it."""
-
-    HELD = "held"  # it is the labeler's, also when the lease ran out and nobody else asked
-    LOST = "lost"  # somebody else was given it, or its round closed; what is handed in is kept all the same
-    SUBMITTED = "submitted"
+CONTENT = {ItemKind.COMPARISON: ComparisonContent, ItemKind.DEMONSTRATION: DemonstrationContent}
 
 
 class ShownCompletion(BaseModel):
