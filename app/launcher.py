@@ -194,7 +194,7 @@ def _broker() -> Child:
     kept.mkdir(exist_ok=True)
     options = {
         "port": 0, "unixsocket": path, "unixsocketperm": 700, "dir": kept, "appendonly": "yes", "save": "",
-        "maxmemory-policy": "noeviction", "daemonize": "no",
+        "maxmemory-policy": "noeviction", "daemonize": "no", "set-proc-title": "no",
     }  # fmt: skip
     return Child("valkey", [binary, *(word for key, value in options.items() for word in (f"--{key}", value))])
 
