@@ -41,7 +41,7 @@ class RoundPlan(BaseModel):
 
     demonstrations: PromptFilter | None = None
     comparisons: PromptFilter | None = None
-    policies: list[PolicyShare] = Field([], description="Empty: every policy with completions, in turn.")
+    policies: list[PolicyShare] = Field([], description="Empty: every policy but people, in turn.")
     completions: int = Field(4, ge=2, le=9, description="K, the completions of an item; fewer where texts coincide.")
     seed: int = Field(0, description="Chooses the completions and their order within an item.")
 
@@ -52,6 +52,9 @@ class RoundPlan(BaseModel):
         named = [share.policy for share in self.policies]
         if twice := {name for name in named if named.count(name) > 1}:
             raise ValueError(f"policies: {', '.join(sorted(twice))} is named twice")
+        counted = sum(share.count or 0 for share in self.policies)
+        if self.policies and counted > self.completions:
+            raise ValueError(f"policies: their counts add up to {counted}, an item has {self.completions} completions")
         return self
 
 

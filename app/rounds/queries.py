@@ -1,0 +1,129 @@
+"""Reads of rounds and their items, and which prompts a plan means."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from app.prompts.tables import Prompt
+from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
+from training.records import Split
+
+
+def round_(session: Session, public_id: str) -> Round | None:
+    """One round with its guideline and form."""
+    return session.scalar(_whole().where(Round.public_id == public_id))
+
+
+def _whole():
+    return select(Round).options(joinedload(Round.guideline), joinedload(Round.form))
+
+
+def by_number(session: Session, number: int) -> Round | None:
+    """The round of that number."""
+    return session.scalar(_whole().where(Round.number == number))
+
+
+def rounds(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[Round], str | None]:
+    """One page of the rounds, newest first, and the cursor of the next."""
+    found = _whole().order_by(Round.number.desc())
+    if cursor:
+        found = found.where(Round.number < select(Round.number).where(Round.public_id == cursor).scalar_subquery())
+    some = session.scalars(found.limit(limit + 1)).all()
+    return some[:limit], some[limit - 1].public_id if len(some) > limit else None
+
+
+def next_number(session: Session) -> int:
+    """The number of the round that is made next."""
+    return (session.scalar(select(func.max(Round.number))) or 0) + 1
+
+
+def items_by_kind(session: Session, round_ids: Iterable[int]) -> dict[int, dict[ItemKind, int]]:
+    """How many items of each kind each round has."""
+    rows = session.execute(
+        select(Item.round_id, Item.kind, func.count())
+        .where(Item.round_id.in_(list(round_ids)))
+        .group_by(Item.round_id, Item.kind)
+    )
+    found: dict[int, dict[ItemKind, int]] = {}
+    for round_id, kind, count in rows:
+        found.setdefault(round_id, {})[kind] = count
+    return found
+
+
+def sizes(session: Session, round: Round) -> list[tuple[int, int]]:
+    """(K, how many comparison items have K completions), the largest first."""
+    each = (
+        select(func.count(ItemCompletion.completion_id).label("k"))
+        .select_from(Item)
+        .join(ItemCompletion, ItemCompletion.item_id == Item.id)
+        .where(Item.round_id == round.id)
+        .group_by(Item.id)
+        .subquery()
+    )
+    rows = session.execute(select(each.c.k, func.count()).group_by(each.c.k).order_by(each.c.k.desc()))
+    return [(k, count) for k, count in rows]
+
+
+def items(session: Session, round: Round, after: int, limit: int) -> Sequence[Item]:
+    """Items in the order they are handed out, from a position on, with prompt and completions."""
+    return session.scalars(
+        select(Item)
+        .where(Item.round_id == round.id, Item.position >= after)
+        .options(
+            joinedload(Item.prompt),
+            selectinload(Item.completions).joinedload(ItemCompletion.completion),
+        )
+        .order_by(Item.position)
+        .limit(limit)
+    ).all()
+
+
+def open_rounds(session: Session) -> Sequence[Round]:
+    """The rounds that labelers work on."""
+    return session.scalars(_whole().where(Round.state == RoundState.OPEN).order_by(Round.number)).all()
+
+
+class Candidate(NamedTuple):
+    """A prompt that a plan may ask."""
+
+    id: int
+    public_id: str
+    text_sha256: str
+    split: Split
+    withdrawn: bool
+
+
+def candidates(
+    session: Session,
+    *,
+    prompts: Sequence[str] = (),
+    collections: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    use_cases: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    unasked: ItemKind | None = None,
+    but_round: int | None = None,
+) -> list[Candidate]:
+    """The prompts of a filter; `unasked` leaves out those that another round asks for that kind of work."""
+    found = select(
+        Prompt.id, Prompt.public_id, Prompt.text_sha256, Prompt.split, Prompt.withdrawn_at.is_not(None)
+    ).order_by(Prompt.id)
+    if not prompts:  # a withdrawn prompt that is named is left out with that reason
+        found = found.where(Prompt.withdrawn_at.is_(None))
+    for column, values in (
+        (Prompt.public_id, prompts),
+        (Prompt.collection, collections),
+        (Prompt.split, splits),
+        (Prompt.use_case, use_cases),
+        (Prompt.source, sources),
+    ):
+        if values:
+            found = found.where(column.in_(list(values)))
+    if unasked is not None:
+        asked = exists().where(Item.prompt_id == Prompt.id, Item.kind == unasked)
+        if but_round is not None:
+            asked = asked.where(Item.round_id != but_round)
+        found = found.where(~asked)
+    return [Candidate(*row) for row in session.execute(found)]

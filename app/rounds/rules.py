@@ -1,0 +1,206 @@
+"""Making a round: its prompts and completions are chosen while it is a draft; opening it makes the assignments."""
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import delete, insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.accounts import rules as accounts
+from app.accounts.tables import Account
+from app.completions import queries as completions
+from app.completions.tables import Completion
+from app.errors import BadInput, Conflict, NotFound
+from app.guidelines import rules as guidelines
+from app.guidelines.tables import FormKind
+from app.i18n import gettext as _
+from app.policies import queries as policies
+from app.policies import rules as policy_rules
+from app.policies.tables import PolicyKind
+from app.rounds import queries
+from app.rounds.mixing import by_prompt, choose, keyed
+from app.rounds.queries import Candidate
+from app.rounds.schemas import PolicyShare, PromptFilter, RoundPlan
+from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
+from training.records import Pool
+
+BATCH = 500
+
+# The reasons a prompt is left out, as they are stored; a page shows them in the reader's language.
+WITHDRAWN = "withdrawn"
+NO_COMPLETIONS = "no completion of the chosen policies"
+ONE_TEXT = "fewer than two distinct texts among its completions"
+
+
+def create(
+    session: Session,
+    *,
+    name: str,
+    plan: RoundPlan,
+    purpose: RoundPurpose = RoundPurpose.TRAINING,
+    overlap: int = 1,
+    pools: Sequence[Pool] = (Pool.TRAIN, Pool.HELD_OUT),
+    guideline: str | None = None,
+    by: Account | None = None,
+) -> Round:
+    """A new draft; `prepare` makes its items."""
+    if not name.strip():
+        raise BadInput(_("A round needs a name."), field="name")
+    if not pools:
+        raise BadInput(_("Choose at least one pool of labelers."), field="pools")
+    for share in plan.policies:
+        policy_rules.named(session, share.policy)
+    evaluates = purpose is RoundPurpose.EVALUATION
+    words = guidelines.current_guideline(
+        session, guideline or (guidelines.EVALUATION if evaluates else guidelines.TRAINING)
+    )
+    made = Round(
+        number=queries.next_number(session),
+        name=name.strip(),
+        purpose=purpose,
+        plan=plan.model_dump(mode="json", exclude_none=True),
+        overlap=overlap,
+        pools=[Pool(pool).value for pool in pools],
+        guideline=words,
+        form=guidelines.current_form(session, FormKind.COMPLETION),
+    )
+    try:
+        with session.begin_nested():
+            session.add(made)
+    except IntegrityError as error:
+        raise Conflict(_("Another round was made at the same moment; try again.")) from error
+    accounts.record(session, by, "round.create", subject=made.public_id, number=made.number, name=made.name)
+    return made
+
+
+def prepare(session: Session, round: Round) -> int:
+    """Make the items of a draft anew from its plan and note what was left out and why; returns how many."""
+    session.refresh(round, with_for_update=True)
+    if round.state is not RoundState.DRAFT:
+        raise Conflict(_("Round %(number)d is %(state)s; only a draft's items can change.") % _words(round))
+    plan = RoundPlan.model_validate(round.plan)
+    session.execute(delete(Item).where(Item.round_id == round.id))
+    left_out: list[dict] = []
+    position = 0
+    if plan.demonstrations:
+        chosen = list(_in_order(session, round, plan.demonstrations, ItemKind.DEMONSTRATION, left_out))
+        asked = [(one, []) for one in chosen[: plan.demonstrations.count]]
+        position += _store(session, round, ItemKind.DEMONSTRATION, asked, position)
+    if plan.comparisons:
+        asked = list(_compared(session, round, plan, left_out))
+        position += _store(session, round, ItemKind.COMPARISON, asked, position)
+    round.left_out = left_out
+    session.flush()
+    return position
+
+
+def choose_prompts(
+    session: Session, wanted: PromptFilter, kind: ItemKind, round: Round | None = None
+) -> list[Candidate]:
+    """The prompts of a filter, in the order its seed gives, all of them: `count` is for the caller to apply."""
+    found = queries.candidates(
+        session,
+        prompts=wanted.prompts,
+        collections=wanted.collections,
+        splits=wanted.splits,
+        use_cases=wanted.use_cases,
+        sources=wanted.sources,
+        unasked=kind if wanted.fresh else None,
+        but_round=round.id if round else None,
+    )
+    if not wanted.prompts:
+        return sorted(found, key=lambda one: keyed(wanted.seed, one.text_sha256))
+    place = {public_id: number for number, public_id in enumerate(wanted.prompts)}
+    missing = place.keys() - {one.public_id for one in found}
+    if missing and (unknown := missing - {one.public_id for one in queries.candidates(session, prompts=list(missing))}):
+        raise BadInput(_("There is no prompt %(id)s.") % {"id": min(unknown)}, field="prompts")
+    return sorted(found, key=lambda one: place[one.public_id])
+
+
+def _in_order(
+    session: Session, round: Round, wanted: PromptFilter, kind: ItemKind, left_out: list[dict]
+) -> Iterator[Candidate]:
+    for one in choose_prompts(session, wanted, kind, round):
+        if one.withdrawn:
+            left_out.append({"prompt": one.public_id, "kind": kind.value, "reason": WITHDRAWN})
+        else:
+            yield one
+
+
+def _compared(
+    session: Session, round: Round, plan: RoundPlan, left_out: list[dict]
+) -> Iterator[tuple[Candidate, list[Completion]]]:
+    shares = plan.policies or [
+        PolicyShare(policy=one.name) for one in policies.policies(session) if one.kind is not PolicyKind.PEOPLE
+    ]
+    names = {one.id: one.name for one in policies.named(session, [share.policy for share in shares]).values()}
+    prompts = list(_in_order(session, round, plan.comparisons, ItemKind.COMPARISON, left_out))
+    made = 0
+    for start in range(0, len(prompts), BATCH):
+        batch = prompts[start : start + BATCH]
+        found = by_prompt(completions.of_prompts(session, [one.id for one in batch], names), names)
+        for prompt in batch:
+            if made == plan.comparisons.count:
+                return
+            chosen = choose(found.get(prompt.id, {}), shares, plan.completions, plan.seed, prompt.text_sha256)
+            if len(chosen) < 2:
+                reason = ONE_TEXT if prompt.id in found else NO_COMPLETIONS
+                left_out.append({"prompt": prompt.public_id, "kind": ItemKind.COMPARISON.value, "reason": reason})
+                continue
+            made += 1
+            yield prompt, chosen
+
+
+def _store(
+    session: Session,
+    round: Round,
+    kind: ItemKind,
+    asked: Sequence[tuple[Candidate, list[Completion]]],
+    first_position: int,
+) -> int:
+    if not asked:
+        return 0
+    rows = [
+        {"round_id": round.id, "prompt_id": prompt.id, "kind": kind, "position": position, "overlap": round.overlap}
+        for position, (prompt, _chosen) in enumerate(asked, first_position)
+    ]
+    stored = session.execute(insert(Item).returning(Item.prompt_id, Item.id), rows)
+    ids = {prompt_id: id for prompt_id, id in stored}
+    members = [
+        {"item_id": ids[prompt.id], "completion_id": completion.id, "position": position}
+        for prompt, chosen in asked
+        for position, completion in enumerate(chosen)
+    ]
+    if members:
+        session.execute(insert(ItemCompletion), members)
+    return len(rows)
+
+
+def discard(session: Session, round: Round, by: Account | None) -> None:
+    """Delete a draft; an open or closed round stays."""
+    if round.state is not RoundState.DRAFT:
+        raise Conflict(_("Round %(number)d is %(state)s; only a draft can be deleted.") % _words(round))
+    accounts.record(session, by, "round.discard", subject=round.public_id, number=round.number)
+    session.execute(delete(Item).where(Item.round_id == round.id))
+    session.delete(round)
+    session.flush()
+
+
+def round_(session: Session, public_id: str) -> Round:
+    """One round, or NotFound."""
+    found = queries.round_(session, public_id)
+    if found is None:
+        raise NotFound(_("There is no such round."))
+    return found
+
+
+def left_out_reasons(round: Round) -> list[tuple[str, int]]:
+    """Why prompts were left out of a round, and how many for each reason."""
+    counts: dict[str, int] = {}
+    for one in round.left_out:
+        counts[one["reason"]] = counts.get(one["reason"], 0) + 1
+    return sorted(counts.items(), key=lambda pair: -pair[1])
+
+
+def _words(round: Round) -> dict:
+    return {"number": round.number, "state": round.state}
