@@ -72,6 +72,8 @@ class PlanStep(Base):
     kind: Mapped[StepKind] = mapped_column(choice(StepKind))
     state: Mapped[StepState] = mapped_column(choice(StepState), default=StepState.WAITING)
     snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshots.id", ondelete="RESTRICT"), unique=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="RESTRICT"), unique=True)
+    # Not unique: a step whose inputs are what an earlier job had takes that job over.
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="RESTRICT"), index=True)
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # of the worker that makes the next round
     snapshot: Mapped[Snapshot | None] = relationship()
     job: Mapped[Job | None] = relationship()

@@ -1,0 +1,87 @@
+"""Finding checkpoints and the line of their descent."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from app.checkpoints.tables import Checkpoint, CheckpointRole
+from app.errors import NotFound
+from app.i18n import gettext as _
+from app.jobs.tables import Job
+from app.snapshots.tables import Snapshot
+
+_WITH = (
+    joinedload(Checkpoint.job).joinedload(Job.snapshot),
+    joinedload(Checkpoint.policy),
+    joinedload(Checkpoint.reward_model),
+)
+
+
+def find(session: Session, public_id: str) -> Checkpoint:
+    """The checkpoint with this public id; raises NotFound."""
+    found = session.scalar(select(Checkpoint).where(Checkpoint.public_id == public_id).options(*_WITH))
+    if found is None:
+        raise NotFound(_("There is no checkpoint %(id)s.") % {"id": public_id})
+    return found
+
+
+def listing(
+    session: Session, before: int | None = None, limit: int = 50, role: CheckpointRole | None = None
+) -> list[Checkpoint]:
+    """Checkpoints, the newest first, older than the row id `before`."""
+    query = select(Checkpoint).options(*_WITH).order_by(Checkpoint.id.desc()).limit(limit)
+    if role is not None:
+        query = query.where(Checkpoint.role == role)
+    return list(session.scalars(query.where(Checkpoint.id < before) if before else query))
+
+
+def of_job(session: Session, job: Job) -> list[Checkpoint]:
+    """The checkpoints that a job left, in the order of its steps."""
+    query = select(Checkpoint).where(Checkpoint.job_id == job.id).options(*_WITH)
+    return list(session.scalars(query.order_by(Checkpoint.step, Checkpoint.id)))
+
+
+def chosen_of(session: Session, job: Job) -> Checkpoint | None:
+    """The checkpoint that a job's run recommends, else its last one."""
+    query = select(Checkpoint).where(Checkpoint.job_id == job.id).options(*_WITH)
+    return session.scalar(
+        query.order_by(Checkpoint.chosen.desc(), Checkpoint.step.desc(), Checkpoint.id.desc()).limit(1)
+    )
+
+
+def newest(session: Session, role: CheckpointRole) -> Checkpoint | None:
+    """The newest checkpoint with this role that its run recommends, or that was brought by path."""
+    query = select(Checkpoint).where(Checkpoint.role == role).options(*_WITH)
+    return session.scalar(query.order_by(Checkpoint.chosen.desc(), Checkpoint.id.desc()).limit(1))
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """One link of the line of descent."""
+
+    checkpoint: Checkpoint
+    job: Job | None
+    snapshot: Snapshot | None
+
+
+def descent(session: Session, checkpoint: Checkpoint) -> list[Ancestor]:
+    """The checkpoint, its parent, and so on up to the first network."""
+    line: list[Ancestor] = []
+    current: Checkpoint | None = checkpoint
+    while current is not None:
+        job = current.job
+        line.append(Ancestor(current, job, job.snapshot if job else None))
+        parent_id = current.parent_id
+        current = (
+            session.scalar(select(Checkpoint).where(Checkpoint.id == parent_id).options(*_WITH)) if parent_id else None
+        )
+    return line
+
+
+def children(session: Session, checkpoint: Checkpoint) -> list[Checkpoint]:
+    """What was trained from this checkpoint, or against it."""
+    query = select(Checkpoint).where(
+        (Checkpoint.parent_id == checkpoint.id) | (Checkpoint.reward_model_id == checkpoint.id)
+    )
+    return list(session.scalars(query.options(*_WITH).order_by(Checkpoint.id)))

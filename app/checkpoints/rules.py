@@ -1,0 +1,173 @@
+"""What may happen to checkpoints: registered as their run reports them, named in configs, turned into policies."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.accounts.rules import record
+from app.accounts.tables import Account
+from app.checkpoints import queries
+from app.checkpoints.tables import Checkpoint, CheckpointRole
+from app.config import settings
+from app.errors import BadInput, Conflict, NotFound
+from app.i18n import gettext as _
+from app.jobs import rules as jobs
+from app.jobs.tables import Job, JobVerb
+from app.policies import rules as policies
+from app.policies.tables import Policy, PolicyKind
+from app.snapshots.tables import Snapshot
+from training.events import CheckpointSaved
+
+PREFIX = "checkpoint:"
+_TITLES = {
+    CheckpointRole.BASE: "base",
+    CheckpointRole.SFT: "SFT",
+    CheckpointRole.REWARD_MODEL: "reward model",
+    CheckpointRole.POLICY: "PPO",
+    CheckpointRole.POLICY_EMA: "PPO averaged",
+}
+
+
+def folder(checkpoint: Checkpoint) -> Path:
+    """Where the network lies."""
+    return settings().data_dir.absolute() / checkpoint.path
+
+
+def reference(checkpoint: Checkpoint, file: str = "") -> str:
+    """How a job's config names a checkpoint, or a file beside its network, so that a moved data folder still works."""
+    return f"{PREFIX}{checkpoint.public_id}" + (f"/{file}" if file else "")
+
+
+def register(session: Session, job: Job, event: CheckpointSaved) -> Checkpoint:
+    """The checkpoint that a run reports; one saved again under its name is the same row."""
+    path = f"runs/{job.public_id}/{event.path}"
+    checkpoint = session.scalar(select(Checkpoint).where(Checkpoint.job_id == job.id, Checkpoint.path == path))
+    if checkpoint is None:
+        parent = referred(session, job.config.get("init_from"))
+        reward_model = referred(session, job.config.get("reward_model"))
+        checkpoint = Checkpoint(
+            job_id=job.id,
+            path=path,
+            role=CheckpointRole(event.role),
+            parent_id=parent.id if parent else None,
+            reward_model_id=reward_model.id if reward_model else None,
+            round_number=_round_number(session, job, parent, reward_model),
+        )
+        session.add(checkpoint)
+    checkpoint.step, checkpoint.metrics, checkpoint.chosen = event.step, dict(event.metrics), event.chosen
+    if not checkpoint.name:
+        after = _(" after round %(number)s") % {"number": checkpoint.round_number} if checkpoint.round_number else ""
+        checkpoint.name = f"{_TITLES[checkpoint.role]}{after} ({job.name}, {Path(event.path).name})"[:120]
+    session.flush()
+    return checkpoint
+
+
+def _round_number(session: Session, job: Job, parent: Checkpoint | None, reward_model: Checkpoint | None) -> int | None:
+    """The last round whose work went in: the snapshot's own, else the reward model's, else the parent's."""
+    snapshot = session.get(Snapshot, job.snapshot_id) if job.snapshot_id else None
+    rounds = (snapshot.filter.get("rounds") or []) if snapshot else []
+    known = [c.round_number for c in (reward_model, parent) if c is not None and c.round_number is not None]
+    return max([*rounds, *known], default=None)
+
+
+def referred(session: Session, value: Any) -> Checkpoint | None:
+    """The checkpoint that a config's value refers to; None for anything else; raises NotFound."""
+    if not isinstance(value, str) or not value.startswith(PREFIX):
+        return None
+    return queries.find(session, value.removeprefix(PREFIX).partition("/")[0])
+
+
+def resolve(session: Session, value: Any) -> Any:
+    """A job's config with every reference replaced by the real path; raises NotFound."""
+    if isinstance(value, dict):
+        return {key: resolve(session, item) for key, item in value.items()}
+    if not isinstance(value, str):
+        return value
+    if value.startswith(jobs.SNAPSHOT_PREFIX):
+        return jobs.data_path(session, value)
+    if checkpoint := referred(session, value):
+        return str(folder(checkpoint) / value.removeprefix(PREFIX).partition("/")[2])
+    return value
+
+
+def create_job(
+    session: Session,
+    verb: JobVerb | str,
+    config: dict,
+    *,
+    snapshot: Snapshot | None = None,
+    name: str = "",
+    by: Account | None = None,
+) -> Job:
+    """A queued job, every checkpoint that its config names being there."""
+    try:
+        resolve(session, config)
+    except NotFound as error:
+        raise BadInput(error.message, field="config") from error
+    return jobs.create(session, verb, config, snapshot=snapshot, name=name, by=by)
+
+
+def make_policy(session: Session, checkpoint: Checkpoint, *, name: str = "", by: Account | None = None) -> Policy:
+    """The policy that this checkpoint is; made on first use, and at most one."""
+    if checkpoint.role is CheckpointRole.REWARD_MODEL:
+        raise BadInput(
+            _("A reward model gives scores, not completions; it cannot become a policy."), field="checkpoint"
+        )
+    if checkpoint.policy_id is not None:
+        return session.get_one(Policy, checkpoint.policy_id)
+    name = name.strip() or checkpoint.name
+    if session.scalar(select(Policy.id).where(Policy.name == name)) is not None:
+        if name != checkpoint.name:
+            raise Conflict(
+                _("There is a policy “%(name)s” already; choose another name.") % {"name": name}, field="name"
+            )
+        name = f"{name[:100]} {checkpoint.public_id}"
+    policy = policies.get_or_create(session, name, PolicyKind.TRAINED)
+    policy.path = checkpoint.path
+    session.flush()
+    checkpoint.policy_id = policy.id
+    session.flush()
+    record(session, by, "checkpoint.policy", checkpoint.public_id, policy=policy.public_id)
+    return policy
+
+
+def register_path(
+    session: Session, path: str | Path, name: str, *, role: CheckpointRole | str = CheckpointRole.BASE,
+    by: Account | None = None,
+) -> Checkpoint:  # fmt: skip
+    """A network of one's own by path: a folder with config.json and weights that plain transformers loads."""
+    place = Path(path).expanduser().absolute()
+    if not name.strip():
+        raise BadInput(_("Give the network a name."), field="name")
+    _check_network(place)
+    found = session.scalar(select(Checkpoint).where(Checkpoint.path == str(place), Checkpoint.job_id.is_(None)))
+    if found is not None:
+        raise Conflict(
+            _("%(path)s is known already, as “%(name)s” (%(id)s).")
+            % {"path": place, "name": found.name, "id": found.public_id},
+            field="path",
+        )
+    checkpoint = Checkpoint(name=name.strip()[:120], role=CheckpointRole(role), path=str(place), chosen=True)
+    session.add(checkpoint)
+    session.flush()
+    record(session, by, "checkpoint.add", checkpoint.public_id, path=str(place))
+    return checkpoint
+
+
+def _check_network(place: Path) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        if not (place / name).is_file():
+            raise BadInput(
+                _("%(path)s has no %(name)s; give the folder that save_pretrained() of network and tokenizer wrote.")
+                % {"path": place, "name": name},
+                field="path",
+            )
+    if not any(place.glob("*.safetensors")) and not any(place.glob("pytorch_model*.bin")):
+        raise BadInput(_("%(path)s holds no weights (*.safetensors).") % {"path": place}, field="path")
+    try:
+        json.loads((place / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{place / 'config.json'}: {error}", field="path") from error

@@ -1,0 +1,45 @@
+"""Checkpoints as REST speaks of them."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.checkpoints.tables import CheckpointRole
+
+
+class CheckpointIn(BaseModel):
+    """A network brought by path: a folder that plain transformers loads, on the machine of the training worker."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str
+    name: str = Field(min_length=1, max_length=120)
+    role: CheckpointRole = CheckpointRole.BASE
+
+
+class PolicyNameIn(BaseModel):
+    """How the policy that a checkpoint becomes is called; absent: after the checkpoint."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field("", max_length=120)
+
+
+class CheckpointOut(BaseModel):
+    """A checkpoint as REST tells it, with the public ids of what it came from."""
+
+    id: str
+    name: str
+    role: CheckpointRole
+    step: int
+    chosen: bool
+    metrics: dict
+    path: str
+    job: str | None
+    snapshot: str | None
+    snapshot_sha256: str | None
+    parent: str | None
+    reward_model: str | None
+    round: int | None
+    policy: str | None
+    created_at: datetime

@@ -1,0 +1,93 @@
+"""Finding jobs and what their runs reported."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload
+
+from app.errors import NotFound
+from app.i18n import gettext as _
+from app.jobs.tables import Job, JobEvent, JobState
+
+POINTS = 240  # of a curve at the most; more would not be seen
+
+
+def find(session: Session, public_id: str) -> Job:
+    """The job with this public id; raises NotFound."""
+    found = session.scalar(select(Job).where(Job.public_id == public_id).options(joinedload(Job.snapshot)))
+    if found is None:
+        raise NotFound(_("There is no job %(id)s.") % {"id": public_id})
+    return found
+
+
+def listing(session: Session, before: int | None = None, limit: int = 50) -> list[Job]:
+    """Jobs, the newest first, older than the row id `before`."""
+    query = select(Job).options(joinedload(Job.snapshot)).order_by(Job.id.desc()).limit(limit)
+    return list(session.scalars(query.where(Job.id < before) if before else query))
+
+
+def waits(session: Session) -> bool:
+    """Whether a job waits for a worker."""
+    return session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).limit(1)) is not None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What of a job changes while it runs; equal ones look the same on the page."""
+
+    id: int
+    state: JobState
+    owner: str
+    attempt: int
+    cancel_requested: bool
+    step: int
+    total_steps: int | None
+    last_event: int
+
+
+def standing(session: Session, id: int) -> Standing:
+    """Where job `id` stands now, in one small read."""
+    last = select(func.coalesce(func.max(JobEvent.number), 0)).where(JobEvent.job_id == Job.id).scalar_subquery()
+    row = session.execute(
+        select(
+            Job.id, Job.state, Job.owner, Job.attempt, Job.cancel_requested_at, Job.step, Job.total_steps, last
+        ).where(Job.id == id)
+    ).one()
+    return Standing(row[0], row[1], row[2], row[3], row[4] is not None, row[5], row[6], row[7])
+
+
+def events(session: Session, job: Job, after: int = 0, limit: int = 500) -> list[JobEvent]:
+    """Events of a job in order, those after number `after`."""
+    query = select(JobEvent).where(JobEvent.job_id == job.id, JobEvent.number > after)
+    return list(session.scalars(query.order_by(JobEvent.number).limit(limit)))
+
+
+def latest(session: Session, job: Job, *kinds: str, limit: int = 1) -> list[JobEvent]:
+    """The newest events of these kinds, the newest first."""
+    query = select(JobEvent).where(JobEvent.job_id == job.id, JobEvent.kind.in_(kinds))
+    return list(session.scalars(query.order_by(JobEvent.number.desc()).limit(limit)))
+
+
+def outcome(session: Session, job: Job, after: int = 0) -> JobEvent | None:
+    """How the last run told its end, in an event after number `after`: finished, failed, or None if it told neither."""
+    last = latest(session, job, "started", "finished", "failed")
+    return last[0] if last and last[0].kind != "started" and last[0].number > after else None
+
+
+def curves(session: Session, job: Job) -> dict[str, list[tuple[int, float]]]:
+    """For each metric its (step, value), thinned to POINTS; a resumed run's repeated steps count once."""
+    values: dict[str, dict[int, float]] = {}
+    bodies: Any = session.scalars(
+        select(JobEvent.body).where(JobEvent.job_id == job.id, JobEvent.kind == "metrics").order_by(JobEvent.number)
+    )
+    for body in bodies:
+        for name, value in body["values"].items():
+            values.setdefault(name, {})[body["step"]] = value
+    return {name: _thinned(sorted(points.items())) for name, points in sorted(values.items())}
+
+
+def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    stride = -(-len(points) // POINTS)
+    kept = points[::stride] if stride > 1 else points
+    return kept if not points or kept[-1] == points[-1] else [*kept, points[-1]]

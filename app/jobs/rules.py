@@ -1,0 +1,259 @@
+"""What may happen to a job. The row with its lease is the truth; whoever holds the lease writes under its owner name."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from app import queue
+from app.accounts.rules import record
+from app.accounts.tables import Account
+from app.config import settings
+from app.database import utc_now
+from app.errors import BadInput, Conflict
+from app.i18n import gettext as _
+from app.jobs.tables import Job, JobEvent, JobState, JobVerb
+from app.snapshots import queries as snapshot_queries
+from app.snapshots.rules import folder as snapshot_folder
+from app.snapshots.tables import Snapshot, SnapshotState
+from training import events, recipes
+from training.records import COMPARISONS, DEMONSTRATIONS, PROMPTS
+
+SNAPSHOT_PREFIX = "snapshot:"
+_NEEDS = {
+    JobVerb.TRAIN_SFT: DEMONSTRATIONS,
+    JobVerb.TRAIN_REWARD_MODEL: COMPARISONS,
+    JobVerb.TRAIN_PPO: PROMPTS,
+    JobVerb.SAMPLE_COMPLETIONS: PROMPTS,
+    JobVerb.EVALUATE: PROMPTS,
+}
+RESEND_SECONDS = 30
+OVER = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED)
+
+
+class LeaseLost(Exception):
+    """Another supervisor has the job now; this one must stop its child and write nothing more."""
+
+
+def folder(job: Job) -> Path:
+    """A job's run folder; all its attempts write into it."""
+    return settings().data_dir.absolute() / "runs" / job.public_id
+
+
+def create(
+    session: Session,
+    verb: JobVerb | str,
+    config: dict,
+    *,
+    snapshot: Snapshot | None = None,
+    name: str = "",
+    by: Account | None = None,
+) -> Job:
+    """A queued job with its complete config; checkpoints in it are checked by checkpoints.rules.create_job."""
+    try:
+        verb = JobVerb(verb)
+    except ValueError:
+        raise BadInput(f"verb: {verb!r} is none of {', '.join(JobVerb)}", field="verb") from None
+    if snapshot is not None:
+        config = {**config, "data": f"{SNAPSHOT_PREFIX}{snapshot.public_id}"}
+    try:
+        full = recipes.make_config(verb, config).model_dump(mode="json")
+    except ValueError as error:
+        raise BadInput(str(error), field="config") from error
+    job = Job(
+        verb=verb,
+        name=name.strip() or full.get("recipe") or str(verb),
+        config=full,
+        snapshot_id=_snapshot_of(session, verb, full),
+        lease_until=utc_now(RESEND_SECONDS),
+        created_by_id=by.id if by else None,
+    )
+    session.add(job)
+    session.flush()
+    record(session, by, "job.create", job.public_id, verb=verb)
+    queue.send(session, "jobs.run", job.id, queue.TRAINING)
+    return job
+
+
+def _snapshot_of(session: Session, verb: JobVerb, config: dict) -> int | None:
+    data = config.get("data") or ""
+    if not data.startswith(SNAPSHOT_PREFIX):
+        return None
+    snapshot = snapshot_queries.find(session, data.removeprefix(SNAPSHOT_PREFIX))
+    if snapshot.state is not SnapshotState.READY:
+        raise BadInput(
+            _("data: snapshot %(id)s is %(state)s; wait until it is ready.")
+            % {"id": snapshot.public_id, "state": snapshot.state},
+            field="config",
+        )
+    held = [file["name"] for file in snapshot.manifest["files"]]
+    if _NEEDS.get(verb) and _NEEDS[verb] not in held:
+        raise BadInput(
+            _("data: %(verb)s reads %(needed)s, but snapshot %(id)s holds %(held)s; choose one with another purpose.")
+            % {"verb": verb, "needed": _NEEDS[verb], "id": snapshot.public_id, "held": ", ".join(held)},
+            field="config",
+        )
+    return snapshot.id
+
+
+def data_path(session: Session, reference: str) -> str:
+    """The folder that "snapshot:ID" stands for."""
+    return str(snapshot_folder(snapshot_queries.find(session, reference.removeprefix(SNAPSHOT_PREFIX))))
+
+
+def claim(session: Session, id: int, owner: str) -> Job | None:
+    """Take a queued job; None if another supervisor has it, or it is over: a message that comes twice does nothing."""
+    claimed = session.scalar(
+        update(Job)
+        .where(Job.id == id, Job.state == JobState.QUEUED)
+        .values(
+            state=JobState.RUNNING,
+            owner=owner,
+            attempt=Job.attempt + 1,
+            lease_until=utc_now(settings().job_lease_seconds),
+            started_at=func.coalesce(Job.started_at, utc_now()),
+        )
+        .returning(Job.id)
+    )
+    return session.get_one(Job, id) if claimed else None
+
+
+def _mine(session: Session, job: Job, *conditions, **values) -> None:
+    """Change the row if this supervisor still holds it; raises LeaseLost."""
+    held = (Job.id == job.id, Job.owner == job.owner, Job.state == JobState.RUNNING, *conditions)
+    if session.scalar(update(Job).where(*held).values(**values).returning(Job.id)) is None:
+        raise LeaseLost(job.public_id)
+
+
+def renew(session: Session, job: Job) -> None:
+    """Keep the lease; raises LeaseLost."""
+    _mine(session, job, lease_until=utc_now(settings().job_lease_seconds))
+
+
+def ingest(session: Session, job: Job, offset: int, lines: bytes) -> list[events.AnyEvent]:
+    """Store whole lines of events.jsonl that begin at byte `offset`, each exactly once; raises LeaseLost."""
+    read = [_parse(line) for line in lines.splitlines()]
+    values: dict = {"events_read": offset + len(lines)}
+    for event in read:
+        if isinstance(event, events.Started):
+            values |= {"step": event.resumed_from_step, "total_steps": event.total_steps}
+        elif isinstance(event, events.Progress):
+            values |= {"step": event.step} | ({"total_steps": event.total_steps} if event.total_steps else {})
+    _mine(session, job, Job.events_read == offset, **values)
+    number = session.scalar(select(func.coalesce(func.max(JobEvent.number), 0)).where(JobEvent.job_id == job.id))
+    rows = [
+        {
+            "job_id": job.id,
+            "number": number + place,
+            "kind": event.kind,
+            "at": event.at,
+            "body": event.model_dump(mode="json", exclude={"kind", "at"}),
+        }
+        for place, event in enumerate(read, 1)
+    ]
+    if rows:
+        session.execute(insert(JobEvent), rows)
+    return read
+
+
+def _parse(line: bytes) -> events.AnyEvent:
+    try:
+        return events.parse(line)
+    except ValidationError:
+        return events.Warned(message=f"a line of events.jsonl could not be read: {line[:200].decode(errors='replace')}")
+
+
+def finish(session: Session, job: Job, result: dict) -> None:
+    """The run ended well."""
+    _mine(session, job, state=JobState.FINISHED, result=result, error="", **_ended())
+
+
+def fail(session: Session, job: Job, error: str) -> None:
+    """The run cannot go on; `error` says why and how to mend it."""
+    _mine(session, job, state=JobState.FAILED, error=error, **_ended())
+
+
+def confirm_cancel(session: Session, job: Job) -> None:
+    """The child has stopped as asked."""
+    _mine(session, job, state=JobState.CANCELLED, **_ended())
+
+
+def _ended() -> dict:
+    return {"owner": "", "lease_until": None, "ended_at": utc_now()}
+
+
+def put_back(session: Session, job: Job, *, counts: bool) -> None:
+    """Back into the queue, to go on from its last state; `counts` says whether this was one of its attempts."""
+    attempt = job.attempt if counts else job.attempt - 1
+    _mine(session, job, state=JobState.QUEUED, owner="", attempt=attempt, lease_until=utc_now(RESEND_SECONDS))
+    queue.send(session, "jobs.run", job.id, queue.TRAINING)
+
+
+def cancel(session: Session, job: Job, by: Account | None) -> None:
+    """Stop a job: at once if it waits, else its supervisor is asked to; raises Conflict if it is over."""
+    now = utc_now()
+    changed = session.scalar(
+        update(Job)
+        .where(Job.id == job.id, Job.state == JobState.QUEUED)
+        .values(state=JobState.CANCELLED, cancel_requested_at=now, **_ended())
+        .returning(Job.id)
+    ) or session.scalar(
+        update(Job)
+        .where(Job.id == job.id, Job.state == JobState.RUNNING)
+        .values(cancel_requested_at=func.coalesce(Job.cancel_requested_at, now))
+        .returning(Job.id)
+    )
+    session.refresh(job)
+    if changed is None:
+        raise Conflict(_("The job is over (%(state)s); nothing is left to cancel.") % {"state": job.state})
+    record(session, by, "job.cancel", job.public_id)
+
+
+def resume(session: Session, job: Job, by: Account | None) -> None:
+    """Queue a failed or cancelled job again; it goes on from its last state. Raises Conflict for any other."""
+    changed = session.scalar(
+        update(Job)
+        .where(Job.id == job.id, Job.state.in_([JobState.FAILED, JobState.CANCELLED]))
+        .values(
+            state=JobState.QUEUED,
+            attempt=0,
+            error="",
+            cancel_requested_at=None,
+            ended_at=None,
+            lease_until=utc_now(RESEND_SECONDS),
+        )
+        .returning(Job.id)
+    )
+    session.refresh(job)
+    if changed is None:
+        raise Conflict(
+            _("Only a failed or cancelled job can be resumed; this one is %(state)s.") % {"state": job.state}
+        )
+    record(session, by, "job.resume", job.public_id)
+    queue.send(session, "jobs.run", job.id, queue.TRAINING)
+
+
+def reconcile(session: Session, *, queue_is_empty: bool) -> Iterable[Job]:
+    """Requeue what dead supervisors left, send again what is nowhere in the queue; returns the jobs that ended."""
+    stale = select(Job).where(Job.state.in_([JobState.QUEUED, JobState.RUNNING]), Job.lease_until < utc_now())
+    ended = []
+    for job in session.scalars(stale.with_for_update(skip_locked=True)):
+        if job.state is JobState.RUNNING and job.cancel_requested_at is not None:
+            job.state = JobState.CANCELLED
+        elif job.state is JobState.RUNNING and job.attempt >= settings().job_attempts:
+            job.state = JobState.FAILED
+            job.error = _(
+                "Its worker died %(count)s times; see the log below and the worker's. Resume it when mended."
+            ) % {"count": job.attempt}
+        elif job.state is JobState.RUNNING or queue_is_empty:
+            job.state, job.owner, job.lease_until = JobState.QUEUED, "", utc_now(RESEND_SECONDS)
+            queue.send(session, "jobs.run", job.id, queue.TRAINING)
+            continue
+        else:
+            continue  # its message waits behind others
+        job.owner, job.lease_until, job.ended_at = "", None, utc_now()
+        ended.append(job)
+    session.flush()
+    return ended

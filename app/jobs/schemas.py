@@ -1,0 +1,48 @@
+"""Jobs as REST speaks of them."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.jobs.tables import JobState, JobVerb
+
+
+class JobIn(BaseModel):
+    """What makes a job: keys over a recipe's; networks are "checkpoint:ID", data is "snapshot:ID", or real paths."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    verb: JobVerb
+    name: str = Field("", max_length=120)
+    config: dict = Field(
+        description='e.g. {"recipe": "miniature_sft", "data": "snapshot:ID", "init_from": "checkpoint:ID"}'
+    )
+
+
+class JobOut(BaseModel):
+    """A job as REST tells it."""
+
+    id: str
+    name: str
+    verb: JobVerb
+    state: JobState
+    config: dict
+    snapshot: str | None
+    attempt: int
+    step: int
+    total_steps: int | None
+    result: dict | None
+    error: str
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class EventOut(BaseModel):
+    """One event of a job's run; `body` is as training.events writes it."""
+
+    number: int
+    kind: str
+    at: datetime
+    body: dict

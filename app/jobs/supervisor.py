@@ -1,0 +1,230 @@
+"""The thin supervisor of one attempt: starts the training as a child process, follows its events, keeps the lease.
+
+The child ends when the pipe to its standard input closes, so killing the supervisor kills the training too, and the
+run folder's lock keeps a second child out until the first is gone.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.checkpoints import rules as checkpoints
+from app.config import ROOT, settings
+from app.database import reading, transaction
+from app.errors import PlumblineError
+from app.i18n import gettext as _
+from app.jobs import queries, rules
+from app.jobs.tables import Job, JobState
+from app.plans import rules as plans
+from training.events import CheckpointSaved
+
+GRACE_SECONDS = 45  # from SIGTERM, when the child writes its state, to SIGKILL; below Celery's soft shutdown
+POLL_SECONDS = 0.5
+_CHUNK_BYTES = 1_000_000  # of events.jsonl stored in one transaction
+_SECRETS = ("PLUMBLINE_SECRET", "PLUMBLINE_DATABASE_URL", "PLUMBLINE_BROKER_URL")
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """One attempt of one job, from its claim to its end or back into the queue."""
+
+    def __init__(self, job: Job, stopping: Callable[[], bool]):
+        self.job = job
+        self.stopping = stopping  # whether the worker around us shuts down
+        self.folder = rules.folder(job)
+        self.lease_seconds = settings().job_lease_seconds
+        self.renewed_at = time.monotonic()
+        self.events_before = 0  # number of the last event before this attempt
+        self.reason = ""  # why the child was told to stop: "cancel" or "shutdown"
+
+    def run(self) -> None:
+        """Supervise until the job ends or goes back into the queue; raises LeaseLost."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._store_events()
+        with reading() as session:
+            over = queries.outcome(session, self.job)
+            events_before = queries.standing(session, self.job.id).last_event
+        if over is not None and over.kind == "finished":  # the last supervisor died between the run's end and its row's
+            self._end(0)
+            return
+        self.events_before = events_before
+        try:
+            with reading() as session:
+                config = checkpoints.resolve(session, self.job.config)
+        except PlumblineError as error:
+            with transaction() as session:
+                rules.fail(session, self.job, error.message)
+                plans.advance_after(session, job=self.job)
+            return
+        if self._wait_for_folder():
+            self._end(self._supervise(config))
+        else:
+            self._end(None)
+
+    # --- the child ---
+
+    def _supervise(self, config: dict) -> int:
+        """Run the child to its end; returns its exit status."""
+        path = self.folder / "config.json"
+        _write_whole(path, json.dumps(config, indent=2) + "\n")
+        environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+        environment |= {"PLUMBLINE_DATA_DIR": str(settings().data_dir.absolute()), "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", f"training.{self.job.verb}", str(path)]
+        with (self.folder / "log.txt").open("ab") as output:
+            child = subprocess.Popen(
+                [*command, "--run-folder", str(self.folder), "--resume", "--supervised"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        log.info("job %s: attempt %s runs as process %s", self.job.public_id, self.job.attempt, child.pid)
+        kill_at = float("inf")
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return child.wait(POLL_SECONDS)
+                asked = self._watch()
+                self._store_events()
+                if asked and not self.reason:
+                    self.reason = asked
+                    kill_at = time.monotonic() + GRACE_SECONDS
+                    _signal_group(child, signal.SIGTERM)
+                if time.monotonic() > kill_at:
+                    _signal_group(child, signal.SIGKILL)
+        finally:
+            child.stdin.close()
+            _signal_group(child, signal.SIGKILL)  # also what the child may have left running
+            child.wait()
+
+    def _watch(self) -> str:
+        """Keep the lease; returns why the child should stop, or nothing; raises LeaseLost."""
+        if self.stopping():
+            return "shutdown"
+        now = time.monotonic()
+        try:
+            with reading() as session:
+                standing = queries.standing(session, self.job.id)
+            if standing.owner != self.job.owner or standing.state is not JobState.RUNNING:
+                raise rules.LeaseLost(self.job.public_id)
+            if now - self.renewed_at > min(15, self.lease_seconds / 4):
+                with transaction() as session:
+                    rules.renew(session, self.job)
+                self.renewed_at = now
+        except OperationalError as error:  # the database is away; the lease decides how long we may go on without it
+            if now - self.renewed_at > self.lease_seconds:
+                raise rules.LeaseLost(self.job.public_id) from error
+            log.warning("job %s: the database does not answer: %s", self.job.public_id, error)
+            return ""
+        return "cancel" if standing.cancel_requested else ""
+
+    def _wait_for_folder(self) -> bool:
+        """Wait until no other process runs in the folder, keeping the lease; False if the job shall stop first."""
+        while True:
+            with (self.folder / ".lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return True
+                except BlockingIOError:
+                    pass
+            self.reason = self._watch()
+            if self.reason:
+                return False
+            time.sleep(POLL_SECONDS)
+
+    # --- its events ---
+
+    def _store_events(self) -> None:
+        """Store what the child has reported since; a database that is away is met again at the next poll."""
+        with suppress(OperationalError):
+            while lines := self._unread():
+                with transaction() as session:
+                    offset = self._ingest(session, lines)
+                self.job.events_read = offset
+
+    def _unread(self) -> bytes:
+        """Whole lines of events.jsonl that are not stored yet."""
+        path = self.folder / "events.jsonl"
+        if not path.exists():
+            return b""
+        with path.open("rb") as file:
+            file.seek(self.job.events_read)
+            chunk = file.read(_CHUNK_BYTES)
+        return chunk[: chunk.rfind(b"\n") + 1]
+
+    def _ingest(self, session: Session, lines: bytes) -> int:
+        """Store lines and register the checkpoints in them; returns the offset behind them."""
+        for event in rules.ingest(session, self.job, self.job.events_read, lines):
+            if isinstance(event, CheckpointSaved):
+                checkpoints.register(session, self.job, event)
+        return self.job.events_read + len(lines)
+
+    # --- the end ---
+
+    def _end(self, status: int | None) -> None:
+        """Write the end: the last events, the job's state and the plan's next step are one transaction."""
+        with transaction() as session:
+            while lines := self._unread():
+                self.job.events_read = self._ingest(session, lines)
+            told = queries.outcome(session, self.job, self.events_before)
+            if told is not None and told.kind == "finished":
+                rules.finish(session, self.job, told.body["result"])
+            elif self.reason == "cancel":
+                rules.confirm_cancel(session, self.job)
+            elif self.reason == "shutdown":
+                rules.put_back(session, self.job, counts=False)
+            elif told is not None:
+                rules.fail(session, self.job, told.body["message"])
+            elif status == 2:  # a config or run folder that cannot be used; the log says which
+                rules.fail(session, self.job, self._last_words())
+            elif self.job.attempt < settings().job_attempts:
+                log.warning("job %s: the training died (%s) and is started again", self.job.public_id, status)
+                rules.put_back(session, self.job, counts=True)
+            else:
+                died = _("The training died %(count)s times (exit status %(status)s). Its last words:") % {
+                    "count": self.job.attempt,
+                    "status": status,
+                }
+                rules.fail(session, self.job, f"{died}\n{self._last_words()}")
+            plans.advance_after(session, job=self.job)
+
+    def _last_words(self) -> str:
+        return "\n".join(tail(self.folder, 15)) or _("It wrote nothing to its log.")
+
+
+def tail(folder: Path, lines: int) -> list[str]:
+    """The last lines of a run folder's log."""
+    path = folder / "log.txt"
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 400 * lines))
+        return file.read().decode(errors="replace").splitlines()[-lines:]
+
+
+def _signal_group(child: subprocess.Popen, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.supervisor.new")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

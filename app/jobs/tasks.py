@@ -1,0 +1,39 @@
+"""Running jobs in the background."""
+
+import logging
+import os
+import secrets
+import socket
+
+from app import queue
+from app.database import reading, transaction
+from app.jobs import queries, rules
+from app.jobs.supervisor import Supervisor
+from app.plans import rules as plans
+from app.queue import celery
+
+log = logging.getLogger(__name__)
+
+
+@celery.task(name="jobs.run")
+def run(id: int) -> None:
+    """Run job `id`, if nobody else does or did."""
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    with transaction() as session:
+        job = rules.claim(session, id, owner)
+    if job is None:
+        return
+    try:
+        Supervisor(job, queue.stopping).run()
+    except rules.LeaseLost:
+        log.warning("job %s: attempt %s has lost its lease and stopped", job.public_id, job.attempt)
+
+
+@celery.task(name="jobs.reconcile")
+def reconcile() -> None:
+    """Repair what a lost message or a dead worker left behind."""
+    with reading() as session:
+        queue_is_empty = queries.waits(session) and queue.waiting(queue.TRAINING) == 0
+    with transaction() as session:
+        for job in rules.reconcile(session, queue_is_empty=queue_is_empty):
+            plans.advance_after(session, job=job)

@@ -1,0 +1,151 @@
+"""Finding plans and what the steps of one have brought about."""
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from app.checkpoints.queries import chosen_of
+from app.checkpoints.tables import Checkpoint
+from app.comparisons.tables import Comparison
+from app.demonstrations.tables import Demonstration
+from app.errors import NotFound
+from app.i18n import gettext as _
+from app.jobs.tables import Job, JobState
+from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
+from app.prompts.tables import Prompt
+from app.rounds.tables import Item, Round, RoundPurpose, RoundState
+from app.snapshots.tables import Snapshot, SnapshotState
+
+_WITH = (
+    selectinload(Plan.steps).joinedload(PlanStep.job),
+    selectinload(Plan.steps).joinedload(PlanStep.snapshot),
+    joinedload(Plan.round),
+    joinedload(Plan.next_round),
+)
+
+
+def find(session: Session, public_id: str) -> Plan:
+    """The plan with this public id; raises NotFound."""
+    found = session.scalar(select(Plan).where(Plan.public_id == public_id).options(*_WITH))
+    if found is None:
+        raise NotFound(_("There is no plan %(id)s.") % {"id": public_id})
+    return found
+
+
+def locked(session: Session, id: int) -> Plan:
+    """Plan `id` as it is now, kept from any other transaction until this one ends."""
+    session.execute(select(Plan.id).where(Plan.id == id).with_for_update())
+    return session.scalars(
+        select(Plan).where(Plan.id == id).options(*_WITH).execution_options(populate_existing=True)
+    ).one()
+
+
+def listing(session: Session, before: int | None = None, limit: int = 50) -> list[Plan]:
+    """Plans, the newest first, older than the row id `before`."""
+    query = select(Plan).options(*_WITH).order_by(Plan.id.desc()).limit(limit)
+    return list(session.scalars(query.where(Plan.id < before) if before else query))
+
+
+def of_round(session: Session, round: Round) -> Plan | None:
+    """The plan that trains on a round."""
+    return session.scalar(select(Plan).where(Plan.round_id == round.id))
+
+
+def running(session: Session) -> list[int]:
+    """Ids of the plans that are under way."""
+    return list(session.scalars(select(Plan.id).where(Plan.state == PlanState.RUNNING)))
+
+
+def waiting_for(session: Session, *, job: Job | None, snapshot: Snapshot | None) -> list[int]:
+    """Ids of the unfinished plans with an unfinished step that waits for this job or snapshot."""
+    subject = PlanStep.job_id == job.id if job is not None else PlanStep.snapshot_id == snapshot.id
+    query = (
+        select(PlanStep.plan_id)
+        .join(Plan, Plan.id == PlanStep.plan_id)
+        .where(
+            subject,
+            PlanStep.state != StepState.FINISHED,
+            Plan.state.in_([PlanState.RUNNING, PlanState.FAILED]),
+        )
+    )
+    return list(session.scalars(query.distinct()))
+
+
+def startable_rounds(session: Session) -> list[Round]:
+    """Rounds whose answers a plan may train on and that none trains on yet, the newest first."""
+    query = (
+        select(Round)
+        .outerjoin(Plan, Plan.round_id == Round.id)
+        .where(
+            Plan.id.is_(None),
+            Round.purpose == RoundPurpose.TRAINING,
+            Round.state.in_([RoundState.OPEN, RoundState.CLOSED]),
+        )
+    )
+    return list(session.scalars(query.order_by(Round.number.desc())))
+
+
+def has_demonstrations(session: Session) -> bool:
+    """Whether a closed training round holds a demonstration."""
+    return session.scalar(_in_closed_rounds(select(Demonstration.id).join(Demonstration.item)).limit(1)) is not None
+
+
+def has_comparisons(session: Session, imported: list[str]) -> bool:
+    """Whether a closed training round, or an imported collection, holds a comparison."""
+    query = select(Comparison.id).outerjoin(Comparison.item).outerjoin(Item.round)
+    in_rounds = (
+        (Round.state == RoundState.CLOSED) & (Round.purpose == RoundPurpose.TRAINING) & Comparison.surplus.is_(False)
+    )
+    return session.scalar(query.where(or_(in_rounds, Comparison.collection.in_(imported))).limit(1)) is not None
+
+
+def _in_closed_rounds(query):
+    return query.join(Item.round).where(
+        Round.state == RoundState.CLOSED,
+        Round.purpose == RoundPurpose.TRAINING,
+        Demonstration.surplus.is_(False),
+    )
+
+
+def collections_of(session: Session, round: Round) -> list[str]:
+    """The collections that a round's prompts come from."""
+    query = select(Prompt.collection).join(Item, Item.prompt_id == Prompt.id).where(Item.round_id == round.id)
+    return sorted(session.scalars(query.distinct()))
+
+
+def last_policy(session: Session, plan: Plan) -> Checkpoint | None:
+    """What the last finished plan before this one trained with PPO."""
+    step = session.scalar(
+        select(PlanStep)
+        .join(Plan, Plan.id == PlanStep.plan_id)
+        .where(PlanStep.name == "ppo", PlanStep.state == StepState.FINISHED, PlanStep.plan_id < plan.id)
+        .order_by(PlanStep.plan_id.desc())
+        .limit(1)
+    )
+    return chosen_of(session, step.job) if step is not None else None
+
+
+def same_job(session: Session, verb: str, config: dict, snapshot: Snapshot) -> Job | None:
+    """A finished job of the same verb and config over data with the same content."""
+    query = (
+        select(Job)
+        .join(Snapshot, Snapshot.id == Job.snapshot_id)
+        .where(
+            Job.verb == verb,
+            Job.state == JobState.FINISHED,
+            Snapshot.state == SnapshotState.READY,
+            Snapshot.content_sha256 == snapshot.content_sha256,
+        )
+        .order_by(Job.id.desc())
+    )
+    wanted = {**config, "data": None}
+    return next((job for job in session.scalars(query) if {**job.config, "data": None} == wanted), None)
+
+
+def round_steps(session: Session) -> list[PlanStep]:
+    """The steps that make a next round and are under way."""
+    query = (
+        select(PlanStep)
+        .join(Plan, Plan.id == PlanStep.plan_id)
+        .where(PlanStep.kind == StepKind.ROUND, PlanStep.state == StepState.RUNNING, Plan.state == PlanState.RUNNING)
+    )
+    return list(session.scalars(query))

@@ -1,0 +1,246 @@
+"""What runs after what. A plan's steps stand in rows; advance() starts the next one in the transaction that ends one.
+
+The steps of a full turn: base (only if there is none), snapshot_sft, sft, sft_for_ppo, snapshot_rm, reward_model,
+snapshot_ppo, ppo, prompts (of the next round), sample_<source>, round. Before the first comparisons there is nothing to
+train a reward model on: then a plan goes from sft_for_ppo straight to the next round.
+"""
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import queue
+from app.accounts.rules import record
+from app.accounts.tables import Account
+from app.assignments.rules import close_round
+from app.checkpoints.queries import newest
+from app.checkpoints.tables import CheckpointRole
+from app.database import utc_now
+from app.errors import BadInput, Conflict, PlumblineError
+from app.i18n import gettext as _
+from app.jobs import rules as jobs
+from app.jobs.tables import Job, JobState
+from app.plans import queries, steps
+from app.plans.schemas import PlanConfig, Source
+from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
+from app.rounds.tables import Round, RoundPurpose, RoundState
+from app.snapshots.tables import Snapshot, SnapshotState
+
+_OF_JOB = {
+    JobState.QUEUED: StepState.RUNNING,
+    JobState.RUNNING: StepState.RUNNING,
+    JobState.FINISHED: StepState.FINISHED,
+    JobState.FAILED: StepState.FAILED,
+    JobState.CANCELLED: StepState.CANCELLED,
+}
+_OF_SNAPSHOT = {
+    SnapshotState.QUEUED: StepState.RUNNING,
+    SnapshotState.WRITING: StepState.RUNNING,
+    SnapshotState.READY: StepState.FINISHED,
+    SnapshotState.FAILED: StepState.FAILED,
+}
+
+
+def start(
+    session: Session,
+    round: Round,
+    config: PlanConfig | dict | None = None,
+    by: Account | None = None,
+    *,
+    name: str = "",
+) -> Plan:
+    """Close the round and begin its plan; raises BadInput or Conflict if there is nothing to train on."""
+    try:
+        config = PlanConfig.model_validate(config or {}).model_copy(deep=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", field="config") from error
+    if round.purpose is not RoundPurpose.TRAINING:
+        raise BadInput(
+            _("Round %(number)s is for %(purpose)s; only training rounds are trained on.")
+            % {"number": round.number, "purpose": round.purpose},
+            field="round",
+        )
+    if round.state is RoundState.DRAFT:
+        raise BadInput(
+            _("Round %(number)s is a draft; open it and let it be worked on first.") % {"number": round.number},
+            field="round",
+        )
+    if round.state is RoundState.OPEN:
+        close_round(session, round)
+        record(session, by, "round.close", round.public_id)
+    if not queries.has_demonstrations(session):
+        raise BadInput(
+            _("No closed training round holds a demonstration; the first network is trained on those."), field="round"
+        )
+    if config.collections is None:
+        config.collections = queries.collections_of(session, round)
+    if config.base is None and (known := newest(session, CheckpointRole.BASE)):
+        config.base = known.public_id
+    steps.check(session, config)
+    plan = Plan(
+        name=name.strip() or _("After round %(number)s") % {"number": round.number},
+        round_id=round.id,
+        config=config.model_dump(mode="json"),
+        created_by_id=by.id if by else None,
+    )
+    try:
+        with session.begin_nested():
+            session.add(plan)
+    except IntegrityError as error:
+        raise Conflict(_("A plan trains on this round already."), field="round") from error
+    for number, (title, kind) in enumerate(_steps(session, plan, config), 1):
+        session.add(PlanStep(plan_id=plan.id, number=number, name=title, kind=kind))
+    session.flush()
+    record(session, by, "plan.start", plan.public_id, round=round.public_id)
+    return advance(session, plan.id)
+
+
+def _steps(session: Session, plan: Plan, config: PlanConfig) -> list[tuple[str, StepKind]]:
+    trains_ppo = queries.has_comparisons(session, config.imported)
+    names = [] if config.base else ["base"]
+    names += ["snapshot_sft", "sft", "sft_for_ppo"]
+    if trains_ppo:
+        names += ["snapshot_rm", "reward_model", "snapshot_ppo", "ppo"]
+    if config.next_round:
+        if config.next_round.prompts:
+            there = {Source.SFT, Source.BASE} | ({Source.POLICY} if trains_ppo else set())
+            if queries.last_policy(session, plan):
+                there.add(Source.PREVIOUS)
+            mix = steps.mix(config.next_round, there)
+            names += ["prompts", *(f"sample_{source}" for source in mix)]
+        names.append("round")
+    kinds = {"round": StepKind.ROUND, "prompts": StepKind.SNAPSHOT}
+    return [
+        (name, kinds.get(name, StepKind.SNAPSHOT if name.startswith("snapshot_") else StepKind.JOB)) for name in names
+    ]
+
+
+def advance_after(session: Session, *, job: Job | None = None, snapshot: Snapshot | None = None) -> None:
+    """Let the plans that wait for this job or snapshot go on; called in the transaction that changed it."""
+    session.flush()
+    for id in queries.waiting_for(session, job=job, snapshot=snapshot):
+        advance(session, id)
+
+
+def advance(session: Session, plan_id: int) -> Plan:
+    """Take a plan as far as it can go now; what was done already is not done again."""
+    plan = queries.locked(session, plan_id)
+    if plan.state in (PlanState.FINISHED, PlanState.CANCELLED):
+        return plan
+    plan.state, plan.error = PlanState.RUNNING, ""
+    for step in plan.steps:
+        if step.state is StepState.FINISHED:
+            continue
+        error = ""
+        if step.state is StepState.WAITING:
+            error = _begin(session, plan, step)
+        if not error:
+            step.state, error = _look(session, plan, step)
+        if error:
+            step.state = StepState.FAILED if step.state is StepState.WAITING else step.state
+            plan.state, plan.error = PlanState.FAILED, f"{step.name}: {error}"
+        if step.state is not StepState.FINISHED:
+            break
+    else:
+        plan.state = PlanState.FINISHED
+    session.flush()
+    return plan
+
+
+def _begin(session: Session, plan: Plan, step: PlanStep) -> str:
+    """Start a step; returns why it could not be started, if so."""
+    try:
+        with session.begin_nested():
+            if step.kind is StepKind.SNAPSHOT:
+                step.snapshot_id = steps.snapshot(session, plan, step.name).id
+            elif step.kind is StepKind.JOB:
+                step.job_id = steps.job(session, plan, step.name).id
+            else:
+                step.lease_until = utc_now(steps.LEASE_SECONDS)
+                queue.send(session, "plans.make_round", step.id)
+    except PlumblineError as error:
+        return error.message
+    return ""
+
+
+def _look(session: Session, plan: Plan, step: PlanStep) -> tuple[StepState, str]:
+    """Where a begun step stands, and why it failed, if it did."""
+    if step.kind is StepKind.SNAPSHOT:
+        snapshot = session.get_one(Snapshot, step.snapshot_id, populate_existing=True)
+        return _OF_SNAPSHOT[snapshot.state], snapshot.error
+    if step.kind is StepKind.JOB:
+        job = session.get_one(Job, step.job_id, populate_existing=True)
+        if job.state is JobState.CANCELLED:
+            return StepState.CANCELLED, _("its job was cancelled")
+        return _OF_JOB[job.state], job.error
+    if plan.next_round_id is not None:
+        return StepState.FINISHED, ""
+    return StepState.RUNNING, ""
+
+
+def fail_round(session: Session, step: PlanStep, error: str) -> None:
+    """The next round could not be made."""
+    plan = queries.locked(session, step.plan_id)
+    if plan.state is PlanState.RUNNING:
+        step = session.get_one(PlanStep, step.id)
+        step.state, step.lease_until = StepState.FAILED, None
+        plan.state, plan.error = PlanState.FAILED, f"{step.name}: {error}"
+
+
+def retry(session: Session, plan: Plan, by: Account | None, set: dict | None = None) -> Plan:
+    """Try the failed step again: resumed as it is, or anew with `set` over its config; raises Conflict otherwise."""
+    plan = queries.locked(session, plan.id)
+    if plan.state is not PlanState.FAILED:
+        raise Conflict(_("Only a failed plan can be tried again; this one is %(state)s.") % {"state": plan.state})
+    step = next(step for step in plan.steps if step.state is not StepState.FINISHED)
+    if step.job_id is not None and not set:
+        job = session.get_one(Job, step.job_id)
+        if job.state in (JobState.FAILED, JobState.CANCELLED):
+            jobs.resume(session, job, by)
+    else:
+        if set:
+            if step.kind is not StepKind.JOB:
+                raise BadInput(_("Only a job has a config to change; leave it empty to try again."), field="set")
+            plan.config = steps.with_changes(plan.config, step.name, set)
+        step.state, step.job_id, step.snapshot_id = StepState.WAITING, None, None
+    session.flush()
+    record(session, by, "plan.retry", plan.public_id, step=step.name, set=set or {})
+    return advance(session, plan.id)
+
+
+def cancel(session: Session, plan: Plan, by: Account | None) -> Plan:
+    """End a plan and the job it waits for; what is finished stays."""
+    plan = queries.locked(session, plan.id)
+    if plan.state in (PlanState.FINISHED, PlanState.CANCELLED):
+        raise Conflict(_("The plan is %(state)s already.") % {"state": plan.state})
+    plan.state = PlanState.CANCELLED
+    for step in plan.steps:
+        if step.state is StepState.FINISHED:
+            continue
+        if step.job is not None and step.job.state in (JobState.QUEUED, JobState.RUNNING):
+            jobs.cancel(session, step.job, by)
+        step.state, step.lease_until = StepState.CANCELLED, None
+    record(session, by, "plan.cancel", plan.public_id)
+    session.flush()
+    return plan
+
+
+def reconcile(session: Session) -> None:
+    """Take every plan on that a lost message has left standing."""
+    for id in queries.running(session):
+        advance(session, id)
+    stale = (
+        select(PlanStep)
+        .join(Plan, Plan.id == PlanStep.plan_id)
+        .where(
+            PlanStep.kind == StepKind.ROUND,
+            PlanStep.state == StepState.RUNNING,
+            Plan.state == PlanState.RUNNING,
+            PlanStep.lease_until < utc_now(),
+        )
+    )
+    for step in session.scalars(stale):
+        step.lease_until = utc_now(steps.LEASE_SECONDS)
+        queue.send(session, "plans.make_round", step.id)

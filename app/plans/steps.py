@@ -1,0 +1,192 @@
+"""What each step of a plan is made of: the filter of its snapshot, the config of its job, the plan of its round."""
+
+from collections.abc import Collection
+
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.checkpoints import queries as checkpoint_queries
+from app.checkpoints import rules as checkpoints
+from app.checkpoints.tables import Checkpoint
+from app.errors import BadInput, NotFound
+from app.i18n import gettext as _
+from app.jobs.tables import Job, JobVerb
+from app.plans import queries
+from app.plans.schemas import NextRound, PlanConfig, Source, Training
+from app.plans.tables import Plan
+from app.rounds.rules import choose_prompts
+from app.rounds.schemas import PromptFilter
+from app.rounds.tables import ItemKind
+from app.snapshots import rules as snapshots
+from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.tables import Snapshot
+from training import recipes
+from training.records import Purpose, Split
+
+LEASE_SECONDS = 120
+PRETRAINING_TEXT = "pretraining.txt"  # lies beside a base network that train_base made
+_VERBS = {
+    "base": (JobVerb.TRAIN_BASE, "train_base"),
+    "sft": (JobVerb.TRAIN_SFT, "sft"),
+    "sft_for_ppo": (JobVerb.TRAIN_SFT, "sft_for_ppo"),
+    "reward_model": (JobVerb.TRAIN_REWARD_MODEL, "reward_model"),
+    "ppo": (JobVerb.TRAIN_PPO, "ppo"),
+}
+
+
+def check(session: Session, config: PlanConfig) -> None:
+    """Refuse a plan whose later steps could not be started; raises BadInput."""
+    if config.base:
+        try:
+            checkpoint_queries.find(session, config.base)
+        except NotFound as error:
+            raise BadInput(error.message, field="base") from error
+    for verb, field in [*_VERBS.values(), (JobVerb.SAMPLE_COMPLETIONS, "sample")]:
+        training: Training = getattr(config, field)
+        given = training.config()
+        stand_ins = {name: "later" for name in recipes.CONFIGS[verb].required if name not in given}
+        try:
+            recipes.make_config(verb, {**given, **stand_ins})
+        except ValueError as error:
+            raise BadInput(f"{field}: {error}", field="config") from error
+
+
+def _config(plan: Plan) -> PlanConfig:
+    return PlanConfig.model_validate(plan.config)
+
+
+def with_changes(config: dict, step: str, set: dict) -> dict:
+    """The plan's config with keys put over those of a step's job."""
+    field = "sample" if step.startswith("sample_") else _VERBS[step][1]
+    training = {**config[field], "set": {**config[field]["set"], **set}}
+    return {**config, field: training}
+
+
+def mix(round: NextRound, there: Collection[Source]) -> dict[Source, int]:
+    """How many completions each network writes; the share of one that is not there falls to another that is."""
+    heir = next(source for source in (Source.POLICY, Source.SFT) if source in there)
+    shares: dict[Source, int] = {}
+    for source in Source:
+        if count := round.mix.get(source, 0):
+            source = source if source in there else heir
+            shares[source] = shares.get(source, 0) + count
+    return {source: shares[source] for source in Source if source in shares}
+
+
+def shares(plan: Plan) -> dict[Source, int]:
+    """The mix of this plan's next round, as its steps were made for it."""
+    there = {Source(step.name.removeprefix("sample_")) for step in plan.steps if step.name.startswith("sample_")}
+    return mix(_config(plan).next_round, there | {Source.SFT})
+
+
+def step_job(plan: Plan, name: str) -> Job | None:
+    """The job of the step with this name, if the plan has it."""
+    return next((step.job for step in plan.steps if step.name == name), None)
+
+
+def step_snapshot(plan: Plan, name: str) -> Snapshot | None:
+    """The snapshot of the step with this name, if the plan has it."""
+    return next((step.snapshot for step in plan.steps if step.name == name), None)
+
+
+def network(session: Session, plan: Plan, source: Source | str) -> Checkpoint:
+    """The network that a source or a step's name stands for; raises NotFound."""
+    config = _config(plan)
+    if source == Source.BASE and config.base:
+        return checkpoint_queries.find(session, config.base)
+    if source == Source.PREVIOUS:
+        found = queries.last_policy(session, plan)
+    else:
+        job = step_job(plan, "ppo" if source == Source.POLICY else source)
+        found = checkpoint_queries.chosen_of(session, job) if job else None
+    if found is None:
+        raise NotFound(_("%(source)s has left no checkpoint.") % {"source": source})
+    return found
+
+
+def snapshot(session: Session, plan: Plan, name: str) -> Snapshot:
+    """Queue the snapshot of a step."""
+    config = _config(plan)
+    by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
+    purpose = Purpose.PPO
+    if name == "snapshot_sft":
+        purpose, filter = Purpose.SFT, SnapshotFilter()
+    elif name == "snapshot_rm":
+        purpose, filter = Purpose.RM, SnapshotFilter(collections=config.imported)
+    elif name == "snapshot_ppo":
+        filter = SnapshotFilter(collections=config.collections)
+    else:
+        filter = SnapshotFilter(prompts=_prompts_to_compare(session, plan, config))
+    return snapshots.create(session, purpose, filter, name=f"{plan.name}: {name}"[:120], by=by)
+
+
+def _prompts_to_compare(session: Session, plan: Plan, config: PlanConfig) -> list[str]:
+    """Public ids of the next round's prompts, of both splits in their shares; new ones as far as there are any."""
+    wanted = config.next_round
+    validation = round(wanted.prompts * wanted.validation_share)
+    chosen: list[str] = []
+    for split, count in ((Split.TRAIN, wanted.prompts - validation), (Split.VALIDATION, validation)):
+        here: dict[str, None] = {}
+        for fresh in (True, False):
+            filter = PromptFilter(
+                collections=config.collections or [], splits=[split], fresh=fresh, seed=plan.round.number
+            )
+            here |= {found.public_id: None for found in choose_prompts(session, filter, ItemKind.COMPARISON)}
+        chosen += list(here)[:count]
+    if not chosen:
+        raise BadInput(
+            _("the collections %(names)s hold no prompt to compare completions of; import some.")
+            % {"names": ", ".join(config.collections or [])}
+        )
+    return chosen
+
+
+def job(session: Session, plan: Plan, name: str) -> Job:
+    """Queue the job of a step, or take over a finished one of the same config over the same data."""
+    config = _config(plan)
+    by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
+    title = f"{plan.name}: {name}"[:120]
+    if name == "base":
+        return checkpoints.create_job(session, JobVerb.TRAIN_BASE, config.train_base.config(), name=title, by=by)
+    if name.startswith("sample_"):
+        source = Source(name.removeprefix("sample_"))
+        keys = {
+            "init_from": checkpoints.reference(network(session, plan, source)),
+            "completions_per_prompt": shares(plan)[source] * config.next_round.oversample,
+            **_lengths(plan, config),
+            **config.sample.config(),
+        }
+        data = step_snapshot(plan, "prompts")
+        return checkpoints.create_job(session, JobVerb.SAMPLE_COMPLETIONS, keys, snapshot=data, name=title, by=by)
+    verb, field = _VERBS[name]
+    data = step_snapshot(plan, {"reward_model": "snapshot_rm", "ppo": "snapshot_ppo"}.get(name, "snapshot_sft"))
+    keys = {**_inputs(session, plan, name, config), **getattr(config, field).config()}
+    full = recipes.make_config(verb, {**keys, "data": f"snapshot:{data.public_id}"}).model_dump(mode="json")
+    if name in ("sft", "sft_for_ppo") and (known := queries.same_job(session, verb, full, data)):
+        return known
+    return checkpoints.create_job(session, verb, keys, snapshot=data, name=title, by=by)
+
+
+def _inputs(session: Session, plan: Plan, name: str, config: PlanConfig) -> dict:
+    """The networks that a training step starts from."""
+    base = network(session, plan, Source.BASE)
+    if name in ("sft", "sft_for_ppo"):
+        inputs = {"init_from": checkpoints.reference(base)}
+    elif name == "reward_model":
+        return {"init_from": checkpoints.reference(network(session, plan, Source.SFT))}
+    else:
+        inputs = {
+            "init_from": checkpoints.reference(network(session, plan, "sft_for_ppo")),
+            "reward_model": checkpoints.reference(network(session, plan, "reward_model")),
+        }
+        if config.continue_from_last and (last := queries.last_policy(session, plan)):
+            inputs["continue_from"] = checkpoints.reference(last)
+    if name != "sft" and (checkpoints.folder(base) / PRETRAINING_TEXT).is_file():
+        inputs["pretraining_text"] = checkpoints.reference(base, PRETRAINING_TEXT)
+    return inputs
+
+
+def _lengths(plan: Plan, config: PlanConfig) -> dict:
+    """The token limits of the networks' training, which their samples keep too."""
+    trained = recipes.make_config("train_sft", {**config.sft.config(), "data": "later", "init_from": "later"})
+    return {name: getattr(trained, name) for name in ("max_prompt_tokens", "max_completion_tokens")}

@@ -1,0 +1,130 @@
+"""Finding snapshots, and the work that one freezes, streamed in the order of the prompts' text hashes."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Select, and_, false, or_, select
+from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
+
+from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
+from app.completions.tables import Completion
+from app.demonstrations.tables import Demonstration
+from app.errors import NotFound
+from app.guidelines.tables import Guideline
+from app.i18n import gettext as _
+from app.prompts.tables import Prompt
+from app.rounds.tables import Item, Round, RoundPurpose, RoundState
+from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.tables import Snapshot, SnapshotState
+
+
+def find(session: Session, public_id: str) -> Snapshot:
+    """The snapshot with this public id; raises NotFound."""
+    found = session.scalar(select(Snapshot).where(Snapshot.public_id == public_id))
+    if found is None:
+        raise NotFound(_("There is no snapshot %(id)s.") % {"id": public_id})
+    return found
+
+
+def listing(session: Session, before: int | None = None, limit: int = 50) -> list[Snapshot]:
+    """Snapshots, the newest first, older than the row id `before`."""
+    query = select(Snapshot).order_by(Snapshot.id.desc()).limit(limit)
+    return list(session.scalars(query.where(Snapshot.id < before) if before else query))
+
+
+def ready(session: Session) -> list[Snapshot]:
+    """Every snapshot that a job can be started with, the newest first."""
+    return list(
+        session.scalars(select(Snapshot).where(Snapshot.state == SnapshotState.READY).order_by(Snapshot.id.desc()))
+    )
+
+
+def closed_training_rounds(session: Session) -> list[int]:
+    """Numbers of the closed rounds whose answers train."""
+    query = select(Round.number).where(Round.state == RoundState.CLOSED, Round.purpose == RoundPurpose.TRAINING)
+    return list(session.scalars(query.order_by(Round.number)))
+
+
+def nameable_rounds(session: Session) -> list[Round]:
+    """Closed rounds that a snapshot may name, the newest first."""
+    query = select(Round).where(Round.state == RoundState.CLOSED, Round.purpose != RoundPurpose.DEMO)
+    return list(session.scalars(query.order_by(Round.number.desc())))
+
+
+def rounds_by_number(session: Session, numbers: list[int]) -> dict[int, Round]:
+    """The rounds with these numbers."""
+    return {found.number: found for found in session.scalars(select(Round).where(Round.number.in_(numbers)))}
+
+
+def imported_collections(session: Session) -> list[str]:
+    """Names of the collections that comparisons were imported into."""
+    query = select(Comparison.collection).where(Comparison.source == ComparisonSource.IMPORT).distinct()
+    return sorted(session.scalars(query))
+
+
+def prompt_collections(session: Session) -> list[str]:
+    """Names of the collections of prompts."""
+    return sorted(name for name in session.scalars(select(Prompt.collection).distinct()) if name)
+
+
+def demonstrations(session: Session, filter: SnapshotFilter) -> Iterator[Demonstration]:
+    """Demonstrations of the filter's rounds, without surplus ones."""
+    query = (
+        select(Demonstration)
+        .join(Demonstration.item)
+        .join(Item.round)
+        .join(Item.prompt)
+        .where(Round.number.in_(filter.rounds or []), Demonstration.surplus.is_(False))
+        .options(
+            contains_eager(Demonstration.item).contains_eager(Item.prompt),
+            joinedload(Demonstration.labeler),
+            joinedload(Demonstration.completion),
+        )
+    )
+    return session.scalars(_of_prompts(query, filter)).yield_per(500)
+
+
+def comparisons(session: Session, filter: SnapshotFilter) -> Iterator[Comparison]:
+    """Comparisons by people in the filter's rounds, without surplus ones, and imported ones of its collections."""
+    by_people = and_(
+        Comparison.source == ComparisonSource.PERSON,
+        Comparison.surplus.is_(False),
+        Round.number.in_(filter.rounds or []),
+    )
+    imported = and_(Comparison.source == ComparisonSource.IMPORT, Comparison.collection.in_(filter.collections))
+    query = (
+        select(Comparison)
+        .join(Comparison.prompt)
+        .outerjoin(Comparison.item)
+        .outerjoin(Item.round)
+        .where(or_(by_people, imported if filter.collections else false()))
+        .options(
+            contains_eager(Comparison.prompt),
+            contains_eager(Comparison.item).contains_eager(Item.round),
+            joinedload(Comparison.labeler),
+            selectinload(Comparison.completions)
+            .joinedload(ComparedCompletion.completion)
+            .joinedload(Completion.policy),
+        )
+    )
+    return session.scalars(_of_prompts(query, filter)).yield_per(500)
+
+
+def prompts(session: Session, filter: SnapshotFilter) -> Iterator[Prompt]:
+    """Prompts named by the filter, or those of its collections."""
+    query = select(Prompt)
+    if filter.prompts is not None:
+        query = query.where(Prompt.public_id.in_(filter.prompts))
+    elif filter.collections:
+        query = query.where(Prompt.collection.in_(filter.collections))
+    return session.scalars(_of_prompts(query, filter)).yield_per(500)
+
+
+def _of_prompts(query: Select, filter: SnapshotFilter) -> Select:
+    query = query.where(Prompt.withdrawn_at.is_(None)).order_by(Prompt.text_sha256)
+    return query.where(Prompt.split.in_(filter.splits)) if filter.splits else query
+
+
+def guideline_names(session: Session, ids: set[int]) -> tuple[str, ...]:
+    """The guidelines' names with their versions, e.g. "training v1", in order."""
+    found = session.execute(select(Guideline.name, Guideline.version).where(Guideline.id.in_(ids)))
+    return tuple(f"{name} v{version}" for name, version in sorted(map(tuple, found)))

@@ -1,0 +1,47 @@
+"""What a snapshot freezes, as it is stored in Snapshot.filter and spoken over REST."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.snapshots.tables import SnapshotState
+from training.records import Purpose, Split
+
+
+class SnapshotFilter(BaseModel):
+    """Which closed work, or which prompts, a snapshot freezes; the same filter over the same data freezes the same."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rounds: list[int] | None = Field(
+        None, description="Numbers of closed rounds (sft, rm); absent: every closed training round there is by now."
+    )
+    collections: list[str] = Field(
+        [], description="rm: imported comparisons of these collections. ppo: prompts of these collections; empty: all."
+    )
+    splits: list[Split] = Field([], description="Only prompts of these splits; empty: all.")
+    prompts: list[str] | None = Field(None, description="ppo: public ids of the prompts; absent: by collection.")
+
+
+class SnapshotIn(BaseModel):
+    """What makes a snapshot."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    purpose: Purpose
+    name: str = Field("", max_length=120)
+    filter: SnapshotFilter = Field(default_factory=SnapshotFilter)
+
+
+class SnapshotOut(BaseModel):
+    """A snapshot as REST tells it; `manifest` is there once it is ready."""
+
+    id: str
+    name: str
+    purpose: Purpose
+    state: SnapshotState
+    filter: dict
+    content_sha256: str | None
+    manifest: dict | None
+    error: str
+    created_at: datetime

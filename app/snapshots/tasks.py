@@ -1,0 +1,90 @@
+"""Writing snapshots in the background."""
+
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from app.database import engine, reading, transaction
+from app.plans import rules as plans
+from app.queue import celery
+from app.snapshots import rules
+from app.snapshots.freezing import Freezer
+from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.tables import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class LeaseLost(Exception):
+    """Another worker has taken the snapshot over."""
+
+
+@celery.task(name="snapshots.write")
+def write(id: int) -> None:
+    """Write snapshot `id`, if nobody else does or did."""
+    with transaction() as session:
+        snapshot = rules.claim(session, id)
+    if snapshot is None:
+        return
+    place = rules.folder(snapshot)
+    for left in place.parent.glob(f".{snapshot.public_id}.*.new"):  # by an attempt that died
+        shutil.rmtree(left, ignore_errors=True)
+    draft = place.with_name(f".{snapshot.public_id}.{snapshot.attempt}.new")
+    try:
+        _freeze(snapshot, draft)
+    except LeaseLost:
+        log.warning("snapshot %s: the lease of attempt %s was lost", snapshot.public_id, snapshot.attempt)
+    except Exception as error:
+        log.exception("snapshot %s could not be written", snapshot.public_id)
+        with transaction() as session:
+            if rules.fail(session, snapshot, f"{type(error).__name__}: {error}"):
+                plans.advance_after(session, snapshot=snapshot)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _freeze(snapshot: Snapshot, draft: Path) -> None:
+    renewed = time.monotonic()
+
+    def alive() -> None:
+        nonlocal renewed
+        if time.monotonic() - renewed > rules.RENEW_SECONDS:
+            with transaction() as session:
+                if not rules.renew(session, snapshot):
+                    raise LeaseLost
+            renewed = time.monotonic()
+
+    with reading() as session:
+        if engine().dialect.name == "postgresql":  # SQLite reads one state of the database anyway
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        freezer = Freezer(session, snapshot.purpose, SnapshotFilter.model_validate(snapshot.filter), alive)
+        manifest = freezer.write(draft)
+    for path in [*draft.iterdir(), draft]:
+        _sync(path)
+    with transaction() as session:
+        if not rules.finish(session, snapshot, manifest, freezer.members):
+            raise LeaseLost
+        # While the row is ours and before it says so: a ready snapshot always has its folder.
+        place = rules.folder(snapshot)
+        shutil.rmtree(place, ignore_errors=True)  # of an attempt that died between here and its commit
+        draft.rename(place)
+        _sync(place.parent)
+        plans.advance_after(session, snapshot=snapshot)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@celery.task(name="snapshots.reconcile")
+def reconcile() -> None:
+    """Repair what a lost message or a dead worker left behind."""
+    with transaction() as session:
+        for snapshot in rules.reconcile(session):
+            plans.advance_after(session, snapshot=snapshot)

@@ -1,0 +1,196 @@
+"""Snapshots: what is frozen, in which order, under which hash, and by one worker at a time."""
+
+import hashlib
+import json
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app import database as app_database
+from app.accounts.tables import Account, AccountKind
+from app.comparisons.tables import Comparison
+from app.database import reading, transaction, utc_now
+from app.demonstrations.tables import Demonstration
+from app.errors import BadInput
+from app.prompts.tables import Prompt
+from app.rounds.tables import RoundPurpose, RoundState
+from app.snapshots import queries, rules, tasks
+from app.snapshots.tables import Snapshot, SnapshotMember, SnapshotState
+from tests.loop import add_prompt, fill_round, lines, prompts
+from training.records import ComparisonRecord, DemonstrationRecord, Pool, Purpose, Split, read
+
+
+def freeze(purpose: Purpose, **filter) -> Snapshot:
+    """A snapshot, written."""
+    with transaction() as session:
+        made = rules.create(session, purpose, filter)
+    tasks.write(made.id)
+    with reading() as session:
+        return session.get_one(Snapshot, made.id)
+
+
+def test_the_files_the_manifest_and_the_members_agree(database):
+    asked = prompts(12)
+    fill_round(asked)
+    snapshot = freeze(Purpose.RM)
+    assert snapshot.state is SnapshotState.READY, snapshot.error
+    folder = rules.folder(snapshot)
+    comparisons = list(read(folder / "comparisons.jsonl", ComparisonRecord))
+    demonstrations = list(read(folder / "demonstrations.jsonl", DemonstrationRecord))
+    assert len(comparisons) == len(demonstrations) == 12
+    assert {record.prompt[0].text for record in comparisons} == {task.prompt for task in asked}
+    # The hashes by another way than the code's: read whole, hashed whole.
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in
+               ("comparisons.jsonl", "demonstrations.jsonl")}  # fmt: skip
+    assert {file["name"]: file["sha256"] for file in snapshot.manifest["files"]} == digests
+    listing = "".join(f"{name} {digest}\n" for name, digest in digests.items())
+    assert snapshot.content_sha256 == hashlib.sha256(listing.encode()).hexdigest()
+    assert json.loads((folder / "manifest.json").read_text()) == snapshot.manifest
+    assert snapshot.manifest["guideline_versions"] == ["training v1"]
+    assert snapshot.manifest["counts"]["comparisons_simulated"] == 12
+    assert snapshot.manifest["counts"]["comparisons_held_out"] == 3
+    with reading() as session:
+        members = session.scalars(select(SnapshotMember).where(SnapshotMember.snapshot_id == snapshot.id)).all()
+    assert len(members) == 24
+    assert not [member for member in members if member.pool is Pool.HELD_OUT and member.split is Split.TRAIN]
+
+
+def test_the_same_data_in_another_order_under_other_ids_freezes_into_the_same_hash(request, tmp_path, monkeypatch):
+    from tests.conftest import fresh_database
+
+    monkeypatch.setenv("PLUMBLINE_SECRET", "one key for all")
+    hashes, asked = set(), prompts(12)
+    for number, kind in enumerate(["sqlite", "postgresql", "sqlite"]):
+        request.param = kind
+        (tmp_path / str(number)).mkdir()
+        for _ in fresh_database(request, tmp_path / str(number), monkeypatch):
+            if number:  # other ids: some rows first that belong to nothing
+                with transaction() as session:
+                    for task in prompts(9, seed=77):
+                        add_prompt(session, task, "elsewhere")
+                    session.flush()
+                fill_round(prompts(5, seed=78), number=99, state=RoundState.OPEN, order_seed=number)
+            fill_round(asked, order_seed=number)
+            hashes.add((freeze(Purpose.RM).content_sha256, freeze(Purpose.SFT).content_sha256,
+                        freeze(Purpose.PPO, collections=["miniature"], splits=["train"]).content_sha256
+                        if not number else None))  # fmt: skip
+    assert len({pair[:2] for pair in hashes}) == 1
+
+
+def test_another_key_gives_other_pseudonyms_and_no_name_is_in_the_files(database, monkeypatch):
+    fill_round(prompts(6))
+    first = freeze(Purpose.RM)
+    text = (rules.folder(first) / "comparisons.jsonl").read_text()
+    assert "labeler-0" not in text and "held-out" in text  # the pool's name, not the account's
+    monkeypatch.setenv("PLUMBLINE_SECRET", "another key")
+    from app.config import settings
+
+    settings.cache_clear()
+    second = freeze(Purpose.RM)
+    assert first.content_sha256 != second.content_sha256
+    settings.cache_clear()
+
+
+def test_what_is_open_surplus_withdrawn_or_of_the_demo_stays_out(database):
+    asked = prompts(12)
+    fill_round(asked[:6])
+    fill_round(asked[6:9], number=2, state=RoundState.OPEN)
+    fill_round(asked[9:], number=3, purpose=RoundPurpose.DEMO)
+    with transaction() as session:
+        session.execute(update(Comparison).where(Comparison.id == 1).values(surplus=True))
+        session.execute(update(Demonstration).where(Demonstration.id == 2).values(surplus=True))
+        gone = session.scalar(select(Comparison.prompt_id).where(Comparison.id == 3))
+        session.execute(update(Prompt).where(Prompt.id == gone).values(withdrawn_at=utc_now()))
+    snapshot = freeze(Purpose.RM)
+    assert snapshot.filter["rounds"] == [1]
+    assert snapshot.manifest["counts"]["comparisons"] == 6 - 2
+    assert snapshot.manifest["counts"]["demonstrations"] == 6 - 2
+
+
+@pytest.mark.parametrize(
+    ("filter", "word"),
+    [({"rounds": [2]}, "close"), ({"rounds": [3]}, "demo"), ({"rounds": [7]}, "no round 7"), ({"round": 1}, "round")],
+)
+def test_a_filter_that_cannot_be_frozen_is_refused(database, filter, word):
+    asked = prompts(6)
+    fill_round(asked[:2])
+    fill_round(asked[2:4], number=2, state=RoundState.OPEN)
+    fill_round(asked[4:], number=3, purpose=RoundPurpose.DEMO)
+    with transaction() as session, pytest.raises(BadInput, match=word):
+        rules.create(session, Purpose.SFT, filter)
+
+
+def test_a_round_closed_later_does_not_slip_into_a_queued_snapshot(database):
+    fill_round(prompts(4, seed=1))
+    with transaction() as session:
+        queued = rules.create(session, Purpose.RM, {})
+    fill_round(prompts(4, seed=2), number=2)
+    tasks.write(queued.id)
+    with reading() as session:
+        assert session.get_one(Snapshot, queued.id).manifest["counts"]["comparisons"] == 4
+
+
+def test_a_held_out_labeler_can_never_be_a_train_member(database):
+    fill_round(prompts(4))
+    snapshot = freeze(Purpose.RM)
+    with pytest.raises(IntegrityError), transaction() as session:
+        session.execute(
+            update(SnapshotMember)
+            .where(SnapshotMember.snapshot_id == snapshot.id, SnapshotMember.pool == Pool.HELD_OUT)
+            .values(split=Split.TRAIN)
+        )
+
+
+def test_a_message_that_comes_twice_writes_once_and_a_lost_lease_writes_nothing(database):
+    fill_round(prompts(4))
+    with transaction() as session:
+        made = rules.create(session, Purpose.RM, {})
+    tasks.write(made.id)
+    path = rules.folder(made) / "comparisons.jsonl"
+    written = path.stat().st_ino
+    tasks.write(made.id)
+    assert path.stat().st_ino == written
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(SnapshotMember)) == 8
+        assert session.get_one(Snapshot, made.id).attempt == 1
+
+
+def test_a_dead_worker_s_snapshot_is_queued_again_and_given_up_in_the_end(database):
+    fill_round(prompts(4))
+    with transaction() as session:
+        made = rules.create(session, Purpose.RM, {})
+    for attempt in range(1, rules.ATTEMPTS + 1):
+        with transaction() as session:
+            assert rules.claim(session, made.id).attempt == attempt
+            assert rules.claim(session, made.id) is None
+            session.execute(update(Snapshot).values(lease_until=utc_now(-1)))
+        tasks.reconcile()
+    with reading() as session:
+        found = session.get_one(Snapshot, made.id)
+    assert found.state is SnapshotState.FAILED and "3 times" in found.error
+
+
+def test_only_simulated_and_demo_labelers_are_counted_as_such(database):
+    fill_round(prompts(4), kind=AccountKind.PERSON)
+    with transaction() as session:
+        session.execute(update(Account).where(Account.username == "labeler-1").values(kind=AccountKind.DEMO))
+    counts = freeze(Purpose.SFT).manifest["counts"]
+    assert counts["demonstrations"] == 4 and counts["demonstrations_demo"] == 1
+    assert "demonstrations_simulated" not in counts
+
+
+def test_ppo_snapshots_hold_prompts_of_their_collections(database):
+    with transaction() as session:
+        for task in prompts(8, seed=3):
+            add_prompt(session, task, "ours")
+        other = add_prompt(session, prompts(2, seed=4)[0], "theirs")
+    assert freeze(Purpose.PPO, collections=["ours"]).manifest["counts"]["prompts"] == 8
+    assert freeze(Purpose.PPO, collections=["ours"], splits=["validation"]).manifest["counts"]["prompts"] == 2
+    named = freeze(Purpose.PPO, prompts=[other.public_id])
+    assert [line["prompt"][0]["text"] for line in lines(rules.folder(named) / "prompts.jsonl")] == [
+        other.messages[0]["text"]
+    ]
+    with reading() as session:
+        assert queries.prompt_collections(session) == ["ours", "theirs"]
+    assert app_database.engine() is database
