@@ -1,9 +1,14 @@
 """The `plumbline` command: every feature's commands in one place."""
 
-import typer
+import sys
 
-from app import launcher
+import typer
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from app import doctor, launcher, migrate
 from app.accounts.commands import accounts, tokens
+from app.errors import PlumblineError
+from app.terminal import AsJson, show
 
 cli = typer.Typer(
     name="plumbline",
@@ -36,9 +41,37 @@ def worker(queue: str = typer.Option("default", help="`default` (beat runs insid
     launcher.worker(queue)
 
 
+@cli.command("migrate")
+def bring_up_to_date(
+    revision: str = typer.Argument("head", help="The revision to go to; `head` is the newest."),
+) -> None:
+    """Bring the database to the schema that this code needs; safe to repeat, all or nothing.
+
+    The database is PLUMBLINE_DATABASE_URL, or plumbline.db in PLUMBLINE_DATA_DIR. `plumbline run` does this by itself.
+    """
+    before = migrate.standing()
+    migrate.upgrade(revision)
+    after = migrate.standing()
+    typer.echo(f"The schema is {after}." if before == after else f"The schema was {before or 'none'} and is {after}.")
+
+
+@cli.command("doctor")
+def examine(as_json: AsJson = False) -> None:
+    """Check what this installation has and lacks: database, queue, workers, disk, torch. Fails if one is missing."""
+    checks = doctor.examine()
+    show(checks, as_json)
+    raise typer.Exit(0 if all(check["ok"] for check in checks) else 1)
+
+
 def main() -> None:
-    """Entry point of the `plumbline` command."""
-    cli()
+    """Entry point of the `plumbline` command; what a person can mend is one line and no traceback."""
+    try:
+        cli()
+    except PlumblineError as error:
+        sys.exit(f"plumbline: {error.message}")
+    except (OperationalError, ProgrammingError) as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        sys.exit(f"plumbline: the database says: {reason}. Is it there and migrated? See `plumbline doctor`.")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from app import health, monitoring
+from app.accounts import admin_pages as accounts_admin_pages
+from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
 from app.assignments import api as assignments_api
 from app.config import settings
@@ -18,6 +20,8 @@ ROUTERS = [
     health.router,
     monitoring.router,
     accounts_pages.router,
+    accounts_admin_pages.router,
+    accounts_api.router,
     assignments_api.router,
 ]
 

@@ -67,8 +67,8 @@ def expired_session(request: Request) -> Account | None:
     return found.account if found and found.expires_at <= now < found.expires_at + queries.GRACE else None
 
 
-def api_account(request: Request, scope: str) -> Account:
-    """The account of the bearer token, which must have this scope (any but `work` needs an admin)."""
+def api_account(request: Request, scope: str | None) -> Account:
+    """The account of the bearer token, which must have this scope (any but `work` needs an admin); None is any."""
     kind, _space, secret = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not secret:
         raise NotSignedIn(_("Send an API token: Authorization: Bearer plumb_… (make one on your account page)."))
@@ -78,12 +78,12 @@ def api_account(request: Request, scope: str) -> Account:
         raise NotSignedIn(_("This API token is unknown, revoked or expired; make a new one on your account page."))
     account = token.account
     i18n.set_language(account.language)
-    if scope not in token.scopes:
+    if scope and scope not in token.scopes:
         raise Forbidden(
             _("This needs a token with the scope “%(scope)s”; yours has: %(scopes)s.")
             % {"scope": scope, "scopes": ", ".join(token.scopes)}
         )
-    if scope != "work" and account.role is not Role.ADMIN:
+    if scope not in (None, "work") and account.role is not Role.ADMIN:
         raise Forbidden(_("The scope “%(scope)s” needs an admin's account.") % {"scope": scope})
     _note_use(token)
     request.state.account = account

@@ -4,41 +4,169 @@ import typer
 
 from app.accounts import queries, rules
 from app.accounts.passwords import check_new, hash_password
-from app.accounts.tables import Role
-from app.database import transaction
-from app.errors import NotFound
+from app.accounts.tables import Account, AccountKind, Role
+from app.database import reading, transaction
+from app.errors import BadInput, NotFound
+from app.terminal import AsJson, show
 from training.records import Pool
 
-accounts = typer.Typer(no_args_is_help=True, help="People: make accounts, see them, change passwords.")
-tokens = typer.Typer(no_args_is_help=True, help="API tokens: make, list, revoke.")
+accounts = typer.Typer(
+    no_args_is_help=True,
+    help="People: make accounts, list and change them, set passwords, read the audit trail.\n\n"
+    "The first admin: plumbline account create olga --name 'Olga Brandt' --role admin",
+)
+tokens = typer.Typer(
+    no_args_is_help=True,
+    help="API tokens of the REST interface: make, list, revoke.\n\n"
+    "For a script that runs jobs: plumbline token create olga --scope read --scope jobs --name nightly",
+)
+Password = typer.Option(
+    ...,
+    prompt=True,
+    hide_input=True,
+    confirmation_prompt=True,
+    envvar="PLUMBLINE_PASSWORD",
+    help="Asked for when not given.",
+)
 
 
 @accounts.command("create")
 def create(
-    username: str,
-    name: str = typer.Option("", help="How the person is called; the user name if not given."),
-    role: Role = typer.Option(Role.LABELER),
-    pool: Pool = typer.Option(Pool.TRAIN),
-    password: str = typer.Option(..., prompt=True, hide_input=True, confirmation_prompt=True),
+    username: str = typer.Argument(help="What they sign in with."),
+    name: str = typer.Option("", help="How they are called; the user name if not given."),
+    role: Role = typer.Option(Role.LABELER, help="A labeler works on assignments; an admin runs everything."),
+    pool: Pool = typer.Option(Pool.TRAIN, help="Work of held-out labelers is never trained on."),
+    password: str = Password,
 ) -> None:
     """Make an account."""
     hashed = hash_password(check_new(password, username))
     with transaction() as session:
-        rules.create_account(session, username=username, name=name or username, password=hashed, role=role, pool=pool)
-    typer.echo(f"Account {username} ({role}) made.")
+        account = rules.create_account(
+            session, username=username, name=name or username, password=hashed, role=role, pool=pool
+        )
+    typer.echo(f"Made the {account.role} {account.username}, who may sign in now.")
+
+
+@accounts.command("list")
+def list_accounts(
+    text: str = typer.Option("", help="Only accounts whose name or user name holds this."), as_json: AsJson = False
+) -> None:
+    """List accounts."""
+    with reading() as session:
+        found = queries.accounts(session, text=text, limit=100_000)[::-1]
+    rows = [
+        {
+            "username": account.username,
+            "name": account.name,
+            "role": account.role,
+            "pool": account.pool,
+            "kind": account.kind,
+            "disabled": account.disabled_at is not None,
+            "id": account.public_id,
+        }
+        for account in found
+    ]
+    show(rows, as_json, "There are no accounts yet; make one with `plumbline account create`.")
+
+
+@accounts.command("change")
+def change(
+    username: str,
+    name: str = typer.Option(None, help="How they are called."),
+    role: Role = typer.Option(None),
+    pool: Pool = typer.Option(None, help="Counts for what they submit from now on."),
+    disabled: bool = typer.Option(None, "--disable/--enable", help="Sign them out and keep them out; or let them in."),
+) -> None:
+    """Change an account: its name, role, pool, and whether it may sign in."""
+    with transaction() as session:
+        rules.change_account(
+            session, _account(session, username), by=None, name=name, role=role, pool=pool, disabled=disabled
+        )
+    typer.echo(f"Changed {username}.")
+
+
+@accounts.command("password")
+def password(username: str, password: str = Password) -> None:
+    """Set a new password and sign the account out everywhere."""
+    hashed = hash_password(check_new(password, username))
+    with transaction() as session:
+        rules.set_password(session, _account(session, username), hashed, by=None)
+    typer.echo(f"{username} has a new password and is signed out everywhere.")
+
+
+@accounts.command("audit")
+def audit(limit: int = typer.Option(50, help="How many entries, the newest first."), as_json: AsJson = False) -> None:
+    """Who did what: the audit trail, the newest first."""
+    with reading() as session:
+        found = queries.audit(session, limit=limit)
+    rows = [
+        {
+            "at": entry.at,
+            "by": account.username if account else "command line",
+            "action": entry.action,
+            "subject": entry.subject,
+            "detail": entry.detail if as_json else ", ".join(f"{key}={value}" for key, value in entry.detail.items()),
+        }
+        for entry, account in found
+    ]
+    show(rows, as_json)
+
+
+@accounts.command("first-run-code")
+def first_run_code() -> None:
+    """Print the code that opens the first-run page from another machine, while there is no admin."""
+    typer.echo(rules.first_run_code())
 
 
 @tokens.command("create")
 def create_token(
-    username: str,
+    username: str = typer.Argument(help="Whose token: what it does is done in their name."),
     scope: list[rules.Scope] = typer.Option([rules.Scope.WORK], help="May be given several times."),
     name: str = typer.Option("command line", help="What the token is for."),
-    days: int = typer.Option(90, help="How long it lasts."),
+    days: int = typer.Option(90, help="How long it lasts; 0 is for ever."),
+    as_json: AsJson = False,
 ) -> None:
-    """Make an API token; it is printed once and not kept."""
+    """Make an API token; the secret is printed this once and not kept."""
     with transaction() as session:
-        account = queries.by_username(session, username)
-        if account is None:
-            raise NotFound(f"There is no account “{username}”.")
-        _token, secret = rules.create_token(session, account, name=name, scopes=[*scope], days=days)
-    typer.echo(secret)
+        account = _account(session, username)
+        token, secret = rules.create_token(session, account, name=name, scopes=[*scope], days=days or None)
+    if as_json:
+        show([{"id": token.public_id, "token": secret, "scopes": token.scopes, "expires_at": token.expires_at}], True)
+    else:
+        typer.echo(secret)
+
+
+@tokens.command("list")
+def list_tokens(username: str, as_json: AsJson = False) -> None:
+    """List an account's tokens, those revoked left out."""
+    with reading() as session:
+        found = queries.tokens_of(session, _account(session, username))
+    rows = [
+        {
+            "id": token.public_id,
+            "name": token.name,
+            "begins_with": token.prefix,
+            "scopes": token.scopes,
+            "expires_at": token.expires_at,
+            "last_used_at": token.last_used_at,
+        }
+        for token in found
+    ]
+    show(rows, as_json, f"{username} has no tokens.")
+
+
+@tokens.command("revoke")
+def revoke(username: str, id: str = typer.Argument(help="The id that `plumbline token list` shows.")) -> None:
+    """Make a token worthless at once."""
+    with transaction() as session:
+        rules.revoke_token(session, _account(session, username), id)
+    typer.echo("Revoked.")
+
+
+def _account(session, username: str) -> Account:
+    account = queries.by_username(session, username)
+    if account is None:
+        raise NotFound(f"there is no account “{username}”; see `plumbline account list`")
+    if account.kind is AccountKind.DEMO:
+        raise BadInput(f"“{username}” belongs to the demo; `plumbline demo --reset` makes it anew")
+    return account

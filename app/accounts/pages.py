@@ -1,49 +1,68 @@
-"""Signing in and out."""
+"""Signing in and out, the first admin, and what people see and change of their own account."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Request, Response
 
-from app.accounts import queries, rules
+from app.accounts import limits, queries, rules
+from app.accounts.passwords import check_new, hash_password, verify
+from app.accounts.tables import Account, Role
 from app.database import reading, transaction
-from app.errors import BadInput
-from app.security import cookie_name, delete_cookie, is_local, set_cookie
-from app.web import local_path, page, redirect
+from app.errors import BadInput, Forbidden, NotFound, PlumblineError, TooMany
+from app.i18n import gettext as _
+from app.security import client_address, cookie_name, delete_cookie, is_local, set_cookie
+from app.web import flash, local_path, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
 Text = Annotated[str, Form(max_length=400)]
 
 
+def _begin(response: Response, secret: str) -> Response:
+    set_cookie(response, "session", secret, max_age=rules.cookie_seconds())
+    return response
+
+
+def _secret(request: Request) -> str | None:
+    return request.cookies.get(cookie_name("session"))
+
+
+# --- signing in and out ---
+
+
 @router.get("/sign-in")
 def sign_in_page(request: Request, next: str = "/"):
     """The sign-in form."""
-    return page(request, "accounts/sign_in.html", next=local_path(next), username="", error=None)
+    with reading() as session:
+        first_run = not queries.has_admin(session)
+    return page(request, "accounts/sign_in.html", next=local_path(next), username="", error=None, first_run=first_run)
 
 
 @router.post("/sign-in")
 def sign_in(request: Request, username: Text = "", password: Text = "", next: Text = "/"):
     """Sign in and go on to where the person wanted to be."""
-    with reading() as session:
-        account = queries.by_username(session, username)
     try:
+        limits.count_attempt(username, client_address(request))
+        with reading() as session:
+            account = queries.by_username(session, username)
         renewed = rules.check_sign_in(account, password, local=is_local(request))
-    except BadInput as error:
-        return page(
-            request, "accounts/sign_in.html", status=422, next=local_path(next), username=username, error=error.message
-        )
+    except (BadInput, TooMany) as error:
+        shown = {"next": local_path(next), "username": username, "error": error, "first_run": False}
+        response = page(request, "accounts/sign_in.html", status=error.status, **shown)
+        if isinstance(error, TooMany):
+            response.headers["Retry-After"] = str(error.retry_after_seconds)
+        return response
+    limits.forget_attempts(username)
     with transaction() as session:
         if renewed:
-            session.merge(account).password_hash = str(renewed)
-        secret = rules.open_session(session, account)
-    response = redirect(local_path(next))
-    set_session_cookie(response, secret)
-    return response
+            session.get_one(Account, account.id).password_hash = str(renewed)
+        secret = rules.open_session(session, account, replaces=_secret(request))
+    return _begin(redirect(local_path(next)), secret)
 
 
 @router.post("/sign-out")
 def sign_out(request: Request):
     """End this session."""
-    if secret := request.cookies.get(cookie_name("session")):
+    if secret := _secret(request):
         with transaction() as session:
             rules.close_session(session, secret)
     response = redirect("/sign-in")
@@ -51,6 +70,136 @@ def sign_out(request: Request):
     return response
 
 
-def set_session_cookie(response, secret: str) -> None:
-    """Keep the session in the browser, past its expiry, so that a late post is known as its owner's."""
-    set_cookie(response, "session", secret, max_age=rules.cookie_seconds())
+# --- the first admin ---
+
+
+def _check_first_run(request: Request) -> None:
+    with reading() as session:
+        if queries.has_admin(session):
+            raise NotFound(_("There is an admin already; ask them for an account."))
+
+
+@router.get("/first-run")
+def first_run_page(request: Request, code: str = ""):
+    """The form that makes the first admin; it exists only while there is none."""
+    _check_first_run(request)
+    shown = {"code": code, "local": is_local(request), "username": "", "name": "", "error": None}
+    return page(request, "accounts/first_run.html", **shown)
+
+
+@router.post("/first-run")
+def first_run(request: Request, username: Text = "", name: Text = "", password: Text = "", code: Text = ""):
+    """Make the first admin and sign them in."""
+    _check_first_run(request)
+    local = is_local(request)
+    try:
+        limits.count_attempt("first-run", client_address(request))
+        if not local and not rules.is_first_run_code(code):
+            raise BadInput(_("This is not the code that Plumbline printed when it started."), field="code")
+        hashed = hash_password(check_new(password, username))
+        with transaction() as session:
+            account = rules.first_admin(session, username=username, name=name, password=hashed)
+            secret = rules.open_session(session, account)
+    except (BadInput, TooMany) as error:
+        shown = {"code": code, "local": local, "username": username, "name": name, "error": error}
+        return page(request, "accounts/first_run.html", status=error.status, **shown)
+    response = _begin(redirect("/admin/accounts"), secret)
+    flash(response, _("You are the first admin. Make accounts for the others here."))
+    return response
+
+
+# --- one's own account ---
+
+
+def _own_page(request: Request, account: Account, *, error: PlumblineError | None = None, made: str | None = None):
+    with reading() as session:
+        sessions = queries.live_sessions(session, account)
+        tokens = queries.tokens_of(session, account)
+    mine = queries.sha256(_secret(request) or "")
+    scopes = [*rules.Scope] if account.role is Role.ADMIN else [rules.Scope.WORK]
+    status = error.status if error else 200
+    shown = {"sessions": sessions, "tokens": tokens, "mine": mine, "scopes": scopes, "error": error, "made": made}
+    response = page(request, "accounts/account.html", account, status, **shown)
+    if made:
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@router.get("/account")
+def account_page(request: Request):
+    """One's name, language, password, sign-ins and API tokens."""
+    return _own_page(request, signed_in(request))
+
+
+@router.post("/account")
+def change_own(request: Request, name: Text = "", language: Text = "en"):
+    """Change one's name and language."""
+    account = signed_in(request)
+    try:
+        with transaction() as session:
+            rules.change_account(session, account, by=account, name=name, language=language)
+    except BadInput as error:
+        return _own_page(request, account, error=error)
+    return _done(_("Saved."))
+
+
+@router.post("/account/password")
+def change_own_password(request: Request, current: Text = "", password: Text = ""):
+    """Change one's password; everywhere else one is signed out."""
+    account = signed_in(request)
+    try:
+        limits.count_attempt(account.username, client_address(request))
+        if not verify(current, account.password_hash)[0]:
+            raise BadInput(_("The current password is not right."), field="current")
+        hashed = hash_password(check_new(password, account.username))
+    except (BadInput, TooMany) as error:
+        return _own_page(request, account, error=error)
+    limits.forget_attempts(account.username)
+    with transaction() as session:
+        rules.set_password(session, account, hashed, by=account, keep=_secret(request))
+    return _done(_("You have a new password and are signed out everywhere else."))
+
+
+@router.post("/account/sign-out-everywhere")
+def sign_out_elsewhere(request: Request):
+    """End all of one's sessions but this one."""
+    account = signed_in(request)
+    with transaction() as session:
+        rules.sign_out_everywhere(session, account, by=account, keep=_secret(request))
+    return _done(_("You are signed out everywhere else."))
+
+
+@router.post("/account/tokens")
+def create_own_token(
+    request: Request,
+    name: Text = "",
+    days: Text = "90",
+    scopes: Annotated[list[str], Form()] = (),
+):
+    """Make an API token and show its secret this once."""
+    account = signed_in(request)
+    try:
+        if days and not days.isdecimal():
+            raise BadInput(_("“%(days)s” is not a number of days.") % {"days": days}, field="days")
+        with transaction() as session:
+            _token, secret = rules.create_token(
+                session, account, name=name, scopes=list(scopes), days=int(days) if days else None, by=account
+            )
+    except (BadInput, Forbidden) as error:
+        return _own_page(request, account, error=error)
+    return _own_page(request, account, made=secret)
+
+
+@router.post("/account/tokens/{id}/revoke")
+def revoke_own_token(request: Request, id: str):
+    """Make one of one's tokens worthless."""
+    account = signed_in(request)
+    with transaction() as session:
+        rules.revoke_token(session, account, id, by=account)
+    return _done(_("The token is revoked."))
+
+
+def _done(note: str) -> Response:
+    response = redirect("/account")
+    flash(response, note)
+    return response

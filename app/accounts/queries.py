@@ -7,6 +7,8 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
+from app.errors import NotFound
+from app.i18n import gettext as _
 
 # How long an expired session still tells whose it was, so that what its owner posts is kept as a draft.
 GRACE = timedelta(days=7)
@@ -22,9 +24,12 @@ def by_username(session: Session, username: str) -> Account | None:
     return session.scalar(select(Account).where(Account.username == username.strip().lower()))
 
 
-def by_public_id(session: Session, public_id: str) -> Account | None:
+def get(session: Session, public_id: str) -> Account:
     """The account with this public id."""
-    return session.scalar(select(Account).where(Account.public_id == public_id))
+    account = session.scalar(select(Account).where(Account.public_id == public_id))
+    if account is None:
+        raise NotFound(_("There is no such account."))
+    return account
 
 
 def session_of(session: Session, token: str) -> SignInSession | None:
@@ -75,21 +80,23 @@ def tokens_of(session: Session, account: Account) -> list[ApiToken]:
     )
 
 
-def accounts(session: Session, *, text: str = "", after: int = 0, limit: int = 100) -> list[Account]:
-    """Accounts by id, those whose name or user name holds the text."""
-    query = select(Account).where(Account.id > after).order_by(Account.id).limit(limit)
+def accounts(session: Session, *, text: str = "", cursor: str | None = None, limit: int = 100) -> list[Account]:
+    """Accounts, the newest first, those whose name or user name holds the text, from after the one with this id."""
+    query = select(Account).order_by(Account.id.desc()).limit(limit)
+    if cursor:
+        query = query.where(Account.id < select(Account.id).where(Account.public_id == cursor).scalar_subquery())
     if text:
-        pattern = f"%{text.lower()}%"
-        query = query.where(or_(Account.username.like(pattern), func.lower(Account.name).like(pattern)))
+        holds = f"%{text.strip().lower()}%"
+        query = query.where(or_(Account.username.like(holds), func.lower(Account.name).like(holds)))
     return list(session.scalars(query))
 
 
-def has_admin(session: Session) -> bool:
-    """Whether an admin exists who is not there for the demo alone."""
-    found = session.scalar(
-        select(Account.id).where(Account.role == Role.ADMIN, Account.kind != AccountKind.DEMO).limit(1)
-    )
-    return found is not None
+def has_admin(session: Session, *, with_demo: bool = False) -> bool:
+    """Whether there is an admin who can sign in; those who exist for the demo alone count only if asked for."""
+    query = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None)).limit(1)
+    if not with_demo:
+        query = query.where(Account.kind != AccountKind.DEMO)
+    return session.scalar(query) is not None
 
 
 def audit(session: Session, *, subject: str | None = None, before: int | None = None, limit: int = 100):

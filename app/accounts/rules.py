@@ -1,11 +1,12 @@
 """What may happen to accounts, sessions and API tokens; every act of an admin leaves an audit entry."""
 
+import hmac
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -28,7 +29,7 @@ class Scope(StrEnum):
     READ = "read"  # read everything
     WRITE = "write"  # prompts, policies, completions, rounds, snapshots
     JOBS = "jobs"  # start and cancel jobs and plans
-    ACCOUNTS = "accounts"  # people and their tokens
+    ACCOUNTS = "accounts"  # people and their tokens: as good as all the others, for it can make them
 
 
 def record(session: Session, account: Account | None, action: str, subject: str = "", **detail) -> None:
@@ -52,18 +53,16 @@ def create_account(
     """A new account; `password` is what passwords.hash_password() made outside of the transaction."""
     if not isinstance(password, PasswordHash):
         raise ValueError("pass hash_password(password), called before the transaction: hashing takes long")
-    username, name = username.strip().lower(), name.strip()
+    username = username.strip().lower()
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9._@+-]{0,78}[a-z0-9])?", username):
         raise BadInput(
             _("“%(username)s” cannot be a user name: use 1 to 80 of a-z, 0-9 and . _ @ + - between them.")
             % {"username": username},
             field="username",
         )
-    if not 1 <= len(name) <= 120:
-        raise BadInput(_("The name needs 1 to 120 characters."), field="name")
     account = Account(
         username=username,
-        name=name,
+        name=_known_name(name),
         password_hash=str(password),
         role=Role(role),
         pool=Pool(pool),
@@ -79,6 +78,44 @@ def create_account(
             field="username",
         ) from error
     record(session, by, "account.create", account.public_id, username=username, role=account.role, pool=account.pool)
+    return account
+
+
+def change_account(
+    session: Session,
+    account: Account,
+    *,
+    by: Account | None,
+    name: str | None = None,
+    role: Role | None = None,
+    pool: Pool | None = None,
+    language: str | None = None,
+    disabled: bool | None = None,
+) -> Account:
+    """Change what is given and leave the rest; a disabled account is signed out at once, and an admin stays."""
+    # All admins are locked, so that the last two cannot step down at the same moment.
+    session.execute(select(Account.id).where(Account.role == Role.ADMIN).order_by(Account.id).with_for_update())
+    account = session.get_one(Account, account.id, populate_existing=True)
+    before = {key: getattr(account, key) for key in ("name", "role", "pool", "language", "disabled_at")}
+    if name is not None:
+        account.name = _known_name(name)
+    if role is not None:
+        account.role = Role(role)
+    if pool is not None:
+        account.pool = Pool(pool)
+    if language is not None:
+        account.language = _known_language(language)
+    if disabled is not None and disabled != bool(account.disabled_at):
+        account.disabled_at = datetime.now(UTC) if disabled else None
+    session.flush()
+    if before["role"] is Role.ADMIN and not queries.has_admin(session, with_demo=True):
+        raise Conflict(
+            _("“%(username)s” is the last admin; make another account an admin first.") % {"username": account.username}
+        )
+    if account.disabled_at:
+        close_all_sessions(session, account)
+    if changed := {key: str(getattr(account, key)) for key, value in before.items() if getattr(account, key) != value}:
+        record(session, by, "account.change", account.public_id, **changed)
     return account
 
 
@@ -98,9 +135,12 @@ def check_sign_in(account: Account | None, password: str, *, local: bool) -> Pas
     return renewed
 
 
-def open_session(session: Session, account: Account) -> str:
-    """A new session; returns the random secret for the cookie. Sessions long expired go at this moment."""
+def open_session(session: Session, account: Account, *, replaces: str | None = None) -> str:
+    """A new session, in place of the one with the secret `replaces`; returns the random secret for the cookie."""
     now = datetime.now(UTC)
+    if replaces:
+        close_session(session, replaces)
+    # Those long expired go at this moment, so that no one else needs to sweep.
     session.execute(delete(SignInSession).where(SignInSession.expires_at < now - queries.GRACE))
     secret = secrets.token_urlsafe(32)
     expires_at = now + timedelta(hours=settings().session_hours)
@@ -120,6 +160,12 @@ def close_all_sessions(session: Session, account: Account, *, but: str | None = 
     if but:
         query = query.where(SignInSession.token_sha256 != queries.sha256(but))
     return session.execute(query).rowcount
+
+
+def sign_out_everywhere(session: Session, account: Account, *, by: Account | None, keep: str | None = None) -> None:
+    """End all sessions of an account but the one with the secret `keep`."""
+    ended = close_all_sessions(session, account, but=keep)
+    record(session, by, "account.sign_out", account.public_id, sessions=ended)
 
 
 def set_password(
@@ -165,7 +211,7 @@ def create_token(
     )
     session.add(token)
     session.flush()
-    record(session, by or account, "token.create", token.public_id, of=account.username, scopes=token.scopes)
+    record(session, by, "token.create", token.public_id, of=account.username, scopes=token.scopes)
     return token, secret
 
 
@@ -178,7 +224,13 @@ def revoke_token(session: Session, account: Account, public_id: str, *, by: Acco
     )
     if not done.rowcount:
         raise NotFound(_("There is no such token, or it is revoked already."))
-    record(session, by or account, "token.revoke", public_id, of=account.username)
+    record(session, by, "token.revoke", public_id, of=account.username)
+
+
+def _known_name(name: str) -> str:
+    if not 1 <= len(name.strip()) <= 120:
+        raise BadInput(_("The name needs 1 to 120 characters."), field="name")
+    return name.strip()
 
 
 def _known_language(code: str) -> str:
@@ -189,6 +241,23 @@ def _known_language(code: str) -> str:
             field="language",
         )
     return code
+
+
+def first_run_code() -> str:
+    """What opens the first-run page from another machine; the console shows it until there is an admin."""
+    return hmac.new(settings().key, b"first-run", "sha256").hexdigest()[:12]
+
+
+def is_first_run_code(code: str) -> bool:
+    """Whether it is the code of first_run_code()."""
+    return hmac.compare_digest(code.strip().encode(), first_run_code().encode())
+
+
+def first_admin(session: Session, *, username: str, name: str, password: PasswordHash) -> Account:
+    """Make the first admin; refused as soon as there is one."""
+    if queries.has_admin(session):
+        raise NotFound(_("There is an admin already; ask them for an account."))
+    return create_account(session, username=username, name=name, password=password, role=Role.ADMIN)
 
 
 def cookie_seconds() -> int:

@@ -1,0 +1,216 @@
+"""What admins see and change of people, and the audit trail."""
+
+import secrets
+
+from fastapi import APIRouter, Request
+
+from app.accounts import queries, rules
+from app.accounts.pages import Text
+from app.accounts.passwords import check_new, hash_password
+from app.accounts.tables import Role
+from app.database import reading, transaction
+from app.errors import BadInput, Conflict, PlumblineError
+from app.i18n import gettext as _
+from app.web import admin, flash, page, redirect
+from training.records import Pool
+
+router = APIRouter(include_in_schema=False)
+PAGE = 100
+
+
+def _choice(kind, value: str, field: str):
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(kind)
+        raise BadInput(_("“%(value)s” is none of %(known)s.") % {"value": value, "known": known}, field=field) from None
+
+
+@router.get("/admin")
+def admin_start(request: Request):
+    """The admin area begins at the rounds."""
+    admin(request)
+    return redirect("/admin/rounds")
+
+
+@router.get("/admin/accounts")
+def accounts_page(request: Request, text: str = "", cursor: str | None = None):
+    """All accounts."""
+    account = admin(request)
+    with reading() as session:
+        found = queries.accounts(session, text=text, cursor=cursor, limit=PAGE + 1)
+    following = found[PAGE - 1].public_id if len(found) > PAGE else None
+    return page(request, "accounts/list.html", account, accounts=found[:PAGE], text=text, following=following)
+
+
+@router.get("/admin/accounts/new")
+def new_account_page(request: Request):
+    """The form for a new account."""
+    return _new_page(request)
+
+
+def _new_page(request: Request, error: PlumblineError | None = None, **given: str):
+    shown = {"username": "", "name": "", "role": Role.LABELER, "pool": Pool.TRAIN, "language": "en", **given}
+    account = admin(request)
+    return page(
+        request,
+        "accounts/new.html",
+        account,
+        error.status if error else 200,
+        given=shown,
+        error=error,
+        roles=[*Role],
+        pools=[*Pool],
+    )
+
+
+@router.post("/admin/accounts/new")
+def create_account(
+    request: Request,
+    username: Text = "",
+    name: Text = "",
+    password: Text = "",
+    role: Text = "labeler",
+    pool: Text = "train",
+    language: Text = "en",
+):
+    """Make an account."""
+    by = admin(request)
+    given = {"username": username, "name": name, "role": role, "pool": pool, "language": language}
+    try:
+        hashed = hash_password(check_new(password, username))
+        with transaction() as session:
+            made = rules.create_account(
+                session,
+                username=username,
+                name=name or username,
+                password=hashed,
+                role=_choice(Role, role, "role"),
+                pool=_choice(Pool, pool, "pool"),
+                language=language,
+                by=by,
+            )
+    except (BadInput, Conflict) as error:
+        return _new_page(request, error, **given)
+    response = redirect("/admin/accounts")
+    flash(response, _("%(name)s may sign in now as “%(username)s”.") % {"name": made.name, "username": made.username})
+    return response
+
+
+@router.get("/admin/accounts/{id}")
+def account_page(request: Request, id: str):
+    """One account: what it may, its tokens, and what was done to it."""
+    return _account_page(request, id)
+
+
+def _account_page(request: Request, id: str, *, error: PlumblineError | None = None, new_password: str | None = None):
+    by = admin(request)
+    with reading() as session:
+        shown = queries.get(session, id)
+        tokens = queries.tokens_of(session, shown)
+        sessions = queries.live_sessions(session, shown)
+        audit = queries.audit(session, subject=id, limit=20)
+    response = page(
+        request,
+        "accounts/one.html",
+        by,
+        error.status if error else 200,
+        shown=shown,
+        tokens=tokens,
+        sessions=sessions,
+        audit=audit,
+        error=error,
+        new_password=new_password,
+        roles=[*Role],
+        pools=[*Pool],
+    )
+    if new_password:
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@router.post("/admin/accounts/{id}")
+def change_account(request: Request, id: str, name: Text = "", role: Text = "", pool: Text = "", language: Text = "en"):
+    """Change an account's name, role, pool and language."""
+    by = admin(request)
+    try:
+        with transaction() as session:
+            rules.change_account(
+                session,
+                queries.get(session, id),
+                by=by,
+                name=name,
+                role=_choice(Role, role, "role"),
+                pool=_choice(Pool, pool, "pool"),
+                language=language,
+            )
+    except (BadInput, Conflict) as error:
+        return _account_page(request, id, error=error)
+    return _done(id, _("Saved."))
+
+
+@router.post("/admin/accounts/{id}/disable")
+def disable_account(request: Request, id: str):
+    """Sign an account out and keep it out."""
+    return _set_disabled(request, id, True, _("The account is disabled and signed out."))
+
+
+@router.post("/admin/accounts/{id}/enable")
+def enable_account(request: Request, id: str):
+    """Let a disabled account in again."""
+    return _set_disabled(request, id, False, _("The account may sign in again."))
+
+
+def _set_disabled(request: Request, id: str, disabled: bool, note: str):
+    by = admin(request)
+    try:
+        with transaction() as session:
+            rules.change_account(session, queries.get(session, id), by=by, disabled=disabled)
+    except Conflict as error:
+        return _account_page(request, id, error=error)
+    return _done(id, note)
+
+
+@router.post("/admin/accounts/{id}/password")
+def reset_password(request: Request, id: str):
+    """Give an account a random password, shown this once, and sign it out everywhere."""
+    by = admin(request)
+    password = secrets.token_urlsafe(12)
+    hashed = hash_password(password)
+    with transaction() as session:
+        rules.set_password(session, queries.get(session, id), hashed, by=by)
+    return _account_page(request, id, new_password=password)
+
+
+@router.post("/admin/accounts/{id}/sign-out")
+def sign_out_everywhere(request: Request, id: str):
+    """End all of an account's sessions."""
+    by = admin(request)
+    with transaction() as session:
+        rules.sign_out_everywhere(session, queries.get(session, id), by=by)
+    return _done(id, _("The account is signed out everywhere."))
+
+
+@router.post("/admin/accounts/{id}/tokens/{token_id}/revoke")
+def revoke_token(request: Request, id: str, token_id: str):
+    """Make one of an account's tokens worthless."""
+    by = admin(request)
+    with transaction() as session:
+        rules.revoke_token(session, queries.get(session, id), token_id, by=by)
+    return _done(id, _("The token is revoked."))
+
+
+def _done(id: str, note: str):
+    response = redirect(f"/admin/accounts/{id}")
+    flash(response, note)
+    return response
+
+
+@router.get("/admin/audit")
+def audit_page(request: Request, before: int | None = None):
+    """Who did what, the newest first."""
+    account = admin(request)
+    with reading() as session:
+        found = queries.audit(session, before=before, limit=PAGE + 1)
+    following = found[PAGE - 1][0].id if len(found) > PAGE else None
+    return page(request, "accounts/audit.html", account, audit=found[:PAGE], following=following)

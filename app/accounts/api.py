@@ -1,0 +1,148 @@
+"""Accounts, tokens and the audit trail over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from app.accounts import queries, rules
+from app.accounts.passwords import check_new, hash_password
+from app.accounts.schemas import (
+    AccountChange,
+    AccountIn,
+    AccountOut,
+    AccountPage,
+    AuditPage,
+    NewTokenOut,
+    PasswordIn,
+    TokenIn,
+    TokenOut,
+)
+from app.accounts.tables import AccountKind
+from app.database import reading, transaction
+from app.web import api_account
+
+router = APIRouter(tags=["accounts"])
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+@router.get("/api/v1/accounts")
+def list_accounts(request: Request, text: str = "", cursor: str | None = None, limit: Limit = 100) -> AccountPage:
+    """Accounts, the newest first; `text` finds those whose name or user name holds it."""
+    api_account(request, "accounts")
+    with reading() as session:
+        found = queries.accounts(session, text=text, cursor=cursor, limit=limit + 1)
+    following = found[limit - 1].public_id if len(found) > limit else None
+    return AccountPage(items=[AccountOut.model_validate(one) for one in found[:limit]], next_cursor=following)
+
+
+@router.post("/api/v1/accounts", status_code=201)
+def create_account(request: Request, given: AccountIn) -> AccountOut:
+    """Make an account."""
+    by = api_account(request, "accounts")
+    hashed = hash_password(check_new(given.password, given.username))
+    with transaction() as session:
+        account = rules.create_account(
+            session,
+            username=given.username,
+            name=given.name or given.username,
+            password=hashed,
+            role=given.role,
+            pool=given.pool,
+            kind=AccountKind.SIMULATED if given.simulated else AccountKind.PERSON,
+            language=given.language,
+            by=by,
+        )
+        session.refresh(account)
+    return AccountOut.model_validate(account)
+
+
+@router.get("/api/v1/accounts/me")
+def read_me(request: Request) -> AccountOut:
+    """The account of the token that asks; every scope may."""
+    return AccountOut.model_validate(api_account(request, None))
+
+
+@router.get("/api/v1/accounts/{id}")
+def read_account(request: Request, id: str) -> AccountOut:
+    """One account."""
+    api_account(request, "accounts")
+    with reading() as session:
+        return AccountOut.model_validate(queries.get(session, id))
+
+
+@router.patch("/api/v1/accounts/{id}")
+def change_account(request: Request, id: str, given: AccountChange) -> AccountOut:
+    """Change an account; `disabled` signs it out and keeps it out."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        account = rules.change_account(session, queries.get(session, id), by=by, **given.model_dump(exclude_unset=True))
+    return AccountOut.model_validate(account)
+
+
+@router.post("/api/v1/accounts/{id}/password", status_code=204)
+def set_password(request: Request, id: str, given: PasswordIn) -> None:
+    """Set a new password and sign the account out everywhere."""
+    by = api_account(request, "accounts")
+    with reading() as session:
+        account = queries.get(session, id)
+    hashed = hash_password(check_new(given.password, account.username))
+    with transaction() as session:
+        rules.set_password(session, account, hashed, by=by)
+
+
+@router.post("/api/v1/accounts/{id}/sign-out", status_code=204)
+def sign_out_everywhere(request: Request, id: str) -> None:
+    """End all of an account's sessions."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        rules.sign_out_everywhere(session, queries.get(session, id), by=by)
+
+
+@router.get("/api/v1/accounts/{id}/tokens")
+def list_tokens(request: Request, id: str) -> list[TokenOut]:
+    """An account's tokens, those revoked left out."""
+    api_account(request, "accounts")
+    with reading() as session:
+        found = queries.tokens_of(session, queries.get(session, id))
+    return [TokenOut.model_validate(token) for token in found]
+
+
+@router.post("/api/v1/accounts/{id}/tokens", status_code=201)
+def create_token(request: Request, id: str, given: TokenIn) -> NewTokenOut:
+    """Make a token for an account; the answer alone holds the secret."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        token, secret = rules.create_token(
+            session, queries.get(session, id), name=given.name, scopes=[*given.scopes], days=given.days, by=by
+        )
+        session.refresh(token)
+    return NewTokenOut(**TokenOut.model_validate(token).model_dump(), token=secret)
+
+
+@router.delete("/api/v1/accounts/{id}/tokens/{token_id}", status_code=204)
+def revoke_token(request: Request, id: str, token_id: str) -> None:
+    """Make a token worthless at once."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        rules.revoke_token(session, queries.get(session, id), token_id, by=by)
+
+
+@router.get("/api/v1/audit")
+def read_audit(
+    request: Request, subject: str | None = None, cursor: int | None = None, limit: Limit = 100
+) -> AuditPage:
+    """Who did what, the newest first; `subject` is the public id it was done to."""
+    api_account(request, "accounts")
+    with reading() as session:
+        found = queries.audit(session, subject=subject, before=cursor, limit=limit + 1)
+    items = [
+        {
+            "at": entry.at,
+            "by": account.username if account else None,
+            "action": entry.action,
+            "subject": entry.subject,
+            "detail": entry.detail,
+        }
+        for entry, account in found[:limit]
+    ]
+    return AuditPage(items=items, next_cursor=str(found[limit - 1][0].id) if len(found) > limit else None)

@@ -1,0 +1,110 @@
+"""Accounts, tokens and audit entries as REST and forms speak of them."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.accounts.passwords import MAX_LENGTH
+from app.accounts.rules import Scope
+from app.accounts.tables import AccountKind, Role
+from training.records import Pool
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
+
+
+class AccountIn(_Strict):
+    """A new account."""
+
+    username: str = Field(max_length=80)
+    name: str = Field("", max_length=120, description="How they are called; the user name if empty.")
+    password: str = Field(max_length=MAX_LENGTH)
+    role: Role = Role.LABELER
+    pool: Pool = Pool.TRAIN
+    simulated: bool = Field(False, description="A program; its answers are marked so everywhere.")
+    language: str = "en"
+
+
+class AccountChange(_Strict):
+    """What to change of an account; what is left out stays."""
+
+    name: str | None = Field(None, max_length=120)
+    role: Role | None = None
+    pool: Pool | None = None
+    language: str | None = None
+    disabled: bool | None = None
+
+
+class PasswordIn(_Strict):
+    """A new password."""
+
+    password: str = Field(max_length=MAX_LENGTH)
+
+
+class AccountOut(_Row):
+    """An account."""
+
+    id: str = Field(validation_alias="public_id")
+    username: str
+    name: str
+    role: Role
+    pool: Pool
+    kind: AccountKind
+    language: str
+    disabled_at: datetime | None
+    created_at: datetime
+
+
+class TokenIn(_Strict):
+    """A new API token."""
+
+    name: str = Field(max_length=120)
+    scopes: list[Scope] = Field(min_length=1)
+    days: int | None = Field(90, description="How long it lasts; null is for ever.")
+
+
+class TokenOut(_Row):
+    """An API token without its secret."""
+
+    id: str = Field(validation_alias="public_id")
+    name: str
+    prefix: str
+    scopes: list[str]
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    created_at: datetime
+
+
+class NewTokenOut(TokenOut):
+    """A token just made; the secret is shown this once."""
+
+    token: str
+
+
+class AuditOut(BaseModel):
+    """Who did what to which object."""
+
+    at: datetime
+    by: str | None = Field(description="User name; null is the command line.")
+    action: str
+    subject: str
+    detail: dict
+
+
+class AccountPage(BaseModel):
+    """Some accounts, the newest first."""
+
+    items: list[AccountOut]
+    next_cursor: str | None
+
+
+class AuditPage(BaseModel):
+    """Some audit entries, the newest first."""
+
+    items: list[AuditOut]
+    next_cursor: str | None

@@ -1,0 +1,83 @@
+"""`plumbline doctor`: what this installation has and lacks, and the way to what it lacks."""
+
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import migrate, queue
+from app.config import settings
+from app.database import engine
+
+LEAST_FREE_GB = 2.0
+
+
+def examine() -> list[dict]:
+    """Every check with `ok` and a sentence; torch is looked for and not loaded."""
+    checks = [_python(), _data_folder(), _database(), _broker()]
+    if checks[-1]["ok"]:
+        checks += [_worker(queue.DEFAULT), _worker(queue.TRAINING)]
+    return [*checks, _torch()]
+
+
+def _check(name: str, ok: bool, detail: str) -> dict:
+    return {"check": name, "ok": ok, "detail": detail}
+
+
+def _python() -> dict:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return _check("python", sys.version_info >= (3, 11), f"{found}; 3.11 or newer is needed")
+
+
+def _data_folder() -> dict:
+    folder = settings().data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".doctor"
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+        free_gb = shutil.disk_usage(folder).free / 1e9
+    except OSError as error:
+        return _check("data folder", False, f"{folder}: {error.strerror}; set PLUMBLINE_DATA_DIR to a writable folder")
+    enough = free_gb >= LEAST_FREE_GB
+    advice = "" if enough else f"; checkpoints need room: free {LEAST_FREE_GB:.0f} GB, or move PLUMBLINE_DATA_DIR"
+    return _check("data folder", enough, f"{folder}, {free_gb:.1f} GB free{advice}")
+
+
+def _database() -> dict:
+    shown = engine().url.render_as_string(hide_password=True)
+    try:
+        standing = migrate.standing()
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        return _check("database", False, f"{shown}: {reason}; check PLUMBLINE_DATABASE_URL")
+    if standing != migrate.newest():
+        return _check(
+            "database",
+            False,
+            f"{shown} has schema {standing or 'none'}; run `plumbline migrate` for {migrate.newest()}",
+        )
+    return _check("database", True, f"{shown}, schema {standing}")
+
+
+def _broker() -> dict:
+    if queue.workers(queue.DEFAULT) is not None:
+        return _check("broker", True, f"it answers; {queue.waiting(queue.DEFAULT)} messages wait")
+    return _check("broker", False, "it does not answer; start `plumbline run`, or set PLUMBLINE_BROKER_URL to a Redis")
+
+
+def _worker(name: str) -> dict:
+    names = queue.workers(name) or []
+    detail = ", ".join(names) if names else f"none lives; start one with `plumbline worker --queue {name}`"
+    return _check(f"{name} worker", bool(names), detail)
+
+
+def _torch() -> dict:
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        return _check("torch", False, "not installed, so no job can run here: pip install -e '.[train]'")
+    try:
+        return _check("torch", True, f"torch {version('torch')}, transformers {version('transformers')}")
+    except PackageNotFoundError as error:
+        return _check("torch", False, f"{error}; install it anew: pip install -e '.[train]'")
