@@ -52,7 +52,7 @@ class BaseConfig(Config, Optimization):
         default=None, description="UTF-8 text, documents parted by blank lines; none: the miniature corpus"
     )
     corpus_seed: int = 0
-    corpus_words: int = Field(default=1_500_000, ge=1, description="words of the miniature corpus")
+    corpus_words: int = Field(default=2_500_000, ge=1, description="words of the miniature corpus")
     cache: Path | None = Field(default=None, description="folder of finished networks by hash of corpus and recipe")
     vocab_size: int = Field(default=1024, ge=300)
     hidden_size: int = 128
@@ -215,7 +215,9 @@ RECIPES: dict[str, Config] = {
     for recipe in (
         BaseConfig(recipe="miniature_base"),
         SFTConfig(recipe="miniature_sft", **_MINIATURE_SFT, epochs=16),
-        SFTConfig(recipe="miniature_sft_for_ppo", **_MINIATURE_SFT, epochs=2, pretraining_share=0.1),
+        SFTConfig(
+            recipe="miniature_sft_for_ppo", **{**_MINIATURE_SFT, "batch_size": 4}, epochs=2, pretraining_share=0.1,
+        ),
         RewardModelConfig(recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-3),
         PPOConfig(
             recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, iterations=100, batch_size=128, minibatch_size=32,

@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,9 +79,13 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
         with torch.no_grad():
             loss = sum(float(loss) for loss in loss_of(members[Split.VALIDATION]))
         metrics["sft/validation_loss_nats"] = loss
-    run_folder.save_checkpoint(
-        "sft", lambda folder: save_policy(model, tokenizer, folder), "sft", len(steps), metrics, chosen=True
-    )
+
+    def write(folder: Path) -> None:
+        save_policy(model, tokenizer, folder)
+        if documents and config.pretraining_text is None:  # PPO goes on with the base network's own text
+            shutil.copyfile(config.init_from / PRETRAINING_TEXT, folder / PRETRAINING_TEXT)
+
+    run_folder.save_checkpoint("sft", write, "sft", len(steps), metrics, chosen=True)
     run_folder.report(Finished(result={"checkpoint": "checkpoints/sft", **metrics}))
 
 
@@ -88,7 +93,7 @@ def _documents(config: SFTConfig, tokenizer: object) -> list[list[int]]:
     """The pretraining text as token ids; none where no share of it is asked for."""
     if config.pretraining_share == 0:
         return []
-    path = config.pretraining_text or Path(config.init_from) / PRETRAINING_TEXT
+    path = config.pretraining_text or config.init_from / PRETRAINING_TEXT
     if not path.is_file():
         raise ValueError(
             f"pretraining_text: {path} is no file; give the text that pretraining_share is drawn from, or set that to 0"
