@@ -209,7 +209,7 @@ def _prepare(demo: bool) -> None:
     if demo:
         from app.simulation import demo as demo_data
 
-        demo_data.load(progress=typer.echo)
+        demo_data.load(typer.echo)
 
 
 def _programs(listener: int) -> list[Child]:

@@ -1,0 +1,165 @@
+"""The demo: people who may sign in on this machine, something worth reading to rank, and the loop made ready."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.accounts.passwords import hash_password
+from app.accounts.rules import create_account
+from app.accounts.tables import Account, AccountKind, Role
+from app.assignments.rules import open_round
+from app.checkpoints.rules import create_job
+from app.completions import rules as completions
+from app.config import settings
+from app.database import reading, transaction
+from app.errors import Conflict
+from app.jobs.tables import JobVerb
+from app.policies.rules import get_or_create
+from app.policies.tables import PolicyKind
+from app.prompts import rules as prompts
+from app.prompts.messages import canonical
+from app.prompts.schemas import PromptDraft
+from app.prompts.tables import Prompt, PromptSource
+from app.rounds import rules as rounds
+from app.rounds.schemas import PromptFilter, RoundPlan
+from app.rounds.tables import Round, RoundPurpose
+from app.simulation import miniature
+from app.tables import metadata
+from training.miniature.readable import ReadablePrompt, readable, to_demonstrate
+from training.records import Pool, Split
+
+PASSWORD = "plumbline-demo"
+SEED = 1
+TRAIN_PROMPTS, VALIDATION_PROMPTS, DEMONSTRATIONS = 2000, 200, 300
+OVERLAP = 5  # so that everyone who tries the demo finds something to do
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody of the demo; such accounts sign in only while Plumbline listens to this machine alone."""
+
+    username: str
+    name: str
+    what: str
+    role: Role = Role.LABELER
+    pool: Pool = Pool.TRAIN
+    password: str = PASSWORD
+
+
+PEOPLE = (
+    Person("ada", "Ada", "labeler: ranks completions and writes demonstrations"),
+    Person("ben", "Ben", "labeler of the held-out pool, whose work only tests", pool=Pool.HELD_OUT),
+    Person("carla", "Carla", "admin: rounds, jobs, policies, people", role=Role.ADMIN),
+)
+
+
+def is_loaded() -> bool:
+    """Whether the demo is in this database."""
+    with reading() as session:
+        return session.scalar(select(Account.id).where(Account.kind == AccountKind.DEMO).limit(1)) is not None
+
+
+def load(say: Callable[[str], object] = print) -> None:
+    """Put the demo into the database unless it is there; all of it or nothing."""
+    if is_loaded():
+        return
+    say("Loading the demo ...")
+    password = hash_password(PASSWORD)
+    with transaction() as session:
+        accounts = [
+            create_account(
+                session,
+                username=person.username,
+                name=person.name,
+                password=password,
+                role=person.role,
+                pool=person.pool,
+                kind=AccountKind.DEMO,
+            )
+            for person in PEOPLE
+        ]
+        admin = accounts[-1]
+        _readable_rounds(session, admin)
+        _miniature_round(session, admin)
+        create_job(session, JobVerb.TRAIN_BASE, {"recipe": "miniature_base"}, name="Miniature base network", by=admin)
+
+
+def _readable_rounds(session: Session, by: Account) -> None:
+    """Something to rank and something to write, authored for people; nothing is trained on it."""
+    compared = readable()
+    asked = _add_readable(session, compared)
+    for prompt, task in zip(asked, compared, strict=True):
+        for style, text in task.completions:
+            policy = get_or_create(
+                session, f"example: {style}", PolicyKind.IMPORTED, description="Written for the demo."
+            )
+            completions.add(session, prompt, policy, text)
+    _open(session, "Something to rank", RoundPlan(comparisons=_these(asked), completions=9), by)
+    written = _add_readable(session, to_demonstrate())
+    _open(session, "Something to write", RoundPlan(demonstrations=_these(written)), by)
+
+
+def _add_readable(session: Session, tasks: Sequence[ReadablePrompt]) -> list[Prompt]:
+    return [
+        prompts.add(
+            session,
+            messages=[{"role": "user", "text": task.prompt}],
+            source=PromptSource.LABELER_PLAIN,
+            use_case=task.use_case,
+            owner="plumbline demo",
+            split=Split.TRAIN,
+            collection="demo",
+        )
+        for task in tasks
+    ]
+
+
+def _these(asked: Sequence[Prompt]) -> PromptFilter:
+    return PromptFilter(prompts=[prompt.public_id for prompt in asked])
+
+
+def _open(session: Session, name: str, plan: RoundPlan, by: Account) -> Round:
+    round = rounds.create(session, name=name, plan=plan, purpose=RoundPurpose.DEMO, overlap=OVERLAP, by=by)
+    rounds.prepare(session, round)
+    open_round(session, round)
+    return round
+
+
+def _miniature_round(session: Session, by: Account) -> None:
+    """The miniature prompts, and a round of demonstrations with which the loop begins."""
+    drafts = [
+        PromptDraft(
+            messages=canonical([{"role": "user", "text": given.prompt}]),
+            source=given.source,
+            use_case=given.use_case,
+            owner=given.owner,
+            split=given.split,
+            collection=given.collection,
+        )
+        for given in miniature.prompts(SEED, train=TRAIN_PROMPTS, validation=VALIDATION_PROMPTS)
+    ]
+    prompts.Admission(session, filters=False).take(drafts)
+    asked = PromptFilter(collections=[miniature.COLLECTION], splits=[Split.TRAIN], count=DEMONSTRATIONS)
+    round = rounds.create(
+        session, name="Miniature demonstrations", plan=RoundPlan(demonstrations=asked), pools=[Pool.TRAIN], by=by
+    )
+    rounds.prepare(session, round)
+    open_round(session, round)
+
+
+def reset() -> None:
+    """Empty the database and the folders of runs and snapshots; refuses where anyone but the demo's people works."""
+    with transaction() as session:
+        people = session.scalar(select(func.count()).where(Account.kind == AccountKind.PERSON))
+        if people:
+            raise Conflict(
+                f"{people} accounts here belong to people, and a reset would delete their work; "
+                "set PLUMBLINE_DATA_DIR to another folder for the demo"
+            )
+        for table in reversed(metadata.sorted_tables):
+            session.execute(delete(table))
+    for name in ("runs", "snapshots"):
+        shutil.rmtree(settings().data_dir / name, ignore_errors=True)

@@ -1,0 +1,25 @@
+"""The miniature world's prompts as the prompt bank takes them."""
+
+from collections.abc import Iterator
+
+from app.prompts.rules import OWNER_CAP
+from app.prompts.schemas import PromptIn
+from app.prompts.tables import PromptSource
+from training.miniature.world import tasks
+from training.records import Split
+
+COLLECTION = "miniature"
+
+
+def prompts(seed: int, *, train: int, validation: int) -> Iterator[PromptIn]:
+    """Distinct prompts of both splits, the families taking turns; an owner has one split and keeps under its cap."""
+    for split, count in ((Split.TRAIN, train), (Split.VALIDATION, validation)):
+        for number, task in enumerate(tasks(seed, count, only=split) if count else []):
+            yield PromptIn(
+                prompt=task.prompt,
+                source=PromptSource.LABELER_PLAIN,
+                use_case=task.use_case,
+                owner=f"miniature {split} {number // OWNER_CAP + 1}",
+                split=split,
+                collection=COLLECTION,
+            )
