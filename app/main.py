@@ -10,6 +10,7 @@ from app.accounts import admin_pages as accounts_admin_pages
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
 from app.assignments import api as assignments_api
+from app.assignments import pages as assignments_pages
 from app.config import settings
 from app.errors import PlumblineError
 from app.monitoring import Observe
@@ -23,6 +24,7 @@ ROUTERS = [
     accounts_admin_pages.router,
     accounts_api.router,
     assignments_api.router,
+    assignments_pages.router,
 ]
 
 

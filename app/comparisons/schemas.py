@@ -1,5 +1,6 @@
 """What a labeler hands in for a comparison, and comparisons as REST tells them."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -35,6 +36,23 @@ class ComparisonContent(BaseModel):
     def of(self, letter: str) -> Answer:
         """What was answered about one completion so far."""
         return self.completions.get(letter) or Answer()
+
+    def with_form(self, form: Mapping[str, str], letters: str, flags: Iterable[str]) -> "ComparisonContent":
+        """What stands after the fields of a posted form: the answers about one completion, or places in the ranking.
+
+        A box that is not ticked answers nothing; going on is what answers no.
+        """
+        made = {letter: self.of(letter).model_dump() for letter in letters}
+        if (at := form.get("rated", "")) and at in letters:
+            before = made[at]["flags"]
+            ticked = {flag: True for flag in flags if f"flag.{flag}" in form}
+            denied = {flag: False for flag, answer in before.items() if answer is False and flag not in ticked}
+            made[at] |= {"rating": form.get("rating") or None, "flags": denied | ticked}
+            made[at]["gone_on"] |= form.get("do") == "go_on" and bool(form.get("rating"))
+        for letter in letters:
+            if f"tier.{letter}" in form:
+                made[letter]["tier"] = form[f"tier.{letter}"] or None
+        return ComparisonContent(completions=made, notes=form.get("notes", self.notes))
 
 
 class ComparedOut(BaseModel):

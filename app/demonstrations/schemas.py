@@ -1,5 +1,6 @@
 """What a labeler hands in for a demonstration, and demonstrations as REST tells them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
@@ -19,6 +20,10 @@ class DemonstrationContent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     text: Annotated[Typed, Field(max_length=50_000)] = ""
+
+    def with_form(self, form: Mapping[str, str]) -> "DemonstrationContent":
+        """What stands after the fields of a posted form."""
+        return DemonstrationContent(text=form.get("text", self.text))
 
 
 class DemonstrationOut(BaseModel):

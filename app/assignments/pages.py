@@ -1,0 +1,362 @@
+"""The desk: what is waiting, and the pages on which it is done. Each step is a post that keeps the draft."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.datastructures import FormData
+
+from app.accounts.tables import Account
+from app.assignments import queries, rules
+from app.assignments.queries import Standing
+from app.assignments.schemas import CONTENT
+from app.assignments.tables import Assignment, Draft, SkipReason
+from app.comparisons import rules as comparisons
+from app.comparisons.schemas import ComparisonContent
+from app.config import settings
+from app.database import reading, transaction
+from app.demonstrations import rules as demonstrations
+from app.demonstrations.schemas import DemonstrationContent
+from app.errors import BadInput, Conflict, NotSignedIn
+from app.guidelines.rules import questions_for
+from app.guidelines.schemas import Question
+from app.i18n import gettext as _
+from app.rounds.tables import ItemKind
+from app.web import expired_session, flash, form_data, page, redirect, signed_in
+
+router = APIRouter(include_in_schema=False)
+SUBMIT = {ItemKind.COMPARISON: comparisons.submit, ItemKind.DEMONSTRATION: demonstrations.submit}
+Posted = Annotated[FormData, Depends(form_data)]
+FLAG_KEYS = "qwertasdfgzxcvb"  # the left hand, while the right one rates
+MAX_ACTIVE_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Work:
+    """An assignment as a page shows it to its labeler."""
+
+    assignment: Assignment
+    draft: Draft
+    content: ComparisonContent | DemonstrationContent
+    standing: Standing
+    texts: dict[str, str]  # by letter, in the labeler's own order; empty for a demonstration
+    questions: list[Question]
+
+    @property
+    def kind(self) -> ItemKind:
+        return self.assignment.item.kind
+
+    @property
+    def letters(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def flags(self) -> list[Question]:
+        return [question for question in self.questions if question.kind == "yes_no"]
+
+    @property
+    def rating(self) -> Question | None:
+        return next((question for question in self.questions if question.kind == "rating"), None)
+
+    @property
+    def left(self) -> list[str]:
+        """Letters of the completions that were not gone on from."""
+        return [letter for letter in self.letters if not self.content.of(letter).gone_on]
+
+    def with_form(self, form: Mapping[str, str]) -> ComparisonContent | DemonstrationContent:
+        """What stands after a posted form."""
+        try:
+            if isinstance(self.content, DemonstrationContent):
+                return self.content.with_form(form)
+            return self.content.with_form(form, self.letters, [flag.name for flag in self.flags])
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BadInput(first["msg"], field=".".join(map(str, first["loc"]))) from error
+
+
+def _work(session, id: str, labeler: Account) -> Work:
+    found = queries.assignment(session, id, labeler)
+    draft = queries.draft(session, found, labeler)
+    item = found.item
+    shown = rules.shown_completions(item, labeler)
+    return Work(
+        assignment=found,
+        draft=draft,
+        content=CONTENT[item.kind].model_validate(draft.content),
+        standing=queries.standing(found, labeler, draft),
+        texts={letter: completion.text for letter, completion in zip(rules.LETTERS, shown, strict=False)},
+        questions=questions_for(item.round.form, item.prompt) if item.kind is ItemKind.COMPARISON else [],
+    )
+
+
+# --- The desk ---
+
+
+@router.get("/")
+def desk(request: Request):
+    """What waits, what is unfinished, what is done."""
+    labeler = signed_in(request)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with reading() as session:
+        context = {
+            "waiting": rules.waiting(session, labeler),
+            "figures": queries.figures(session, labeler, midnight),
+            "unfinished": queries.unfinished(session, labeler),
+            "submitted": queries.submitted(session, labeler),
+        }
+    return page(request, "assignments/desk.html", labeler, **context)
+
+
+@router.post("/assignments/next")
+def next_assignment(request: Request):
+    """To the next piece of work, or back to the desk if nothing waits."""
+    return _to_next(signed_in(request), "")
+
+
+def _to_next(labeler: Account, note: str) -> Response:
+    with transaction() as session:
+        claimed = rules.claim(session, labeler)
+    response = redirect(f"/assignments/{claimed.public_id}" if claimed else "/")
+    if claimed is None:
+        note = f"{note} {_('Nothing more is waiting for you.')}".strip()
+    if note:
+        flash(response, note)
+    return response
+
+
+# --- One piece of work ---
+
+
+@router.get("/assignments/{id}")
+def assignment(request: Request, id: str, at: str = ""):
+    """Where a piece of work is done; `at` is a letter or `ranking`."""
+    return _show(request, signed_in(request), id, at)
+
+
+def _show(request: Request, labeler: Account, id: str, at: str = "", status: int = 200, error: str = "", form=None):
+    with reading() as session:
+        work = _work(session, id, labeler)
+    content = work.with_form(form) if form else work.content
+    context = {
+        "work": work,
+        "content": content,
+        "error": error,
+        "key": secrets.token_hex(8),
+        "flag_keys": FLAG_KEYS,
+        "lease_seconds": settings().lease_minutes * 60,
+        "reasons": _reasons(),
+    }
+    if work.standing is Standing.SUBMITTED:
+        return page(request, "assignments/submitted.html", labeler, status, **context)
+    if work.kind is ItemKind.DEMONSTRATION:
+        return page(request, "demonstrations/write.html", labeler, status, **context)
+    if at not in (*work.letters, "ranking"):
+        at = work.left[0] if work.left else "ranking"
+    template = "comparisons/rank.html" if at == "ranking" else "comparisons/rate.html"
+    return page(request, template, labeler, status, at=at, **context)
+
+
+def _reasons() -> dict[SkipReason, str]:
+    return {
+        SkipReason.UNCLEAR: _("The task is unclear"),
+        SkipReason.NEEDS_EXPERTISE: _("It needs knowledge I do not have"),
+        SkipReason.HARMFUL: _("I would rather not read this"),
+        SkipReason.BROKEN: _("Something is broken"),
+        SkipReason.OTHER: _("Another reason"),
+    }
+
+
+def _labeler(request: Request) -> tuple[Account, bool]:
+    """Who posts, and whether the session is alive; one that has expired may still keep a draft."""
+    try:
+        return signed_in(request), True
+    except NotSignedIn:
+        if (account := expired_session(request)) is None:
+            raise
+        return account, False
+
+
+def _keep(session, labeler: Account, id: str, form: FormData, *, force: bool = False) -> tuple[Work, rules.Saved]:
+    """Keep what the form says as the draft; unless `force`, only if nobody else changed the same thing meanwhile."""
+    work = _work(session, id, labeler)
+    content = work.with_form(form)
+    given = form.get("version", "")
+    stale = str(work.draft.version) != given
+    if stale and content == work.content:  # a double click: the first one has kept it
+        return work, rules.Saved(work.draft.version, work.draft.updated_at)
+    if stale and force and isinstance(content, DemonstrationContent) and work.content.text.strip():
+        content = DemonstrationContent(text=f"{work.content.text}\n\n{content.text}")  # two texts: keep both
+    saved = rules.save_draft(
+        session,
+        work.assignment,
+        labeler,
+        content.model_dump(mode="json"),
+        version=work.draft.version if force else int(given) if given.isdecimal() and len(given) < 10 else -1,
+        active_seconds=_active_seconds(form),
+    )
+    return work, saved
+
+
+def _active_seconds(form: FormData) -> float:
+    given = form.get("active_seconds", "")
+    return float(min(int(given), MAX_ACTIVE_SECONDS)) if given.isdecimal() and len(given) < 10 else 0.0
+
+
+def _kept_for_later(labeler: Account, id: str, form: FormData) -> Response:
+    """The session has expired: what was posted is the draft now, and the person signs in again."""
+    with transaction() as session:
+        _keep(session, labeler, id, form, force=True)
+    response = redirect(f"/sign-in?next={quote(f'/assignments/{id}')}")
+    flash(response, _("You were signed out for safety. What you wrote is kept as a draft; sign in to go on."))
+    return response
+
+
+@router.post("/assignments/{id}/draft")
+def keep_draft(request: Request, id: str, form: Posted):
+    """Keep a step of the work and go to the next one; for a script, tell it how that went."""
+    labeler, alive = _labeler(request)
+    for_script = request.headers.get("accept", "").startswith("application/json")
+    if not alive:
+        response = _kept_for_later(labeler, id, form)
+        return JSONResponse({"sign_in": response.headers["location"]}, 401) if for_script else response
+    try:
+        with transaction() as session:
+            work, saved = _keep(session, labeler, id, form)
+    except Conflict as conflict:
+        if for_script:
+            return JSONResponse({"detail": conflict.message, "current": conflict.current}, 409)
+        return _show_conflict(request, labeler, id, form, conflict)
+    if for_script:
+        return JSONResponse(
+            {
+                "version": saved.version,
+                "saved": _("Saved %(time)s") % {"time": f"{saved.at:%H:%M:%S} UTC"},
+                "lost": work.standing is Standing.LOST,
+            }
+        )
+    return _to_step(id, work, form, saved)
+
+
+def _to_step(id: str, work: Work, form: FormData, saved: rules.Saved) -> Response:
+    """Where a form's button leads: `do` is go_on, save, or at:<letter or ranking>."""
+    at, do = form.get("rated", ""), form.get("do", "save")
+    note = ""
+    if do == "go_on" and not form.get("rating"):
+        note = _("Rate it from 1 to 7, then go on.")
+    elif do == "go_on":
+        left = [letter for letter in work.left if letter != at]
+        at = next((letter for letter in left if letter > at), left[0] if left else "ranking")
+    elif do.startswith("at:"):
+        at = do.removeprefix("at:")
+    else:
+        at = at or "ranking"
+        note = _("Saved %(time)s") % {"time": f"{saved.at:%H:%M:%S} UTC"}
+    response = redirect(
+        f"/assignments/{id}?at={quote(at)}" if work.kind is ItemKind.COMPARISON else f"/assignments/{id}"
+    )
+    if note:
+        flash(response, note)
+    return response
+
+
+@router.post("/assignments/{id}/submit")
+def submit(request: Request, id: str, form: Posted):
+    """Hand it in, and go on to the next unless the button says otherwise."""
+    labeler, alive = _labeler(request)
+    if not alive:
+        return _kept_for_later(labeler, id, form)
+    given = form.get("version", "")
+    try:
+        with transaction() as session:
+            work = _work(session, id, labeler)
+            stored = SUBMIT[work.kind](
+                session,
+                work.assignment,
+                labeler,
+                work.with_form(form),
+                key=form.get("key", ""),
+                version=int(given) if given.isdecimal() and len(given) < 10 else -1,
+                active_seconds=max(_active_seconds(form), work.draft.active_seconds),
+            )
+    except Conflict as conflict:
+        return _show_conflict(request, labeler, id, form, conflict)
+    except BadInput as error:
+        with transaction() as session:
+            _keep(session, labeler, id, form, force=True)
+        return _show(request, labeler, id, "ranking", error.status, error.message)
+    note = _("Handed in.")
+    if stored.surplus:
+        note = _(
+            "Handed in and kept, as an extra answer: the item had been answered, or its round closed, before this."
+        )
+    if form.get("do") == "stop":
+        response = redirect("/")
+        flash(response, note)
+        return response
+    return _to_next(labeler, note)
+
+
+def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, conflict: Conflict) -> Response:
+    """Both versions side by side, with nothing lost and nothing decided."""
+    with reading() as session:
+        work = _work(session, id, labeler)
+    action = "submit" if request.url.path.endswith("/submit") else "draft"
+    resent = [(name, value) for name, value in form.multi_items() if name not in ("csrf_token", "version")]
+    return page(
+        request,
+        "assignments/conflict.html",
+        labeler,
+        conflict.status,
+        work=work,
+        yours=work.with_form(form),
+        message=conflict.message,
+        resent=resent,
+        action=action,
+    )
+
+
+@router.post("/assignments/{id}/skip")
+def skip(request: Request, id: str, form: Posted):
+    """Pass on it; what was written stays as a draft."""
+    labeler, alive = _labeler(request)
+    if not alive:
+        return _kept_for_later(labeler, id, form)
+    if form.get("reason") not in set(SkipReason):
+        with transaction() as session:
+            _keep(session, labeler, id, form, force=True)
+        message = _("Choose why you pass, then press the button again.")
+        return _show(request, labeler, id, form.get("rated") or "ranking", 422, message)
+    with transaction() as session:
+        work, _saved = _keep(session, labeler, id, form, force=True)
+        rules.skip(session, work.assignment, labeler, SkipReason(form["reason"]), form.get("note", "")[:2000])
+    return _to_next(labeler, _("Skipped; you will not see it again."))
+
+
+@router.post("/assignments/{id}/resume")
+def resume(request: Request, id: str):
+    """Take up unfinished work again."""
+    labeler = signed_in(request)
+    with transaction() as session:
+        taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
+    response = redirect(f"/assignments/{taken.public_id if taken else id}")
+    if taken is None:
+        flash(response, _("Somebody else has this item now. What you wrote is here; you can still hand it in."))
+    return response
+
+
+@router.post("/assignments/{id}/heartbeat")
+def heartbeat(request: Request, id: str, fence: Annotated[int, Form()]):
+    """A script says that the labeler is still at it."""
+    labeler = signed_in(request)
+    try:
+        with transaction() as session:
+            rules.heartbeat(session, queries.assignment(session, id, labeler), labeler, fence)
+    except Conflict as lost:
+        return JSONResponse({"detail": lost.message}, 409)
+    return Response(status_code=204)
