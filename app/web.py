@@ -6,9 +6,10 @@ import hmac
 import json
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Annotated
 from urllib.parse import quote, urlsplit
 
-from fastapi import Request, Response
+from fastapi import Form, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -28,6 +29,7 @@ from app.text import markdown
 
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
+Text = Annotated[str, Form(max_length=400)]  # a one-line field of a form
 
 
 # --- who is asking ---

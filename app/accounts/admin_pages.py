@@ -5,13 +5,12 @@ import secrets
 from fastapi import APIRouter, Request
 
 from app.accounts import queries, rules
-from app.accounts.pages import Text
 from app.accounts.passwords import check_new, hash_password
 from app.accounts.tables import Role
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
 from app.i18n import gettext as _
-from app.web import admin, flash, page, redirect
+from app.web import Text, admin, flash, page, redirect
 from training.records import Pool
 
 router = APIRouter(include_in_schema=False)

@@ -4,7 +4,7 @@ import typer
 
 from app.accounts import queries, rules
 from app.accounts.passwords import check_new, hash_password
-from app.accounts.tables import Account, AccountKind, Role
+from app.accounts.tables import Account, AccountKind, Role, Scope
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
 from app.terminal import AsJson, show
@@ -121,7 +121,7 @@ def first_run_code() -> None:
 @tokens.command("create")
 def create_token(
     username: str = typer.Argument(help="Whose token: what it does is done in their name."),
-    scope: list[rules.Scope] = typer.Option([rules.Scope.WORK], help="May be given several times."),
+    scope: list[Scope] = typer.Option([Scope.WORK], help="May be given several times."),
     name: str = typer.Option("command line", help="What the token is for."),
     days: int = typer.Option(90, help="How long it lasts; 0 is for ever."),
     as_json: AsJson = False,

@@ -6,15 +6,14 @@ from fastapi import APIRouter, Form, Request, Response
 
 from app.accounts import limits, queries, rules
 from app.accounts.passwords import check_new, hash_password, verify
-from app.accounts.tables import Account, Role
+from app.accounts.tables import Account, Role, Scope
 from app.database import reading, transaction
 from app.errors import BadInput, Forbidden, NotFound, PlumblineError, TooMany
 from app.i18n import gettext as _
 from app.security import client_address, cookie_name, delete_cookie, is_local, set_cookie
-from app.web import flash, local_path, page, redirect, signed_in
+from app.web import Text, flash, local_path, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
-Text = Annotated[str, Form(max_length=400)]
 
 
 def _begin(response: Response, secret: str) -> Response:
@@ -116,7 +115,7 @@ def _own_page(request: Request, account: Account, *, error: PlumblineError | Non
         sessions = queries.live_sessions(session, account)
         tokens = queries.tokens_of(session, account)
     mine = queries.sha256(_secret(request) or "")
-    scopes = [*rules.Scope] if account.role is Role.ADMIN else [rules.Scope.WORK]
+    scopes = [*Scope] if account.role is Role.ADMIN else [Scope.WORK]
     status = error.status if error else 200
     shown = {"sessions": sessions, "tokens": tokens, "mine": mine, "scopes": scopes, "error": error, "made": made}
     response = page(request, "accounts/account.html", account, status, **shown)

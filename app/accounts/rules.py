@@ -4,7 +4,6 @@ import hmac
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import queries
 from app.accounts.passwords import PasswordHash, verify
-from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
+from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, Scope, SignInSession
 from app.config import settings
 from app.errors import BadInput, Conflict, NotFound
 from app.i18n import gettext as _
@@ -20,16 +19,6 @@ from app.i18n import languages
 from training.records import Pool
 
 TOKEN_PREFIX = "plumb_"
-
-
-class Scope(StrEnum):
-    """What an API token may be used for; all but `work` need an admin's account."""
-
-    WORK = "work"  # a labeler's day: assignments, demonstrations, comparisons
-    READ = "read"  # read everything
-    WRITE = "write"  # prompts, policies, completions, rounds, snapshots
-    JOBS = "jobs"  # start and cancel jobs and plans
-    ACCOUNTS = "accounts"  # people and their tokens: as good as all the others, for it can make them
 
 
 def record(session: Session, account: Account | None, action: str, subject: str = "", **detail) -> None:

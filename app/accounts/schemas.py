@@ -5,8 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.passwords import MAX_LENGTH
-from app.accounts.rules import Scope
-from app.accounts.tables import AccountKind, Role
+from app.accounts.tables import AccountKind, Role, Scope
 from training.records import Pool
 
 

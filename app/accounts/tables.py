@@ -25,6 +25,16 @@ class AccountKind(StrEnum):
     DEMO = "demo"  # exists for the demo alone, signs in only while bound to loopback
 
 
+class Scope(StrEnum):
+    """What an API token may be used for; all but `work` need an admin's account."""
+
+    WORK = "work"  # a labeler's day: assignments, demonstrations, comparisons
+    READ = "read"  # read everything
+    WRITE = "write"  # prompts, policies, completions, rounds, snapshots
+    JOBS = "jobs"  # start and cancel jobs and plans
+    ACCOUNTS = "accounts"  # people and their tokens: as good as all the others, for it can make them
+
+
 class Account(Base):
     """Somebody who signs in."""
 
