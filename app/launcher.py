@@ -98,7 +98,7 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
     """Run everything until Ctrl-C or a signal; raises CannotRun when it cannot start."""
     began = time.monotonic()
     parent = os.getppid()
-    lock = _lock(settings().data_dir)
+    lock = exclusive(settings().data_dir)
     listener = _listen(settings().host, settings().port)
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
@@ -136,8 +136,8 @@ def _stop(number: int, _frame: object) -> None:
     raise Stop(signal.Signals(number).name)
 
 
-def _lock(folder: Path) -> TextIO:
-    """Make the data folder ours: two launchers must not share one."""
+def exclusive(folder: Path) -> TextIO:
+    """Make the data folder ours until the file is closed: two launchers must not share one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "run.lock").open("w")

@@ -1,0 +1,284 @@
+"""The whole loop over REST: the admin's part and the labelers', round after round, and what came of it."""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+
+from app.simulation import miniature
+from app.simulation.agreement import agreement, calibrate
+from app.simulation.labelers import Labeler, crew
+from app.simulation.rest import Answer, Api, RestError, day
+
+POLL_SECONDS = 1.0
+SHARED_ITEMS = 40  # that every labeler ranks, to see how far they agree
+IMPORT_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is collected and trained; `training` holds, by step of a plan, keys over its recipe."""
+
+    demonstrations: int = 300
+    comparisons: int = 1000
+    completions: int = 6
+    shared_items: int = SHARED_ITEMS
+    evaluation_prompts: int = 400
+    training: dict[str, dict] = field(default_factory=dict)
+
+
+QUICK = Sizes(
+    demonstrations=32,
+    comparisons=40,
+    completions=4,
+    shared_items=6,
+    evaluation_prompts=200,
+    training={
+        "train_base": {"corpus_documents": 2000, "layers": 1, "hidden_size": 64, "intermediate_size": 128},
+        "sft": {"epochs": 4},
+        "ppo": {"iterations": 3, "batch_size": 32, "minibatch_size": 16, "allow_weak_reward_model": True},
+    },
+)
+_RECIPES = {
+    "train_base": "miniature_base",
+    "sft": "miniature_sft",
+    "sft_for_ppo": "miniature_sft_for_ppo",
+    "reward_model": "miniature_reward_model",
+    "ppo": "miniature_ppo_ptx",
+}
+
+
+@dataclass
+class RoundReport:
+    """What one round gave; shares are between 0 and 1, KL is in nats per completion."""
+
+    round: int
+    demonstrations: int
+    comparisons: int
+    by_held_out_labelers: int
+    agreement: float | None
+    agreement_pairs: int
+    noise: float
+    reward_model: dict[str, float] = field(default_factory=dict)
+    ppo: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Report:
+    """All that a simulation found; the same seed gives the same one."""
+
+    seed: int
+    labelers: int
+    rounds: list[RoundReport] = field(default_factory=list)
+    evaluation: dict = field(default_factory=dict)
+
+    def as_dict(self) -> dict:
+        """For --json."""
+        return asdict(self)
+
+
+class Simulation:
+    """One simulation against a running server, with an admin's token of all scopes."""
+
+    def __init__(self, api: Api, *, labelers: int, rounds: int, seed: int, sizes: Sizes, say: Callable[[str], object]):
+        self.api, self.rounds, self.seed, self.sizes, self.say = api, rounds, seed, sizes, say
+        self.labelers = crew(seed, labelers)
+        self.desks: list[Api] = []
+        self.report = Report(seed, labelers)
+        self.noise = 0.0
+
+    def run(self) -> Report:
+        """Everything, from the accounts to the comparison of the trained policies."""
+        with ExitStack() as open_desks:
+            self.desks = [open_desks.enter_context(self.api.as_(token)) for token in sign_up(self.api, self.labelers)]
+            base = self.api.post("/jobs", {"verb": "train_base", "config": self._training("train_base")})
+            self._import_prompts()
+            self.say(
+                f"{len(self.labelers)} simulated labelers, {self.sizes.demonstrations} demonstrations to write ..."
+            )
+            round = self._demonstration_round()
+            answers = list(day(self._crew()))
+            self._wait("/jobs", base, "the base network")
+            plan = self._plan(round, next_round=self._next_round({"sft": self.sizes.completions}))
+            for number in range(1, self.rounds + 1):
+                written = sum(answer.tiers is None for answer in answers)
+                answers = self._comparison_round(plan, number, written)
+                mix = {"policy": self.sizes.completions - 2, "previous": 1, "sft": 1}
+                last = number == self.rounds
+                plan = self._plan(self._round_of(plan), next_round=None if last else self._next_round(mix))
+                self._note_training(plan)
+        self.report.evaluation = self._evaluate(plan)
+        return self.report
+
+    def _crew(self) -> list[tuple[Labeler, Api]]:
+        return list(zip([replace(one, noise=self.noise) for one in self.labelers], self.desks, strict=True))
+
+    def _import_prompts(self) -> None:
+        comparisons = self.sizes.comparisons * self.rounds
+        rows = [
+            row.model_dump(mode="json", exclude_none=True)
+            for row in miniature.prompts(
+                self.seed, train=self.sizes.demonstrations + comparisons, validation=comparisons // 5
+            )
+        ]
+        for start in range(0, len(rows), IMPORT_AT_ONCE):
+            self.api.post("/prompts/batch", {"prompts": rows[start : start + IMPORT_AT_ONCE], "keep_similar": True})
+
+    def _demonstration_round(self) -> dict:
+        asked = {"collections": [miniature.COLLECTION], "splits": ["train"], "count": self.sizes.demonstrations}
+        return self._open_round(
+            {"name": "Demonstrations", "plan": {"demonstrations": {**asked, "seed": self.seed}}, "pools": ["train"]}
+        )
+
+    def _open_round(self, given: dict) -> dict:
+        made = self.api.post("/rounds", given)
+        return self.api.post(f"/rounds/{made['id']}/open")
+
+    def _next_round(self, mix: dict[str, int]) -> dict:
+        return {
+            "prompts": self.sizes.comparisons,
+            "validation_share": 0.1,
+            "completions": self.sizes.completions,
+            "mix": mix,
+        }
+
+    def _training(self, step: str) -> dict:
+        """A job's config: the recipe, and this simulation's keys over it."""
+        return {"recipe": _RECIPES[step], **self.sizes.training.get(step, {})}
+
+    def _plan(self, round: dict, next_round: dict | None) -> dict:
+        """Train on a round, and on to the next."""
+        steps = {
+            step: {"recipe": recipe, "set": self.sizes.training.get(step, {})} for step, recipe in _RECIPES.items()
+        }
+        plan = self.api.post("/plans", {"round": round["id"], "config": {**steps, "next_round": next_round}})
+        return self._wait("/plans", plan, "the plan")
+
+    def _wait(self, path: str, thing: dict, what: str) -> dict:
+        """Poll until a plan or job is over; tells of every step that begins."""
+        told = None
+        while thing["state"] in ("queued", "running"):
+            now = next((step["name"] for step in thing.get("steps", []) if step["state"] == "running"), what)
+            if now != told:
+                self.say(f"  {now} ...")
+                told = now
+            time.sleep(POLL_SECONDS)
+            thing = self.api.get(f"{path}/{thing['id']}")
+        if thing["state"] != "finished":
+            raise RestError(f"{what} {thing['state']}: {thing['error']}")
+        return thing
+
+    def _round_of(self, plan: dict) -> dict:
+        return self.api.get(f"/rounds/{plan['next_round']}")
+
+    def _comparison_round(self, plan: dict, number: int, demonstrations: int) -> list[Answer]:
+        """Let the labelers rank what a plan has sampled, and see on items that all of them rank how far they agree."""
+        items = self._items(plan["next_round"])
+        if not self.noise:
+            self.noise = calibrate(self.labelers, items)
+        answers = list(day(self._crew()))
+        shared = self._open_round(self._shared(plan))
+        ranked = list(day(self._crew()))
+        self.api.post(f"/rounds/{shared['id']}/close")
+        by_prompt: dict[str, list[dict[str, int]]] = {}
+        for answer in ranked:
+            by_prompt.setdefault(answer.prompt, []).append(answer.tiers)
+        share, pairs = agreement(by_prompt.values())
+        compared = [answer for answer in answers if answer.tiers is not None]
+        self.report.rounds.append(
+            RoundReport(
+                round=number,
+                demonstrations=demonstrations,
+                comparisons=len(compared) + len(ranked),
+                by_held_out_labelers=sum(answer.labeler.pool == "held-out" for answer in compared),
+                agreement=share,
+                agreement_pairs=pairs,
+                noise=self.noise,
+            )
+        )
+        self.say(f"round {number}: {len(compared)} comparisons, agreement {percent(share)} over {pairs} pairs")
+        return answers
+
+    def _items(self, round_id: str) -> dict[str, list[str]]:
+        """Texts by prompt of a round's comparisons."""
+        return {
+            item["prompt"]["messages"][-1]["text"]: [one["text"] for one in item["completions"]]
+            for item in self.api.every(f"/rounds/{round_id}/items")
+            if item["kind"] == "comparison"
+        }
+
+    def _shared(self, plan: dict) -> dict:
+        """A round outside of training: the same completions for other items, each ranked by everybody."""
+        round = self._round_of(plan)
+        shares = {**round["plan"], "demonstrations": None}
+        chosen = [item["prompt"]["id"] for item in self.api.every(f"/rounds/{round['id']}/items")]
+        shares["comparisons"] = {"prompts": chosen[: self.sizes.shared_items]}
+        return {
+            "name": f"Agreement on round {round['number']}",
+            "purpose": "evaluation",
+            "plan": shares,
+            "overlap": len(self.labelers),
+        }
+
+    def _note_training(self, plan: dict) -> None:
+        results = {
+            step["name"]: self.api.get(f"/jobs/{step['job']}")["result"] for step in plan["steps"] if step["job"]
+        }
+        noted = self.report.rounds[-1]
+        noted.reward_model = {
+            name: value for name, value in results["reward_model"].items() if name.startswith(("accuracy/", "loss/"))
+        }
+        chosen = results["ppo"]["checkpoint"].rpartition("/")[2]
+        noted.ppo = {name.removeprefix("evaluation/"): value for name, value in results["ppo"][chosen].items()} | {
+            "start_score": results["ppo"]["start"]["evaluation/score"]
+        }
+
+    def _evaluate(self, plan: dict) -> dict:
+        """Base, SFT and PPO side by side on test prompts."""
+        jobs = {step["name"]: step["job"] for step in plan["steps"] if step["job"]}
+        by_job = {one["job"]: one for one in self.api.every("/checkpoints") if one["chosen"]}
+        base = next(one for one in by_job.values() if one["role"] == "base")
+        policies = {
+            "base": f"checkpoint:{base['id']}",
+            "sft": f"checkpoint:{by_job[jobs['sft']]['id']}",
+            "ppo": f"checkpoint:{by_job[jobs['ppo']]['id']}",
+        }
+        config = {
+            "recipe": "miniature_evaluate",
+            "policies": policies,
+            "reference": "sft",
+            "reward_model": f"checkpoint:{by_job[jobs['reward_model']]['id']}",
+            "prompts": self.sizes.evaluation_prompts,
+            "miniature_seed": self.seed,
+            "seed": self.seed,
+        }
+        job = self.api.post("/jobs", {"verb": "evaluate", "config": config})
+        return self._wait("/jobs", job, "evaluation")["result"]
+
+
+def sign_up(api: Api, labelers: Sequence[Labeler]) -> list[str]:
+    """An account for each labeler unless it has one, and a token to work with for a day."""
+    known = {one["username"]: one["id"] for one in api.every("/accounts", text="simulated-")}
+    tokens = []
+    for labeler in labelers:
+        if labeler.username not in known:
+            made = api.post(
+                "/accounts",
+                {
+                    "username": labeler.username,
+                    "name": f"Simulated labeler {labeler.number}",
+                    "password": secrets.token_urlsafe(24),
+                    "pool": labeler.pool,
+                    "simulated": True,
+                },
+            )
+            known[labeler.username] = made["id"]
+        given = {"name": "simulation", "scopes": ["work"], "days": 1}
+        tokens.append(api.post(f"/accounts/{known[labeler.username]}/tokens", given)["token"])
+    return tokens
+
+
+def percent(share: float | None) -> str:
+    """A share for people."""
+    return "-" if share is None else f"{share:.1%}"

@@ -1,0 +1,120 @@
+"""A client of the REST API that says what went wrong, and one simulated labeler's day over it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from app.errors import PlumblineError
+from app.simulation.labelers import Labeler
+from training.miniature.rubric import UnknownPrompt
+from training.records import Flag
+
+TRIES = 5
+_FLAGS = frozenset(Flag)
+
+
+class RestError(PlumblineError):
+    """The server refused a request or did not answer."""
+
+
+class Api:
+    """Requests with a bearer token; one that got no answer, or a passing 502 to 504, is sent again."""
+
+    def __init__(self, url: str, token: str):
+        self.url = url.rstrip("/")
+        self.http = httpx.Client(
+            base_url=f"{self.url}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False
+        )
+
+    def __enter__(self) -> "Api":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def as_(self, token: str) -> "Api":
+        """The same server for somebody else."""
+        return Api(self.url, token)
+
+    def call(self, method: str, path: str, json: object = None, headers: dict[str, str] | None = None, **query) -> dict:
+        """The answer's JSON, an empty dict where there is none; raises RestError with the server's own words."""
+        for again in range(TRIES):
+            try:
+                reply = self.http.request(method, path, json=json, headers=headers, params=query or None)
+            except httpx.TransportError as error:
+                if again == TRIES - 1:
+                    raise RestError(f"{self.url} does not answer ({error}); is Plumbline running there?") from error
+            else:
+                if reply.status_code not in (502, 503, 504) or again == TRIES - 1:
+                    break
+            time.sleep(2**again / 4)
+        if reply.is_error:
+            problem = reply.json() if "json" in reply.headers.get("content-type", "") else {}
+            said = problem.get("detail") or problem.get("title") or reply.text[:200]
+            raise RestError(f"{method} {path}: {reply.status_code} {said}")
+        return reply.json() if reply.content else {}
+
+    def get(self, path: str, **query) -> dict:
+        """Read."""
+        return self.call("GET", path, **query)
+
+    def post(self, path: str, json: object = None, **headers: str) -> dict:
+        """Do."""
+        return self.call("POST", path, json, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    def every(self, path: str, **query) -> Iterator[dict]:
+        """All items of a list, page by page."""
+        cursor = None
+        while True:
+            page = self.get(path, **query, **({"cursor": cursor} if cursor else {}))
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if not cursor:
+                return
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a simulated labeler handed in: `tiers` by text for a comparison, None for a demonstration."""
+
+    labeler: Labeler
+    prompt: str
+    tiers: dict[str, int] | None
+
+
+def work(labeler: Labeler, desk: Api) -> Answer | None:
+    """Do the next piece of work that the labeler can do; None when nothing waits."""
+    while assignment := desk.post("/assignments/next"):
+        path = f"/assignments/{assignment['id']}"
+        prompt = assignment["prompt"][-1]["text"]
+        texts = {shown["letter"]: shown["text"] for shown in assignment["completions"]}
+        try:
+            if texts:
+                asked = [Flag(one["name"]) for one in assignment["questions"] if one["name"] in _FLAGS]
+                answers = labeler.compare(prompt, texts, asked)
+                content: dict = {"completions": answers}
+                tiers = {texts[letter]: answer["tier"] for letter, answer in answers.items()}
+            else:
+                content, tiers = {"text": labeler.demonstrate(prompt)}, None
+        except UnknownPrompt:
+            desk.post(f"{path}/skip", {"reason": "needs_expertise", "note": "not a prompt of the miniature world"})
+            continue
+        # The same key again gives the same answer again, so a reply that was lost costs nothing.
+        key = f"simulated-{labeler.seed}-{labeler.number}-{assignment['id']}"
+        desk.post(f"{path}/submit", {"fence": assignment["fence"], **content}, Idempotency_Key=key)
+        return Answer(labeler, prompt, tiers)
+    return None
+
+
+def day(crew: Sequence[tuple[Labeler, Api]]) -> Iterator[Answer]:
+    """Let labelers work in turn, one piece each, until nothing waits for any of them."""
+    waiting = list(crew)
+    while waiting:
+        still = []
+        for labeler, desk in waiting:
+            if (answer := work(labeler, desk)) is not None:
+                still.append((labeler, desk))
+                yield answer
+        waiting = still
