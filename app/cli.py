@@ -7,7 +7,12 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app import doctor, launcher, migrate
 from app.accounts.commands import accounts, tokens
+from app.comparisons.commands import import_comparisons
+from app.completions.commands import import_completions
 from app.errors import PlumblineError
+from app.prompts.commands import imports
+from app.rounds.commands import rounds
+from app.simulation import commands as simulation
 from app.terminal import AsJson, show
 
 cli = typer.Typer(
@@ -18,6 +23,12 @@ cli = typer.Typer(
 )
 cli.add_typer(accounts, name="account")
 cli.add_typer(tokens, name="token")
+cli.command("demo")(simulation.demo)
+cli.command("simulate")(simulation.simulate)
+imports.command("completions")(import_completions)
+imports.command("comparisons")(import_comparisons)
+cli.add_typer(imports, name="import")
+cli.add_typer(rounds, name="round")
 
 
 @cli.command("run")

@@ -58,7 +58,7 @@ def create(
         number=queries.next_number(session),
         name=name.strip(),
         purpose=purpose,
-        plan=plan.model_dump(mode="json", exclude_none=True),
+        plan=plan.model_dump(mode="json", exclude_defaults=True),
         overlap=overlap,
         pools=[Pool(pool).value for pool in pools],
         guideline=words,

@@ -1,0 +1,51 @@
+"""`plumbline import comparisons`."""
+
+from typing import Annotated
+
+import typer
+
+from app.comparisons.formats import ComparisonFormat
+from app.comparisons.imports import import_comparisons as run
+from app.prompts.commands import Collection, DryRun, File, Owner, OwnerField, SkipBad, Source, tell
+from app.prompts.imports import PromptDefaults
+from app.prompts.rows import is_csv
+from app.prompts.tables import PromptSource
+from app.terminal import AsJson
+
+
+def import_comparisons(
+    file: File,
+    format: Annotated[
+        ComparisonFormat,
+        typer.Option(
+            help="hh: chosen and rejected dialogues; pairs: prompt, chosen, rejected; rankings: our own export."
+        ),
+    ],
+    collection: Collection = "",
+    policy: Annotated[
+        str, typer.Option(help="Name of what wrote the completions of pairs; the collection's name if not given.")
+    ] = "",
+    source: Source = PromptSource.CUSTOMER,
+    owner: Owner = "",
+    owner_field: OwnerField = "owner",
+    dry_run: DryRun = False,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import comparisons that people made elsewhere, with their prompts and completions.
+
+    They belong to no round; a snapshot takes them by collection. Pairs of one and the same text are left out and
+    counted. Prompts are split by owner, or by their text where no owner is given.
+
+    Example: plumbline import comparisons pairs.jsonl.gz --format hh --collection harmless
+    """
+    report = run(
+        file,
+        format=format,
+        as_csv=is_csv(file.name),
+        defaults=PromptDefaults(collection, source, owner, owner_field),
+        policy=policy,
+        skip_bad=skip_bad,
+        dry_run=dry_run,
+    )
+    tell(report, "comparisons", dry_run=dry_run, as_json=as_json)

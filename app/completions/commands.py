@@ -1,0 +1,46 @@
+"""`plumbline import completions`."""
+
+from typing import Annotated
+
+import typer
+
+from app.completions.imports import import_completions as run
+from app.prompts.commands import Collection, DryRun, File, Owner, OwnerField, SkipBad, Source, tell
+from app.prompts.imports import PromptDefaults
+from app.prompts.rows import is_csv
+from app.prompts.tables import PromptSource
+from app.terminal import AsJson
+
+
+def import_completions(
+    file: File,
+    policy: Annotated[
+        str, typer.Option(help="Name of what wrote them, unless a row names its own; labelers never see it.")
+    ],
+    add_prompts: Annotated[
+        bool, typer.Option("--add-prompts", help="Also store prompts that are not there yet.")
+    ] = False,
+    collection: Collection = "",
+    source: Source = PromptSource.CUSTOMER,
+    owner: Owner = "",
+    owner_field: OwnerField = "owner",
+    dry_run: DryRun = False,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import what a policy answered: a row names its prompt as in `import prompts` and holds "completion" beside it.
+
+    The text may also be called "response", "output" or "text". Call it once for each policy's file; a round then
+    chooses K of the distinct texts. Empty completions are left out and counted.
+
+    Example: plumbline import completions answers-of-a.jsonl --policy a
+    """
+    report = run(
+        file,
+        as_csv=is_csv(file.name),
+        policy=policy,
+        add_prompts=PromptDefaults(collection, source, owner, owner_field) if add_prompts else None,
+        skip_bad=skip_bad,
+        dry_run=dry_run,
+    )
+    tell(report, "completions", dry_run=dry_run, as_json=as_json)
