@@ -58,11 +58,13 @@ def optimize(
     total_steps: int,
     losses: Callable[[int], Iterable[tuple[Tensor, dict[str, float]]]],
     group: str,
+    counts: dict[str, int],
 ) -> None:
     """Train `model` in place for `total_steps`, going on from the run folder's state where there is one.
 
     `losses(step)` yields, for each micro-batch, its share of the step's loss (the shares sum up to it) and numbers to
     add up and report as `group/name`. Batches must follow from the step alone: a resumed run has to see the same.
+    `counts` is what was cut or left out on the way here, reported as warnings.
     """
     optimizer = adam(config, model.parameters())
     state = run_folder.load_state()
@@ -73,6 +75,7 @@ def optimize(
         optimizer.load_state_dict(state["optimizer"])
         set_random_state(state["random"])
     run_folder.report(Started(verb=config.verb, total_steps=total_steps, resumed_from_step=start))
+    run_folder.warn_counts(counts)
 
     def save(step: int) -> None:
         run_folder.save_state(

@@ -59,7 +59,9 @@ def run(config: BaseConfig, run_folder: RunFolder) -> None:
             model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, config.micro_batch_tokens
         )
 
-    optimize(run_folder, config, model, len(steps), lambda step: ((loss, {}) for loss in loss_of(steps[step])), "base")
+    optimize(
+        run_folder, config, model, len(steps), lambda step: ((loss, {}) for loss in loss_of(steps[step])), "base", {}
+    )
     with torch.no_grad():
         validation = sum(float(loss) for loss in loss_of([[index] for index in held_out]))
 

@@ -55,7 +55,6 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     counts: Counter[str] = Counter()
     trained, validation, held_out = _read(config, tokenizer, counts)
     demonstrations = _demonstrations(config, tokenizer, counts)
-    run_folder.warn_counts(counts)
     if not any(prompt.pairs for prompt in trained):
         raise ValueError(
             f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
@@ -76,7 +75,7 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
             share = right["prompts"] / with_pairs if with_pairs else 0.0
             yield k_wise_loss(scores, groups, max(1, with_pairs)), {"accuracy": right.get("accuracy", 0.5) * share}
 
-    optimize(run_folder, config, model, len(steps), losses, "reward_model")
+    optimize(run_folder, config, model, len(steps), losses, "reward_model", counts)
 
     metrics: dict[str, float] = {}
     for name, prompts in (("validation", validation), ("held_out_labelers", held_out)):

@@ -51,7 +51,6 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
         raise ValueError(
             f"data: {config.data / DEMONSTRATIONS} has no demonstration of the train split left to learn from"
         )
-    run_folder.warn_counts(counts)
     documents = _documents(config, tokenizer)
     first_document = len(sequences)
     sequences += documents
@@ -73,7 +72,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
         for loss in loss_of([first_document + index for index in mixed]):
             yield share * loss, {"pretraining_loss": loss.item()}
 
-    optimize(run_folder, config, model, len(steps), losses, "sft")
+    optimize(run_folder, config, model, len(steps), losses, "sft", counts)
     metrics = {"sft/demonstrations": float(len(members[Split.TRAIN]))}
     if members[Split.VALIDATION]:
         with torch.no_grad():
