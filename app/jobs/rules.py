@@ -1,4 +1,4 @@
-"""What may happen to a job. The row with its lease is the truth; whoever holds the lease writes under its owner name."""
+"""What may happen to a job. Its row with the lease is the truth; who holds the lease writes under its owner name."""
 
 from collections.abc import Iterable
 from pathlib import Path

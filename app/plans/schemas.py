@@ -42,7 +42,7 @@ class NextRound(BaseModel):
     completions: int = Field(4, ge=2, le=9, description="K")
     mix: dict[Source, int] = Field(
         default_factory=lambda: {Source.POLICY: 2, Source.PREVIOUS: 1, Source.SFT: 1},
-        description="How many of the K each network writes; the share of one that is not there falls to the new policy, else to SFT.",
+        description="How many of the K each network writes; for one that is not there another does.",
     )
     oversample: int = Field(3, ge=1, le=10, description="Texts sampled for each one wanted, as the K are distinct.")
     overlap: int = Field(1, ge=1, le=50, description="Labelers asked for each prompt.")
