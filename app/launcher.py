@@ -283,6 +283,9 @@ def web(listener: int | None = None) -> None:
     """Serve the web application, on a socket that is handed down or on the configured address."""
     import uvicorn
 
+    from app.monitoring import configure_logging
+
+    configure_logging()
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
@@ -291,6 +294,8 @@ def web(listener: int | None = None) -> None:
         proxy_headers=bool(settings().trusted_proxies),
         forwarded_allow_ips=settings().trusted_proxies,
         server_header=False,
+        log_config=None,
+        access_log=False,  # our own log says more
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
@@ -300,8 +305,10 @@ def web(listener: int | None = None) -> None:
 
 def worker(queue: str) -> None:
     """Consume a queue; beat runs inside the default worker."""
+    from app.monitoring import configure_logging
     from app.queue import TRAINING, celery
 
+    configure_logging()
     settings().data_dir.mkdir(parents=True, exist_ok=True)
     arguments = [
         "worker",
