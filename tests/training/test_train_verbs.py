@@ -1,0 +1,280 @@
+"""train_base, train_reward_model and evaluate in this process, each on a small miniature."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from training import evaluate, events, train_base, train_reward_model, train_sft
+from training.evaluate import win_rate
+from training.formatting import encode_completion, encode_prompt
+from training.policy import load_policy
+from training.recipes import load_config
+from training.records import (
+    COMPARISONS,
+    DEMONSTRATIONS,
+    ComparisonRecord,
+    DemonstrationRecord,
+    Message,
+    Pool,
+    RankedCompletion,
+    Split,
+    read,
+    write,
+)
+from training.reward_model import load_reward_model, score_sequences
+from training.run_folder import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(module, config, folder):
+    with RunFolder(folder) as run_folder:
+        module.run(config, run_folder)
+    return [events.parse(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def of_kind(reported, kind):
+    return [event for event in reported if event.kind == kind]
+
+
+BASE = ["corpus_words=2000", "vocab_size=320", "hidden_size=32", "intermediate_size=64", "layers=1", "heads=2"]
+
+
+def base(folder, *settings):
+    return run(train_base, load_config("train_base", "miniature_base", [*BASE, *settings]), folder)
+
+
+def test_a_base_network_follows_from_its_seed_and_its_corpus(tmp_path):
+    weights = {}
+    for name, settings in {"one": [], "same": ["micro_batch_tokens=128"], "other": ["seed=1"]}.items():
+        reported = base(tmp_path / name, *settings)
+        weights[name] = load_file(tmp_path / name / "checkpoints" / "base" / "model.safetensors")
+        losses = [event.values["base/loss"] for event in of_kind(reported, "metrics")]
+        assert losses[-1] < losses[0]
+    for key, weight in weights["one"].items():
+        torch.testing.assert_close(weight, weights["same"][key], rtol=1e-3, atol=1e-4)
+    assert any(not torch.allclose(w, weights["other"][key], atol=1e-2) for key, w in weights["one"].items())
+
+
+def test_a_base_network_is_taken_from_the_cache_only_for_the_same_corpus_and_recipe(tmp_path):
+    cache = f"cache={tmp_path / 'cache'}"
+    finished = {}
+    for name, settings in {
+        "first": [],
+        "again": [],
+        "rate": ["learning_rate=0.001"],
+        "text": ["corpus_seed=1"],
+    }.items():
+        reported = base(tmp_path / name, cache, *settings)
+        finished[name] = of_kind(reported, "finished")[0].result["from_cache"]
+        (saved,) = of_kind(reported, "checkpoint")
+        assert (saved.role, saved.path) == ("base", "checkpoints/base")
+        load_policy(tmp_path / name / "checkpoints" / "base")
+    assert finished == {"first": False, "again": True, "rate": False, "text": False}
+    first, again = (load_file(tmp_path / n / "checkpoints" / "base" / "model.safetensors") for n in ("first", "again"))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_a_base_network_learns_any_text_file(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"naïve text number {n}" for n in range(300)), encoding="utf-8")
+    base(tmp_path / "run", f"text={text}")
+    folder = tmp_path / "run" / "checkpoints" / "base"
+    assert (folder / "pretraining.txt").read_text(encoding="utf-8") == text.read_text(encoding="utf-8")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.decode(tokenizer("漢字 ☃", add_special_tokens=False)["input_ids"]) == "漢字 ☃"
+
+
+def test_the_prompts_tokens_are_learnt_only_when_asked(miniature, tmp_path):
+    path = tmp_path / "data" / DEMONSTRATIONS
+    path.parent.mkdir()
+    asked = (Message(role="user", text="list three animals."),)
+    write(
+        path,
+        [
+            DemonstrationRecord(
+                prompt_key=str(n), prompt=asked, split="train", completion="cat.", labeler="a", pool="train"
+            )
+            for n in range(8)
+        ],
+    )
+    prompt_loss = {}
+    for masked in ("false", "true"):
+        settings = [f"data={path.parent}", f"init_from={miniature / 'base'}", "epochs=60", f"train_on_prompt={masked}"]
+        settings.append("learning_rate=0.005")
+        run(train_sft, load_config("train_sft", "miniature_sft", settings), tmp_path / masked)
+        model, tokenizer = load_policy(tmp_path / masked / "checkpoints" / "sft")
+        prompt = encode_prompt(tokenizer, asked)
+        whole = torch.tensor([prompt + encode_completion(tokenizer, "cat.")])
+        with torch.no_grad():
+            logprobs = model(whole).logits[0].log_softmax(-1)
+        each = [-float(logprobs[i - 1, whole[0, i]]) for i in range(1, whole.shape[1])]
+        assert sum(each[len(prompt) - 1 :]) < 1.0  # the completion is learnt either way
+        prompt_loss[masked] = sum(each[: len(prompt) - 1])
+    assert prompt_loss["true"] < prompt_loss["false"] / 4
+
+
+def test_held_out_labelers_and_other_splits_teach_nothing(miniature, tmp_path):
+    records = list(read(miniature / "sft" / DEMONSTRATIONS, DemonstrationRecord))
+    weights = []
+    for name, extra in {
+        "plain": [],
+        "noise": [
+            records[0].model_copy(update={"pool": Pool.HELD_OUT, "completion": "held out."}),
+            records[1].model_copy(update={"split": Split.TEST, "completion": "kept back."}),
+        ],
+    }.items():
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / DEMONSTRATIONS, records + extra)
+        settings = [f"data={tmp_path / name}", f"init_from={miniature / 'base'}", "epochs=1"]
+        reported = run(train_sft, load_config("train_sft", "miniature_sft", settings), tmp_path / name / "run")
+        weights.append(load_file(tmp_path / name / "run" / "checkpoints" / "sft" / "model.safetensors"))
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert "1 demonstrations left out: by held-out labelers" in [e.message for e in of_kind(reported, "warning")]
+
+
+@pytest.fixture(scope="module")
+def reward_model_run(miniature, tmp_path_factory):
+    """A reward model's run folder and its events, from rankings by both pools."""
+    folder = tmp_path_factory.mktemp("rm")
+    data = folder / "data"
+    data.mkdir()
+    records = list(read(miniature / "rm" / COMPARISONS, ComparisonRecord))
+    held_out = [
+        record.model_copy(update={"pool": Pool.HELD_OUT, "prompt_key": f"h{n}", "labeler": "h"})
+        for n, record in enumerate(records[:6])
+    ]
+    seen = [record.model_copy(update={"pool": Pool.HELD_OUT, "labeler": "h"}) for record in records[:3]]
+    write(data / COMPARISONS, [*records, *held_out, *seen])
+    write(data / DEMONSTRATIONS, read(miniature / "rm" / DEMONSTRATIONS, DemonstrationRecord))
+    torch.set_num_threads(1)
+    settings = [f"data={data}", f"init_from={miniature / 'base'}", "epochs=6", "learning_rate=0.003"]
+    settings += ["max_prompt_tokens=256", "max_completion_tokens=64"]
+    return (
+        folder,
+        records,
+        run(train_reward_model, load_config("train_reward_model", "miniature_reward_model", settings), folder / "run"),
+    )
+
+
+def test_a_reward_model_learns_and_says_how_well(reward_model_run):
+    _, records, reported = reward_model_run
+    metrics = [event.values for event in of_kind(reported, "metrics")]
+    assert metrics[0]["reward_model/loss"] == pytest.approx(math.log(2), abs=0.1)
+    assert metrics[-1]["reward_model/accuracy"] > 0.65
+    (saved,) = of_kind(reported, "checkpoint")
+    assert saved.role == "reward_model"
+    validation = [record for record in records if record.split != "train"]
+    assert saved.metrics["accuracy/validation_pairs"] == sum(len(record.pairs()) for record in validation)
+    assert saved.metrics["accuracy/held_out_labelers_pairs"] == sum(len(record.pairs()) for record in records[:6])
+    for name in ("validation", "held_out_labelers"):
+        low, share, high = (saved.metrics[f"accuracy/{name}{end}"] for end in ("_low", "", "_high"))
+        assert 0 <= low < share < high <= 1
+    warnings = " / ".join(event.message for event in of_kind(reported, "warning"))
+    assert "3 rankings left out: by held-out labelers, of prompts that are trained on" in warnings
+    assert "pairs left out: tied" in warnings
+
+
+def test_demonstrations_score_zero_on_average_and_plain_transformers_adds_the_offset(reward_model_run):
+    folder, _, reported = reward_model_run
+    place = folder / "run" / "checkpoints" / "reward_model"
+    model, tokenizer, offset = load_reward_model(place)
+    assert offset == of_kind(reported, "checkpoint")[0].metrics["score_offset"]
+    sequences = [
+        encode_prompt(tokenizer, record.prompt) + encode_completion(tokenizer, record.completion)
+        for record in read(folder / "data" / DEMONSTRATIONS, DemonstrationRecord)
+        if record.split == "train"
+    ]
+    scores = score_sequences(model, sequences, tokenizer.pad_token_id) - offset
+    assert float(scores.mean()) == pytest.approx(0, abs=1e-4)
+    plain = AutoModelForSequenceClassification.from_pretrained(place).eval()
+    with torch.no_grad():
+        logits = torch.stack([plain(torch.tensor([sequence])).logits[0, 0] for sequence in sequences])
+    torch.testing.assert_close(logits, scores + json.loads((place / "config.json").read_text())["score_offset"])
+
+
+def test_all_rankings_of_a_prompt_are_one_element_and_ties_are_left_out(miniature, tmp_path):
+    def ranking(key, tiers, texts=("a.", "b.", "c.")):
+        completions = tuple(RankedCompletion(text=t, policy="x", tier=n) for t, n in zip(texts, tiers, strict=True))
+        return ComparisonRecord(
+            prompt_key=key, prompt=(Message(role="user", text=key),), split="train", completions=completions,
+            labeler="a", pool="train",
+        )  # fmt: skip
+
+    write(tmp_path / COMPARISONS, [ranking("p", (1, 2, 3)), ranking("q", (1, 1, 1)), ranking("p", (2, 1, None))])
+    settings = [f"data={tmp_path}", f"init_from={miniature / 'base'}"]
+    config = load_config("train_reward_model", "miniature_reward_model", settings)
+    _, tokenizer = load_policy(miniature / "base")
+    counts = train_reward_model.Counter()
+    trained, validation, held_out = train_reward_model._read(config, tokenizer, counts)
+    assert [len(prompt.sequences) for prompt in trained] == [3, 3] and not validation and not held_out
+    assert [prompt.pairs for prompt in trained] == [[(0, 1), (0, 2), (1, 2), (1, 0)], []]
+    assert counts[train_reward_model.TIES] == 3 + 2
+    reported = run(train_reward_model, config, tmp_path / "run")
+    assert of_kind(reported, "finished") and "held-out accuracy is not known" in str(of_kind(reported, "warning"))
+
+    write(tmp_path / COMPARISONS, [ranking("q", (1, 1, 1))])
+    with pytest.raises(ValueError, match="has no pair to learn from"):
+        run(train_reward_model, config, tmp_path / "ties")
+
+
+def test_an_evaluation_says_what_each_policy_does(miniature, reward_model_run, tmp_path):
+    trained = run(
+        train_sft,
+        load_config(
+            "train_sft", "miniature_sft", [f"data={miniature / 'sft'}", f"init_from={miniature / 'base'}", "epochs=15"]
+        ),
+        tmp_path / "sft",
+    )
+    assert of_kind(trained, "finished")
+    settings = [
+        f"policies.base={miniature / 'base'}",
+        f"policies.sft={tmp_path / 'sft' / 'checkpoints' / 'sft'}",
+        f"reward_model={reward_model_run[0] / 'run' / 'checkpoints' / 'reward_model'}",
+        "prompts=16",
+        "completions_per_prompt=2",
+        "reference=sft",
+    ]
+    reported = run(evaluate, load_config("evaluate", "miniature_evaluate", settings), tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert of_kind(reported, "finished")[0].result == report
+    base_row, sft_row = report["policies"]["base"], report["policies"]["sft"]
+    assert sft_row["kl_nats"] == pytest.approx(0, abs=1e-3) and base_row["kl_nats"] > 0.1
+    assert sft_row["mean_score"] != base_row["mean_score"]
+    assert set(sft_row["solved_by_family"]) >= {"list", "passage", "manners"}
+    (row,) = report["win_rates"]
+    assert (row["policy"], row["against"], row["prompts"]) == ("sft", "base", 16)
+    assert 0 <= row["low"] <= row["win_rate"] <= row["high"] <= 1
+
+
+def test_an_evaluation_on_a_snapshots_prompts(miniature, tmp_path):
+    settings = [f"policies.base={miniature / 'base'}", f"data={miniature / 'ppo'}", "split=validation", "prompts=2"]
+    reported = run(evaluate, load_config("evaluate", "miniature_evaluate", [*settings, "temperature=0"]), tmp_path)
+    assert of_kind(reported, "finished")[0].result["prompts"] == 2
+    with pytest.raises(ValueError, match="no policy is named 'ppo'; choose from base"):
+        run(evaluate, load_config("evaluate", "miniature_evaluate", [*settings, "reference=ppo"]), tmp_path / "bad")
+
+
+def test_a_win_rate_counts_a_draw_as_half():
+    ours = [1.0] * 392 + [0.5] * 9 + [0.0] * (805 - 401)
+    measured = win_rate(ours, [0.5] * 805)
+    assert 100 * measured["win_rate"] == pytest.approx(49.2547, abs=1e-4)
+    assert 100 * (measured["high"] - measured["low"]) / 2 / 1.959964 == pytest.approx(1.7533, abs=1e-3)
+
+
+def test_the_completions_of_a_prompt_are_one_observation():
+    ours, theirs = [1.0, 1.0, 0.0, 0.0] * 10, [0.5] * 40
+    clustered, apart = win_rate(ours, theirs, 2), win_rate(ours, theirs)
+    assert clustered["win_rate"] == apart["win_rate"] == 0.5
+    assert clustered["prompts"] == 20 and clustered["high"] > apart["high"]
