@@ -1,17 +1,23 @@
 """The web application, put together."""
 
+from functools import partial
+
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from app import health, monitoring
+from app import health, monitoring, openapi
 from app.accounts import admin_pages as accounts_admin_pages
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
 from app.assignments import api as assignments_api
 from app.assignments import pages as assignments_pages
+from app.comparisons import api as comparisons_api
+from app.comparisons import pages as comparisons_pages
 from app.config import settings
+from app.demonstrations import api as demonstrations_api
+from app.demonstrations import pages as demonstrations_pages
 from app.errors import PlumblineError
 from app.monitoring import Observe
 from app.security import Guard, check_csrf
@@ -20,11 +26,16 @@ from app.web import STATIC, error_response
 ROUTERS = [
     health.router,
     monitoring.router,
+    openapi.router,
     accounts_pages.router,
     accounts_admin_pages.router,
     accounts_api.router,
     assignments_api.router,
     assignments_pages.router,
+    demonstrations_api.router,
+    demonstrations_pages.router,
+    comparisons_api.router,
+    comparisons_pages.router,
 ]
 
 
@@ -40,6 +51,7 @@ def create_app() -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
+    app.openapi = partial(openapi.describe, app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for kind in (PlumblineError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, error_response)

@@ -69,22 +69,19 @@ form.addEventListener("input", () => later());
 document.addEventListener("visibilitychange", () => document.hidden && save());
 addEventListener("online", () => save());
 
-let leaving = false;
+let leaving = false; // the form is on its way: a second click does nothing
+let safe = false; // everything written is with the server
 form.addEventListener("submit", async (event) => {
-  if (leaving) return event.preventDefault(); // a second click
   const last = event.submitter?.formAction.endsWith("/submit");
-  if (!saving && !last) return (leaving = true);
+  if (!leaving && (safe || (!saving && !last))) return (leaving = true);
   event.preventDefault();
+  if (leaving) return;
   leaving = true;
-  const safe = (await save()) && (await save()); // the second for what was typed during the first
+  safe = (await save()) && (await save()); // the second for what was typed during the first
   leaving = false;
-  if (!safe) return;
-  if (event.submitter) {
-    form.noValidate = event.submitter.formNoValidate;
-    form.requestSubmit(event.submitter);
-  } else form.requestSubmit();
+  if (safe) form.requestSubmit(event.submitter);
 });
-addEventListener("pageshow", () => (leaving = false));
+addEventListener("pageshow", () => (leaving = safe = false));
 
 // --- Saying what happened ---
 

@@ -1,0 +1,65 @@
+"""The description of the REST interface, and the page that shows it."""
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, Field
+
+from app.web import page
+
+router = APIRouter(include_in_schema=False)
+
+ABOUT = """Everything that pages do, and more, with an API token: `Authorization: Bearer plumb_…`. A token has scopes: \
+`work` is a labeler's day; `read`, `write`, `jobs` and `accounts` need an admin. Lists are `{items, next_cursor}`; \
+pass `cursor` to go on. Errors are problem details (RFC 9457)."""
+
+
+class Problem(BaseModel):
+    """What went wrong, in the form of RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = Field(description="What was wrong, with the field, the value and the way out.")
+    field: str | None = Field(None, description="The field at fault, if it is one.")
+    errors: list[dict] | None = Field(None, description="Every field at fault, if the body could not be read.")
+    current: object = Field(None, description="With 409: what stands now.")
+    request_id: str | None = Field(None, description="The number of this request in the log.")
+
+
+RESPONSES = {
+    "400": "The request cannot be understood.",
+    "401": "No token, or one that is unknown, revoked or expired.",
+    "403": "The token lacks the scope.",
+    "404": "It does not exist, or not for this account.",
+    "409": "It has changed in the meantime, or cannot be done in its state.",
+    "413": "The body is too large.",
+    "422": "A value is refused; `field` names it.",
+    "429": "Too often; `Retry-After` says when again.",
+}
+
+
+def describe(app: FastAPI) -> dict:
+    """The OpenAPI document: our routes under /api/, bearer tokens, and the problems each may answer with."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    made = get_openapi(title=app.title, version="1", description=ABOUT, routes=app.routes)
+    made["paths"] = {path: acts for path, acts in made["paths"].items() if path.startswith("/api/")}
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    made["security"] = [{"token": []}]
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for acts in made["paths"].values():
+        for act in acts.values():
+            for status, description in RESPONSES.items():
+                act["responses"][status] = {"description": description, "content": content}
+    app.openapi_schema = made
+    return made
+
+
+@router.get("/docs")
+def docs(request: Request):
+    """The REST interface, to read and to try."""
+    return page(request, "docs.html")
