@@ -23,7 +23,7 @@ from app.config import settings
 from app.database import reading, transaction
 from app.demonstrations import rules as demonstrations
 from app.demonstrations.schemas import DemonstrationContent
-from app.errors import BadInput, Conflict, NotSignedIn
+from app.errors import BadInput, Conflict, Forbidden, NotSignedIn
 from app.guidelines.rules import questions_for
 from app.guidelines.schemas import Question
 from app.i18n import gettext as _
@@ -116,7 +116,7 @@ def desk(request: Request):
 @router.post("/assignments/next")
 def next_assignment(request: Request):
     """To the next piece of work, or back to the desk if nothing waits."""
-    return _to_next(signed_in(request), "")
+    return _to_next(_acting(request), "")
 
 
 def _to_next(labeler: Account, note: str) -> Response:
@@ -172,14 +172,26 @@ def _reasons() -> dict[SkipReason, str]:
     }
 
 
-def _labeler(request: Request) -> tuple[Account, bool]:
-    """Who posts, and whether the session is alive; one that has expired may still keep a draft."""
+def _labeler(request: Request) -> tuple[Account, str]:
+    """Who posts and, if nothing but the draft may be kept, why: the session has expired, or is another one by now."""
     try:
-        return signed_in(request), True
+        return signed_in(request), _("You signed in again meanwhile.") if _draft_only(request) else ""
     except NotSignedIn:
         if (account := expired_session(request)) is None:
             raise
-        return account, False
+        return account, _("You were signed out, because it has been long.")
+
+
+def _acting(request: Request) -> Account:
+    """Who posts, where there is no text to keep."""
+    account = signed_in(request)
+    if _draft_only(request):
+        raise Forbidden(_("This page is from before you signed in again. Load it anew and repeat the step."))
+    return account
+
+
+def _draft_only(request: Request) -> bool:
+    return getattr(request.state, "draft_only", False)
 
 
 def _keep(session, labeler: Account, id: str, form: FormData, *, force: bool = False) -> tuple[Work, rules.Saved]:
@@ -208,22 +220,23 @@ def _active_seconds(form: FormData) -> float:
     return float(min(int(given), MAX_ACTIVE_SECONDS)) if given.isdecimal() and len(given) < 10 else 0.0
 
 
-def _kept_for_later(labeler: Account, id: str, form: FormData) -> Response:
-    """The session has expired: what was posted is the draft now, and the person signs in again."""
+def _kept_for_later(request: Request, labeler: Account, id: str, form: FormData, why: str) -> Response:
+    """What was posted is the draft now; the person loads the page again, signing in first where that is needed."""
     with transaction() as session:
         _keep(session, labeler, id, form, force=True)
-    response = redirect(f"/sign-in?next={quote(f'/assignments/{id}')}")
-    flash(response, _("You were signed out for safety. What you wrote is kept as a draft; sign in to go on."))
+    url = f"/assignments/{id}"
+    response = redirect(url if _draft_only(request) else f"/sign-in?next={quote(url)}")
+    flash(response, f"{why} {_('What you wrote is kept as a draft; go on from here.')}")
     return response
 
 
 @router.post("/assignments/{id}/draft")
 def keep_draft(request: Request, id: str, form: Posted):
     """Keep a step of the work and go to the next one; for a script, tell it how that went."""
-    labeler, alive = _labeler(request)
+    labeler, hindrance = _labeler(request)
     for_script = request.headers.get("accept", "").startswith("application/json")
-    if not alive:
-        response = _kept_for_later(labeler, id, form)
+    if hindrance:
+        response = _kept_for_later(request, labeler, id, form, hindrance)
         return JSONResponse({"sign_in": response.headers["location"]}, 401) if for_script else response
     try:
         with transaction() as session:
@@ -268,9 +281,9 @@ def _to_step(id: str, work: Work, form: FormData, saved: rules.Saved) -> Respons
 @router.post("/assignments/{id}/submit")
 def submit(request: Request, id: str, form: Posted):
     """Hand it in, and go on to the next unless the button says otherwise."""
-    labeler, alive = _labeler(request)
-    if not alive:
-        return _kept_for_later(labeler, id, form)
+    labeler, hindrance = _labeler(request)
+    if hindrance:
+        return _kept_for_later(request, labeler, id, form, hindrance)
     given = form.get("version", "")
     try:
         with transaction() as session:
@@ -324,9 +337,9 @@ def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, 
 @router.post("/assignments/{id}/skip")
 def skip(request: Request, id: str, form: Posted):
     """Pass on it; what was written stays as a draft."""
-    labeler, alive = _labeler(request)
-    if not alive:
-        return _kept_for_later(labeler, id, form)
+    labeler, hindrance = _labeler(request)
+    if hindrance:
+        return _kept_for_later(request, labeler, id, form, hindrance)
     if form.get("reason") not in set(SkipReason):
         with transaction() as session:
             _keep(session, labeler, id, form, force=True)
@@ -341,7 +354,7 @@ def skip(request: Request, id: str, form: Posted):
 @router.post("/assignments/{id}/resume")
 def resume(request: Request, id: str):
     """Take up unfinished work again."""
-    labeler = signed_in(request)
+    labeler = _acting(request)
     with transaction() as session:
         taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
     response = redirect(f"/assignments/{taken.public_id if taken else id}")
@@ -353,7 +366,7 @@ def resume(request: Request, id: str):
 @router.post("/assignments/{id}/heartbeat")
 def heartbeat(request: Request, id: str, fence: Annotated[int, Form()]):
     """A script says that the labeler is still at it."""
-    labeler = signed_in(request)
+    labeler = _acting(request)
     try:
         with transaction() as session:
             rules.heartbeat(session, queries.assignment(session, id, labeler), labeler, fence)

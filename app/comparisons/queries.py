@@ -1,5 +1,7 @@
 """Reading comparisons."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
@@ -35,30 +37,30 @@ def comparison(session: Session, public_id: str) -> Comparison:
     return found
 
 
-def comparisons(
+def page(
     session: Session,
+    cursor: str | None,
+    limit: int,
     *,
     round_number: int | None = None,
     labeler: str = "",
     source: ComparisonSource | None = None,
-    after: int = 0,
-    before: int | None = None,
-    limit: int = 100,
-) -> list[Comparison]:
-    """Comparisons by id: the oldest after one or the newest before one; of a round, of a labeler (public id)."""
-    query = _whole().where(Comparison.id > after).limit(limit)
-    if before is None:
-        query = query.order_by(Comparison.id)
-    else:
-        query = query.where(Comparison.id < before).order_by(Comparison.id.desc())
+) -> tuple[Sequence[Comparison], str | None]:
+    """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
+    query = _whole().order_by(Comparison.id.desc()).limit(limit + 1)
+    if cursor:
+        older = select(Comparison.id).where(Comparison.public_id == cursor).scalar_subquery()
+        query = query.where(Comparison.id < older)
     if round_number is not None:
-        query = query.join(Item, Item.id == Comparison.item_id).join(Round, Round.id == Item.round_id)
-        query = query.where(Round.number == round_number)
+        of_round = select(Item.id).join(Round, Round.id == Item.round_id).where(Round.number == round_number)
+        query = query.where(Comparison.item_id.in_(of_round))
     if labeler:
-        query = query.join(Account, Account.id == Comparison.labeler_id).where(Account.public_id == labeler)
+        known = select(Account.id).where((Account.public_id == labeler) | (Account.username == labeler.lower()))
+        query = query.where(Comparison.labeler_id.in_(known))
     if source is not None:
         query = query.where(Comparison.source == source)
-    return list(session.scalars(query))
+    found = session.scalars(query).all()
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 
 
 def ranked(comparison: Comparison) -> list[ComparedCompletion]:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.accounts.tables import AccountKind
-from app.comparisons.tables import ComparisonSource
+from app.comparisons.queries import ranked
+from app.comparisons.tables import Comparison, ComparisonSource
 from app.demonstrations.schemas import Typed
 from training.records import Message, Pool
 
@@ -58,7 +59,7 @@ class ComparisonContent(BaseModel):
 class ComparedOut(BaseModel):
     """One completion of a comparison."""
 
-    letter: str | None = Field(description="As which it was shown.")
+    letter: str = Field(description="As which it was shown.")
     completion: str = Field(description="Public id.")
     policy: str
     text: str
@@ -86,9 +87,41 @@ class ComparisonOut(BaseModel):
     active_seconds: float
     submitted_at: datetime
 
+    @classmethod
+    def of(cls, one: Comparison) -> "ComparisonOut":
+        """From the row and what it points to."""
+        return cls(
+            id=one.public_id,
+            source=one.source,
+            round=one.item.round.number if one.item else None,
+            collection=one.collection,
+            prompt=one.prompt.messages,
+            completions=[
+                ComparedOut(
+                    letter="ABCDEFGHI"[row.shown_position],
+                    completion=row.completion.public_id,
+                    policy=row.completion.policy.name,
+                    text=row.completion.text,
+                    rating=row.rating,
+                    tier=row.tier,
+                    flags=row.flags,
+                )
+                for row in ranked(one)
+            ],
+            labeler=one.labeler.public_id if one.labeler else one.imported_labeler or None,
+            labeler_kind=one.labeler.kind if one.labeler else None,
+            pool=one.pool,
+            guideline=f"{one.guideline.name} {one.guideline.version}" if one.guideline else None,
+            form_version=one.form.version if one.form else None,
+            notes=one.notes,
+            surplus=one.surplus,
+            active_seconds=one.active_seconds,
+            submitted_at=one.submitted_at,
+        )
 
-class ComparisonList(BaseModel):
-    """A page of comparisons, the oldest first."""
+
+class ComparisonPage(BaseModel):
+    """Comparisons, the newest first."""
 
     items: list[ComparisonOut]
     next_cursor: str | None

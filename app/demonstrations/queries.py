@@ -1,5 +1,7 @@
 """Reading demonstrations."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
@@ -36,24 +38,24 @@ def demonstration(session: Session, public_id: str) -> Demonstration:
     return found
 
 
-def demonstrations(
+def page(
     session: Session,
+    cursor: str | None,
+    limit: int,
     *,
     round_number: int | None = None,
     labeler: str = "",
-    after: int = 0,
-    before: int | None = None,
-    limit: int = 100,
-) -> list[Demonstration]:
-    """Demonstrations by id: the oldest after one or the newest before one; of a round, of a labeler (public id)."""
-    query = _whole().where(Demonstration.id > after).limit(limit)
-    if before is None:
-        query = query.order_by(Demonstration.id)
-    else:
-        query = query.where(Demonstration.id < before).order_by(Demonstration.id.desc())
+) -> tuple[Sequence[Demonstration], str | None]:
+    """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
+    query = _whole().order_by(Demonstration.id.desc()).limit(limit + 1)
+    if cursor:
+        older = select(Demonstration.id).where(Demonstration.public_id == cursor).scalar_subquery()
+        query = query.where(Demonstration.id < older)
     if round_number is not None:
-        query = query.join(Item, Item.id == Demonstration.item_id).join(Round, Round.id == Item.round_id)
-        query = query.where(Round.number == round_number)
+        of_round = select(Item.id).join(Round, Round.id == Item.round_id).where(Round.number == round_number)
+        query = query.where(Demonstration.item_id.in_(of_round))
     if labeler:
-        query = query.join(Account, Account.id == Demonstration.labeler_id).where(Account.public_id == labeler)
-    return list(session.scalars(query))
+        known = select(Account.id).where((Account.public_id == labeler) | (Account.username == labeler.lower()))
+        query = query.where(Demonstration.labeler_id.in_(known))
+    found = session.scalars(query).all()
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None

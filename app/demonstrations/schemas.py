@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.accounts.tables import AccountKind
+from app.demonstrations.tables import Demonstration
 from training.records import Message, Pool
 
 # As it was typed; browsers send \r\n, and no database keeps NUL.
@@ -41,9 +42,26 @@ class DemonstrationOut(BaseModel):
     active_seconds: float
     submitted_at: datetime
 
+    @classmethod
+    def of(cls, one: Demonstration) -> "DemonstrationOut":
+        """From the row and what it points to."""
+        return cls(
+            id=one.public_id,
+            round=one.item.round.number,
+            prompt=one.item.prompt.messages,
+            text=one.completion.text,
+            labeler=one.labeler.public_id,
+            labeler_kind=one.labeler.kind,
+            pool=one.pool,
+            guideline=f"{one.guideline.name} {one.guideline.version}",
+            surplus=one.surplus,
+            active_seconds=one.active_seconds,
+            submitted_at=one.submitted_at,
+        )
 
-class DemonstrationList(BaseModel):
-    """A page of demonstrations, the oldest first."""
+
+class DemonstrationPage(BaseModel):
+    """Demonstrations, the newest first."""
 
     items: list[DemonstrationOut]
     next_cursor: str | None

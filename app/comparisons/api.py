@@ -1,0 +1,37 @@
+"""Comparisons over REST, for those who may read everything."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from app.comparisons import queries
+from app.comparisons.schemas import ComparisonOut, ComparisonPage
+from app.comparisons.tables import ComparisonSource
+from app.database import reading
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/comparisons", tags=["comparisons"])
+
+
+@router.get("")
+def list_comparisons(
+    request: Request,
+    round: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Number of a round.")] = None,
+    labeler: Annotated[str, Query(max_length=80, description="Public id or user name of an account.")] = "",
+    source: ComparisonSource | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> ComparisonPage:
+    """Comparisons, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = queries.page(session, cursor, limit, round_number=round, labeler=labeler, source=source)
+    return ComparisonPage(items=[ComparisonOut.of(one) for one in found], next_cursor=following)
+
+
+@router.get("/{id}")
+def read_comparison(request: Request, id: str) -> ComparisonOut:
+    """One comparison."""
+    api_account(request, "read")
+    with reading() as session:
+        return ComparisonOut.of(queries.comparison(session, id))

@@ -1,0 +1,32 @@
+"""Comparisons as admins read them."""
+
+from fastapi import APIRouter, Request
+
+from app.comparisons import queries
+from app.database import reading
+from app.web import admin, page
+
+router = APIRouter(include_in_schema=False)
+PAGE = 50
+
+
+@router.get("/admin/comparisons")
+def comparisons(request: Request, round: str = "", labeler: str = "", cursor: str | None = None):
+    """Who handed in what, the newest first."""
+    account = admin(request)
+    number = int(round) if round.isdecimal() and len(round) < 10 else None
+    with reading() as session:
+        found, following = queries.page(session, cursor, PAGE, round_number=number, labeler=labeler.strip())
+    return page(
+        request, "comparisons/list.html", account, found=found, following=following, round=number or "", labeler=labeler
+    )
+
+
+@router.get("/admin/comparisons/{id}")
+def comparison(request: Request, id: str):
+    """One of them, with where everything in it came from."""
+    account = admin(request)
+    with reading() as session:
+        found = queries.comparison(session, id)
+    flags = {question["name"]: question["label"] for question in found.form.questions} if found.form else {}
+    return page(request, "comparisons/one.html", account, found=found, ranked=queries.ranked(found), flags=flags)

@@ -1,0 +1,35 @@
+"""Demonstrations over REST, for those who may read everything."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from app.database import reading
+from app.demonstrations import queries
+from app.demonstrations.schemas import DemonstrationOut, DemonstrationPage
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/demonstrations", tags=["demonstrations"])
+
+
+@router.get("")
+def list_demonstrations(
+    request: Request,
+    round: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Number of a round.")] = None,
+    labeler: Annotated[str, Query(max_length=80, description="Public id or user name of an account.")] = "",
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> DemonstrationPage:
+    """Demonstrations, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = queries.page(session, cursor, limit, round_number=round, labeler=labeler)
+    return DemonstrationPage(items=[DemonstrationOut.of(one) for one in found], next_cursor=following)
+
+
+@router.get("/{id}")
+def read_demonstration(request: Request, id: str) -> DemonstrationOut:
+    """One demonstration."""
+    api_account(request, "read")
+    with reading() as session:
+        return DemonstrationOut.of(queries.demonstration(session, id))
