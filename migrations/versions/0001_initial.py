@@ -610,17 +610,20 @@ def upgrade() -> None:
         ),
         sa.Column("snapshot_id", sa.Integer(), nullable=True),
         sa.Column("job_id", sa.Integer(), nullable=True),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_plan_steps_job_id"), ondelete="RESTRICT"),
         sa.ForeignKeyConstraint(["plan_id"], ["plans.id"], name=op.f("fk_plan_steps_plan_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
             ["snapshot_id"], ["snapshots.id"], name=op.f("fk_plan_steps_snapshot_id"), ondelete="RESTRICT"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_plan_steps")),
-        sa.UniqueConstraint("job_id", name=op.f("uq_plan_steps_job_id")),
         sa.UniqueConstraint("plan_id", "name", name=op.f("uq_plan_steps_plan_id_name")),
         sa.UniqueConstraint("plan_id", "number", name=op.f("uq_plan_steps_plan_id_number")),
         sa.UniqueConstraint("snapshot_id", name=op.f("uq_plan_steps_snapshot_id")),
     )
+    with op.batch_alter_table("plan_steps", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_plan_steps_job_id"), ["job_id"], unique=False)
+
     op.create_table(
         "skips",
         sa.Column("item_id", sa.Integer(), nullable=False),
@@ -837,6 +840,9 @@ def downgrade() -> None:
 
     op.drop_table("comparisons")
     op.drop_table("skips")
+    with op.batch_alter_table("plan_steps", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_plan_steps_job_id"))
+
     op.drop_table("plan_steps")
     op.drop_table("item_completions")
     op.drop_table("drafts")
