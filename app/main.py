@@ -13,14 +13,24 @@ from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
 from app.assignments import api as assignments_api
 from app.assignments import pages as assignments_pages
+from app.checkpoints import api as checkpoints_api
 from app.comparisons import api as comparisons_api
+from app.comparisons import import_api as comparisons_import_api
 from app.comparisons import pages as comparisons_pages
+from app.completions import api as completions_api
 from app.config import settings
 from app.demonstrations import api as demonstrations_api
 from app.demonstrations import pages as demonstrations_pages
 from app.errors import PlumblineError
+from app.guidelines import api as guidelines_api
+from app.jobs import api as jobs_api
 from app.monitoring import Observe
+from app.plans import api as plans_api
+from app.policies import api as policies_api
+from app.prompts import api as prompts_api
+from app.rounds import api as rounds_api
 from app.security import Guard, check_csrf
+from app.snapshots import api as snapshots_api
 from app.web import STATIC, error_response
 
 ROUTERS = [
@@ -30,12 +40,22 @@ ROUTERS = [
     accounts_pages.router,
     accounts_admin_pages.router,
     accounts_api.router,
+    guidelines_api.router,
+    prompts_api.router,
+    policies_api.router,
+    completions_api.router,
+    comparisons_import_api.router,
+    rounds_api.router,
     assignments_api.router,
     assignments_pages.router,
     demonstrations_api.router,
     demonstrations_pages.router,
     comparisons_api.router,
     comparisons_pages.router,
+    snapshots_api.router,
+    jobs_api.router,
+    checkpoints_api.router,
+    plans_api.router,
 ]
 
 

@@ -27,13 +27,18 @@ def find(session: Session, public_id: str) -> Checkpoint:
 
 
 def listing(
-    session: Session, before: int | None = None, limit: int = 50, role: CheckpointRole | None = None
-) -> list[Checkpoint]:
-    """Checkpoints, the newest first, older than the row id `before`."""
-    query = select(Checkpoint).options(*_WITH).order_by(Checkpoint.id.desc()).limit(limit)
+    session: Session, cursor: str | None = None, limit: int = 50, role: CheckpointRole | None = None
+) -> tuple[list[Checkpoint], str | None]:
+    """One page of the checkpoints, the newest first, and the cursor of the next."""
+    query = select(Checkpoint).options(*_WITH).order_by(Checkpoint.id.desc()).limit(limit + 1)
     if role is not None:
         query = query.where(Checkpoint.role == role)
-    return list(session.scalars(query.where(Checkpoint.id < before) if before else query))
+    if cursor:
+        query = query.where(
+            Checkpoint.id < select(Checkpoint.id).where(Checkpoint.public_id == cursor).scalar_subquery()
+        )
+    found = list(session.scalars(query))
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 
 
 def of_job(session: Session, job: Job) -> list[Checkpoint]:

@@ -43,3 +43,17 @@ class CheckpointOut(BaseModel):
     round: int | None
     policy: str | None
     created_at: datetime
+
+
+class CheckpointPage(BaseModel):
+    """One page of the checkpoints, the newest first."""
+
+    items: list[CheckpointOut]
+    next_cursor: str | None
+
+
+class DescentOut(BaseModel):
+    """A checkpoint's line of descent, itself first, each with the config of the job that made it."""
+
+    line: list[CheckpointOut]
+    configs: list[dict | None]

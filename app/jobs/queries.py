@@ -21,10 +21,13 @@ def find(session: Session, public_id: str) -> Job:
     return found
 
 
-def listing(session: Session, before: int | None = None, limit: int = 50) -> list[Job]:
-    """Jobs, the newest first, older than the row id `before`."""
-    query = select(Job).options(joinedload(Job.snapshot)).order_by(Job.id.desc()).limit(limit)
-    return list(session.scalars(query.where(Job.id < before) if before else query))
+def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Job], str | None]:
+    """One page of the jobs, the newest first, and the cursor of the next."""
+    query = select(Job).options(joinedload(Job.snapshot)).order_by(Job.id.desc()).limit(limit + 1)
+    if cursor:
+        query = query.where(Job.id < select(Job.id).where(Job.public_id == cursor).scalar_subquery())
+    found = list(session.scalars(query))
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 
 
 def waits(session: Session) -> bool:

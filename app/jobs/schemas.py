@@ -46,3 +46,18 @@ class EventOut(BaseModel):
     kind: str
     at: datetime
     body: dict
+
+
+class JobPage(BaseModel):
+    """One page of the jobs, the newest first; `workers` says who could run them (null: the queue does not answer)."""
+
+    items: list[JobOut]
+    next_cursor: str | None
+    workers: list[str] | None
+
+
+class EventPage(BaseModel):
+    """One page of a job's events in order; `next_cursor` is the number to ask after, also once more comes."""
+
+    items: list[EventOut]
+    next_cursor: str | None

@@ -39,10 +39,13 @@ def locked(session: Session, id: int) -> Plan:
     ).one()
 
 
-def listing(session: Session, before: int | None = None, limit: int = 50) -> list[Plan]:
-    """Plans, the newest first, older than the row id `before`."""
-    query = select(Plan).options(*_WITH).order_by(Plan.id.desc()).limit(limit)
-    return list(session.scalars(query.where(Plan.id < before) if before else query))
+def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Plan], str | None]:
+    """One page of the plans, the newest first, and the cursor of the next."""
+    query = select(Plan).options(*_WITH).order_by(Plan.id.desc()).limit(limit + 1)
+    if cursor:
+        query = query.where(Plan.id < select(Plan.id).where(Plan.public_id == cursor).scalar_subquery())
+    found = list(session.scalars(query))
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 
 
 def of_round(session: Session, round: Round) -> Plan | None:

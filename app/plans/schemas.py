@@ -129,3 +129,10 @@ class PlanOut(BaseModel):
     error: str
     steps: list[StepOut]
     created_at: datetime
+
+
+class PlanPage(BaseModel):
+    """One page of the plans, the newest first."""
+
+    items: list[PlanOut]
+    next_cursor: str | None

@@ -25,10 +25,13 @@ def find(session: Session, public_id: str) -> Snapshot:
     return found
 
 
-def listing(session: Session, before: int | None = None, limit: int = 50) -> list[Snapshot]:
-    """Snapshots, the newest first, older than the row id `before`."""
-    query = select(Snapshot).order_by(Snapshot.id.desc()).limit(limit)
-    return list(session.scalars(query.where(Snapshot.id < before) if before else query))
+def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Snapshot], str | None]:
+    """One page of the snapshots, the newest first, and the cursor of the next."""
+    query = select(Snapshot).order_by(Snapshot.id.desc()).limit(limit + 1)
+    if cursor:
+        query = query.where(Snapshot.id < select(Snapshot.id).where(Snapshot.public_id == cursor).scalar_subquery())
+    found = list(session.scalars(query))
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 
 
 def ready(session: Session) -> list[Snapshot]:

@@ -45,3 +45,10 @@ class SnapshotOut(BaseModel):
     manifest: dict | None
     error: str
     created_at: datetime
+
+
+class SnapshotPage(BaseModel):
+    """One page of the snapshots, the newest first."""
+
+    items: list[SnapshotOut]
+    next_cursor: str | None

@@ -1,0 +1,84 @@
+"""Plans over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from app.database import reading, transaction
+from app.plans import queries, rules
+from app.plans.schemas import PlanIn, PlanOut, PlanPage, RetryIn, StepOut
+from app.plans.tables import Plan
+from app.rounds.rules import round_
+from app.web import api_account
+
+router = APIRouter(tags=["plans"])
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+def out(plan: Plan) -> PlanOut:
+    """A plan as REST tells it."""
+    steps = [
+        StepOut(
+            name=step.name,
+            kind=step.kind,
+            state=step.state,
+            job=step.job.public_id if step.job else None,
+            snapshot=step.snapshot.public_id if step.snapshot else None,
+        )
+        for step in plan.steps
+    ]
+    return PlanOut(
+        id=plan.public_id,
+        name=plan.name,
+        state=plan.state,
+        round=plan.round.public_id,
+        next_round=plan.next_round.public_id if plan.next_round else None,
+        config=plan.config,
+        error=plan.error,
+        steps=steps,
+        created_at=plan.created_at,
+    )
+
+
+@router.get("/api/v1/plans")
+def list_plans(request: Request, cursor: str | None = None, limit: Limit = 100) -> PlanPage:
+    """Plans, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = queries.listing(session, cursor, limit)
+        return PlanPage(items=[out(plan) for plan in found], next_cursor=following)
+
+
+@router.post("/api/v1/plans", status_code=201)
+def start_plan(request: Request, given: PlanIn) -> PlanOut:
+    """Close a round, train on it and what came before, and make the next round."""
+    by = api_account(request, "jobs")
+    with transaction() as session:
+        plan = rules.start(session, round_(session, given.round), given.config, by, name=given.name)
+        return out(queries.find(session, plan.public_id))
+
+
+@router.get("/api/v1/plans/{id}")
+def read_plan(request: Request, id: str) -> PlanOut:
+    """One plan with its steps."""
+    api_account(request, "read")
+    with reading() as session:
+        return out(queries.find(session, id))
+
+
+@router.post("/api/v1/plans/{id}/retry")
+def retry_plan(request: Request, id: str, given: RetryIn) -> PlanOut:
+    """Try the failed step again, with `set` over its config if something is to be changed."""
+    by = api_account(request, "jobs")
+    with transaction() as session:
+        rules.retry(session, queries.find(session, id), by, given.set)
+        return out(queries.find(session, id))
+
+
+@router.post("/api/v1/plans/{id}/cancel")
+def cancel_plan(request: Request, id: str) -> PlanOut:
+    """End a plan and the job it waits for."""
+    by = api_account(request, "jobs")
+    with transaction() as session:
+        rules.cancel(session, queries.find(session, id), by)
+        return out(queries.find(session, id))
