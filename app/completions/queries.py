@@ -19,6 +19,11 @@ def _whole() -> Select[tuple[Completion]]:
     return select(Completion).options(joinedload(Completion.prompt), joinedload(Completion.policy))
 
 
+def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Completion]:
+    """Completions with their prompts and policies, by id."""
+    return {one.id: one for one in session.scalars(_whole().where(Completion.id.in_(list(ids))))}
+
+
 def of_prompt(session: Session, prompt: Prompt) -> Sequence[Completion]:
     """Every completion of a prompt, by policy."""
     return session.scalars(

@@ -53,3 +53,10 @@ class CompletionOut(BaseModel):
             finished=completion.finished,
             created_at=completion.created_at,
         )
+
+
+class CompletionsOut(BaseModel):
+    """A page of completions."""
+
+    items: list[CompletionOut]
+    next_cursor: str | None = None

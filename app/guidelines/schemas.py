@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.guidelines.tables import FormKind
+from app.guidelines.tables import Form, FormKind, Guideline
 
 
 class PromptAnswer(StrEnum):
@@ -65,6 +65,19 @@ class GuidelineOut(BaseModel):
     what_changed: str
     created_at: datetime
 
+    @classmethod
+    def of(cls, guideline: Guideline) -> "GuidelineOut":
+        """From its row."""
+        return cls(
+            id=guideline.public_id,
+            name=guideline.name,
+            version=guideline.version,
+            title=guideline.title,
+            body=guideline.body,
+            what_changed=guideline.what_changed,
+            created_at=guideline.created_at,
+        )
+
 
 class FormOut(BaseModel):
     """One version of a form."""
@@ -74,3 +87,14 @@ class FormOut(BaseModel):
     version: int
     questions: list[Question]
     created_at: datetime
+
+    @classmethod
+    def of(cls, form: Form) -> "FormOut":
+        """From its row."""
+        return cls(
+            id=form.public_id,
+            kind=form.kind,
+            version=form.version,
+            questions=form.questions,
+            created_at=form.created_at,
+        )

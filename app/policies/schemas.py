@@ -46,3 +46,10 @@ class PolicyOut(BaseModel):
             endpoint_url=policy.endpoint_url,
             created_at=policy.created_at,
         )
+
+
+class PoliciesOut(BaseModel):
+    """A page of policies."""
+
+    items: list[PolicyOut]
+    next_cursor: str | None = None

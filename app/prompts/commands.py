@@ -16,8 +16,8 @@ from app.terminal import AsJson
 imports = typer.Typer(
     no_args_is_help=True,
     help="Bring your own data in: prompts, what policies answered, comparisons; docs/import.md is an example.\n\n"
-    "Each command checks the whole file first. A bad row is told by line and field and stops the import; with --dry-run "
-    "nothing else happens. The same file twice adds nothing. Names that end in .csv are CSV; .gz is read as it is.",
+    "Each command checks the whole file first. A bad row is told by line and field and stops the import; --dry-run "
+    "only checks. The same file twice adds nothing. Names that end in .csv are CSV; .gz is read as it is.",
 )
 
 File = Annotated[

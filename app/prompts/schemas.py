@@ -151,3 +151,10 @@ class PromptOut(BaseModel):
             withdrawn=prompt.withdrawn_at is not None,
             created_at=prompt.created_at,
         )
+
+
+class PromptsOut(BaseModel):
+    """A page of prompts."""
+
+    items: list[PromptOut]
+    next_cursor: str | None = None

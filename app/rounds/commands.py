@@ -45,8 +45,8 @@ def _share(text: str) -> PolicyShare:
 @rounds.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="What the round is called.")],
-    comparisons: Annotated[int, typer.Option(help="Prompts to compare completions of; 0 is all that fit.")] = -1,
-    demonstrations: Annotated[int, typer.Option(help="Prompts to write completions for; 0 is all that fit.")] = -1,
+    comparisons: Annotated[int | None, typer.Option(help="Prompts to compare completions of; 0 is all.")] = None,
+    demonstrations: Annotated[int | None, typer.Option(help="Prompts to write completions for; 0 is all.")] = None,
     collection: Annotated[list[str] | None, typer.Option(help="Only prompts of these collections.")] = None,
     split: Annotated[list[Split] | None, typer.Option(help="Only prompts of these splits.")] = None,
     use_case: Annotated[list[UseCase] | None, typer.Option(help="Only prompts of these use cases.")] = None,
@@ -82,8 +82,10 @@ def create(
         made = _checked(
             RoundPlan,
             {
-                "comparisons": None if comparisons < 0 else PromptFilter(**shared, count=comparisons or None),
-                "demonstrations": None if demonstrations < 0 else PromptFilter(**shared, count=demonstrations or None),
+                "comparisons": None if comparisons is None else PromptFilter(**shared, count=comparisons or None),
+                "demonstrations": None
+                if demonstrations is None
+                else PromptFilter(**shared, count=demonstrations or None),
                 "policies": [_share(text) for text in policy or []],
                 "completions": k,
                 "seed": seed,

@@ -45,7 +45,7 @@ def choose(
         return False
 
     for share in turns:
-        for _ in range(share.count or 0):
+        for _ in range(min(share.count or 0, k - len(holder))):
             take(share.policy, set())
     open_ended = [share.policy for share in turns if share.count is None]
     while len(holder) < k and open_ended:

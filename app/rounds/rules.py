@@ -75,7 +75,8 @@ def create(
 
 def prepare(session: Session, round: Round) -> int:
     """Make the items of a draft anew from its plan and note what was left out and why; returns how many."""
-    session.refresh(round, with_for_update=True)
+    session.flush()
+    session.refresh(round, ["state"], with_for_update=True)
     if round.state is not RoundState.DRAFT:
         raise Conflict(_("Round %(number)d is %(state)s; only a draft's items can change.") % _words(round))
     plan = RoundPlan.model_validate(round.plan)

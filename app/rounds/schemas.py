@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.prompts.tables import PromptSource
-from app.rounds.tables import ItemKind, RoundPurpose, RoundState
+from app.rounds.tables import ItemKind, Round, RoundPurpose, RoundState
 from training.records import Pool, Split, UseCase
 
 
@@ -83,10 +83,58 @@ class RoundOut(BaseModel):
     overlap: int
     pools: list[Pool]
     guideline: str
+    guideline_version: int
     form_version: int
-    items: dict[ItemKind, int]
+    items: dict[ItemKind, int] = Field(description="How many items of each kind.")
     assignments: dict[Literal["open", "leased", "submitted"], int]
-    left_out: list[dict]
+    left_out: list[dict] = Field(description="Prompts that became no item, and why.")
     created_at: datetime
     opened_at: datetime | None
     closed_at: datetime | None
+
+    @classmethod
+    def of(cls, round: Round, items: dict[ItemKind, int], assignments: dict[str, int]) -> "RoundOut":
+        """From its row, whose guideline and form are loaded."""
+        return cls(
+            id=round.public_id,
+            number=round.number,
+            name=round.name,
+            purpose=round.purpose,
+            state=round.state,
+            plan=round.plan,
+            overlap=round.overlap,
+            pools=round.pools,
+            guideline=round.guideline.name,
+            guideline_version=round.guideline.version,
+            form_version=round.form.version,
+            items=items,
+            assignments=assignments,
+            left_out=round.left_out,
+            created_at=round.created_at,
+            opened_at=round.opened_at,
+            closed_at=round.closed_at,
+        )
+
+
+class RoundsOut(BaseModel):
+    """A page of rounds."""
+
+    items: list[RoundOut]
+    next_cursor: str | None = None
+
+
+class ItemOut(BaseModel):
+    """An item as REST tells it to an admin."""
+
+    id: str
+    position: int
+    kind: ItemKind
+    prompt: str
+    completions: list[str] = Field(description="Public ids, in the item's own order, never the shown one.")
+
+
+class ItemsOut(BaseModel):
+    """A page of items."""
+
+    items: list[ItemOut]
+    next_cursor: int | None = None

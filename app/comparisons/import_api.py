@@ -1,0 +1,44 @@
+"""Importing comparisons over REST."""
+
+from fastapi import APIRouter, Request, UploadFile
+
+from app.comparisons.formats import ComparisonFormat
+from app.comparisons.imports import import_comparisons
+from app.config import settings
+from app.prompts import uploads
+from app.prompts.imports import PromptDefaults
+from app.prompts.rows import is_csv
+from app.prompts.tables import PromptSource
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/comparisons", tags=["comparisons"])
+
+
+@router.post("/import", max_body_size=settings().max_upload_bytes)
+def import_file(
+    request: Request,
+    file: UploadFile,
+    format: ComparisonFormat,
+    collection: str = "",
+    policy: str = "",
+    source: PromptSource = PromptSource.CUSTOMER,
+    owner: str = "",
+    owner_field: str = "owner",
+    skip_bad: bool = False,
+    dry_run: bool = False,
+) -> dict:
+    """Import a file as `plumbline import comparisons` does; `written` says whether anything was stored."""
+    by = api_account(request, "write")
+    name = file.filename or ""
+    with uploads.kept(file.file, name) as path:
+        report = import_comparisons(
+            path,
+            format=format,
+            as_csv=is_csv(name),
+            defaults=PromptDefaults(collection, source, owner, owner_field),
+            policy=policy,
+            skip_bad=skip_bad,
+            dry_run=dry_run,
+            by=by,
+        )
+    return report.as_dict()

@@ -1,0 +1,107 @@
+"""Completions over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, UploadFile
+from sqlalchemy.orm import Session
+
+from app.completions import queries, rules
+from app.completions.imports import import_completions
+from app.completions.schemas import CompletionIn, CompletionOut, CompletionsIn, CompletionsOut
+from app.config import settings
+from app.database import reading, transaction
+from app.errors import BadInput, NotFound
+from app.i18n import gettext as _
+from app.policies import queries as policy_queries
+from app.policies import rules as policies
+from app.policies.tables import PolicyKind
+from app.prompts import rules as prompts
+from app.prompts import uploads
+from app.prompts.imports import PromptDefaults
+from app.prompts.rows import is_csv
+from app.prompts.tables import PromptSource
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/completions", tags=["completions"])
+
+
+@router.get("")
+def list_completions(
+    request: Request,
+    prompt: Annotated[str | None, Query(description="Public id of a prompt.")] = None,
+    policy: Annotated[str | None, Query(description="Name of a policy.")] = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> CompletionsOut:
+    """Completions, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = queries.page(session, cursor, limit, prompt=prompt, policy=policy)
+    return CompletionsOut(items=[CompletionOut.of(one) for one in found], next_cursor=following)
+
+
+@router.post("", status_code=201)
+def create(request: Request, given: CompletionIn | CompletionsIn) -> CompletionOut | CompletionsOut:
+    """Store a completion, or many ({"completions": [...]}): all or none. The same text is stored once."""
+    api_account(request, "write")
+    many = isinstance(given, CompletionsIn)
+    with transaction() as session:
+        drafts = []
+        for number, one in enumerate(given.completions if many else [given]):
+            try:
+                drafts.append(_draft(session, one))
+            except (BadInput, NotFound) as error:
+                where = f"completions.{number}." if many else ""
+                raise BadInput(error.message, field=f"{where}{error.field or 'prompt'}") from error
+        ids = rules.add_all(session, drafts)
+        stored = queries.by_ids(session, ids)
+    items = [CompletionOut.of(stored[id]) for id in ids]
+    return CompletionsOut(items=items) if many else items[0]
+
+
+def _draft(session: Session, given: CompletionIn) -> rules.CompletionDraft:
+    prompt = prompts.prompt(session, given.prompt)
+    known = policy_queries.by_name(session, given.policy)
+    if known is not None and known.kind is PolicyKind.PEOPLE:
+        raise BadInput(_("What people write comes from the desk; name another policy."), field="policy")
+    policy = known or policies.get_or_create(session, given.policy, PolicyKind.IMPORTED)
+    return rules.CompletionDraft(
+        prompt.id, policy.id, rules.check_text(given.text, "text"), given.settings, given.tokens, given.finished
+    )
+
+
+@router.post("/import", max_body_size=settings().max_upload_bytes)
+def import_file(
+    request: Request,
+    file: UploadFile,
+    policy: str,
+    add_prompts: bool = False,
+    collection: str = "",
+    source: PromptSource = PromptSource.CUSTOMER,
+    owner: str = "",
+    owner_field: str = "owner",
+    skip_bad: bool = False,
+    dry_run: bool = False,
+) -> dict:
+    """Import a file as `plumbline import completions` does; `written` says whether anything was stored."""
+    by = api_account(request, "write")
+    name = file.filename or ""
+    with uploads.kept(file.file, name) as path:
+        report = import_completions(
+            path,
+            as_csv=is_csv(name),
+            policy=policy,
+            add_prompts=PromptDefaults(collection, source, owner, owner_field) if add_prompts else None,
+            skip_bad=skip_bad,
+            dry_run=dry_run,
+            by=by,
+        )
+    return report.as_dict()
+
+
+@router.get("/{id}")
+def read(request: Request, id: str) -> CompletionOut:
+    """One completion."""
+    api_account(request, "read")
+    with reading() as session:
+        return CompletionOut.of(rules.completion(session, id))

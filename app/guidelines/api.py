@@ -1,0 +1,45 @@
+"""Guidelines and forms over REST."""
+
+from fastapi import APIRouter, Request
+
+from app.database import reading, transaction
+from app.guidelines import queries, rules
+from app.guidelines.schemas import FormOut, GuidelineIn, GuidelineOut
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1", tags=["guidelines"])
+
+
+@router.get("/guidelines")
+def list_guidelines(request: Request, name: str | None = None) -> dict[str, list[GuidelineOut]]:
+    """The newest version of every guideline; with `name`, all versions of that one."""
+    api_account(request, "read")
+    with reading() as session:
+        found = queries.versions(session, name) if name else queries.newest_guidelines(session)
+    return {"items": [GuidelineOut.of(guideline) for guideline in found]}
+
+
+@router.post("/guidelines", status_code=201)
+def add_version(request: Request, given: GuidelineIn) -> GuidelineOut:
+    """Add a version; answers given before stay with the version they were given under."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        made = rules.add_version(session, given, by)
+        session.refresh(made)
+    return GuidelineOut.of(made)
+
+
+@router.get("/guidelines/{id}")
+def read(request: Request, id: str) -> GuidelineOut:
+    """One version of a guideline."""
+    api_account(request, "read")
+    with reading() as session:
+        return GuidelineOut.of(rules.guideline(session, id))
+
+
+@router.get("/forms")
+def list_forms(request: Request) -> dict[str, list[FormOut]]:
+    """Every version of the forms, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        return {"items": [FormOut.of(form) for form in queries.forms(session)]}

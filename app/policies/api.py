@@ -1,0 +1,41 @@
+"""Policies over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from app.database import reading, transaction
+from app.policies import queries, rules
+from app.policies.schemas import PoliciesOut, PolicyIn, PolicyOut
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/policies", tags=["policies"])
+
+
+@router.get("")
+def list_policies(
+    request: Request, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> PoliciesOut:
+    """Policies, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = queries.page(session, cursor, limit)
+    return PoliciesOut(items=[PolicyOut.of(policy) for policy in found], next_cursor=following)
+
+
+@router.post("", status_code=201)
+def create(request: Request, given: PolicyIn) -> PolicyOut:
+    """Make an imported policy or an endpoint."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        made = rules.create(session, given, by)
+        session.refresh(made)
+    return PolicyOut.of(made)
+
+
+@router.get("/{id}")
+def read(request: Request, id: str) -> PolicyOut:
+    """One policy."""
+    api_account(request, "read")
+    with reading() as session:
+        return PolicyOut.of(rules.policy(session, id))

@@ -1,0 +1,134 @@
+"""Prompts over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, UploadFile
+from pydantic import BaseModel, ConfigDict
+
+from app.accounts.tables import Account
+from app.config import settings
+from app.database import reading, transaction
+from app.errors import BadInput
+from app.prompts import queries, rules, uploads
+from app.prompts.imports import PromptDefaults, drafts_of, import_prompts
+from app.prompts.rows import Row, is_csv
+from app.prompts.schemas import PromptIn, PromptOut, PromptQuery, PromptsIn, PromptsOut
+from app.prompts.tables import Prompt, PromptSource
+from app.web import api_account
+from training.records import UseCase
+
+router = APIRouter(prefix="/api/v1/prompts", tags=["prompts"])
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+class PromptChange(BaseModel):
+    """What may be set of a stored prompt; its text, owner and split stay."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    use_case: UseCase | None = None
+    answers: dict[str, bool | None] = {}
+
+
+@router.get("")
+def list_prompts(
+    request: Request, wanted: Annotated[PromptQuery, Query()], cursor: str | None = None, limit: Limit = 100
+) -> PromptsOut:
+    """Prompts, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = queries.page(session, queries.matching(session, **wanted.filters()), cursor, limit)
+    return PromptsOut(items=[PromptOut.of(prompt) for prompt in found], next_cursor=following)
+
+
+@router.post("", status_code=201)
+def create(request: Request, given: PromptIn | PromptsIn, keep_similar: bool = False) -> PromptOut | PromptsOut:
+    """Store a prompt, or many ({"prompts": [...]}): all or none. What is there already is found by its text."""
+    by = api_account(request, "write")
+    many = isinstance(given, PromptsIn)
+    drafts = []
+    for number, one in enumerate(given.prompts if many else [given]):
+        values = one.model_dump(mode="json", exclude_unset=True)
+        found, problems = drafts_of(Row(number, values), PromptDefaults(), by)
+        if problems:
+            where = f"prompts.{number}." if many else ""
+            raise BadInput("; ".join(problem.message for problem in problems), field=where + problems[0].field)
+        drafts += found
+    with transaction() as session:
+        admission = rules.Admission(session, keep_similar=keep_similar or (many and given.keep_similar))
+        decisions = admission.take(drafts)
+        for number, (draft, decision) in enumerate(zip(drafts, decisions, strict=True)):
+            if decision.prompt_id is None:
+                where = f"prompts.{number}." if many else ""
+                raise BadInput(rules.refusal(decision, draft), field=where + rules.refused_field(decision))
+        stored = [session.get_one(Prompt, decision.prompt_id) for decision in decisions]
+    items = [PromptOut.of(prompt) for prompt in stored]
+    return PromptsOut(items=items) if many else items[0]
+
+
+@router.post("/import", max_body_size=settings().max_upload_bytes)
+def import_file(
+    request: Request,
+    file: UploadFile,
+    collection: str = "",
+    source: PromptSource = PromptSource.CUSTOMER,
+    owner: str = "",
+    owner_field: str = "owner",
+    keep_similar: bool = False,
+    skip_bad: bool = False,
+    dry_run: bool = False,
+) -> dict:
+    """Import a file as `plumbline import prompts` does; `written` says whether anything was stored."""
+    by = api_account(request, "write")
+    name = file.filename or ""
+    with uploads.kept(file.file, name) as path:
+        report = import_prompts(
+            path,
+            as_csv=is_csv(name),
+            defaults=PromptDefaults(collection, source, owner, owner_field),
+            keep_similar=keep_similar,
+            skip_bad=skip_bad,
+            dry_run=dry_run,
+            by=by,
+        )
+    return report.as_dict()
+
+
+@router.get("/{id}")
+def read(request: Request, id: str) -> PromptOut:
+    """One prompt."""
+    api_account(request, "read")
+    with reading() as session:
+        return PromptOut.of(rules.prompt(session, id))
+
+
+@router.patch("/{id}")
+def change(request: Request, id: str, given: PromptChange) -> PromptOut:
+    """Set the use case and the answers of the prompt form; what is not sent stays."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        prompt = rules.prompt(session, id)
+        use_case = given.use_case if "use_case" in given.model_fields_set else prompt.use_case
+        answers = given.answers if "answers" in given.model_fields_set else prompt.answers
+        rules.describe(session, prompt, use_case=use_case, answers=answers, by=by)
+        return PromptOut.of(prompt)
+
+
+@router.post("/{id}/withdraw")
+def withdraw(request: Request, id: str) -> PromptOut:
+    """Take a prompt out of lists and new rounds."""
+    return _turn(id, api_account(request, "write"), rules.withdraw)
+
+
+@router.post("/{id}/restore")
+def restore(request: Request, id: str) -> PromptOut:
+    """Undo a withdrawal."""
+    return _turn(id, api_account(request, "write"), rules.restore)
+
+
+def _turn(id: str, by: Account, act) -> PromptOut:
+    with transaction() as session:
+        prompt = rules.prompt(session, id)
+        act(session, prompt, by)
+        session.refresh(prompt)
+        return PromptOut.of(prompt)

@@ -1,0 +1,123 @@
+"""Rounds over REST."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from sqlalchemy.orm import Session
+
+from app.accounts import rules as accounts
+from app.accounts.tables import Account
+from app.assignments import rules as assignments
+from app.assignments.progress import progress
+from app.database import reading, transaction
+from app.rounds import queries, rules
+from app.rounds.schemas import ItemOut, ItemsOut, RoundIn, RoundOut, RoundsOut
+from app.rounds.tables import Round
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/rounds", tags=["rounds"])
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+def _out(session: Session, found: list[Round]) -> list[RoundOut]:
+    ids = [round.id for round in found]
+    items, done = queries.items_by_kind(session, ids), progress(session, ids)
+    return [RoundOut.of(round, items.get(round.id, {}), done[round.id]._asdict()) for round in found]
+
+
+@router.get("")
+def list_rounds(request: Request, cursor: str | None = None, limit: Limit = 100) -> RoundsOut:
+    """Rounds, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = queries.rounds(session, cursor, limit)
+        return RoundsOut(items=_out(session, found), next_cursor=following)
+
+
+@router.post("", status_code=201)
+def create(request: Request, given: RoundIn) -> RoundOut:
+    """Make a draft and its items."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        made = rules.create(
+            session,
+            name=given.name,
+            plan=given.plan,
+            purpose=given.purpose,
+            overlap=given.overlap,
+            pools=given.pools,
+            guideline=given.guideline,
+            by=by,
+        )
+        rules.prepare(session, made)
+        session.refresh(made)
+        return _out(session, [made])[0]
+
+
+@router.get("/{id}")
+def read(request: Request, id: str) -> RoundOut:
+    """One round with its progress."""
+    api_account(request, "read")
+    with reading() as session:
+        return _out(session, [rules.round_(session, id)])[0]
+
+
+@router.delete("/{id}", status_code=204)
+def discard(request: Request, id: str) -> None:
+    """Delete a draft."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        rules.discard(session, rules.round_(session, id), by)
+
+
+@router.get("/{id}/items")
+def list_items(
+    request: Request,
+    id: str,
+    cursor: Annotated[int, Query(ge=0, description="Position to start at.")] = 0,
+    limit: Limit = 100,
+) -> ItemsOut:
+    """The round's items in the order they are handed out."""
+    api_account(request, "read")
+    with reading() as session:
+        found = queries.items(session, rules.round_(session, id), cursor, limit + 1)
+    items = [
+        ItemOut(
+            id=item.public_id,
+            position=item.position,
+            kind=item.kind,
+            prompt=item.prompt.public_id,
+            completions=[member.completion.public_id for member in item.completions],
+        )
+        for item in found[:limit]
+    ]
+    return ItemsOut(items=items, next_cursor=found[limit].position if len(found) > limit else None)
+
+
+@router.post("/{id}/prepare")
+def prepare(request: Request, id: str) -> RoundOut:
+    """Choose a draft's items anew, after prompts or completions were added."""
+    return _act(id, api_account(request, "write"), "round.prepare", rules.prepare)
+
+
+@router.post("/{id}/open")
+def open_(request: Request, id: str) -> RoundOut:
+    """Let labelers work on a draft."""
+    return _act(id, api_account(request, "write"), "round.open", assignments.open_round)
+
+
+@router.post("/{id}/close")
+def close(request: Request, id: str) -> RoundOut:
+    """End an open round; its answers can then be frozen in a snapshot."""
+    return _act(id, api_account(request, "write"), "round.close", assignments.close_round)
+
+
+def _act(id: str, by: Account, name: str, act: Callable[[Session, Round], object]) -> RoundOut:
+    with transaction() as session:
+        round = rules.round_(session, id)
+        act(session, round)
+        accounts.record(session, by, name, subject=round.public_id, number=round.number)
+        session.flush()
+        session.refresh(round)
+        return _out(session, [round])[0]
