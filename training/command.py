@@ -42,6 +42,8 @@ def run_verb(verb: str, arguments: list[str] | None = None) -> int:
             print(f"{verb}: {error}", file=sys.stderr)
             return 2
         print(f"{verb}: run folder {run_folder.path}", file=sys.stderr)
+        if run_folder.is_finished():
+            return 0  # resumed after its end: all is there already
         return _run(verb, config, run_folder)
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers.utils import logging as transformers_logging
 
 from training.packing import micro_batches
 from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids, without_dropout
@@ -19,9 +20,12 @@ from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids,
 
 def new_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
     """(model, tokenizer) from a language network: unembedding gone, score head of std 1/sqrt(d+1) [Stiennon 2020]."""
-    model, tokenizer = _load(path, dtype)
-    if model.score.weight.shape[0] != 1:
-        raise ValueError(f"{path}: its config asks for {model.score.weight.shape[0]} labels; a reward model has one")
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # it would warn that the score head is fresh, which is the point
+    try:
+        model, tokenizer = _load(path, dtype)
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     nn.init.normal_(model.score.weight, std=1 / math.sqrt(model.score.weight.shape[1] + 1))
     if model.score.bias is not None:
         nn.init.zeros_(model.score.bias)
@@ -32,7 +36,7 @@ def new_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tu
 def load_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any, float]:
     """(model, tokenizer, score_offset) of a trained reward model's folder."""
     model, tokenizer = _load(path, dtype)
-    if not any("ForSequenceClassification" in name for name in AutoConfig.from_pretrained(path).architectures or []):
+    if not any("ForSequenceClassification" in name for name in model.config.architectures or []):
         raise ValueError(f"{path}: holds no reward model (its config names no ...ForSequenceClassification network)")
     return model, tokenizer, float(getattr(model.config, "score_offset", 0.0))
 

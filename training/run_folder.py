@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.events import CheckpointSaved, Event, Warned
+from training.events import CheckpointSaved, Event, Warned, parse
 
 
 class Stopped(Exception):
@@ -57,6 +57,11 @@ class RunFolder:
         """Report what was cut or left out, one Warned each."""
         for what, count in counts.items():
             self.report(Warned(message=f"{count} {what}"))
+
+    def is_finished(self) -> bool:
+        """Whether the last thing reported is that the run ended well."""
+        lines = (self.path / "events.jsonl").read_bytes().splitlines()
+        return bool(lines) and parse(lines[-1]).kind == "finished"
 
     def read_config(self) -> dict[str, Any] | None:
         """The config that the folder was made with, if any."""

@@ -121,6 +121,13 @@ def test_the_run_reports_what_it_did(unbroken):
     assert (unbroken / "checkpoints" / "sft" / "pretraining.txt").exists()
 
 
+def test_a_finished_run_is_not_run_again(unbroken, miniature):
+    before = (unbroken / "events.jsonl").read_bytes()
+    code, errors = finish(command("train_sft", "miniature_sft", unbroken, "--resume", *sft_settings(miniature)))
+    assert code == 0, errors
+    assert (unbroken / "events.jsonl").read_bytes() == before
+
+
 def test_a_supervised_run_ends_when_the_pipe_closes(miniature, tmp_path):
     arguments = command("train_sft", "miniature_sft", tmp_path, *sft_settings(miniature, epochs=10_000))
     process = start([*arguments, "--supervised"], stdin=subprocess.PIPE)
