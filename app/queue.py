@@ -70,7 +70,7 @@ def _configuration() -> dict:
 
 celery = Celery(
     "plumbline",
-    include=["app.snapshots.tasks", "app.jobs.tasks", "app.plans.tasks"],
+    include=["app.snapshots.tasks", "app.jobs.tasks", "app.plans.tasks", "app.simulation.tasks"],
 )
 celery.add_defaults(_configuration)
 

@@ -1,6 +1,5 @@
 """The whole loop over REST: the admin's part and the labelers', round after round, and what came of it."""
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -9,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from app.simulation import miniature
 from app.simulation.agreement import agreement, calibrate
 from app.simulation.labelers import Labeler, crew
-from app.simulation.rest import Answer, Api, RestError, day
+from app.simulation.rest import CALIBRATION_ITEMS, Answer, Api, RestError, compared, day, sign_up, texts
 
 POLL_SECONDS = 1.0
 SHARED_ITEMS = 40  # that every labeler ranks, to see how far they agree
@@ -35,7 +34,7 @@ QUICK = Sizes(
     shared_items=6,
     evaluation_prompts=200,
     training={
-        "train_base": {"corpus_documents": 2000, "layers": 1, "hidden_size": 64, "intermediate_size": 128},
+        "train_base": {"corpus_words": 60_000, "layers": 1, "hidden_size": 64, "intermediate_size": 128},
         "sft": {"epochs": 4},
         "ppo": {"iterations": 3, "batch_size": 32, "minibatch_size": 16, "allow_weak_reward_model": True},
     },
@@ -92,7 +91,7 @@ class Simulation:
         """Everything, from the accounts to the comparison of the trained policies."""
         with ExitStack() as open_desks:
             self.desks = [open_desks.enter_context(self.api.as_(token)) for token in sign_up(self.api, self.labelers)]
-            base = self.api.post("/jobs", {"verb": "train_base", "config": self._training("train_base")})
+            base = self._base()
             self._import_prompts()
             self.say(
                 f"{len(self.labelers)} simulated labelers, {self.sizes.demonstrations} demonstrations to write ..."
@@ -106,13 +105,23 @@ class Simulation:
                 answers = self._comparison_round(plan, number, written)
                 mix = {"policy": self.sizes.completions - 2, "previous": 1, "sft": 1}
                 last = number == self.rounds
-                plan = self._plan(self._round_of(plan), next_round=None if last else self._next_round(mix))
+                round = {"id": plan["next_round"]}
+                plan = self._plan(round, next_round=None if last else self._next_round(mix))
                 self._note_training(plan)
         self.report.evaluation = self._evaluate(plan)
         return self.report
 
     def _crew(self) -> list[tuple[Labeler, Api]]:
         return list(zip([replace(one, noise=self.noise) for one in self.labelers], self.desks, strict=True))
+
+    def _base(self) -> dict:
+        """The job of the base network: one of this config that is there already, or a new one."""
+        wanted = self._training("train_base")
+        for job in self.api.every("/jobs"):
+            same = job["verb"] == "train_base" and wanted.items() <= job["config"].items()
+            if same and job["state"] in ("queued", "running", "finished"):
+                return job
+        return self.api.post("/jobs", {"verb": "train_base", "config": wanted})
 
     def _import_prompts(self) -> None:
         comparisons = self.sizes.comparisons * self.rounds
@@ -123,13 +132,17 @@ class Simulation:
             )
         ]
         for start in range(0, len(rows), IMPORT_AT_ONCE):
-            self.api.post("/prompts/batch", {"prompts": rows[start : start + IMPORT_AT_ONCE], "keep_similar": True})
+            self.api.post("/prompts", {"prompts": rows[start : start + IMPORT_AT_ONCE], "keep_similar": True})
 
     def _demonstration_round(self) -> dict:
-        asked = {"collections": [miniature.COLLECTION], "splits": ["train"], "count": self.sizes.demonstrations}
-        return self._open_round(
-            {"name": "Demonstrations", "plan": {"demonstrations": {**asked, "seed": self.seed}}, "pools": ["train"]}
-        )
+        asked = {
+            "collections": [miniature.COLLECTION],
+            "splits": ["train"],
+            "fresh": True,
+            "count": self.sizes.demonstrations,
+            "seed": self.seed,
+        }
+        return self._open_round({"name": "Demonstrations", "plan": {"demonstrations": asked}, "pools": ["train"]})
 
     def _open_round(self, given: dict) -> dict:
         made = self.api.post("/rounds", given)
@@ -169,55 +182,42 @@ class Simulation:
             raise RestError(f"{what} {thing['state']}: {thing['error']}")
         return thing
 
-    def _round_of(self, plan: dict) -> dict:
-        return self.api.get(f"/rounds/{plan['next_round']}")
-
     def _comparison_round(self, plan: dict, number: int, demonstrations: int) -> list[Answer]:
         """Let the labelers rank what a plan has sampled, and see on items that all of them rank how far they agree."""
-        items = self._items(plan["next_round"])
+        round = self.api.get(f"/rounds/{plan['next_round']}")
+        items = compared(self.api, round["id"])
         if not self.noise:
-            self.noise = calibrate(self.labelers, items)
+            self.noise = calibrate(self.labelers, texts(self.api, items[:CALIBRATION_ITEMS]))
         answers = list(day(self._crew()))
-        shared = self._open_round(self._shared(plan))
+        shared = self._open_round(self._shared(round, items))
         ranked = list(day(self._crew()))
         self.api.post(f"/rounds/{shared['id']}/close")
         by_prompt: dict[str, list[dict[str, int]]] = {}
         for answer in ranked:
             by_prompt.setdefault(answer.prompt, []).append(answer.tiers)
         share, pairs = agreement(by_prompt.values())
-        compared = [answer for answer in answers if answer.tiers is not None]
+        rankings = [answer for answer in answers if answer.tiers is not None]
         self.report.rounds.append(
             RoundReport(
                 round=number,
                 demonstrations=demonstrations,
-                comparisons=len(compared) + len(ranked),
-                by_held_out_labelers=sum(answer.labeler.pool == "held-out" for answer in compared),
+                comparisons=len(rankings) + len(ranked),
+                by_held_out_labelers=sum(answer.labeler.pool == "held-out" for answer in rankings),
                 agreement=share,
                 agreement_pairs=pairs,
                 noise=self.noise,
             )
         )
-        self.say(f"round {number}: {len(compared)} comparisons, agreement {percent(share)} over {pairs} pairs")
+        self.say(f"round {number}: {len(rankings)} comparisons, agreement {percent(share)} over {pairs} pairs")
         return answers
 
-    def _items(self, round_id: str) -> dict[str, list[str]]:
-        """Texts by prompt of a round's comparisons."""
-        return {
-            item["prompt"]["messages"][-1]["text"]: [one["text"] for one in item["completions"]]
-            for item in self.api.every(f"/rounds/{round_id}/items")
-            if item["kind"] == "comparison"
-        }
-
-    def _shared(self, plan: dict) -> dict:
-        """A round outside of training: the same completions for other items, each ranked by everybody."""
-        round = self._round_of(plan)
-        shares = {**round["plan"], "demonstrations": None}
-        chosen = [item["prompt"]["id"] for item in self.api.every(f"/rounds/{round['id']}/items")]
-        shares["comparisons"] = {"prompts": chosen[: self.sizes.shared_items]}
+    def _shared(self, round: dict, items: Sequence[dict]) -> dict:
+        """A round outside of training: some of the same comparisons, but ranked by everybody."""
+        asked = {"prompts": [item["prompt"] for item in items[: self.sizes.shared_items]]}
         return {
             "name": f"Agreement on round {round['number']}",
             "purpose": "evaluation",
-            "plan": shares,
+            "plan": {**round["plan"], "demonstrations": None, "comparisons": asked},
             "overlap": len(self.labelers),
         }
 
@@ -255,28 +255,6 @@ class Simulation:
         }
         job = self.api.post("/jobs", {"verb": "evaluate", "config": config})
         return self._wait("/jobs", job, "evaluation")["result"]
-
-
-def sign_up(api: Api, labelers: Sequence[Labeler]) -> list[str]:
-    """An account for each labeler unless it has one, and a token to work with for a day."""
-    known = {one["username"]: one["id"] for one in api.every("/accounts", text="simulated-")}
-    tokens = []
-    for labeler in labelers:
-        if labeler.username not in known:
-            made = api.post(
-                "/accounts",
-                {
-                    "username": labeler.username,
-                    "name": f"Simulated labeler {labeler.number}",
-                    "password": secrets.token_urlsafe(24),
-                    "pool": labeler.pool,
-                    "simulated": True,
-                },
-            )
-            known[labeler.username] = made["id"]
-        given = {"name": "simulation", "scopes": ["work"], "days": 1}
-        tokens.append(api.post(f"/accounts/{known[labeler.username]}/tokens", given)["token"])
-    return tokens
 
 
 def percent(share: float | None) -> str:

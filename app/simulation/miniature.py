@@ -19,7 +19,7 @@ def prompts(seed: int, *, train: int, validation: int) -> Iterator[PromptIn]:
                 prompt=task.prompt,
                 source=PromptSource.LABELER_PLAIN,
                 use_case=task.use_case,
-                owner=f"miniature {split} {number // OWNER_CAP + 1}",
+                owner=f"miniature {seed} {split} {number // OWNER_CAP + 1}",
                 split=split,
                 collection=COLLECTION,
             )

@@ -1,5 +1,6 @@
 """A client of the REST API that says what went wrong, and one simulated labeler's day over it."""
 
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from training.miniature.rubric import UnknownPrompt
 from training.records import Flag
 
 TRIES = 5
+CALIBRATION_ITEMS = 60  # comparisons on which the noise of labelers is found
 _FLAGS = frozenset(Flag)
 
 
@@ -118,3 +120,40 @@ def day(crew: Sequence[tuple[Labeler, Api]]) -> Iterator[Answer]:
                 still.append((labeler, desk))
                 yield answer
         waiting = still
+
+
+def compared(api: Api, round_id: str) -> list[dict]:
+    """The comparisons of a round, in the order in which they are handed out."""
+    return [item for item in api.every(f"/rounds/{round_id}/items") if item["kind"] == "comparison"]
+
+
+def texts(api: Api, items: Sequence[dict]) -> dict[str, list[str]]:
+    """Texts by prompt of some comparisons."""
+    found = {}
+    for item in items:
+        prompt = api.get(f"/prompts/{item['prompt']}")["messages"][-1]["text"]
+        written = {one["id"]: one["text"] for one in api.every("/completions", prompt=item["prompt"])}
+        found[prompt] = [written[id] for id in item["completions"]]
+    return found
+
+
+def sign_up(api: Api, labelers: Sequence[Labeler]) -> list[str]:
+    """An account for each labeler unless it has one, and a token to work with for a day."""
+    known = {one["username"]: one["id"] for one in api.every("/accounts", text="simulated-")}
+    tokens = []
+    for labeler in labelers:
+        if labeler.username not in known:
+            made = api.post(
+                "/accounts",
+                {
+                    "username": labeler.username,
+                    "name": f"Simulated labeler {labeler.number}",
+                    "password": secrets.token_urlsafe(24),
+                    "pool": labeler.pool,
+                    "simulated": True,
+                },
+            )
+            known[labeler.username] = made["id"]
+        given = {"name": "simulation", "scopes": ["work"], "days": 1}
+        tokens.append(api.post(f"/accounts/{known[labeler.username]}/tokens", given)["token"])
+    return tokens

@@ -1,0 +1,17 @@
+"""Simulated labelers over REST."""
+
+from fastapi import APIRouter, Request
+
+from app.database import transaction
+from app.simulation.rules import start_work
+from app.web import api_account
+
+router = APIRouter(tags=["simulation"])
+
+
+@router.post("/api/v1/simulation/work", status_code=202)
+def let_them_work(request: Request) -> dict[str, int]:
+    """Let simulated labelers do what waits in the miniature rounds; answers how many pieces of work wait."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        return {"waiting": start_work(session, by)}

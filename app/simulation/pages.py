@@ -1,0 +1,63 @@
+"""The miniature loop on one page: let simulated labelers work, start the next plan, follow what comes of it."""
+
+from fastapi import APIRouter, Request
+
+from app.database import reading, transaction
+from app.i18n import gettext as _
+from app.i18n import ngettext
+from app.plans import rules as plans
+from app.rounds.rules import round_
+from app.simulation import queries
+from app.simulation.rules import start_work
+from app.web import Text, admin, flash, fragment, page, redirect
+
+router = APIRouter(include_in_schema=False)
+# A tenth of what a simulation trains on, so that a turn takes minutes.
+NEXT_ROUND = {"prompts": 300, "completions": 6, "mix": {"policy": 4, "previous": 1, "sft": 1}}
+
+
+@router.get("/admin/simulation")
+def simulation_page(request: Request):
+    """Where the loop stands and what to do next."""
+    account = admin(request)
+    return page(request, "simulation/simulation.html", account, **_state())
+
+
+@router.get("/admin/simulation/state")
+def simulation_state(request: Request):
+    """The part of the page that changes."""
+    account = admin(request)
+    return fragment(request, "simulation/simulation.html", "state", account, **_state())
+
+
+def _state() -> dict:
+    with reading() as session:
+        turns = queries.turns(session)
+        return {
+            "turns": turns,
+            "base": queries.base_job(session),
+            "waiting": queries.waiting(turns),
+        }
+
+
+@router.post("/admin/simulation/work")
+def let_them_work(request: Request):
+    """Let simulated labelers do what waits."""
+    account = admin(request)
+    with transaction() as session:
+        start_work(session, account)
+    response = redirect("/admin/simulation")
+    flash(response, _("Simulated labelers have begun; their answers are marked as simulated everywhere."))
+    return response
+
+
+@router.post("/admin/simulation/plan")
+def start_plan(request: Request, round: Text = ""):
+    """Start a plan of the demo's size on a round."""
+    account = admin(request)
+    with transaction() as session:
+        plan = plans.start(session, round_(session, round), {"next_round": NEXT_ROUND}, account)
+    response = redirect(f"/admin/plans/{plan.public_id}")
+    steps = len(plan.steps)
+    flash(response, ngettext("The plan has begun: %(num)d step.", "The plan has begun: %(num)d steps.", steps))
+    return response

@@ -1,0 +1,70 @@
+"""Where the miniature loop stands: its base network and its rounds, each with what it waits for."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account, AccountKind
+from app.assignments.progress import Progress, progress
+from app.assignments.tables import Assignment, AssignmentState
+from app.jobs.tables import Job, JobVerb
+from app.plans.queries import of_round
+from app.plans.tables import Plan
+from app.prompts.tables import Prompt
+from app.rounds.tables import Item, Round, RoundPurpose, RoundState
+from app.simulation.miniature import COLLECTION
+
+
+class Turn(NamedTuple):
+    """One round of the loop."""
+
+    round: Round
+    progress: Progress
+    simulated: int  # answers by simulated labelers
+    plan: Plan | None
+
+    @property
+    def waits_for_work(self) -> bool:
+        """Whether labelers have something left to do in it."""
+        return self.round.state is RoundState.OPEN and self.progress.submitted < self.progress.all
+
+    @property
+    def waits_for_plan(self) -> bool:
+        """Whether all is done and nothing is trained on it yet."""
+        return self.plan is None and not self.waits_for_work and self.round.state is not RoundState.DRAFT
+
+
+def turns(session: Session) -> list[Turn]:
+    """The training rounds that ask miniature prompts, in order."""
+    asked = select(Item.id).join(Prompt, Prompt.id == Item.prompt_id)
+    miniature = asked.where(Item.round_id == Round.id, Prompt.collection == COLLECTION).exists()
+    rounds: Sequence[Round] = session.scalars(
+        select(Round).where(Round.purpose == RoundPurpose.TRAINING, miniature).order_by(Round.number)
+    ).all()
+    ids = [round.id for round in rounds]
+    done = progress(session, ids)
+    simulated = _simulated(session, Item.round_id.in_(ids))
+    return [Turn(round, done[round.id], simulated.get(round.id, 0), of_round(session, round)) for round in rounds]
+
+
+def waiting(turns: Sequence[Turn]) -> int:
+    """How many pieces of work wait for labelers."""
+    return sum(turn.progress.all - turn.progress.submitted for turn in turns if turn.waits_for_work)
+
+
+def _simulated(session: Session, which: ColumnElement[bool]) -> dict[int, int]:
+    rows = session.execute(
+        select(Item.round_id, func.count())
+        .join(Assignment, Assignment.item_id == Item.id)
+        .join(Account, Account.id == Assignment.labeler_id)
+        .where(which, Account.kind == AccountKind.SIMULATED, Assignment.state == AssignmentState.SUBMITTED)
+        .group_by(Item.round_id)
+    )
+    return {round_id: count for round_id, count in rows}
+
+
+def base_job(session: Session) -> Job | None:
+    """The newest job that trains a base network."""
+    return session.scalar(select(Job).where(Job.verb == JobVerb.TRAIN_BASE).order_by(Job.id.desc()).limit(1))
