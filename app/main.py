@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
@@ -23,6 +23,7 @@ from app.demonstrations import api as demonstrations_api
 from app.demonstrations import pages as demonstrations_pages
 from app.errors import PlumblineError
 from app.guidelines import api as guidelines_api
+from app.guidelines import pages as guidelines_pages
 from app.jobs import api as jobs_api
 from app.monitoring import Observe
 from app.plans import api as plans_api
@@ -30,6 +31,8 @@ from app.policies import api as policies_api
 from app.prompts import api as prompts_api
 from app.rounds import api as rounds_api
 from app.security import Guard, check_csrf
+from app.simulation import api as simulation_api
+from app.simulation import pages as simulation_pages
 from app.snapshots import api as snapshots_api
 from app.web import STATIC, error_response
 
@@ -40,6 +43,7 @@ ROUTERS = [
     accounts_pages.router,
     accounts_admin_pages.router,
     accounts_api.router,
+    guidelines_pages.router,
     guidelines_api.router,
     prompts_api.router,
     policies_api.router,
@@ -56,6 +60,8 @@ ROUTERS = [
     jobs_api.router,
     checkpoints_api.router,
     plans_api.router,
+    simulation_api.router,
+    simulation_pages.router,
 ]
 
 
@@ -67,10 +73,12 @@ def create_app() -> FastAPI:
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         dependencies=[Depends(check_csrf)],
-        max_body_size=settings().max_body_bytes,
     )
+    # Not on the app itself, whose limit would answer outside of our middleware; routes of imports set a larger one.
+    limited = APIRouter(max_body_size=settings().max_body_bytes)
     for router in ROUTERS:
-        app.include_router(router)
+        limited.include_router(router)
+    app.include_router(limited)
     app.openapi = partial(openapi.describe, app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for kind in (PlumblineError, HTTPException, RequestValidationError):
