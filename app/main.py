@@ -14,6 +14,7 @@ from app.accounts import pages as accounts_pages
 from app.assignments import api as assignments_api
 from app.assignments import pages as assignments_pages
 from app.checkpoints import api as checkpoints_api
+from app.checkpoints import pages as checkpoints_pages
 from app.comparisons import api as comparisons_api
 from app.comparisons import import_api as comparisons_import_api
 from app.comparisons import pages as comparisons_pages
@@ -25,15 +26,20 @@ from app.errors import PlumblineError
 from app.guidelines import api as guidelines_api
 from app.guidelines import pages as guidelines_pages
 from app.jobs import api as jobs_api
+from app.jobs import pages as jobs_pages
 from app.monitoring import Observe
 from app.plans import api as plans_api
+from app.plans import pages as plans_pages
 from app.policies import api as policies_api
 from app.prompts import api as prompts_api
+from app.prompts import import_pages as prompts_import_pages
+from app.prompts import pages as prompts_pages
 from app.rounds import api as rounds_api
 from app.security import Guard, check_csrf
 from app.simulation import api as simulation_api
 from app.simulation import pages as simulation_pages
 from app.snapshots import api as snapshots_api
+from app.snapshots import pages as snapshots_pages
 from app.web import STATIC, error_response
 
 ROUTERS = [
@@ -43,6 +49,8 @@ ROUTERS = [
     accounts_pages.router,
     accounts_admin_pages.router,
     accounts_api.router,
+    prompts_import_pages.router,
+    prompts_pages.router,
     guidelines_pages.router,
     guidelines_api.router,
     prompts_api.router,
@@ -57,9 +65,13 @@ ROUTERS = [
     comparisons_api.router,
     comparisons_pages.router,
     snapshots_api.router,
+    snapshots_pages.router,
     jobs_api.router,
+    jobs_pages.router,
     checkpoints_api.router,
+    checkpoints_pages.router,
     plans_api.router,
+    plans_pages.router,
     simulation_api.router,
     simulation_pages.router,
 ]

@@ -16,7 +16,7 @@ from app.config import settings
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.security import is_loopback
-from app.web import api_account, error_response
+from app.web import api_account
 
 REQUESTS = Counter("plumbline_requests_total", "Requests answered.", ["method", "route", "status"])
 SECONDS = Histogram("plumbline_request_seconds", "Time until a request was answered, in seconds.", ["method", "route"])
@@ -57,7 +57,7 @@ def configure_logging() -> None:
 
 
 class Observe:
-    """Numbers, times, logs and counts every request, and answers with an error page what broke."""
+    """Numbers, times, logs and counts every request."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -81,10 +81,8 @@ class Observe:
         with structlog.contextvars.bound_contextvars(request_id=number):
             try:
                 await self.app(scope, receive, counting_send)
-            except Exception as error:
+            except Exception:
                 log.exception("request broke", method=scope["method"], path=scope["path"])
-                if not status:
-                    await error_response(Request(scope), error)(scope, receive, counting_send)
                 raise
             finally:
                 self._note(scope, status, time.perf_counter() - began)

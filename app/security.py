@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import settings
@@ -129,7 +130,7 @@ def same_origin(headers: Headers) -> bool:
 
 
 class Guard:
-    """Refuses unsafe requests from other sites and sets the security headers on every response."""
+    """Refuses unsafe requests from other sites, answers what broke, and sets the security headers on every response."""
 
     def __init__(self, app: ASGIApp, refuse: Callable[[Request, Exception], Response]):
         self.app = app
@@ -141,18 +142,37 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        started = too_large = False
 
-        async def send_with_headers(message: Message) -> None:
+        async def guarded_send(message: Message) -> None:
+            nonlocal started, too_large
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                # FastAPI's own answer to a body over the limit is two words of plain text; ours says the way out.
+                too_large = message["status"] == 413 and headers.get("content-type", "").startswith("text/plain")
+                if too_large:
+                    return
+                started = True
                 for name, value in self.headers.items():
                     headers.setdefault(name, value)
                 if not scope["path"].startswith("/static/"):
                     headers.setdefault("Cache-Control", "private, no-cache")  # Back must not lose what was typed
-            await send(message)
+            if not too_large:
+                await send(message)
+
+        async def answer(error: Exception) -> None:
+            await self.refuse(Request(scope, receive), error)(scope, receive, guarded_send)
 
         takes_cookies = scope["method"] not in SAFE_METHODS and not scope["path"].startswith("/api/")
         if takes_cookies and not same_origin(Headers(scope=scope)):
-            refused = Forbidden(_("This came from another site and was not done. Repeat it on Plumbline's own page."))
-            return await self.refuse(Request(scope, receive), refused)(scope, receive, send_with_headers)
-        await self.app(scope, receive, send_with_headers)
+            message = _("This came from another site and was not done. Repeat it on Plumbline's own page.")
+            return await answer(Forbidden(message))
+        try:
+            await self.app(scope, receive, guarded_send)
+        except Exception as error:
+            if not started:
+                await answer(error)
+            raise
+        if too_large:
+            too_large = False
+            await answer(HTTPException(413))

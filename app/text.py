@@ -1,4 +1,4 @@
-"""Markdown of untrusted text to HTML that can do nothing: no HTML, images, scripts or styles; code and formulas shown."""
+"""Markdown of untrusted text to HTML that can do nothing; code and formulas are shown, images and HTML are not."""
 
 from functools import lru_cache
 
@@ -108,7 +108,9 @@ def _formula(latex: str, options: dict) -> str:
 
 @lru_cache
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20, "highlight": _highlight, "linkify": False})
+    parser = MarkdownIt(
+        "commonmark", {"html": False, "breaks": True, "maxNesting": 20, "highlight": _highlight, "linkify": False}
+    )
     parser.enable(["table", "strikethrough"]).disable("image")
     return parser.use(dollarmath_plugin, allow_space=False, allow_digits=False, renderer=_formula)
 

@@ -222,6 +222,9 @@ def _read_note(request: Request) -> str | None:
 
 def error_response(request: Request, error: Exception) -> Response:
     """An error as problem details for REST, a short alert for htmx, a page for people."""
+    account = getattr(request.state, "account", None)
+    if account:
+        i18n.set_language(account.language)
     problem = _problem(error)
     problem["request_id"] = getattr(request.state, "request_id", None)
     status, headers = problem["status"], dict(getattr(error, "headers", None) or {})
@@ -232,7 +235,6 @@ def error_response(request: Request, error: Exception) -> Response:
             headers["WWW-Authenticate"] = "Bearer"
         body = {"type": "about:blank", **{key: value for key, value in problem.items() if value is not None}}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
-    account = getattr(request.state, "account", None)
     if isinstance(error, NotSignedIn):
         return _to_sign_in(request)
     if is_htmx(request):
