@@ -17,7 +17,7 @@ from training.events import Finished, Progress, Sample, Started
 from training.formatting import PROMPT_TOO_LONG, decode_completion, encode_prompt
 from training.miniature import rubric, world
 from training.optimization import device
-from training.policy import completion_logprobs, forbidden_token_ids, load_policy, pad
+from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad
 from training.recipes import EvaluateConfig
 from training.records import PROMPTS, Message, PromptRecord, Split, read
 from training.reward_model import load_reward_model, score_sequences, wilson
@@ -104,6 +104,7 @@ def _write(config: EvaluateConfig, path: Path, prompts: Sequence[Sequence[Messag
         raise ValueError(
             f"max_prompt_tokens: {counts[PROMPT_TOO_LONG]} prompts are longer than {config.max_prompt_tokens}"
         )
+    check_fits(model, max(map(len, encoded)) + config.max_completion_tokens)
     sampled = sample(
         model,
         encoded,

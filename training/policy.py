@@ -70,6 +70,21 @@ def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
+def max_positions(model: Any) -> int | None:
+    """The longest sequence (tokens) that the network has positions for; None where there is no limit."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def check_fits(model: Any, tokens: int) -> None:
+    """Raise ValueError if a sequence of so many tokens is longer than the network's positions."""
+    limit = max_positions(model)
+    if limit is not None and tokens > limit:
+        raise ValueError(
+            f"max_prompt_tokens, max_completion_tokens: a sequence has {tokens} tokens, the network has positions for "
+            f"{limit}; lower them until both together fit"
+        )
+
+
 def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a folder that plain transformers loads: weights, tokenizer with chat template, generation config."""
     model.generation_config = GenerationConfig(

@@ -14,7 +14,7 @@ from training.events import Finished, Warned
 from training.formatting import encode_comparison, encode_demonstration
 from training.optimization import device, optimize, precision
 from training.packing import micro_batches
-from training.policy import pad
+from training.policy import check_fits, pad
 from training.recipes import RewardModelConfig
 from training.records import (
     COMPARISONS,
@@ -59,6 +59,9 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
         raise ValueError(
             f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
         )
+    check_fits(
+        model, max(len(ids) for part in (trained, validation, held_out) for prompt in part for ids in prompt.sequences)
+    )
     steps = _plan(config, len(trained))
 
     def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:

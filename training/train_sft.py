@@ -15,7 +15,14 @@ from training.events import Finished
 from training.formatting import encode_demonstration, encode_document
 from training.optimization import device, optimize, precision
 from training.packing import cross_entropy, pack, pieces, read_documents
-from training.policy import add_residual_dropout, forbidden_token_ids, load_policy, save_policy
+from training.policy import (
+    add_residual_dropout,
+    check_fits,
+    forbidden_token_ids,
+    load_policy,
+    max_positions,
+    save_policy,
+)
 from training.recipes import SFTConfig
 from training.records import DEMONSTRATIONS, DemonstrationRecord, Pool, Split, read
 from training.run_folder import RunFolder
@@ -51,10 +58,11 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
         raise ValueError(
             f"data: {config.data / DEMONSTRATIONS} has no demonstration of the train split left to learn from"
         )
-    documents = _documents(config, tokenizer)
+    documents = _documents(config, tokenizer, max_positions(model))
     first_document = len(sequences)
     sequences += documents
     masks += [[True] * len(document) for document in documents]
+    check_fits(model, max(map(len, sequences)))
     steps = _plan(config, members[Split.TRAIN], len(documents))
 
     def loss_of(indices: list[int]) -> Iterator[Tensor]:
@@ -88,7 +96,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     run_folder.report(Finished(result={"checkpoint": "checkpoints/sft", **metrics}))
 
 
-def _documents(config: SFTConfig, tokenizer: object) -> list[list[int]]:
+def _documents(config: SFTConfig, tokenizer: object, positions: int | None) -> list[list[int]]:
     """The pretraining text as token ids; none where no share of it is asked for."""
     if config.pretraining_share == 0:
         return []
@@ -100,7 +108,9 @@ def _documents(config: SFTConfig, tokenizer: object) -> list[list[int]]:
     return [
         piece
         for document in read_documents(path)
-        for piece in pieces(encode_document(tokenizer, document), config.row_tokens)
+        for piece in pieces(
+            encode_document(tokenizer, document), min(config.row_tokens, positions or config.row_tokens)
+        )
     ]
 
 

@@ -65,7 +65,7 @@ def families() -> dict:
     return {
         "gpt2": (
             GPT2Config(
-                vocab_size=len(gpt2), n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.3,
+                vocab_size=len(gpt2), n_embd=32, n_layer=2, n_head=4, n_positions=120, initializer_range=0.3,
                 bos_token_id=0, eos_token_id=0,
             ),
             gpt2,

@@ -266,6 +266,28 @@ def test_an_evaluation_on_a_snapshots_prompts(miniature, tmp_path):
         run(evaluate, load_config("evaluate", "miniature_evaluate", [*settings, "reference=ppo"]), tmp_path / "bad")
 
 
+def test_every_family_goes_through_all_verbs(network, miniature, tmp_path):
+    lengths = ["max_prompt_tokens=110", "max_completion_tokens=40"]
+    settings = [f"data={miniature / 'sft'}", f"init_from={network}", "epochs=1", "dropout=0.1", *lengths]
+    text = [f"pretraining_text={miniature / 'base' / 'pretraining.txt'}", "pretraining_share=0.1"]
+    if network.name == "gpt2":  # it has 120 positions, fewer than these demonstrations need
+        with pytest.raises(ValueError, match=r"a sequence has 12\d tokens, the network has positions for 120"):
+            run(train_sft, load_config("train_sft", "miniature_sft", settings), tmp_path / "too long")
+        lengths[0] = "max_prompt_tokens=80"
+    trained = run(train_sft, load_config("train_sft", "miniature_sft", [*settings, *text, *lengths]), tmp_path / "sft")
+    assert of_kind(trained, "finished")
+    sft = tmp_path / "sft" / "checkpoints" / "sft"
+    settings = [f"data={miniature / 'rm'}", f"init_from={sft}", *lengths]
+    trained = run(
+        train_reward_model, load_config("train_reward_model", "miniature_reward_model", settings), tmp_path / "rm"
+    )
+    assert of_kind(trained, "finished")
+    settings = [f"policies.sft={sft}", f"reward_model={tmp_path / 'rm' / 'checkpoints' / 'reward_model'}", "prompts=8"]
+    settings += ["max_prompt_tokens=110", "max_completion_tokens=8"]
+    reported = run(evaluate, load_config("evaluate", "miniature_evaluate", settings), tmp_path / "evaluation")
+    assert of_kind(reported, "finished")[0].result["policies"]["sft"]["kl_nats"] == pytest.approx(0, abs=1e-3)
+
+
 def test_a_win_rate_counts_a_draw_as_half():
     ours = [1.0] * 392 + [0.5] * 9 + [0.0] * (805 - 401)
     measured = win_rate(ours, [0.5] * 805)
