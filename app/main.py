@@ -19,6 +19,7 @@ from app.comparisons import api as comparisons_api
 from app.comparisons import import_api as comparisons_import_api
 from app.comparisons import pages as comparisons_pages
 from app.completions import api as completions_api
+from app.completions import pages as completions_pages
 from app.config import settings
 from app.demonstrations import api as demonstrations_api
 from app.demonstrations import pages as demonstrations_pages
@@ -31,10 +32,12 @@ from app.monitoring import Observe
 from app.plans import api as plans_api
 from app.plans import pages as plans_pages
 from app.policies import api as policies_api
+from app.policies import pages as policies_pages
 from app.prompts import api as prompts_api
 from app.prompts import import_pages as prompts_import_pages
 from app.prompts import pages as prompts_pages
 from app.rounds import api as rounds_api
+from app.rounds import pages as rounds_pages
 from app.security import Guard, check_csrf
 from app.simulation import api as simulation_api
 from app.simulation import pages as simulation_pages
@@ -49,6 +52,9 @@ ROUTERS = [
     accounts_pages.router,
     accounts_admin_pages.router,
     accounts_api.router,
+    policies_pages.router,
+    completions_pages.router,
+    rounds_pages.router,
     prompts_import_pages.router,
     prompts_pages.router,
     guidelines_pages.router,

@@ -1,5 +1,7 @@
 """The guidelines and forms that a new Plumbline starts with (InstructGPT, appendix B and Tables 3 and 7)."""
 
+import re
+
 from app.guidelines.schemas import PromptAnswer, Question
 from training.records import Flag
 
@@ -9,8 +11,13 @@ def N_(text: str) -> str:
     return text
 
 
+def _unwrapped(text: str) -> str:
+    """Markdown with each paragraph and list item on one line: a line break in a guideline is a line break to see."""
+    return re.sub(r"(?<=\S)\n(?!\n|- |\d+\. |#) *", " ", text.rstrip("\n"))
+
+
 TRAINING_TITLE = "How to label: training"
-TRAINING = """\
+TRAINING = _unwrapped("""\
 Your answers teach an assistant what a good reply is. Three things make a reply good. **While we collect training
 data, helpfulness to the person who asked comes first**, ahead of the other two.
 
@@ -53,10 +60,10 @@ Write the reply you would be glad to get. Follow every constraint of the prompt.
 
 Skip when the task is so unclear that you could only guess, when it needs knowledge you do not have, or when you would
 rather not read it. Skipping is fine and costs you nothing.
-"""
+""")
 
 EVALUATION_TITLE = "How to label: final evaluation"
-EVALUATION = """\
+EVALUATION = _unwrapped("""\
 These answers measure how good a model is; nothing is trained on them. **In an evaluation, truthfulness and
 harmlessness come before helpfulness.** What each of the three means is the same as in training:
 
@@ -87,7 +94,7 @@ this task?*
 
 Read every completion in full, rate it from 1 to 7 and answer the questions, each for itself. Then rank all of them;
 ties are welcome. Skip a task that is so unclear that you could only guess.
-"""
+""")
 
 RATING = "rating"
 

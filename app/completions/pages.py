@@ -1,0 +1,18 @@
+"""One completion, for admins."""
+
+from fastapi import APIRouter, Request
+
+from app.completions import rules
+from app.database import reading
+from app.web import admin, page
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/admin/completions/{id}")
+def completion(request: Request, id: str):
+    """One completion with its prompt, its policy and how it was sampled."""
+    account = admin(request)
+    with reading() as session:
+        found = rules.completion(session, id)
+    return page(request, "completions/one.html", account, completion=found)

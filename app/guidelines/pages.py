@@ -1,0 +1,96 @@
+"""Guidelines for labelers to read, and their versions and forms for admins."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from pydantic import ValidationError
+
+from app.database import reading, transaction
+from app.errors import BadInput, PlumblineError
+from app.guidelines import queries, rules
+from app.guidelines.schemas import GuidelineIn
+from app.i18n import gettext as _
+from app.web import Text, admin, flash, page, redirect, signed_in
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/guidelines")
+def guidelines(request: Request):
+    """What labelers are told: the newest version of each."""
+    account = signed_in(request)
+    with reading() as session:
+        found = queries.newest_guidelines(session)
+    return page(request, "guidelines/list.html", account, guidelines=found)
+
+
+@router.get("/guidelines/{id}")
+def guideline(request: Request, id: str):
+    """One version, with the list of all."""
+    account = signed_in(request)
+    with reading() as session:
+        found = rules.guideline(session, id)
+        versions = queries.versions(session, found.name)
+    return page(request, "guidelines/one.html", account, guideline=found, versions=versions)
+
+
+@router.get("/admin/guidelines")
+def admin_guidelines(request: Request):
+    """Every guideline with its versions, and the forms."""
+    account = admin(request)
+    with reading() as session:
+        found = [(one, queries.versions(session, one.name)) for one in queries.newest_guidelines(session)]
+        forms = [(form, rules.questions(form)) for form in queries.forms(session)]
+    return page(request, "guidelines/admin.html", account, guidelines=found, forms=forms)
+
+
+@router.get("/admin/guidelines/new")
+def new_version(request: Request, name: str = ""):
+    """The form for a new version, or for a guideline of a new name."""
+    account = admin(request)
+    with reading() as session:
+        newest = queries.newest_guideline(session, name) if name else None
+    given = {
+        "name": name,
+        "title": newest.title if newest else "",
+        "body": newest.body if newest else "",
+        "what_changed": "",
+    }
+    return page(request, "guidelines/new.html", account, newest=newest, given=given, error=None)
+
+
+@router.post("/admin/guidelines/new")
+def add_version(
+    request: Request,
+    name: Text = "",
+    title: Text = "",
+    body: Annotated[str, Form(max_length=200_000)] = "",
+    what_changed: Annotated[str, Form(max_length=4000)] = "",
+):
+    """Add a version."""
+    account = admin(request)
+    given = {"name": name, "title": title, "body": body.replace("\r\n", "\n"), "what_changed": what_changed.strip()}
+    try:
+        with transaction() as session:
+            made = rules.add_version(session, _checked(given), account)
+    except PlumblineError as error:
+        with reading() as session:
+            newest = queries.newest_guideline(session, name)
+        return page(request, "guidelines/new.html", account, error.status, newest=newest, given=given, error=error)
+    response = redirect(f"/guidelines/{made.public_id}")
+    flash(response, _("Saved as version %(n)d. New rounds use it.") % {"n": made.version})
+    return response
+
+
+def _checked(given: dict[str, str]) -> GuidelineIn:
+    try:
+        return GuidelineIn(**given)
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        messages = {
+            "name": _("A name has small letters, digits and hyphens, e.g. “training”."),
+            "title": _("A title has 1 to 200 characters."),
+            "body": _("The text has 1 to 100,000 characters."),
+            "what_changed": _("Keep it under 2,000 characters."),
+        }
+        raise BadInput(messages[field], field=field) from error
