@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import func, insert, select, update
@@ -149,13 +150,22 @@ def ingest(session: Session, job: Job, offset: int, lines: bytes) -> list[events
             "number": number + place,
             "kind": event.kind,
             "at": event.at,
-            "body": event.model_dump(mode="json", exclude={"kind", "at"}),
+            "body": _storable(event.model_dump(mode="json", exclude={"kind", "at"})),
         }
         for place, event in enumerate(read, 1)
     ]
     if rows:
         session.execute(insert(JobEvent), rows)
     return read
+
+
+def _storable(value: Any) -> Any:
+    """The value without NUL characters, which a young network may well write and PostgreSQL refuses."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
 def _parse(line: bytes) -> events.AnyEvent:

@@ -25,7 +25,8 @@ _WITH = (
 
 def find(session: Session, public_id: str) -> Plan:
     """The plan with this public id; raises NotFound."""
-    found = session.scalar(select(Plan).where(Plan.public_id == public_id).options(*_WITH))
+    query = select(Plan).where(Plan.public_id == public_id).options(*_WITH)
+    found = session.scalar(query.execution_options(populate_existing=True))
     if found is None:
         raise NotFound(_("There is no plan %(id)s.") % {"id": public_id})
     return found

@@ -160,6 +160,8 @@ def _begin(session: Session, plan: Plan, step: PlanStep) -> str:
             else:
                 step.lease_until = utc_now(steps.LEASE_SECONDS)
                 queue.send(session, "plans.make_round", step.id)
+            session.flush()
+            session.expire(step, ["job", "snapshot"])  # the next step may look at them in this transaction
     except PlumblineError as error:
         return error.message
     return ""

@@ -91,7 +91,7 @@ def _chunks(path: Path, policy_id: int, prompts: dict[str, int]) -> Iterator[lis
             prompts[line.prompt_key], policy_id, line.text, line.settings, tokens=line.tokens, finished=line.finished
         )
         for line in records.read(path, records.SampledCompletion)
-        if line.text.strip() and line.prompt_key in prompts
+        if line.text.strip() and "\x00" not in line.text and line.prompt_key in prompts
     )
     while chunk := list(islice(drafts, CHUNK)):
         yield chunk

@@ -1,15 +1,13 @@
 """Snapshots and their exports over REST."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, StreamingResponse
-from starlette.background import BackgroundTask
+from fastapi.responses import StreamingResponse
 
 from app.database import reading, transaction
 from app.snapshots import exports, queries, rules
+from app.snapshots.downloads import export_response
 from app.snapshots.schemas import SnapshotIn, SnapshotOut, SnapshotPage
 from app.snapshots.tables import Snapshot
 from app.web import api_account
@@ -59,21 +57,3 @@ def export(request: Request, id: str, name: str):
     """Data: {demonstrations,comparisons,pairs,prompts}.{jsonl,jsonl.gz,parquet}."""
     api_account(request, "read")
     return export_response(id, name)
-
-
-def export_response(id: str, name: str):
-    """The download of one export of a snapshot."""
-    what, format = exports.parse_name(name)
-    with reading() as session:
-        snapshot = queries.find(session, id)
-    headers = {"Content-Disposition": f'attachment; filename="{id}-{name}"', "X-Content-Type-Options": "nosniff"}
-    media_type = exports.MEDIA_TYPES[format]
-    if format is not exports.Format.PARQUET:
-        return StreamingResponse(exports.stream(snapshot, what, format), media_type=media_type, headers=headers)
-    folder = tempfile.TemporaryDirectory(prefix="export-")
-    try:
-        exports.write_parquet(snapshot, what, path := Path(folder.name) / "export.parquet")
-    except BaseException:
-        folder.cleanup()
-        raise
-    return FileResponse(path, media_type=media_type, headers=headers, background=BackgroundTask(folder.cleanup))

@@ -1,0 +1,209 @@
+"""Jobs for admins: the list with the health of the workers, starting one, and following it live."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Form, Request
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from app import i18n, queue
+from app.accounts.tables import Account
+from app.checkpoints import queries as checkpoint_queries
+from app.checkpoints import rules as checkpoints
+from app.checkpoints.tables import Checkpoint
+from app.database import reading, transaction
+from app.errors import BadInput, PlumblineError
+from app.i18n import gettext as _
+from app.jobs import charts, queries, rules
+from app.jobs.keys import parse_keys
+from app.jobs.stream import follow
+from app.jobs.supervisor import tail
+from app.jobs.tables import Job, JobEvent, JobState, JobVerb
+from app.snapshots import queries as snapshot_queries
+from app.web import Text, admin, flash, fragment, page, redirect
+from training import recipes
+
+router = APIRouter(include_in_schema=False)
+LongText = Annotated[str, Form(max_length=20_000)]
+LOG_LINES = 40
+SAMPLES = 6
+
+
+@router.get("/admin/jobs")
+def list_page(request: Request, cursor: str | None = None):
+    """All jobs, and whether anything would run them."""
+    account = admin(request)
+    workers = queue.workers(queue.TRAINING)
+    with reading() as session:
+        jobs, following = queries.listing(session, cursor)
+    return page(request, "jobs/list.html", account, jobs=jobs, following=following, workers=workers)
+
+
+@router.get("/admin/jobs/new")
+def new_page(request: Request, snapshot: str = "", checkpoint: str = ""):
+    """The form that starts a job."""
+    return _form(request, {"recipe": "", "data": snapshot, "init_from": checkpoint, "reward_model": "", "set": ""})
+
+
+def _form(request: Request, given: dict, error: BadInput | None = None):
+    account = admin(request)
+    with reading() as session:
+        snapshots = snapshot_queries.ready(session)
+        networks, _following = checkpoint_queries.listing(session, limit=200)
+    by_verb = {
+        verb: [name for name, recipe in recipes.RECIPES.items() if recipe.verb == verb] for verb in recipes.CONFIGS
+    }
+    return page(
+        request,
+        "jobs/new.html",
+        account,
+        status=error.status if error else 200,
+        given=given,
+        error=error,
+        recipes=by_verb,
+        snapshots=snapshots,
+        checkpoints=networks,
+    )
+
+
+@router.post("/admin/jobs/new")
+def create(
+    request: Request,
+    recipe: Text = "",
+    data: Text = "",
+    init_from: Text = "",
+    reward_model: Text = "",
+    set: LongText = "",
+):
+    """Queue a job and follow it on its page."""
+    account = admin(request)
+    given = {"recipe": recipe, "data": data, "init_from": init_from, "reward_model": reward_model, "set": set}
+    verb, _slash, name = recipe.partition("/")
+    try:
+        if verb not in recipes.CONFIGS:
+            raise BadInput(_("Choose what to do."), field="recipe")
+        config = {"recipe": name} if name else {}
+        config |= {"data": f"snapshot:{data}"} if data else {}
+        config |= {key: f"checkpoint:{given[key]}" for key in ("init_from", "reward_model") if given[key]}
+        config |= parse_keys(set)
+        with transaction() as session:
+            job = checkpoints.create_job(session, JobVerb(verb), config, by=account)
+    except BadInput as error:
+        return _form(request, given, error)
+    response = redirect(f"/admin/jobs/{job.public_id}")
+    flash(response, _("The job is queued."))
+    return response
+
+
+@dataclass(frozen=True)
+class View:
+    """A job as its page shows it."""
+
+    job: Job
+    is_over: bool
+    note: str
+    charts: list[charts.Chart]
+    samples: list[JobEvent]
+    warnings: list[JobEvent]
+    checkpoints: list[Checkpoint]
+    log: list[str]
+    workers: list[str] | None
+
+
+def _view(public_id: str) -> View:
+    workers = queue.workers(queue.TRAINING)
+    with reading() as session:
+        job = queries.find(session, public_id)
+        progress = queries.latest(session, job, "progress")
+        return View(
+            job=job,
+            is_over=job.state in rules.OVER,
+            note=progress[0].body["note"] if progress else "",
+            charts=charts.draw(queries.curves(session, job)),
+            samples=queries.latest(session, job, "sample", limit=SAMPLES),
+            warnings=queries.latest(session, job, "warning", limit=20)[::-1],
+            checkpoints=checkpoint_queries.of_job(session, job),
+            log=tail(rules.folder(job), LOG_LINES),
+            workers=workers,
+        )
+
+
+@router.get("/admin/jobs/{id}")
+def detail_page(request: Request, id: str):
+    """One job, live."""
+    account = admin(request)
+    return page(request, "jobs/detail.html", account, view=_view(id), config=_pretty(id))
+
+
+def _pretty(id: str) -> str:
+    with reading() as session:
+        config = queries.find(session, id).config
+    return json.dumps({key: value for key, value in config.items() if value is not None}, indent=2)
+
+
+@router.get("/admin/jobs/{id}/stream")
+async def stream(request: Request, id: str):
+    """The live block of the page as server-sent events, again whenever something has changed."""
+    account, job_id = await run_sync(_who_and_which, request, id)
+    return EventSourceResponse(
+        _messages(request, account, id, job_id), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    )
+
+
+def _who_and_which(request: Request, id: str) -> tuple[Account, int]:
+    account = admin(request)
+    with reading() as session:
+        return account, queries.find(session, id).id
+
+
+async def _messages(request: Request, account: Account, id: str, job_id: int) -> AsyncIterator[bytes]:
+    async for _standing in follow(job_id):
+        html = await run_sync(partial(_live, request, account, id))
+        yield format_sse_event(data_str=html)
+    yield format_sse_event(data_str="over", event="done")
+
+
+def _live(request: Request, account: Account, id: str) -> str:
+    i18n.set_language(account.language)
+    return bytes(fragment(request, "jobs/detail.html", "live", account, view=_view(id)).body).decode()
+
+
+@router.get("/admin/jobs/{id}/metrics")
+def metrics_page(request: Request, id: str):
+    """The curves' numbers as tables."""
+    account = admin(request)
+    with reading() as session:
+        job = queries.find(session, id)
+        curves = queries.curves(session, job)
+    return page(request, "jobs/metrics.html", account, job=job, curves=curves)
+
+
+@router.post("/admin/jobs/{id}/cancel")
+def cancel(request: Request, id: str):
+    """Stop the job."""
+    return _act(request, id, rules.cancel, _("The job is being cancelled."))
+
+
+@router.post("/admin/jobs/{id}/resume")
+def resume(request: Request, id: str):
+    """Queue the job again."""
+    return _act(request, id, rules.resume, _("The job is queued again and goes on where it stood."))
+
+
+def _act(request: Request, id: str, act, done: str):
+    account = admin(request)
+    response = redirect(f"/admin/jobs/{id}")
+    try:
+        with transaction() as session:
+            job = queries.find(session, id)
+            act(session, job, account)
+        flash(response, _("The job is cancelled.") if job.state is JobState.CANCELLED else done)
+    except PlumblineError as error:
+        if error.status == 404:
+            raise
+        flash(response, error.message)
+    return response

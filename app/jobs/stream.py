@@ -1,0 +1,57 @@
+"""Following a job without reloading: each process reads a job's standing once a second, however many watch it."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.to_thread import run_sync
+
+from app.database import reading
+from app.jobs import queries
+from app.jobs.queries import Standing
+from app.jobs.rules import OVER
+
+POLL_SECONDS = 1.0
+
+
+@dataclass
+class _Shared:
+    """What the watchers of one job share: the first to come reads, the others take what was read."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    viewers: int = 0
+    read_at: float = float("-inf")
+    standing: Standing | None = None
+
+
+_shared: dict[int, _Shared] = {}
+
+
+async def follow(job_id: int) -> AsyncIterator[Standing]:
+    """Yield where a job stands, now and whenever that has changed, until it is over."""
+    shared = _shared.setdefault(job_id, _Shared())
+    shared.viewers += 1
+    seen = None
+    try:
+        while True:
+            async with shared.lock:
+                if time.monotonic() - shared.read_at >= POLL_SECONDS:
+                    shared.standing = await run_sync(_read, job_id)
+                    shared.read_at = time.monotonic()
+                standing = shared.standing
+            if standing != seen:
+                seen = standing
+                yield standing
+                if standing.state in OVER:
+                    return
+            await anyio.sleep(POLL_SECONDS)
+    finally:
+        shared.viewers -= 1
+        if not shared.viewers:
+            _shared.pop(job_id, None)
+
+
+def _read(job_id: int) -> Standing:
+    with reading() as session:
+        return queries.standing(session, job_id)

@@ -1,0 +1,186 @@
+"""Plans for admins: start one from a round, follow it, mend it when a step has failed."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request
+from starlette.datastructures import FormData
+
+from app import queue
+from app.checkpoints import queries as checkpoint_queries
+from app.checkpoints.tables import CheckpointRole
+from app.database import reading, transaction
+from app.errors import BadInput, PlumblineError
+from app.i18n import gettext as _
+from app.jobs.keys import parse_keys
+from app.plans import queries, rules
+from app.plans.schemas import NextRound, PlanConfig, Source
+from app.plans.tables import PlanState, StepKind, StepState
+from app.rounds.rules import round_
+from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
+from training import recipes
+
+router = APIRouter(include_in_schema=False)
+Posted = Annotated[FormData, Depends(form_data)]
+TRAININGS = {
+    "sft": "train_sft",
+    "sft_for_ppo": "train_sft",
+    "reward_model": "train_reward_model",
+    "ppo": "train_ppo",
+}
+NUMBERS = ("prompts", "completions", "overlap", "demonstrations")
+
+
+@router.get("/admin/plans")
+def list_page(request: Request, cursor: str | None = None):
+    """All plans."""
+    account = admin(request)
+    with reading() as session:
+        plans, following = queries.listing(session, cursor)
+    return page(request, "plans/list.html", account, plans=plans, following=following)
+
+
+def _defaults() -> dict:
+    config, wanted = PlanConfig(), NextRound()
+    return {
+        "name": "",
+        "round": "",
+        "base": "",
+        **{step: getattr(config, step).recipe for step in TRAININGS},
+        "next_round": "on",
+        "open": "on",
+        "continue_from_last": "",
+        **{name: str(getattr(wanted, name)) for name in NUMBERS},
+        **{f"mix_{source}": str(wanted.mix.get(source, 0)) for source in Source},
+        "set": "",
+    }
+
+
+@router.get("/admin/plans/new")
+def new_page(request: Request, round: str = ""):
+    """The form that starts a plan."""
+    return _form(request, _defaults() | {"round": round})
+
+
+def _form(request: Request, given: dict, error: BadInput | None = None):
+    account = admin(request)
+    with reading() as session:
+        rounds = queries.startable_rounds(session)
+        bases, _following = checkpoint_queries.listing(session, limit=50, role=CheckpointRole.BASE)
+    names = {
+        step: [name for name, recipe in recipes.RECIPES.items() if recipe.verb == verb]
+        for step, verb in TRAININGS.items()
+    }
+    return page(
+        request,
+        "plans/new.html",
+        account,
+        status=error.status if error else 200,
+        given=given,
+        error=error,
+        rounds=rounds,
+        bases=bases,
+        recipes=names,
+        sources=list(Source),
+    )
+
+
+@router.post("/admin/plans/new")
+def start(request: Request, form: Posted):
+    """Start a plan and follow it on its page."""
+    account = admin(request)
+    # A box that is not ticked is not sent, so that what is missing is empty and not its default.
+    given = {key: form.get(key, "") for key in _defaults()}
+    try:
+        if not given["round"]:
+            raise BadInput(_("Choose the round to train on."), field="round")
+        with transaction() as session:
+            round = round_(session, given["round"])
+            plan = rules.start(session, round, _config(given), account, name=given["name"])
+    except PlumblineError as error:
+        return _form(request, given, error)
+    return redirect(f"/admin/plans/{plan.public_id}")
+
+
+def _config(given: dict) -> dict:
+    """The plan's config that a filled form means; "step.key = value" lines go into the config of their step."""
+    config: dict = {step: {"recipe": given[step], "set": {}} for step in TRAININGS}
+    for key, value in parse_keys(given["set"]).items():
+        step, dot, name = key.partition(".")
+        if not dot or step not in (*TRAININGS, "train_base", "sample"):
+            raise BadInput(
+                _("“%(key)s”: write step.key = value, with one of the steps %(steps)s.")
+                % {"key": key, "steps": ", ".join((*TRAININGS, "train_base", "sample"))},
+                field="set",
+            )
+        config.setdefault(step, {}).setdefault("set", {})[name] = value
+    if "train_base" in config:
+        config["train_base"].setdefault("recipe", PlanConfig().train_base.recipe)
+    config["base"] = given["base"] or None
+    config["continue_from_last"] = bool(given["continue_from_last"])
+    config["next_round"] = None
+    if given["next_round"]:
+        config["next_round"] = {
+            **{name: given[name] for name in NUMBERS},
+            "mix": {
+                source: given[f"mix_{source}"] or 0 for source in Source if given[f"mix_{source}"] not in ("", "0")
+            },
+            "open": bool(given["open"]),
+        }
+    return config
+
+
+@router.get("/admin/plans/{id}")
+def detail_page(request: Request, id: str):
+    """One plan; while it runs, htmx asks again for the block that says how far it is."""
+    account = admin(request)
+    workers = queue.workers(queue.TRAINING)
+    with reading() as session:
+        plan = queries.find(session, id)
+        checkpoints = {
+            step.name: checkpoint_queries.chosen_of(session, step.job)
+            for step in plan.steps
+            if step.kind is StepKind.JOB and step.job and step.state is StepState.FINISHED
+        }
+    shown = {
+        "plan": plan,
+        "runs": plan.state is PlanState.RUNNING,
+        "failed": next((step for step in plan.steps if step.state is not StepState.FINISHED), None),
+        "workers": workers,
+        "checkpoints": checkpoints,
+    }
+    if is_htmx(request):
+        return fragment(request, "plans/detail.html", "state", account, **shown)
+    return page(request, "plans/detail.html", account, **shown)
+
+
+@router.post("/admin/plans/{id}/retry")
+def retry(request: Request, id: str, set: Annotated[str, Form(max_length=20_000)] = ""):
+    """Try the failed step again, changed or as it is."""
+    account = admin(request)
+    response = redirect(f"/admin/plans/{id}")
+    try:
+        keys = parse_keys(set)
+        with transaction() as session:
+            rules.retry(session, queries.find(session, id), account, keys)
+        flash(response, _("The plan goes on."))
+    except PlumblineError as error:
+        if error.status == 404:
+            raise
+        flash(response, error.message)
+    return response
+
+
+@router.post("/admin/plans/{id}/cancel")
+def cancel(request: Request, id: str):
+    """End the plan."""
+    account = admin(request)
+    response = redirect(f"/admin/plans/{id}")
+    try:
+        with transaction() as session:
+            rules.cancel(session, queries.find(session, id), account)
+        flash(response, _("The plan is cancelled; what it has finished stays."))
+    except PlumblineError as error:
+        if error.status == 404:
+            raise
+        flash(response, error.message)
+    return response

@@ -1,0 +1,239 @@
+"""Plans: one turn of the loop after the other, what stops one, and how it goes on."""
+
+import pytest
+from sqlalchemy import func, select
+
+from app.checkpoints.tables import Checkpoint
+from app.completions.tables import Completion
+from app.database import reading, transaction
+from app.errors import BadInput, Conflict
+from app.jobs import rules as jobs
+from app.jobs import tasks as job_tasks
+from app.jobs.tables import Job, JobState
+from app.plans import queries, rules, tasks
+from app.plans.schemas import NextRound, Source
+from app.plans.steps import mix
+from app.plans.tables import Plan, PlanState, StepState
+from app.policies.tables import Policy
+from app.rounds.tables import Item, ItemKind, Round, RoundState
+from tests.loop import add_prompt, fill_round, prompts
+from tests.trainer import run, work
+from training.records import Split
+
+SFT_STEPS = ["base", "snapshot_sft", "sft", "sft_for_ppo", "prompts", "sample_sft", "round"]
+FULL_STEPS = [
+    "snapshot_sft", "sft", "sft_for_ppo", "snapshot_rm", "reward_model", "snapshot_ppo", "ppo",
+    "prompts", "sample_policy", "sample_sft", "round",
+]  # fmt: skip
+
+
+def start(round: Round, **config) -> Plan:
+    """A plan on a round."""
+    with transaction() as session:
+        return rules.start(session, session.get_one(Round, round.id), config)
+
+
+def found(plan: Plan) -> Plan:
+    """The plan as it is now, steps and all."""
+    with reading() as session:
+        return queries.find(session, plan.public_id)
+
+
+def states(plan: Plan) -> dict[str, StepState]:
+    """Where each step stands."""
+    return {step.name: step.state for step in found(plan).steps}
+
+
+@pytest.fixture
+def bank(database) -> None:
+    """Prompts that no round has asked yet."""
+    with transaction() as session:
+        for task in prompts(40, seed=5):
+            add_prompt(session, task)
+
+
+NEXT = {"prompts": 8, "completions": 4, "validation_share": 0.25}
+
+
+def test_the_first_plan_has_nothing_to_rank_yet_and_the_second_makes_the_full_turn(bank):
+    first = fill_round(prompts(8), comparisons=False, state=RoundState.OPEN)
+    plan = start(first, next_round={**NEXT, "demonstrations": 3})
+    with reading() as session:
+        assert session.get_one(Round, first.id).state is RoundState.CLOSED
+    assert list(states(plan)) == SFT_STEPS
+    assert work() is None
+    plan = found(plan)
+    assert plan.state is PlanState.FINISHED, plan.error
+    with reading() as session:
+        made = session.get_one(Round, plan.next_round_id)
+        items = session.scalars(select(Item).where(Item.round_id == made.id)).all()
+        kinds = {kind: [item for item in items if item.kind is kind] for kind in ItemKind}
+        assert made.state is RoundState.OPEN and made.number == 2
+        assert len(kinds[ItemKind.COMPARISON]) == 8 and len(kinds[ItemKind.DEMONSTRATION]) == 3
+        assert all(len(item.completions) == 4 for item in kinds[ItemKind.COMPARISON])
+        splits = [item.prompt.split for item in kinds[ItemKind.COMPARISON]]
+        assert splits.count(Split.VALIDATION) == 2
+        writers = {place.completion.policy.name for item in items for place in item.completions}
+        assert len(writers) == 1  # SFT alone
+        assert session.scalar(select(func.count()).select_from(Completion)) >= 8 * 4
+
+    fill_round(prompts(8, seed=9), number=3)  # rankings
+    with reading() as session:
+        ranked = session.scalar(select(Round).where(Round.number == 3))
+    second = start(ranked, next_round={**NEXT, "mix": {"policy": 2, "previous": 1, "sft": 1}})
+    assert list(states(second)) == FULL_STEPS  # no last policy yet: its share goes to the new one
+    work()
+    second = found(second)
+    assert second.state is PlanState.FINISHED, second.error
+    with reading() as session:
+        roles = dict(session.execute(select(Checkpoint.role, func.count()).group_by(Checkpoint.role)).all())
+        assert roles == {"base": 1, "sft": 4, "reward_model": 1, "policy": 1}
+        ppo = session.scalar(select(Checkpoint).where(Checkpoint.role == "policy"))
+        assert ppo.parent.role == "sft" and ppo.reward_model.role == "reward_model" and ppo.round_number == 3
+        assert session.scalar(select(Policy.path).join(Checkpoint, Checkpoint.policy_id == Policy.id).where(
+            Checkpoint.id == ppo.id)) == ppo.path  # fmt: skip
+        item = session.scalars(select(Item).where(Item.round_id == second.next_round_id)).first()
+        counts = {}
+        for place in item.completions:
+            counts[place.completion.policy_id] = counts.get(place.completion.policy_id, 0) + 1
+        assert counts[ppo.policy_id] == 3
+
+    fill_round(prompts(8, seed=10), number=5, demonstrations=False)
+    with reading() as session:
+        ranked = session.scalar(select(Round).where(Round.number == 5))
+    third = start(ranked, next_round={**NEXT, "mix": {"policy": 2, "previous": 1, "sft": 1}}, continue_from_last=True)
+    assert "sample_previous" in states(third)
+    job = work("train_ppo")
+    assert states(third)["sft"] is StepState.FINISHED
+    assert job.config["continue_from"] == f"checkpoint:{ppo.public_id}"
+    # The same demonstrations and the same recipe: the SFT networks of the second plan are taken over.
+    taken = {step.name: step.job_id for step in found(third).steps}
+    before = {step.name: step.job_id for step in second.steps}
+    assert (taken["sft"], taken["sft_for_ppo"]) == (before["sft"], before["sft_for_ppo"])
+    assert taken["reward_model"] != before["reward_model"]
+
+
+def test_a_finished_job_and_the_step_after_it_are_one_transaction(bank, monkeypatch):
+    plan = start(fill_round(prompts(8)), next_round=None)
+    job = work("train_sft")
+
+    class Broken(Exception):
+        pass
+
+    def breaks(session, *, job=None, snapshot=None):
+        rules_advance(session, job=job, snapshot=snapshot)
+        raise Broken
+
+    rules_advance = rules.advance_after
+    monkeypatch.setattr("app.jobs.supervisor.plans.advance_after", breaks)
+    with pytest.raises(Broken):
+        run(job)
+    monkeypatch.undo()
+    with reading() as session:
+        assert session.get_one(Job, job.id).state is JobState.RUNNING  # neither the end nor the next step
+    assert states(plan)["sft"] is StepState.RUNNING and states(plan)["sft_for_ppo"] is StepState.WAITING
+
+
+def test_a_failed_job_stops_the_plan_with_its_reason_and_the_plan_goes_on_when_it_is_mended(bank):
+    from training import events
+    from training.run_folder import RunFolder
+
+    plan = start(fill_round(prompts(8)), next_round=None)
+    job = work("train_ppo")
+    with RunFolder(jobs.folder(job)) as folder:
+        folder.report(events.Started(verb="train_ppo"))
+        folder.report(events.Failed(message="reward_model: right on 52 %, not clear of 50 %"))
+    with transaction() as session:
+        held = jobs.claim(session, job.id, "worker")
+    supervisor = job_tasks.Supervisor(held, lambda: False)
+    supervisor._end(1)
+    now = found(plan)
+    assert now.state is PlanState.FAILED and "not clear of 50 %" in now.error and now.error.startswith("ppo")
+    with transaction() as session:
+        rules.retry(session, now, None, {"allow_weak_reward_model": True})
+    again = work("train_ppo")
+    assert again.id != job.id and again.config["allow_weak_reward_model"] is True
+    run(again)
+    assert found(plan).state is PlanState.FINISHED
+
+
+def test_a_job_resumed_on_its_own_page_takes_its_plan_along(bank):
+    plan = start(fill_round(prompts(8)), next_round=None)
+    job = work("train_sft")
+    with transaction() as session:
+        jobs.cancel(session, session.get_one(Job, job.id), None)
+        rules.advance_after(session, job=job)
+    assert found(plan).state is PlanState.FAILED and "cancelled" in found(plan).error
+    with transaction() as session:
+        jobs.resume(session, session.get_one(Job, job.id), None)
+    work()
+    assert found(plan).state is PlanState.FINISHED
+
+
+def test_a_plan_is_cancelled_with_the_job_it_waits_for(bank):
+    plan = start(fill_round(prompts(8)))
+    job = work("train_sft")
+    with transaction() as session:
+        rules.cancel(session, found(plan), None)
+    with reading() as session:
+        assert session.get_one(Job, job.id).state is JobState.CANCELLED
+    assert set(states(plan).values()) == {StepState.FINISHED, StepState.CANCELLED}
+    with transaction() as session, pytest.raises(Conflict):
+        rules.retry(session, found(plan), None)
+
+
+def test_the_reconciler_takes_on_what_a_lost_message_left(bank):
+    plan = start(fill_round(prompts(8), comparisons=False), next_round=NEXT)
+    work("sample_completions")
+    job = work("sample_completions")
+    run(job)
+    assert states(plan)["round"] is StepState.RUNNING
+    tasks.reconcile()
+    step = found(plan).steps[-1]
+    tasks.make_round(step.id)
+    tasks.make_round(step.id)  # the message comes twice
+    assert found(plan).state is PlanState.FINISHED
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(Round)) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"sft": {"recipe": "miniature_sfd"}}, "sft"),
+        ({"ppo": {"recipe": "miniature_ppo_ptx", "set": {"betta": 1}}}, "beta"),
+        ({"base": "nothere"}, "nothere"),
+        ({"next_round": {"completions": 5}}, "mix"),
+        ({"next_rounds": {}}, "next_rounds"),
+    ],
+)
+def test_a_plan_whose_later_steps_could_not_start_is_refused_at_once(bank, config, word):
+    round = fill_round(prompts(4), state=RoundState.OPEN)
+    with pytest.raises(BadInput, match=word):
+        start(round, **config)
+    with reading() as session:
+        assert session.get_one(Round, round.id).state is RoundState.OPEN
+
+
+def test_a_round_is_trained_on_by_one_plan(bank):
+    round = fill_round(prompts(4))
+    start(round)
+    with pytest.raises(Conflict):
+        start(round)
+
+
+def test_a_round_without_any_demonstration_cannot_start_the_loop(bank):
+    with pytest.raises(BadInput, match="demonstration"):
+        start(fill_round(prompts(4), demonstrations=False))
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ({"policy", "previous", "sft", "base"}, {"policy": 2, "previous": 1, "sft": 1}),
+        ({"policy", "sft", "base"}, {"policy": 3, "sft": 1}),
+        ({"sft", "base"}, {"sft": 4}),
+    ],
+)
+def test_the_share_of_a_network_that_is_not_there_goes_to_another(there, expected):
+    assert mix(NextRound(), {Source(name) for name in there}) == expected
