@@ -156,7 +156,7 @@ def reset() -> None:
         people = session.scalar(select(func.count()).where(Account.kind == AccountKind.PERSON))
         if people:
             raise Conflict(
-                f"{people} accounts here belong to people, and a reset would delete their work; "
+                f"a reset would delete the accounts and the work of people ({people} here); "
                 "set PLUMBLINE_DATA_DIR to another folder for the demo"
             )
         for table in reversed(metadata.sorted_tables):

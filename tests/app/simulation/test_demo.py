@@ -1,0 +1,119 @@
+"""The demo: whole or not at all, loaded once, and never over people's work; its page leads around the loop."""
+
+import pytest
+from sqlalchemy import func, select
+
+from app.accounts.queries import by_username
+from app.accounts.tables import Account, AccountKind
+from app.assignments.rules import claim
+from app.database import reading, transaction
+from app.errors import Conflict
+from app.jobs.tables import Job
+from app.rounds.tables import ItemKind, Round, RoundPurpose, RoundState
+from app.simulation import demo, miniature, queries
+from app.tables import metadata
+from training.miniature.rubric import judge
+from training.records import Split
+
+
+@pytest.fixture
+def loaded(database, monkeypatch):
+    """A database with the demo in it, of fewer miniature prompts."""
+    monkeypatch.setattr(demo, "TRAIN_PROMPTS", 400)
+    demo.load(lambda line: None)
+
+
+def rows() -> dict[str, int]:
+    """Number of rows by table."""
+    with reading() as session:
+        return {table.name: session.scalar(select(func.count()).select_from(table)) for table in metadata.sorted_tables}
+
+
+def account(username: str) -> Account:
+    with reading() as session:
+        return by_username(session, username)
+
+
+def test_it_is_loaded_once(loaded):
+    before = rows()
+    demo.load(lambda line: None)
+    assert rows() == before
+
+
+def test_a_person_first_meets_something_worth_reading(loaded):
+    with transaction() as session:
+        first = claim(session, account("ada"))
+        assert first.item.kind is ItemKind.COMPARISON
+        assert first.item.round.purpose is RoundPurpose.DEMO
+        assert 4 <= len(first.item.completions) <= 9
+
+
+def test_simulated_labelers_leave_the_readable_texts_to_people(loaded, people):
+    simulated = people.labeler("simulated-1-01", kind=AccountKind.SIMULATED)
+    with transaction() as session:
+        first = claim(session, simulated)
+        assert first.item.prompt.collection == miniature.COLLECTION
+        judge(first.item.prompt.messages[-1]["text"], "")  # the rubric knows it
+
+
+def test_all_of_it_is_open_and_the_base_network_is_queued(loaded):
+    with reading() as session:
+        assert {round.state for round in session.scalars(select(Round))} == {RoundState.OPEN}
+        assert [job.config["recipe"] for job in session.scalars(select(Job))] == ["miniature_base"]
+
+
+def test_reset_starts_it_anew_but_never_over_people(loaded, people):
+    before = rows()
+    with transaction() as session:
+        claim(session, account("ada"))
+    demo.reset()
+    assert not demo.is_loaded()
+    demo.load(lambda line: None)
+    assert rows() == before
+    people.labeler("ana")
+    with pytest.raises(Conflict, match=r"people \(1 here\)"):
+        demo.reset()
+    assert demo.is_loaded()
+
+
+def test_miniature_prompts_are_distinct_and_keep_to_their_split_and_the_owners_cap():
+    rows = list(miniature.prompts(3, train=450, validation=50))
+    assert len({row.prompt for row in rows}) == 500
+    splits, counts = {}, {}
+    for row in rows:
+        assert splits.setdefault(row.owner, row.split) is row.split
+        counts[row.owner] = counts.get(row.owner, 0) + 1
+    assert max(counts.values()) <= 200
+    assert [row.split for row in rows].count(Split.VALIDATION) == 50
+    # More of them begin with the same ones, so a demo can grow into a simulation.
+    assert rows[:450] == list(miniature.prompts(3, train=900, validation=0))[:450]
+
+
+def test_the_page_leads_from_work_to_a_plan(loaded, client, people):
+    admin = account("carla")
+    people.sign_in(client, admin)
+    page = client.get("/admin/simulation").text
+    assert "0 / 300" in page
+    assert "300 pieces of work wait" in page
+    assert client.post("/admin/simulation/work", data=people.csrf(client)).status_code == 303
+    with reading() as session:
+        (turn,) = queries.turns(session)
+        assert turn.waits_for_work
+        assert not turn.waits_for_plan
+    assert client.get("/admin/simulation/state").status_code == 200
+    reply = client.post("/api/v1/simulation/work", headers=people.bearer(admin, "accounts"))
+    assert (reply.status_code, reply.json()) == (202, {"waiting": 300})
+
+
+def test_labelers_do_not_see_the_page(loaded, client, people):
+    people.sign_in(client, account("ada"))
+    assert client.get("/admin/simulation").status_code == 404
+    assert client.post("/admin/simulation/work", data=people.csrf(client)).status_code == 404
+
+
+def test_nothing_to_do_without_the_demo(client, people):
+    admin = people.admin()
+    people.sign_in(client, admin)
+    assert "plumbline demo" in client.get("/admin/simulation").text
+    reply = client.post("/api/v1/simulation/work", headers=people.bearer(admin, "accounts"))
+    assert reply.status_code == 422
