@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import Integer, String, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session, aliased, joinedload, selectinload
 
 from app.accounts.tables import Account
@@ -15,33 +15,34 @@ from app.i18n import gettext as _
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
 
+_asked = aliased(Assignment)
+_me = bindparam("me", type_=Integer)
+_public_id = bindparam("public_id", type_=String)
+_ASSIGNMENT = (  # built once: building it costs more than running it
+    select(Assignment)
+    .join(_asked, _asked.item_id == Assignment.item_id)
+    .join(Draft, Draft.item_id == Assignment.item_id)
+    .where(_asked.public_id == _public_id, Draft.labeler_id == _me)
+    .order_by(case((Assignment.labeler_id == _me, 0), (Assignment.public_id == _public_id, 1), else_=2), Assignment.id)
+    .limit(1)
+    .options(
+        joinedload(Assignment.item).options(
+            joinedload(Item.prompt),
+            joinedload(Item.round).options(joinedload(Round.form), joinedload(Round.guideline)),
+            selectinload(Item.completions)
+            .joinedload(ItemCompletion.completion)
+            .load_only(Completion.public_id, Completion.text),
+        )
+    )
+)
+
 
 def assignment(session: Session, public_id: str, labeler: Account) -> Assignment:
     """The labeler's slot of the item behind this id, with all that its page shows; NotFound unless it was given out.
 
     A labeler who lost a lease and came back through another slot of the item gets that one.
     """
-    asked = aliased(Assignment)
-    found = session.scalar(
-        select(Assignment)
-        .join(asked, asked.item_id == Assignment.item_id)
-        .join(Draft, Draft.item_id == Assignment.item_id)
-        .where(asked.public_id == public_id, Draft.labeler_id == labeler.id)
-        .order_by(
-            case((Assignment.labeler_id == labeler.id, 0), (Assignment.public_id == public_id, 1), else_=2),
-            Assignment.id,
-        )
-        .limit(1)
-        .options(
-            joinedload(Assignment.item).options(
-                joinedload(Item.prompt),
-                joinedload(Item.round).options(joinedload(Round.form), joinedload(Round.guideline)),
-                selectinload(Item.completions)
-                .joinedload(ItemCompletion.completion)
-                .load_only(Completion.public_id, Completion.text),
-            )
-        )
-    )
+    found = session.scalar(_ASSIGNMENT, {"public_id": public_id, "me": labeler.id})
     if found is None:
         raise NotFound(_("There is no such assignment, or it is not yours."))
     return found

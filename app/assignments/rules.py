@@ -1,7 +1,7 @@
-"""Who works on what: opening rounds, handing out assignments under a lease, drafts, skips, and filling slots.
+"""Who works on what: opening rounds, handing out assignments under a lease, drafts, skips, and handing in.
 
 A labeler's requests are taken one after another (`_one_at_a_time`), so two of them never race with each other; between
-labelers the conditions of single UPDATE statements decide, and on PostgreSQL SKIP LOCKED keeps them from waiting.
+labelers the statements of slots.py decide.
 """
 
 import hashlib
@@ -10,17 +10,18 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import BaseModel
-from sqlalchemy import Text, and_, case, cast, exists, func, insert, or_, select, true, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import case, func, insert, select, update
+from sqlalchemy.orm import Session
 
-from app.accounts.tables import Account, AccountKind
-from app.assignments.tables import Assignment, AssignmentState, Draft, Skip, SkipReason
+from app.accounts.tables import Account
+from app.assignments import slots
+from app.assignments.tables import Assignment, Draft, Skip, SkipReason
 from app.completions.tables import Completion
 from app.config import settings
 from app.database import public_id, utc_now
 from app.errors import BadInput, Conflict
 from app.i18n import gettext as _
-from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
+from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
 
 ITEMS_A_ROUND = 1_000_000  # an assignment's position is round number * this + item position
 
@@ -84,102 +85,22 @@ def _one_at_a_time(session: Session, labeler: Account) -> None:
     session.execute(select(Account.id).where(Account.id == labeler.id).with_for_update(key_share=True))
 
 
-def lease_until():
-    """When a lease that starts now runs out, by the database's clock."""
-    return utc_now(settings().lease_minutes * 60)
-
-
-def _abandoned(slot):
-    return and_(slot.state == AssignmentState.LEASED, slot.lease_until < utc_now())
-
-
-def _fresh(slot):
-    return slot.state == AssignmentState.OPEN
-
-
-def _waiting(slot, labeler: Account):
-    """Slots this labeler may be given, in the order in which they are handed out; free or not is the caller's part."""
-    own, item, round = aliased(Assignment), aliased(Item), aliased(Round)
-    return (
-        select(slot.id)
-        .join(item, item.id == slot.item_id)
-        .join(round, round.id == item.round_id)
-        .where(
-            round.state == RoundState.OPEN,
-            # A demo's readable texts wait for a person; no rubric judges them.
-            round.purpose != RoundPurpose.DEMO if labeler.kind is AccountKind.SIMULATED else true(),
-            cast(round.pools, Text).contains(f'"{labeler.pool}"'),  # a JSON list of names
-            ~exists().where(own.item_id == slot.item_id, own.labeler_id == labeler.id),
-            ~exists().where(Skip.item_id == slot.item_id, Skip.labeler_id == labeler.id),
-            ~exists().where(
-                Draft.item_id == slot.item_id, Draft.labeler_id == labeler.id, Draft.submitted_at.is_not(None)
-            ),
-        )
-        .order_by(slot.position, slot.id)
-    )
-
-
-def _own(slot, labeler: Account):
-    return select(slot.id).where(slot.labeler_id == labeler.id, slot.state == AssignmentState.LEASED)
-
-
-def _first(slots, slot, *, skip_locked: bool):
-    """The first of the slots; with `skip_locked`, the first that no other transaction is just taking."""
-    return slots.limit(1).with_for_update(skip_locked=skip_locked, of=slot).scalar_subquery()
-
-
-def _take(labeler: Account):
-    """The UPDATE that puts slots into this labeler's hands; a new holder means a new fence."""
-    return (
-        update(Assignment)
-        .values(
-            state=AssignmentState.LEASED,
-            labeler_id=labeler.id,
-            fence=case((Assignment.labeler_id == labeler.id, Assignment.fence), else_=Assignment.fence + 1),
-            lease_until=lease_until(),
-            claimed_at=case((Assignment.labeler_id == labeler.id, Assignment.claimed_at), else_=utc_now()),
-        )
-        .returning(Assignment.id)
-        .execution_options(synchronize_session=False)
-    )
-
-
 def claim(session: Session, labeler: Account) -> Assignment | None:
     """The labeler's own unfinished work, else the first that waits; None when nothing does."""
     _one_at_a_time(session, labeler)
-    slot, item, round = aliased(Assignment), aliased(Item), aliased(Round)
-    unfinished = (
-        _own(slot, labeler)
-        .join(item, item.id == slot.item_id)
-        .join(round, round.id == item.round_id)
-        .where(round.state == RoundState.OPEN)
-        .order_by(slot.position, slot.id)
-    )
-    claimed = session.scalar(_take(labeler).where(Assignment.id == _first(unfinished, slot, skip_locked=False)))
-    if claimed is None:
-        # Two look-ups, because an OR of both would sort the whole queue; the second runs only if the first finds none.
-        candidates = []
-        for free in (_abandoned, _fresh):
-            slot = aliased(Assignment)
-            candidates.append(_first(_waiting(slot, labeler).where(free(slot)), slot, skip_locked=True))
-        claimed = session.scalar(_take(labeler).where(Assignment.id == func.coalesce(*candidates)))
-    return _hand_over(session, labeler, claimed)
+    return _hand_over(session, labeler, slots.take_unfinished(session, labeler) or slots.take_next(session, labeler))
 
 
 def waiting(session: Session, labeler: Account, at_most: int = 1000) -> int:
     """How many pieces of work wait for this labeler, counted up to `at_most`."""
-    slot = aliased(Assignment)
-    free = _waiting(slot, labeler).where(or_(_abandoned(slot), _fresh(slot))).order_by(None)
-    items = select(slot.item_id).where(slot.id.in_(free)).distinct().limit(at_most)
-    return session.scalar(select(func.count()).select_from(items.subquery()))
+    return slots.count_waiting(session, labeler, at_most)
 
 
 def resume(session: Session, assignment: Assignment, labeler: Account) -> Assignment | None:
     """Take up again an item this labeler was given before; None when others hold all of its slots by now."""
     _one_at_a_time(session, labeler)
     _refuse_submitted(session, assignment, labeler)
-    taken = session.scalar(_take(labeler).where(Assignment.id == _slot_for(assignment, labeler)))
-    return _hand_over(session, labeler, taken)
+    return _hand_over(session, labeler, slots.take(session, assignment.item_id, labeler))
 
 
 def _hand_over(session: Session, labeler: Account, assignment_id: int | None) -> Assignment | None:
@@ -192,29 +113,9 @@ def _hand_over(session: Session, labeler: Account, assignment_id: int | None) ->
     return assignment
 
 
-def _slot_for(assignment: Assignment, labeler: Account):
-    """The item's slot that this labeler holds, else one that nobody holds."""
-    held, free = aliased(Assignment), aliased(Assignment)
-    # No SKIP LOCKED for the own one: a heartbeat of the same labeler must not make it look lost.
-    own = _first(_own(held, labeler).where(held.item_id == assignment.item_id), held, skip_locked=False)
-    other = select(free.id).where(free.item_id == assignment.item_id, or_(_abandoned(free), _fresh(free)))
-    return func.coalesce(own, _first(other.order_by(free.slot), free, skip_locked=True))
-
-
 def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence: int) -> datetime:
     """The labeler is still at it: the lease starts anew, also one that ran out while nobody else asked."""
-    until = session.scalar(
-        update(Assignment)
-        .where(
-            Assignment.id == assignment.id,
-            Assignment.labeler_id == labeler.id,
-            Assignment.state == AssignmentState.LEASED,
-            Assignment.fence == fence,
-        )
-        .values(lease_until=lease_until())
-        .returning(Assignment.lease_until)
-        .execution_options(synchronize_session=False)
-    )
+    until = slots.renew(session, assignment.item_id, labeler, fence)
     if until is None:
         _refuse_submitted(session, assignment, labeler)
         raise Conflict(
@@ -225,27 +126,13 @@ def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence:
 
 
 def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:
-    """Pass on the item: its slot is free at once and it is never offered to this labeler again."""
+    """Pass on the item: its slot is free at once and it is never offered to this labeler again; the draft stays."""
     _one_at_a_time(session, labeler)
     _refuse_submitted(session, assignment, labeler)
     if session.get(Skip, (assignment.item_id, labeler.id)) is None:
         session.add(Skip(item_id=assignment.item_id, labeler_id=labeler.id, reason=reason, note=note))
         session.flush()
-    release(session, assignment, labeler)
-
-
-def release(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Give the item's slot back; the draft stays."""
-    session.execute(
-        update(Assignment)
-        .where(
-            Assignment.item_id == assignment.item_id,
-            Assignment.labeler_id == labeler.id,
-            Assignment.state == AssignmentState.LEASED,
-        )
-        .values(state=AssignmentState.OPEN, labeler_id=None, lease_until=None, claimed_at=None)
-        .execution_options(synchronize_session=False)
-    )
+    slots.release(session, assignment.item_id, labeler)
 
 
 # --- Drafts ---
@@ -287,16 +174,7 @@ def save_draft(
     ).one_or_none()
     if saved is None:
         raise _changed_elsewhere(_refuse_submitted(session, assignment, labeler))
-    session.execute(
-        update(Assignment)
-        .where(
-            Assignment.item_id == assignment.item_id,
-            Assignment.labeler_id == labeler.id,
-            Assignment.state == AssignmentState.LEASED,
-        )
-        .values(lease_until=lease_until())
-        .execution_options(synchronize_session=False)
-    )
+    slots.renew(session, assignment.item_id, labeler)
     return Saved(*saved)
 
 
@@ -377,14 +255,9 @@ def fill_slot(
         .with_for_update(read=True, of=Round)
     )
     if state is not RoundState.OPEN:
-        release(session, assignment, labeler)
+        slots.release(session, assignment.item_id, labeler)
         return Filled(None, at)
-    filled = session.scalar(
-        _take(labeler)
-        .where(Assignment.id == _slot_for(assignment, labeler))
-        .values(state=AssignmentState.SUBMITTED, lease_until=None, submitted_at=at)
-    )
-    return Filled(filled, at)
+    return Filled(slots.fill(session, assignment.item_id, labeler, at), at)
 
 
 # --- What is shown ---

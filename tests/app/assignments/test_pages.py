@@ -16,7 +16,14 @@ from app.demonstrations.tables import Demonstration
 from app.policies.tables import Policy
 from app.rounds.tables import ItemKind
 from tests.app.assignments.test_api import close
+from tests.conftest import fresh_database
 from tests.desk import SECRET_POLICY, make_round
+
+
+@pytest.fixture(params=["sqlite"])
+def database(request, tmp_path, monkeypatch):
+    """Pages are looked at on SQLite only; that both databases answer alike is shown below the pages."""
+    yield from fresh_database(request, tmp_path, monkeypatch)
 
 
 class Fields(HTMLParser):
