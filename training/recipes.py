@@ -119,9 +119,9 @@ class SampleConfig(Config, Lengths):
     data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
     init_from: Path | None = Field(default=None, description="policy's network folder")
     reward_model: Path | None = Field(default=None, description="scores each completion where given")
-    completions_per_prompt: int = Field(default=1, ge=1)
-    temperature: float = Field(default=1.0, ge=0)
-    batch_size: int = Field(default=64, ge=1)
+    completions_per_prompt: int = Field(default=1, ge=1, description="distinct texts wanted; fewer after 3 tries each")
+    temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
+    batch_size: int = Field(default=64, ge=1, description="completions sampled at once")
 
 
 class PPOConfig(Config, Lengths):
@@ -225,6 +225,7 @@ RECIPES: dict[str, Config] = {
             missing_eos_penalty=1.0, gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.96,
             micro_batch_tokens=2048,
         ),
+        SampleConfig(recipe="miniature_sample", **_MINIATURE_LENGTHS, completions_per_prompt=6, batch_size=192),
         EvaluateConfig(recipe="miniature_evaluate", **_MINIATURE_LENGTHS, judge="miniature", prompts=250),
         # The paper's numbers for 1.3B weights (Appendix C); batch 32 and its learning rates hold for 6B too.
         SFTConfig(recipe="instructgpt_sft", epochs=16, batch_size=32, learning_rate=9.65e-6, dropout=0.2),

@@ -12,7 +12,7 @@ from training.events import Finished, Metrics, Progress, Sample, Started, Warned
 from training.formatting import decode_completion, encode_prompts
 from training.optimization import device
 from training.packing import read_documents
-from training.policy import load_policy, save_policy
+from training.policy import check_fits, load_policy, save_policy
 from training.ppo_learner import (
     Learner,
     Pretraining,
@@ -37,6 +37,9 @@ SHOWN = 3  # samples of an iteration that are reported
 
 def run(config: PPOConfig, run_folder: RunFolder) -> None:
     """Train, score raw and averaged weights on validation prompts, save both; the better-scoring one is chosen."""
+    state = run_folder.load_state()
+    done = state["learner"]["iteration"] if state else 0
+    run_folder.report(Started(verb=config.verb, total_steps=config.iterations, resumed_from_step=done))
     reference, tokenizer = load_policy(config.init_from)
     policy, policy_tokenizer = load_policy(config.continue_from or config.init_from)
     reward_model, reward_tokenizer, _ = load_reward_model(config.reward_model)
@@ -47,16 +50,17 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         network.to(device()).requires_grad_(False)
     learner = new_learner(policy.to(device()), ValueModel(reward_model), config)
     trained, held_out = _prompts(config, tokenizer, run_folder)
+    longest = max(map(len, trained + held_out)) + config.max_completion_tokens
+    for network in (policy, reference, reward_model):
+        check_fits(network, longest)
     pretraining = _pretraining(config, tokenizer)
     anchors = {"reference": weights_hash(reference), "reward_model": weights_hash(reward_model)}
 
-    state = run_folder.load_state()
     if state is not None:
         for key, path in (("reference", config.init_from), ("reward_model", config.reward_model)):
             if state[key] != anchors[key]:
                 raise ValueError(f"{path}: the network changed since the run began; start a new run")
         restore(learner, state["learner"])
-    run_folder.report(Started(verb=config.verb, total_steps=config.iterations, resumed_from_step=learner.iteration))
 
     def save() -> None:
         run_folder.save_state({"learner": learner_state(learner), **anchors})
@@ -65,12 +69,8 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     while learner.iteration < config.iterations:
         began = time.monotonic()
         iteration = learner.iteration
-        prompts = [
-            trained[place]
-            for place in endless(
-                f"{config.seed} prompts", len(trained), iteration * config.batch_size, config.batch_size
-            )
-        ]
+        places = endless(f"{config.seed} prompts", len(trained), iteration * config.batch_size, config.batch_size)
+        prompts = [trained[place] for place in places]
         generator = generator_for(config, iteration, "sampling")
         episodes = roll_out(
             prompts, learner.policy, reference, reward_model, learner.critic, tokenizer, config, generator
