@@ -86,8 +86,9 @@ def accounts(session: Session, *, text: str = "", cursor: str | None = None, lim
     if cursor:
         query = query.where(Account.id < select(Account.id).where(Account.public_id == cursor).scalar_subquery())
     if text:
-        holds = f"%{text.strip().lower()}%"
-        query = query.where(or_(Account.username.like(holds), func.lower(Account.name).like(holds)))
+        text = text.strip().lower()
+        columns = (Account.username, func.lower(Account.name))
+        query = query.where(or_(*(column.contains(text, autoescape=True) for column in columns)))
     return list(session.scalars(query))
 
 

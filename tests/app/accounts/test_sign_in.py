@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select, update
+from starlette.requests import Request
 
 from app import database as app_database
 from app.accounts import limits, queries, rules
 from app.accounts.passwords import hash_password
 from app.accounts.tables import Account, AccountKind, SignInSession
 from app.security import cookie_name
-
-PASSWORD = "correct horse battery"
+from app.web import expired_session, local_path
+from tests.conftest import PASSWORD, forget_settings
 
 
 @pytest.fixture(autouse=True)
@@ -56,13 +57,13 @@ def test_only_hashes_of_secrets_are_stored(client, people):
         assert session.scalar(select(Account.password_hash)).startswith("$argon2id$")
 
 
-@pytest.mark.parametrize("username,password", [("ana", "wrong"), ("nobody", PASSWORD), ("", ""), ("ana", "x" * 400)])
-def test_a_wrong_sign_in_says_the_same_for_every_cause(client, people, username, password):
+def test_a_wrong_sign_in_says_the_same_for_every_cause(client, people):
     people.labeler()
-    response = sign_in(client, username, password)
-    assert response.status_code == 422
-    assert "do not go together" in response.text
-    assert cookie_name("session") not in client.cookies
+    for username, password in (("ana", "wrong"), ("nobody", PASSWORD), ("", ""), ("ana", "x" * 400)):
+        response = sign_in(client, username, password)
+        assert response.status_code == 422
+        assert "do not go together" in response.text
+        assert cookie_name("session") not in client.cookies
 
 
 def test_a_disabled_account_neither_signs_in_nor_stays(client, people):
@@ -95,12 +96,11 @@ def test_demo_accounts_sign_in_only_on_this_machine(client, people, monkeypatch,
     assert response.status_code == 422 and "Demo accounts" in response.text
 
 
-@pytest.mark.parametrize(
-    "target", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/\t/evil.example"]
-)
-def test_signing_in_leads_nowhere_else(client, people, target):
+def test_signing_in_leads_nowhere_else(client, people):
+    for target in ("//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/\t/evil.example"):
+        assert local_path(target) == "/"
     people.labeler()
-    assert sign_in(client, next=target).headers["location"] == "/"
+    assert sign_in(client, next="//evil.example").headers["location"] == "/"
 
 
 def test_guessing_is_slowed_per_user_and_starts_anew_after_a_right_one(client, people):
@@ -139,8 +139,6 @@ def test_without_a_broker_attempts_are_still_counted(database, monkeypatch):
 
 def test_a_password_hash_of_older_strength_is_renewed(client, people, monkeypatch):
     people.labeler()
-    from tests.conftest import forget_settings
-
     monkeypatch.setenv("PLUMBLINE_ARGON2_MEMORY_KIB", "128")
     forget_settings()
     assert sign_in(client).status_code == 303
@@ -149,10 +147,6 @@ def test_a_password_hash_of_older_strength_is_renewed(client, people, monkeypatc
 
 
 def test_an_expired_session_signs_nobody_in_but_tells_whose_it_was(client, people):
-    from starlette.requests import Request
-
-    from app.web import expired_session
-
     ana = people.labeler()
     people.sign_in(client, ana)
     request = Request({"type": "http", "headers": [(b"cookie", f"{cookie_name('session')}={secret(client)}".encode())]})
@@ -169,10 +163,6 @@ def test_an_expired_session_signs_nobody_in_but_tells_whose_it_was(client, peopl
 
 
 def test_signing_out_forgets_whose_session_it_was(client, people):
-    from starlette.requests import Request
-
-    from app.web import expired_session
-
     people.sign_in(client, people.labeler())
     value = secret(client)
     client.post("/sign-out", data=people.csrf(client))
