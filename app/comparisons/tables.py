@@ -10,6 +10,7 @@ from app.accounts.tables import Account
 from app.assignments.tables import Assignment
 from app.completions.tables import Completion
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
+from app.guidelines.tables import Form, Guideline
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item
 from training.records import Pool
@@ -55,6 +56,8 @@ class Comparison(Base):
     item: Mapped[Item | None] = relationship()
     assignment: Mapped[Assignment | None] = relationship()
     labeler: Mapped[Account | None] = relationship()
+    guideline: Mapped[Guideline | None] = relationship()
+    form: Mapped[Form | None] = relationship()
     completions: Mapped[list["ComparedCompletion"]] = relationship(order_by="ComparedCompletion.shown_position")
 
 

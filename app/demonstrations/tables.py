@@ -9,6 +9,7 @@ from app.accounts.tables import Account
 from app.assignments.tables import Assignment
 from app.completions.tables import Completion
 from app.database import Base, UTCDateTime, choice, public_id, utc_now
+from app.guidelines.tables import Guideline
 from app.rounds.tables import Item
 from training.records import Pool
 
@@ -35,3 +36,4 @@ class Demonstration(Base):
     assignment: Mapped[Assignment | None] = relationship()
     labeler: Mapped[Account] = relationship()
     completion: Mapped[Completion] = relationship()
+    guideline: Mapped[Guideline] = relationship()
