@@ -60,7 +60,8 @@ def register(session: Session, job: Job, event: CheckpointSaved) -> Checkpoint:
     checkpoint.step, checkpoint.metrics, checkpoint.chosen = event.step, dict(event.metrics), event.chosen
     if not checkpoint.name:
         after = _(" after round %(number)s") % {"number": checkpoint.round_number} if checkpoint.round_number else ""
-        checkpoint.name = f"{_TITLES[checkpoint.role]}{after} ({job.name}, {Path(event.path).name})"[:120]
+        made_by = job.config.get("recipe") or job.name
+        checkpoint.name = f"{_TITLES[checkpoint.role]}{after} ({made_by})"[:120]
     session.flush()
     return checkpoint
 

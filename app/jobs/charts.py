@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 320, 120
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 20  # margins for the labels of the axes
+LEFT, RIGHT, TOP, BOTTOM = 64, 8, 8, 20  # margins for the labels of the axes
 
 
 @dataclass(frozen=True)
