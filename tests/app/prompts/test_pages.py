@@ -1,0 +1,177 @@
+"""The prompt bank's pages: what is there is shown as text, whatever it says; writing and importing by form."""
+
+import html
+import json
+import re
+
+import pytest
+from sqlalchemy import func, select
+
+from app.config import settings
+from app.database import reading, transaction
+from app.prompts import rules
+from app.prompts.tables import Prompt, PromptSource
+
+ATTACKS = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7 * 7 }} {% raw %}",
+    "%(name)s %s 100%",
+    "</textarea><b>",
+    "javascript:alert(1)",
+]
+
+
+@pytest.fixture
+def admin(client, people):
+    account = people.admin()
+    people.sign_in(client, account)
+    client.fields = people.csrf(client)
+    return client
+
+
+def add(text: str, **fields) -> Prompt:
+    with transaction() as session:
+        return rules.add(session, messages=[{"role": "user", "text": text}], source=PromptSource.CUSTOMER, **fields)
+
+
+def stored(session) -> list[tuple[str, str, str]]:
+    found = session.scalars(select(Prompt).order_by(Prompt.id))
+    return [(prompt.source.value, prompt.owner, prompt.messages[-1]["text"]) for prompt in found]
+
+
+def test_what_a_prompt_says_is_shown_and_does_nothing(admin):
+    ids = [add(f"Before {attack} after", owner=f"o{attack}", collection=f"c{attack}").public_id for attack in ATTACKS]
+    shown = [admin.get(path).text for path in ("/admin/prompts", "/admin/rounds/new", "/prompts/write")]
+    single = [admin.get(f"/admin/prompts/{id}").text for id in ids]
+    for attack, page in zip(ATTACKS, single, strict=True):
+        assert f"Before {attack} after" in html.unescape(page)
+        assert f"Before {attack} after" in html.unescape(shown[0])
+        assert f"c{attack}" in html.unescape(shown[1])
+    for page in (*shown, *single):
+        for dangerous in ("<script>alert", "<img", "</textarea><b>", 'href="javascript'):
+            assert dangerous not in page
+
+
+def test_finding_filtering_and_paging(admin):
+    for number in range(60):
+        add(f"Question {number}?", collection="even" if number % 2 == 0 else "odd")
+    first = admin.get("/admin/prompts").text
+    assert "60 prompts" in first
+    assert "Question 59?" in first
+    assert "Question 9?" not in first
+    older = html.unescape(re.search(r'href="(/admin/prompts\?[^"]*cursor=[^"]*)"', first).group(1))
+    assert "Question 9?" in admin.get(older).text
+    assert "30 prompts" in admin.get("/admin/prompts?collection=odd").text
+    assert "1 prompt<" in admin.get("/admin/prompts?q=question+7%3F&split=").text
+    assert "No prompt is like that" in admin.get("/admin/prompts?q=nothing").text
+    assert "There is no split" in admin.get("/admin/prompts?split=other").text
+    assert admin.get("/admin/prompts?split=other").status_code == 422
+
+
+def test_describing_and_withdrawing(admin):
+    prompt = add("Good?")
+    address = f"/admin/prompts/{prompt.public_id}"
+    given = {"use_case": "chat", "closed_domain": "yes", "ambiguous": "no", "sensitive_content": ""}
+    assert admin.post(address, data={**admin.fields, **given}).status_code == 303
+    admin.post(f"{address}/withdraw", data=admin.fields)
+    with reading() as session:
+        found = session.scalar(select(Prompt))
+        assert found.answers == {"closed_domain": True, "ambiguous": False}
+        assert found.withdrawn_at is not None
+    assert "Bring it back" in admin.get(address).text
+    admin.post(f"{address}/restore", data=admin.fields)
+    assert "Withdraw it" in admin.get(address).text
+    assert admin.get("/admin/prompts/nowhere").status_code == 404
+
+
+def test_labelers_write_prompts_and_see_no_bank(client, people):
+    people.sign_in(client, people.labeler("ana"))
+    fields = people.csrf(client)
+    assert client.get("/admin/prompts").status_code == 404
+    assert client.get("/prompts/write").status_code == 200
+    one = {**fields, "kind": "user-based", "prompt": "Help me\r\nplan a trip.", "use_case": "brainstorming"}
+    assert client.post("/prompts/write", data=one).status_code == 303
+    few = {**fields, "kind": "few-shot", "instruction": "Name the colour."}
+    pairs = {"input": ["sun", "sky", " ", "grass"], "output": ["yellow", "blue", "", "green"]}
+    assert client.post("/prompts/write", data={**few, **pairs}).status_code == 303
+    with reading() as session:
+        assert stored(session)[0] == ("labeler_user_based", "labeler ana", "Help me\nplan a trip.")
+        assert [row[0] for row in stored(session)[1:]] == ["labeler_few_shot"] * 3
+        assert stored(session)[1][2] == (
+            "Name the colour.\n\nInput: sky\nOutput: blue\n\nInput: grass\nOutput: green\n\nInput: sun\nOutput:"
+        )
+        assert {prompt.written_by_id for prompt in session.scalars(select(Prompt))} == {1}
+    assert "Help me" in client.get("/prompts/write").text
+
+
+def test_a_refused_prompt_stays_in_its_form(client, people):
+    people.sign_in(client, people.labeler())
+    fields = people.csrf(client)
+    long = client.post("/prompts/write", data={**fields, "kind": "plain", "prompt": "word " * 2000})
+    assert long.status_code == 422
+    assert "word word" in long.text
+    assert "1024 tokens" in long.text
+    one = {"input": ["sun"], "output": ["yellow"], "instruction": "Name the colour."}
+    few = client.post("/prompts/write", data={**fields, "kind": "few-shot", **one})
+    assert few.status_code == 422
+    assert "at least two pairs" in few.text
+    assert "yellow" in few.text
+    more = client.post("/prompts/write", data={**fields, "kind": "few-shot", **one, "more": "6"})
+    assert more.text.count('name="input"') == 6
+    with reading() as session:
+        assert stored(session) == []
+
+
+def upload(client, name: str, content: bytes, **fields):
+    return client.post("/admin/prompts/import", data={**client.fields, **fields}, files={"file": (name, content)})
+
+
+def go_on(client, page):
+    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.text))
+    return client.post("/admin/prompts/import", data={name: html.unescape(value) for name, value in hidden.items()})
+
+
+def test_importing_checks_first_and_then_imports(admin):
+    rows = [{"prompt": "One?"}, {"nothing": 1}, {"prompt": "Two?", "use_case": "<b>poetry</b>"}, {"prompt": "Three?"}]
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    report = upload(admin, "<i>mine</i>.jsonl", content, kind="prompts", collection="mine")
+    assert report.status_code == 200
+    assert "<i>mine" not in report.text
+    assert "<b>poetry" not in report.text
+    assert "&lt;b&gt;poetry" in report.text
+    assert re.findall(r'<td class="num">(\d+)</td><td><code>([^<]+)', report.text) == [
+        ("2", "prompt"),
+        ("3", "use_case"),
+    ]
+    with reading() as session:
+        assert stored(session) == []
+    assert len(list((settings().data_dir / "uploads").iterdir())) == 1
+    assert go_on(admin, report).status_code == 303
+    with reading() as session:
+        assert [row[2] for row in stored(session)] == ["One?", "Three?"]
+        assert set(session.scalars(select(Prompt.collection))) == {"mine"}
+    assert list((settings().data_dir / "uploads").iterdir()) == []
+    assert go_on(admin, report).status_code == 422  # the upload is gone
+
+    again = upload(admin, "x.jsonl", b'{"prompt": "One?"}\n', kind="prompts")
+    assert "nothing in it to add" in again.text
+
+
+def test_importing_completions_and_comparisons_by_page(admin):
+    add("One?")
+    answers = b"prompt,response\nOne?,First.\n"
+    assert "Name the policy" in upload(admin, "a.csv", answers, kind="completions").text
+    report = upload(admin, "a.csv", answers, kind="completions", policy="a")
+    assert go_on(admin, report).headers["location"] == "/admin/policies"
+    assert "a</a>" in admin.get("/admin/policies").text
+    pair = json.dumps({"prompt": "One?", "chosen": "x", "rejected": "y"}).encode()
+    assert "Name the collection" in upload(admin, "c.jsonl", pair, kind="comparisons", format="pairs").text
+    report = upload(admin, "c.jsonl", pair, kind="comparisons", format="pairs", collection="c")
+    assert go_on(admin, report).headers["location"] == "/admin/comparisons"
+    assert upload(admin, "x.jsonl", b"[]", kind="prompts").status_code == 422
+    assert admin.post("/admin/prompts/import", data={**admin.fields, "kind": "prompts"}).status_code == 422
+    forged = {**admin.fields, "kind": "prompts", "key": "../plumbline.db"}
+    assert admin.post("/admin/prompts/import", data=forged).status_code == 422
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(Prompt)) == 1
