@@ -18,6 +18,7 @@ from typing import TextIO
 import httpx
 import redis
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import ROOT, settings
 from app.errors import PlumblineError
@@ -257,7 +258,21 @@ def _welcome(demo: bool, seconds: float) -> None:
                 typer.echo(f"  {person.username:<{width}}  {person.password}   {person.what}")
         else:
             typer.echo(f"  demo accounts do not sign in while it listens on {settings().host}")
+    else:
+        _tell_the_first_admin()
     typer.echo(f"  data and logs: {settings().data_dir}\n")
+
+
+def _tell_the_first_admin() -> None:
+    """While there is no admin, say where the first one is made; from another machine it takes the code."""
+    from app.accounts import queries, rules
+    from app.database import reading
+    from app.security import is_loopback
+
+    with reading() as session:
+        if not queries.has_admin(session):
+            code = "" if is_loopback(settings().host) else f"?code={rules.first_run_code()}"
+            typer.echo(f"  make the first admin at {settings().base_url}/first-run{code}")
 
 
 def _end(children: list[Child], guard: subprocess.Popen) -> None:
@@ -286,6 +301,9 @@ def web(listener: int | None = None) -> None:
     from app.monitoring import configure_logging
 
     configure_logging()
+    if listener is None:
+        with suppress(SQLAlchemyError):  # a database that is not there yet is /readyz's to tell
+            _tell_the_first_admin()
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,

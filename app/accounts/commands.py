@@ -51,7 +51,7 @@ def create(
 def list_accounts(
     text: str = typer.Option("", help="Only accounts whose name or user name holds this."), as_json: AsJson = False
 ) -> None:
-    """List accounts."""
+    """List accounts, the oldest first."""
     with reading() as session:
         found = queries.accounts(session, text=text, limit=100_000)[::-1]
     rows = [
