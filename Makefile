@@ -20,7 +20,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 endif
 # The index of torch's CPU builds is asked for torch alone and briefly: where it cannot be reached, pip would try it
 # again for each of a hundred packages.
-INSTALL_TORCH := $(BIN)/python -m pip install --disable-pip-version-check --retries 1 --timeout 15 --progress-bar on
+INSTALL_TORCH := $(BIN)/python -m pip install --disable-pip-version-check --retries 1 --timeout 15
 
 .PHONY: run test bench lint migration clean
 .DELETE_ON_ERROR:
@@ -58,18 +58,18 @@ clean:
 
 .venv/torch-$(TORCH): .venv/bin/python constraints/torch-$(TORCH).txt
 	@echo "Installing torch ($(TORCH) build; about 200 MB for cpu) ..."
-	@$(INSTALL_TORCH) -q --no-deps $(if $(wildcard .venv/torch-*),--force-reinstall) -c constraints/torch-$(TORCH).txt torch || { \
+	@$(INSTALL_TORCH) --no-deps $(if $(wildcard .venv/torch-*),--force-reinstall) -c constraints/torch-$(TORCH).txt torch || { \
 	  echo "torch could not be installed for this Python and system; the lines above say why (wheels exist for 64-bit Linux and Apple silicon)" >&2; exit 1; }
 	@rm -f .venv/torch-* && touch $@
 
 .venv/run-$(TORCH): .venv/torch-$(TORCH) $(PINS)
 	@echo "Installing Plumbline's other packages ..."
-	@$(INSTALL) -q -c constraints/base.txt -e '.[train]' || { \
+	@$(INSTALL) -c constraints/base.txt -e '.[train]' || { \
 	  echo "the packages could not be installed; the lines above say which (one without a wheel for this system needs a C compiler)" >&2; exit 1; }
 	@touch $@
 
 .venv/test-$(TORCH): .venv/run-$(TORCH)
 	@echo "Installing what the tests need ..."
-	@$(INSTALL) -q -c constraints/base.txt -e '.[train,exports,test]' || { \
+	@$(INSTALL) -c constraints/base.txt -e '.[train,exports,test]' || { \
 	  echo "the packages could not be installed; the lines above say which" >&2; exit 1; }
 	@touch $@
