@@ -67,6 +67,11 @@ def gettext(message: str) -> str:
     return _catalogue(_language.get()).gettext(message)
 
 
+def N_(message: str) -> str:  # the usual name, which tools that collect messages know
+    """The message as it is, marked for translation where it will be shown."""
+    return message
+
+
 def ngettext(one: str, many: str, number: int) -> str:
     """The singular or the plural in this request's language."""
     return _catalogue(_language.get()).ngettext(one, many, number)

@@ -3,12 +3,8 @@
 import re
 
 from app.guidelines.schemas import PromptAnswer, Question
+from app.i18n import N_
 from training.records import Flag
-
-
-def N_(text: str) -> str:
-    """Mark a text for translation where it is shown."""
-    return text
 
 
 def _unwrapped(text: str) -> str:
