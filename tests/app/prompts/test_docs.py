@@ -1,0 +1,30 @@
+"""docs/import.md: every example row is imported without a bad row."""
+
+import re
+
+import pytest
+
+from app.comparisons.formats import ComparisonFormat
+from app.comparisons.imports import import_comparisons
+from app.completions.imports import import_completions
+from app.config import ROOT
+from app.prompts.imports import PromptDefaults, import_prompts
+
+BLOCKS = dict(re.findall(r"```jsonl (\w+)\n(.*?)```", (ROOT / "docs" / "import.md").read_text(), re.DOTALL))
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_rows_of_the_guide_are_good(database, tmp_path):
+    assert set(BLOCKS) == {"prompts", "completions", "pairs", "hh", "rankings"}
+    for kind, text in BLOCKS.items():
+        path = tmp_path / f"{kind}.jsonl"
+        path.write_text(text)
+        if kind == "prompts":
+            report = import_prompts(path, as_csv=False, defaults=PromptDefaults("mine", owner_field="customer"))
+        elif kind == "completions":
+            report = import_completions(path, as_csv=False, policy="a")
+        else:
+            report = import_comparisons(path, format=ComparisonFormat(kind), defaults=PromptDefaults(kind))
+        assert report.problems == []
+        assert report.left_out == []
+        assert report.added >= report.rows > 0
