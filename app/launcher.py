@@ -63,7 +63,8 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **self.environment},
+                # A stray click.py in the folder where somebody types the command must not be imported.
+                env={**os.environ, "PYTHONSAFEPATH": "1", **self.environment},
                 pass_fds=self.inherit,
                 start_new_session=True,
             )
