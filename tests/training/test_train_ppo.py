@@ -1,4 +1,4 @@
-"""PPO's loop on an untrained miniature network: what it steps, saves and refuses; a killed run ends with the same bits."""
+"""PPO's loop on an untrained miniature network: what it steps, saves and refuses; resuming to the same bits."""
 
 import json
 import os
@@ -179,9 +179,7 @@ def test_ppo_climbs_its_score(miniature, reward_model, tmp_path):
         "beta": 0.0,
         "stop_at_kl_nats": None,
     }
-    result = trained(tmp_path, miniature, reward_model, policy_learning_rate=1e-2, stop_at_kl_nats=None, **sizes)[
-        -1
-    ].result
+    result = trained(tmp_path, miniature, reward_model, policy_learning_rate=1e-2, **sizes)[-1].result
     start, policy = (result[name]["evaluation/score"] for name in ("start", "policy"))
     assert policy > start + 0.5 * result["start"]["evaluation/score_std"]
 
