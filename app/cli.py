@@ -7,12 +7,15 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app import doctor, launcher, migrate
 from app.accounts.commands import accounts, tokens
+from app.checkpoints.commands import checkpoints
 from app.comparisons.commands import import_comparisons
 from app.completions.commands import import_completions
 from app.errors import PlumblineError
+from app.jobs.commands import jobs
 from app.prompts.commands import imports
 from app.rounds.commands import rounds
 from app.simulation import commands as simulation
+from app.snapshots.commands import snapshots
 from app.terminal import AsJson, show
 
 cli = typer.Typer(
@@ -29,6 +32,9 @@ imports.command("completions")(import_completions)
 imports.command("comparisons")(import_comparisons)
 cli.add_typer(imports, name="import")
 cli.add_typer(rounds, name="round")
+cli.add_typer(snapshots, name="export")
+cli.add_typer(jobs, name="job")
+cli.add_typer(checkpoints, name="checkpoint")
 
 
 @cli.command("run")

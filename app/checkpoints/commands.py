@@ -1,0 +1,80 @@
+"""`plumbline checkpoint`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.checkpoints import queries, rules
+from app.checkpoints.tables import Checkpoint, CheckpointRole
+from app.database import reading, transaction
+from app.terminal import AsJson, show
+
+checkpoints = typer.Typer(
+    no_args_is_help=True,
+    help="Checkpoints: trained networks and where each came from; networks of one's own by path.\n\n"
+    "To start from a Hugging Face network: plumbline checkpoint add /models/mine --name 'My network'",
+)
+Id = Annotated[str, typer.Argument(help="The checkpoint's id, as `checkpoint list` shows it.")]
+
+
+def _row(one: Checkpoint) -> dict:
+    snapshot = one.job.snapshot if one.job else None
+    return {
+        "id": one.public_id,
+        "name": one.name,
+        "role": one.role.value,
+        "round": one.round_number,
+        "step": one.step,
+        "recommended": one.chosen,
+        "snapshot": snapshot.content_sha256[:12] if snapshot else None,
+        "policy": one.policy.name if one.policy else None,
+        "path": str(rules.folder(one)),
+    }
+
+
+@checkpoints.command("list")
+def list_checkpoints(
+    role: Annotated[CheckpointRole | None, typer.Option(help="Only those of one role.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List checkpoints."""
+    with reading() as session:
+        found, _following = queries.listing(session, limit=limit, role=role)
+    show([_row(one) for one in found], as_json, "No network yet; a job trains one, or bring one with `checkpoint add`.")
+
+
+@checkpoints.command("show")
+def show_descent(id: Id, as_json: AsJson = False) -> None:
+    """Show where a checkpoint came from: itself, its parent, and so on up to the first network."""
+    with reading() as session:
+        line = queries.descent(session, queries.find(session, id))
+        rows = [
+            {**_row(link.checkpoint), "job": link.job.public_id if link.job else None, **link.checkpoint.metrics}
+            for link in line
+        ]
+    names = {name: None for row in rows for name in row}
+    show([{name: row.get(name) for name in names} for row in rows], as_json)
+
+
+@checkpoints.command("add")
+def add(
+    path: Annotated[Path, typer.Argument(help="A folder that plain transformers loads; nothing is copied.")],
+    name: Annotated[str, typer.Option(help="What it is called.")],
+    role: Annotated[CheckpointRole, typer.Option(help="What it is.")] = CheckpointRole.BASE,
+) -> None:
+    """Bring a network by path and print its id."""
+    with transaction() as session:
+        made = rules.register_path(session, path, name, role=role)
+    typer.echo(made.public_id)
+
+
+@checkpoints.command("policy")
+def make_policy(
+    id: Id, name: Annotated[str, typer.Option(help="What the policy is called; absent: as the checkpoint.")] = ""
+) -> None:
+    """Make a checkpoint a policy, whose completions rounds can compare; print its name."""
+    with transaction() as session:
+        policy = rules.make_policy(session, queries.find(session, id), name=name)
+    typer.echo(policy.name)
