@@ -108,6 +108,7 @@ def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
             num_key_value_heads=config.heads,
             max_position_embeddings=config.max_positions,
             tie_word_embeddings=True,
+            initializer_range=config.initializer_range,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,

@@ -63,7 +63,11 @@ class BaseConfig(Config, Optimization):
     row_tokens: int = Field(default=128, ge=8, description="tokens of a packed row")
     rows_per_step: int = Field(default=16, ge=1)
     epochs: int = Field(default=1, ge=1)
-    learning_rate: Positive = 3e-3
+    initializer_range: Positive = Field(
+        default=0.06, description="of fresh weights; the usual 0.02 is for wide networks"
+    )
+    learning_rate: Positive = 5e-3
+    muon_learning_rate: Positive = Field(default=0.02, description="of the matrices; learning_rate is the embeddings'")
     warmup_steps: int = 50
     weight_decay: float = 0.1
 

@@ -16,7 +16,7 @@ from training.command import main
 from training.events import Finished, Started
 from training.formatting import encode_document
 from training.miniature import world
-from training.optimization import device, optimize
+from training.optimization import Muon, adam, device, optimize
 from training.packing import cross_entropy, digest, pack, pieces, read_documents
 from training.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
 from training.recipes import BaseConfig
@@ -59,9 +59,16 @@ def run(config: BaseConfig, run_folder: RunFolder) -> None:
             model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, config.micro_batch_tokens
         )
 
-    optimize(
-        run_folder, config, model, len(steps), lambda step: ((loss, {}) for loss in loss_of(steps[step])), "base", {}
-    )
+    def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
+        return ((loss, {}) for loss in loss_of(steps[step]))
+
+    inside = {name: p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
+    rest = [p for name, p in model.named_parameters() if name not in inside]
+    optimizers = [
+        Muon(inside.values(), config.muon_learning_rate, weight_decay=config.weight_decay),
+        adam(config, rest),
+    ]
+    optimize(run_folder, config, model, len(steps), losses, "base", {}, optimizers)
     with torch.no_grad():
         validation = sum(float(loss) for loss in loss_of([[index] for index in held_out]))
 
