@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import event
 
 from app.config import ROOT
 from app.simulation import demo
@@ -66,16 +67,23 @@ def complaints(page, path: str) -> list[str]:
 
 
 @pytest.mark.parametrize("username", ["carla", "ada"])
-def test_every_page_is_accessible_and_never_too_wide(page, filled, username):
+def test_every_page_is_accessible_and_never_too_wide(page, filled, database, username):
     page.goto("/sign-in")
     wrong = complaints(page, "/sign-in")
     page.fill("[name=username]", username)
     page.fill("[name=password]", demo.PASSWORD)
     page.click("main button[type=submit]")
     page.wait_for_url(lambda url: "/sign-in" not in url)
-    visited = []
+    visited, writes = [], []
+
+    @event.listens_for(database, "before_cursor_execute")
+    def note(_connection, _cursor, statement, *_rest) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "BEGIN", "WITH", "PRAGMA")) or "IMMEDIATE" in statement:
+            writes.append(statement)
+
     for path in walk(page):
         visited.append(path)
         wrong += complaints(page, path)
+    assert not writes, "GET never writes"
     assert not wrong, "\n".join(wrong)
     assert len(visited) >= (12 if username == "carla" else 3), visited
