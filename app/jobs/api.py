@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 
 from app import queue
 from app.checkpoints import rules as checkpoints
+from app.checkpoints import sampling
 from app.database import reading, transaction
 from app.jobs import queries, rules
 from app.jobs.schemas import EventOut, EventPage, JobIn, JobOut, JobPage
@@ -84,4 +85,14 @@ def resume_job(request: Request, id: str) -> JobOut:
     with transaction() as session:
         job = queries.find(session, id)
         rules.resume(session, job, by)
+        return out(job)
+
+
+@router.post("/api/v1/jobs/{id}/completions", status_code=202)
+def take_in(request: Request, id: str) -> JobOut:
+    """Add what a sample job wrote to the completions of its checkpoint's policy, in the background."""
+    by = api_account(request, "jobs")
+    with transaction() as session:
+        job = queries.find(session, id)
+        sampling.request(session, job, by)
         return out(job)

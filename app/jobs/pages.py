@@ -14,6 +14,7 @@ from app import i18n, queue
 from app.accounts.tables import Account
 from app.checkpoints import queries as checkpoint_queries
 from app.checkpoints import rules as checkpoints
+from app.checkpoints import sampling
 from app.checkpoints.tables import Checkpoint
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
@@ -192,6 +193,12 @@ def cancel(request: Request, id: str):
 def resume(request: Request, id: str):
     """Queue the job again."""
     return _act(request, id, rules.resume, _("The job is queued again and goes on where it stood."))
+
+
+@router.post("/admin/jobs/{id}/completions")
+def take_in(request: Request, id: str):
+    """Add what a sample job wrote to the bank."""
+    return _act(request, id, sampling.request, _("The completions are being added to those of the job's policy."))
 
 
 def _act(request: Request, id: str, act, done: str):

@@ -6,9 +6,11 @@ import secrets
 import socket
 
 from app import queue
+from app.checkpoints import sampling
 from app.database import reading, transaction
 from app.jobs import queries, rules
 from app.jobs.supervisor import Supervisor
+from app.jobs.tables import Job
 from app.plans import rules as plans
 from app.queue import celery
 
@@ -27,6 +29,14 @@ def run(id: int) -> None:
         Supervisor(job, queue.stopping).run()
     except rules.LeaseLost:
         log.warning("job %s: attempt %s has lost its lease and stopped", job.public_id, job.attempt)
+
+
+@celery.task(name="jobs.take_in")
+def take_in(id: int) -> None:
+    """Store what sample job `id` wrote as completions of its checkpoint's policy."""
+    with reading() as session:
+        job = session.get_one(Job, id)
+    log.info("job %s: %s completions are in the bank", job.public_id, sampling.take_in(job))
 
 
 @celery.task(name="jobs.reconcile")

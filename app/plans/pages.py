@@ -113,8 +113,8 @@ def _config(given: dict) -> dict:
                 field="set",
             )
         config.setdefault(step, {}).setdefault("set", {})[name] = value
-    if "train_base" in config:
-        config["train_base"].setdefault("recipe", PlanConfig().train_base.recipe)
+    for step in {"train_base", "sample"} & config.keys():
+        config[step].setdefault("recipe", getattr(PlanConfig(), step).recipe)
     config["base"] = given["base"] or None
     config["continue_from_last"] = bool(given["continue_from_last"])
     config["next_round"] = None

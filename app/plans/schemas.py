@@ -44,7 +44,6 @@ class NextRound(BaseModel):
         default_factory=lambda: {Source.POLICY: 2, Source.PREVIOUS: 1, Source.SFT: 1},
         description="How many of the K each network writes; for one that is not there another does.",
     )
-    oversample: int = Field(3, ge=1, le=10, description="Texts sampled for each one wanted, as the K are distinct.")
     overlap: int = Field(1, ge=1, le=50, description="Labelers asked for each prompt.")
     pools: list[Pool] = Field([Pool.TRAIN, Pool.HELD_OUT], min_length=1)
     demonstrations: int = Field(0, ge=0, description="Further train prompts to write demonstrations for.")
@@ -74,7 +73,7 @@ class PlanConfig(BaseModel):
     sft_for_ppo: Training = Training(recipe="miniature_sft_for_ppo")
     reward_model: Training = Training(recipe="miniature_reward_model")
     ppo: Training = Training(recipe="miniature_ppo_ptx")
-    sample: Training = Training()
+    sample: Training = Training(recipe="miniature_sample")
     continue_from_last: bool = Field(
         False, description="PPO goes on from the last plan's policy; the SFT network stays the KL reference."
     )

@@ -152,7 +152,8 @@ def job(session: Session, plan: Plan, name: str) -> Job:
         source = Source(name.removeprefix("sample_"))
         keys = {
             "init_from": checkpoints.reference(network(session, plan, source)),
-            "completions_per_prompt": shares(plan)[source] * config.next_round.oversample,
+            # All K where it needs fewer: what another network wrote too does not count twice.
+            "completions_per_prompt": config.next_round.completions,
             **_lengths(plan, config),
             **config.sample.config(),
         }

@@ -1,26 +1,17 @@
 """Making the next round in the background: sampled completions are read into the bank, then the round is made."""
 
 import logging
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import update
+from sqlalchemy.orm import Session
 
-from app.checkpoints import rules as checkpoints
-from app.completions.rules import CompletionDraft, add_all
+from app.checkpoints import sampling
 from app.database import reading, transaction, utc_now
 from app.errors import PlumblineError
-from app.jobs import rules as jobs
+from app.jobs.tables import Job
 from app.plans import next_round, queries, rules, steps
 from app.plans.tables import Plan, PlanState, PlanStep, StepState
-from app.prompts.tables import Prompt
 from app.queue import celery
-from app.snapshots.freezing import prompt_key
-from app.snapshots.tables import SnapshotMember
-from training import records
-
-CHUNK = 500  # completions stored in one transaction
 
 log = logging.getLogger(__name__)
 
@@ -57,44 +48,18 @@ def make_round(id: int) -> None:
 def _take_in(plan_id: int) -> None:
     """Store what the plan's sample jobs wrote as completions of their checkpoints' policies."""
     with reading() as session:
-        plan = session.get_one(Plan, plan_id)
-        snapshot = steps.step_snapshot(plan, "prompts")
-        if snapshot is None:
-            return
-        frozen = select(Prompt).join(SnapshotMember, SnapshotMember.prompt_id == Prompt.id)
-        prompts = {
-            prompt_key(prompt): prompt.id
-            for prompt in session.scalars(frozen.where(SnapshotMember.snapshot_id == snapshot.id))
-        }
-        folders = {
-            source: jobs.folder(steps.step_job(plan, f"sample_{source}")) for source in steps.shares(plan)
-            if steps.step_job(plan, f"sample_{source}")
-        }  # fmt: skip
-    for source, folder in folders.items():
-        with transaction() as session:
-            plan = session.get_one(Plan, plan_id)
-            policy = checkpoints.make_policy(session, steps.network(session, plan, source))
-        for chunk in _chunks(folder / "completions.jsonl", policy.id, prompts):
-            with transaction() as session:
-                add_all(session, chunk)
-                session.execute(
-                    update(PlanStep)
-                    .where(PlanStep.plan_id == plan_id, PlanStep.name == "round")
-                    .values(lease_until=utc_now(steps.LEASE_SECONDS))
-                )
+        steps_of = session.get_one(Plan, plan_id).steps
+        sampled = [session.get_one(Job, step.job_id) for step in steps_of if step.name.startswith("sample_")]
 
-
-def _chunks(path: Path, policy_id: int, prompts: dict[str, int]) -> Iterator[list[CompletionDraft]]:
-    """What a sample job wrote, a few hundred at a time; an empty text is nothing to compare."""
-    drafts = (
-        CompletionDraft(
-            prompts[line.prompt_key], policy_id, line.text, line.settings, tokens=line.tokens, finished=line.finished
+    def alive(session: Session) -> None:
+        session.execute(
+            update(PlanStep)
+            .where(PlanStep.plan_id == plan_id, PlanStep.name == "round")
+            .values(lease_until=utc_now(steps.LEASE_SECONDS))
         )
-        for line in records.read(path, records.SampledCompletion)
-        if line.text.strip() and "\x00" not in line.text and line.prompt_key in prompts
-    )
-    while chunk := list(islice(drafts, CHUNK)):
-        yield chunk
+
+    for job in sampled:
+        sampling.take_in(job, alive)
 
 
 @celery.task(name="plans.reconcile")

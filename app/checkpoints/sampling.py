@@ -1,0 +1,79 @@
+"""What a sample job wrote becomes completions of its checkpoint's policy; twice done, nothing is there twice."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import queue
+from app.accounts.rules import record
+from app.accounts.tables import Account
+from app.checkpoints import rules
+from app.completions.rules import CompletionDraft, add_all
+from app.database import reading, transaction
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.jobs import rules as jobs
+from app.jobs.tables import Job, JobState, JobVerb
+from app.prompts.tables import Prompt
+from app.snapshots.freezing import prompt_key
+from app.snapshots.tables import SnapshotMember
+from training import records
+
+COMPLETIONS = "completions.jsonl"  # in the run folder of sample_completions
+CHUNK = 500  # completions stored in one transaction
+
+
+def check(session: Session, job: Job) -> None:
+    """Raise BadInput unless the job has sampled completions that belong to a policy."""
+    if job.verb is not JobVerb.SAMPLE_COMPLETIONS or job.state is not JobState.FINISHED:
+        raise BadInput(_("Only a finished job of sample_completions has completions to add."))
+    if job.snapshot_id is None or rules.referred(session, job.config["init_from"]) is None:
+        raise BadInput(
+            _(
+                "The job began from paths, so nobody knows whose completions these are; start it from a checkpoint."
+            )
+        )
+
+
+def request(session: Session, job: Job, by: Account | None) -> None:
+    """Let a worker take the job's completions in."""
+    check(session, job)
+    record(session, by, "job.take_in", job.public_id)
+    queue.send(session, "jobs.take_in", job.id)
+
+
+def take_in(job: Job, alive: Callable[[Session], None] = lambda session: None) -> int:
+    """Store the job's completions a few hundred at a time, returns how many; `alive` is called in each transaction."""
+    with transaction() as session:
+        check(session, job)
+        policy = rules.make_policy(session, rules.referred(session, job.config["init_from"]))
+    with reading() as session:
+        frozen = select(Prompt).join(SnapshotMember, SnapshotMember.prompt_id == Prompt.id)
+        prompts = {
+            prompt_key(prompt): prompt.id
+            for prompt in session.scalars(frozen.where(SnapshotMember.snapshot_id == job.snapshot_id))
+        }
+    stored = 0
+    drafts = _drafts(jobs.folder(job) / COMPLETIONS, policy.id, prompts)
+    while chunk := list(islice(drafts, CHUNK)):
+        with transaction() as session:
+            stored += len(add_all(session, chunk))
+            alive(session)
+    return stored
+
+
+def _drafts(path: Path, policy_id: int, prompts: dict[str, int]) -> Iterator[CompletionDraft]:
+    for line in records.read(path, records.SampledCompletion):
+        # An empty text is nothing to compare, and PostgreSQL stores no NUL.
+        if line.text.strip() and "\x00" not in line.text and line.prompt_key in prompts:
+            yield CompletionDraft(
+                prompts[line.prompt_key],
+                policy_id,
+                line.text,
+                line.settings,
+                tokens=line.tokens,
+                finished=line.finished,
+            )
