@@ -59,7 +59,7 @@ class BaseConfig(Config, Optimization):
     intermediate_size: int = 256
     layers: int = 3
     heads: int = 4
-    max_positions: int = 512
+    max_positions: int = 2048
     row_tokens: int = Field(default=128, ge=8, description="tokens of a packed row")
     rows_per_step: int = Field(default=16, ge=1)
     epochs: int = Field(default=1, ge=1)
