@@ -6,7 +6,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from app.config import ROOT
-from app.database import engine
+from app.database import engine, transaction
+from app.guidelines.rules import ensure_defaults
 
 
 def config() -> Config:
@@ -15,8 +16,11 @@ def config() -> Config:
 
 
 def upgrade(revision: str = "head") -> None:
-    """Run the migrations that the database lacks."""
+    """Run the migrations that the database lacks, and add the first guidelines and forms."""
     command.upgrade(config(), revision)
+    if revision == "head":
+        with transaction() as session:
+            ensure_defaults(session)
 
 
 def newest() -> str:

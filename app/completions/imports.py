@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
 from app.completions import queries
-from app.completions.rules import CompletionDraft, add_all, check_text
+from app.completions.rules import CompletionDraft, check_text, insert_all
 from app.errors import BadInput
 from app.i18n import gettext as _
 from app.policies import queries as policy_queries
@@ -133,8 +133,8 @@ class _Pass:
             self.seen.add(key)
             self.report.added += 1
             new.append(draft)
-        if self.write:
-            add_all(self.session, new)
+        if self.write and new:
+            insert_all(self.session, new)
 
 
 def _kind(found: Mapping, name: str) -> PolicyKind:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -34,7 +35,7 @@ class CompletionDraft:
     tokens: int | None = None
     finished: bool | None = None
 
-    @property
+    @cached_property
     def key(self) -> tuple[int, int, str]:
         """What makes it the same completion."""
         return self.prompt_id, self.policy_id, hashlib.sha256(self.text.encode()).hexdigest()
@@ -42,8 +43,19 @@ class CompletionDraft:
 
 def add_all(session: Session, drafts: Sequence[CompletionDraft]) -> list[int]:
     """Store completions, those that are there already once; their ids in the order given."""
-    rows = {
-        draft.key: {
+    keys = [draft.key for draft in drafts]
+    known = queries.stored(session, keys)
+    if new := {key: draft for key, draft in zip(keys, drafts, strict=True) if key not in known}:
+        insert_all(session, new.values())
+        known |= queries.stored(session, new)
+    return [known[key] for key in keys]
+
+
+def insert_all(session: Session, drafts: Iterable[CompletionDraft]) -> None:
+    """Store completions, those that are there already left as they are."""
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+    rows = [
+        {
             "prompt_id": draft.prompt_id,
             "policy_id": draft.policy_id,
             "text": draft.text,
@@ -53,13 +65,9 @@ def add_all(session: Session, drafts: Sequence[CompletionDraft]) -> list[int]:
             "finished": draft.finished,
         }
         for draft in drafts
-    }
-    known = queries.stored(session, rows)
-    if new := [row for key, row in rows.items() if key not in known]:
-        insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
-        session.execute(insert(Completion).on_conflict_do_nothing(), new)
-        known |= queries.stored(session, rows.keys() - known.keys())
-    return [known[draft.key] for draft in drafts]
+    ]
+    # The table, not the class: a third of the time of a bulk insert by the ORM.
+    session.connection().execute(insert(Completion.__table__).on_conflict_do_nothing(), rows)
 
 
 def add(

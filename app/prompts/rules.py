@@ -60,7 +60,9 @@ class Admission:
             if decision.verdict is Verdict.ADDED:
                 new.append(self._enter(draft, digest, prefix, decision.owner_split))
         if new and self.write:
-            stored = self.session.execute(insert(Prompt).returning(Prompt.text_sha256, Prompt.id), new)
+            # The table, not the class: a third of the time of a bulk insert by the ORM.
+            made = insert(Prompt.__table__).returning(Prompt.text_sha256, Prompt.id)
+            stored = self.session.connection().execute(made, new)
             self.texts.update((digest, id) for digest, id in stored)
         return [replace(decision, prompt_id=self.texts.get(decision.text_sha256)) for decision in decided]
 

@@ -170,6 +170,8 @@ def test_importing_completions_and_comparisons_by_page(admin):
     report = upload(admin, "c.jsonl", pair, kind="comparisons", format="pairs", collection="c")
     assert go_on(admin, report).headers["location"] == "/admin/comparisons"
     assert upload(admin, "x.jsonl", b"[]", kind="prompts").status_code == 422
+    large = upload(admin, "x.jsonl", b'{"prompt": "%s"}' % (b"x" * 5_000_000), kind="prompts")
+    assert "1024 tokens" in large.text  # an import may be larger than any other request
     assert admin.post("/admin/prompts/import", data={**admin.fields, "kind": "prompts"}).status_code == 422
     forged = {**admin.fields, "kind": "prompts", "key": "../plumbline.db"}
     assert admin.post("/admin/prompts/import", data=forged).status_code == 422
