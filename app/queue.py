@@ -61,7 +61,7 @@ def _configuration() -> dict:
         "worker_soft_shutdown_timeout": 60,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
-        "beat_schedule_filename": str(settings().data_dir / "beat-schedule"),
+        "beat_scheduler": "celery.beat:Scheduler",  # intervals alone need no file that remembers them
         "beat_schedule": {
             name: {"task": name, **repair} for name in ("snapshots.reconcile", "jobs.reconcile", "plans.reconcile")
         },

@@ -1,9 +1,8 @@
 """Finding jobs and what their runs reported."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import NotFound
@@ -80,11 +79,13 @@ def outcome(session: Session, job: Job, after: int = 0) -> JobEvent | None:
 
 def curves(session: Session, job: Job) -> dict[str, list[tuple[int, float]]]:
     """For each metric its (step, value), thinned to POINTS; a resumed run's repeated steps count once."""
+    measured = (JobEvent.job_id == job.id, JobEvent.kind == "metrics")
+    count, last = session.execute(select(func.count(), func.max(JobEvent.number)).where(*measured)).one()
+    # A long run has measured far more than can be drawn: read some of it, and always the last.
+    stride = max(1, count // (4 * POINTS))
+    some = or_(JobEvent.number % stride == 0, JobEvent.number == last)
     values: dict[str, dict[int, float]] = {}
-    bodies: Any = session.scalars(
-        select(JobEvent.body).where(JobEvent.job_id == job.id, JobEvent.kind == "metrics").order_by(JobEvent.number)
-    )
-    for body in bodies:
+    for body in session.scalars(select(JobEvent.body).where(*measured, some).order_by(JobEvent.number)):
         for name, value in body["values"].items():
             values.setdefault(name, {})[body["step"]] = value
     return {name: _thinned(sorted(points.items())) for name, points in sorted(values.items())}

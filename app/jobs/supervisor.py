@@ -25,6 +25,7 @@ from app.database import reading, transaction
 from app.errors import PlumblineError
 from app.i18n import gettext as _
 from app.jobs import queries, rules
+from app.jobs.tables import JobVerb
 from app.jobs.tables import Job, JobState
 from app.plans import rules as plans
 from training.events import CheckpointSaved
@@ -63,6 +64,8 @@ class Supervisor:
         try:
             with reading() as session:
                 config = checkpoints.resolve(session, self.job.config)
+            if self.job.verb is JobVerb.TRAIN_BASE and config["cache"] is None:
+                config["cache"] = str(settings().data_dir.absolute() / "base-networks")  # a demo started anew has it
         except PlumblineError as error:
             with transaction() as session:
                 rules.fail(session, self.job, error.message)

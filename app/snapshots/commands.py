@@ -48,12 +48,14 @@ def freeze(
     purpose: Annotated[Purpose, typer.Argument(help="sft: demonstrations; rm: comparisons; ppo: prompts.")],
     round: Annotated[list[int] | None, typer.Option(help="Only these closed rounds; absent: all.")] = None,
     collection: Annotated[list[str] | None, typer.Option(help="rm: imported comparisons; ppo: prompts.")] = None,
+    no_rounds: Annotated[bool, typer.Option("--no-rounds", help="No round at all, only what was imported.")] = False,
     split: Annotated[list[Split] | None, typer.Option(help="Only prompts of these splits.")] = None,
     name: Annotated[str, typer.Option(help="What it is called.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Come back when it is written.")] = False,
 ) -> None:
     """Freeze data into a snapshot that a worker writes; print its id."""
-    filter = SnapshotFilter(rounds=round or None, collections=collection or [], splits=split or [])
+    rounds = [] if no_rounds else round or None
+    filter = SnapshotFilter(rounds=rounds, collections=collection or [], splits=split or [])
     with transaction() as session:
         made = rules.create(session, purpose, filter, name=name)
     typer.echo(made.public_id)

@@ -70,7 +70,8 @@ def create(request: Request, form: Posted):
     if purpose == Purpose.PPO:
         filter["collections"] = given["collections"]
     else:
-        filter["rounds"] = given["rounds"] or None
+        numbers = [number for number in given["rounds"] if number != "none"]
+        filter["rounds"] = numbers if given["rounds"] else None
         filter["collections"] = given["collections"] if purpose == Purpose.RM else []
     try:
         if purpose not in list(Purpose):

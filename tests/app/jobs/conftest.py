@@ -20,7 +20,7 @@ def tiny(tmp_path) -> dict:
     return {
         "text": str(text), "vocab_size": 300, "hidden_size": 16, "intermediate_size": 16, "layers": 1, "heads": 2,
         "max_positions": 64, "row_tokens": 64, "rows_per_step": 4, "epochs": 2, "cache": str(Path(tmp_path) / "cache"),
-        "save_every_seconds": 0,
+        "save_every_seconds": 0.5,
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from app.jobs.tables import Job, JobEvent, JobState, JobVerb
 from tests.conftest import fresh_database
 from training.records import Purpose
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 @pytest.fixture(params=["sqlite"])
@@ -120,7 +120,8 @@ def test_a_training_that_dies_is_started_again_where_it_stood(sqlite, endless, m
         supervisor = threading.Thread(target=tasks.run, args=[job.id])
         supervisor.start()
         before = found(job).step
-        until(lambda before=before: found(job).step > before + 5, "some steps")
+        until(lambda before=before: found(job).step > before, "some steps")
+        until((rules.folder(job) / "state" / "state.pt").is_file, "a state to go on from")
         os.kill(children_in(rules.folder(job))[0], signal.SIGKILL)
         supervisor.join(PATIENCE_SECONDS)
         assert found(job).state is JobState.QUEUED
