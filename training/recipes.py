@@ -52,7 +52,7 @@ class BaseConfig(Config, Optimization):
         default=None, description="UTF-8 text, documents parted by blank lines; none: the miniature corpus"
     )
     corpus_seed: int = 0
-    corpus_words: int = Field(default=2_500_000, ge=1, description="words of the miniature corpus")
+    corpus_words: int = Field(default=1_500_000, ge=1, description="words of the miniature corpus")
     cache: Path | None = Field(default=None, description="folder of finished networks by hash of corpus and recipe")
     vocab_size: int = Field(default=1024, ge=300)
     hidden_size: int = 128
@@ -173,8 +173,8 @@ class PPOConfig(Config, Lengths):
     pretraining_ratio: Positive = Field(default=8.0, description="pretraining documents per episode, where gamma > 0")
     row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row of pretraining text")
     ema_decay: float = Field(default=0.992, ge=0, lt=1, description="of the averaged weights, per iteration")
-    evaluation_prompts: int = Field(
-        default=256, ge=1, description="validation prompts on which raw and averaged weights are scored"
+    evaluation_episodes: int = Field(
+        default=512, ge=2, description="completions of validation prompts by which raw and averaged weights are scored"
     )
     sample_every_iterations: int = Field(default=10, ge=1, description="how often three samples are reported")
     save_every_iterations: int = Field(default=10, ge=1, description="how often a resumable state is written")
