@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.optimization import precision
 from training.packing import micro_batches
 from training.policy import completion_logprobs, forbidden_token_ids, pad
 from training.recipes import PPOConfig
@@ -85,16 +86,17 @@ def roll_out(
     """Sample a completion for each prompt and judge it, token in, token out: sampled text is never encoded again."""
     forbidden = forbidden_token_ids(policy, tokenizer)
     offset = getattr(reward_model.config, "score_offset", 0.0)
-    sampled = sample(
-        policy,
-        prompts,
-        max_new_tokens=config.max_completion_tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        forbidden=forbidden,
-        generator=generator,
-        temperature=config.temperature,
-        rows_at_once=config.rows_at_once,
-    )
+    with precision(config.dtype):
+        sampled = sample(
+            policy,
+            prompts,
+            max_new_tokens=config.max_completion_tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            forbidden=forbidden,
+            generator=generator,
+            temperature=config.temperature,
+            rows_at_once=config.rows_at_once,
+        )
     prompt_ids, prompt_mask = pad(prompts, tokenizer.pad_token_id, left=True)
     episodes = Episodes(
         input_ids=torch.cat([prompt_ids, sampled.tokens], dim=1),
@@ -110,11 +112,12 @@ def roll_out(
     for rows in cut(episodes, torch.arange(len(episodes)), config.micro_batch_tokens):
         part = episodes.take(rows).to(policy.device)
         width = part.mask.shape[1]
-        episodes.reference_logprobs[rows, :width] = logprobs_of(reference, part, forbidden, config).cpu()
-        episodes.scores[rows] = (score(reward_model, part.input_ids, part.attention_mask) - offset).cpu()
-        if critic is not None:
-            values = critic(part.input_ids, part.attention_mask, width) * part.mask
-            episodes.values[rows, :width] = values.cpu()
+        with precision(config.dtype):
+            episodes.reference_logprobs[rows, :width] = logprobs_of(reference, part, forbidden, config).cpu()
+            episodes.scores[rows] = (score(reward_model, part.input_ids, part.attention_mask) - offset).cpu()
+            if critic is not None:
+                values = critic(part.input_ids, part.attention_mask, width) * part.mask
+                episodes.values[rows, :width] = values.cpu()
     return episodes
 
 

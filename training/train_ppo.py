@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from training.command import main
 from training.events import Finished, Metrics, Progress, Sample, Started, Warned
 from training.formatting import decode_completion, encode_prompts
@@ -36,7 +38,7 @@ SHOWN = 3  # samples of an iteration that are reported
 
 
 def run(config: PPOConfig, run_folder: RunFolder) -> None:
-    """Train, score raw and averaged weights on validation prompts, save both; the better-scoring one is chosen."""
+    """Train, score raw and averaged weights on validation prompts, save both and choose one."""
     state = run_folder.load_state()
     done = state["learner"]["iteration"] if state else 0
     run_folder.report(Started(verb=config.verb, total_steps=config.iterations, resumed_from_step=done))
@@ -138,6 +140,12 @@ def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]
     return found
 
 
+def clearly_better(scores: Tensor, others: Tensor) -> bool:
+    """Whether scores (N,) exceed the others' on the same prompts by more than the standard error of the difference."""
+    difference = scores - others
+    return float(difference.mean()) > float(difference.std()) / len(difference) ** 0.5
+
+
 def weights_hash(model: Any) -> str:
     """SHA-256 over a network's weights, in order."""
     hashed = hashlib.sha256()
@@ -193,7 +201,7 @@ def _prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> tuple[
     if not held_out:
         run_folder.report(Warned(message="no prompt of the validation split: policies are scored on train prompts"))
         held_out = by_split[Split.TRAIN]
-    return by_split[Split.TRAIN], held_out[: config.evaluation_prompts]
+    return by_split[Split.TRAIN], [held_out[i % len(held_out)] for i in range(config.evaluation_episodes)]
 
 
 def _pretraining(config: PPOConfig, tokenizer: Any) -> Pretraining | None:
@@ -240,14 +248,16 @@ def _finish(
     config: PPOConfig,
     run_folder: RunFolder,
 ) -> dict[str, Any]:
-    """Score start, raw and averaged weights on the same prompts with the same draws; save the latter two."""
+    """Score start, raw and averaged weights on the same prompts with the same draws; save and choose of the latter."""
     networks = {"start": reference, "policy": learner.policy, "policy_ema": learner.averaged}
     measured: dict[str, dict[str, float]] = {}
+    scores: dict[str, Tensor] = {}
     for name, network in networks.items():
         generator = generator_for(config, 0, "evaluation")
         episodes = roll_out(prompts, network, reference, reward_model, None, tokenizer, config, generator)
         measured[name] = {f"evaluation/{key}": value for key, value in describe(episodes).items()}
-    best = max(("policy_ema", "policy"), key=lambda name: measured[name]["evaluation/score"])
+        scores[name] = episodes.scores
+    best = "policy" if clearly_better(scores["policy"], scores["policy_ema"]) else "policy_ema"
     for name in ("policy", "policy_ema"):
         run_folder.save_checkpoint(
             name,
