@@ -4,6 +4,7 @@ from functools import partial
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -99,7 +100,7 @@ def create_app() -> FastAPI:
     app.include_router(limited)
     app.openapi = partial(openapi.describe, app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for kind in (PlumblineError, HTTPException, RequestValidationError):
+    for kind in (PlumblineError, HTTPException, RequestValidationError, DataError):
         app.add_exception_handler(kind, error_response)
     app.add_middleware(Guard, refuse=error_response)
     app.add_middleware(Observe)  # the last one added is the outermost

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from sqlalchemy.exc import DataError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
@@ -263,6 +264,9 @@ def _problem(error: Exception) -> dict:
         ]
         detail = "; ".join(f"{found['field']}: {found['detail']}" for found in errors)
         return {"title": _("Please check what you entered"), "status": 422, "detail": detail, "errors": errors}
+    if isinstance(error, DataError):  # the database refuses a value that no rule looked at
+        detail = _("Some text holds a NUL character, or a number is too large to be stored; take it out.")
+        return {"title": _("Please check what you entered"), "status": 422, "detail": detail}
     if isinstance(error, HTTPException):
         titles = {404: _("Not found"), 405: _("Not possible here"), 413: _("Too large")}
         details = {
@@ -276,6 +280,10 @@ def _problem(error: Exception) -> dict:
             "status": status,
             "detail": details.get(status, str(error.detail)),
         }
+    if isinstance(error, DataError):
+        detail = _("A value holds what cannot be stored, such as a NUL character or too large a number: %(reason)s")
+        reason = str(error.orig).splitlines()[0]
+        return {"title": _("Please check what you entered"), "status": 422, "detail": detail % {"reason": reason}}
     detail = _("Something broke on our side; it is written in the log under the number below. Try again in a moment.")
     return {"title": _("Something went wrong"), "status": 500, "detail": detail}
 

@@ -136,11 +136,14 @@ def _read_ranking(row: Row, defaults: PromptDefaults) -> tuple[Ranking | None, l
         split=record.split,
         collection=defaults.collection,
     )
+    # Dense, as ours are: what counts is the order.
+    given = {one.tier for one in record.completions if one.tier is not None}
+    tiers = {tier: place for place, tier in enumerate(sorted(given), 1)}
     completions = tuple(
         Ranked(
             check_text(one.text, f"completions.{number}.text", may_be_empty=True),
-            one.policy,
-            one.tier,
+            check_text(one.policy, f"completions.{number}.policy"),
+            tiers.get(one.tier),
             one.rating,
             {flag.value: answer for flag, answer in one.flags.items() if answer is not None},
             one.shown_position,
@@ -148,12 +151,13 @@ def _read_ranking(row: Row, defaults: PromptDefaults) -> tuple[Ranking | None, l
         for number, one in enumerate(record.completions)
     )
     positions = [one.shown_position for one in completions]
-    if None not in positions and sorted(positions) != list(range(len(positions))):
+    if set(positions) != {None} and set(positions) != set(range(len(positions))):
         raise BadInput(
             _("The shown positions must be 0 to %(last)d, each once, or all left out.") % {"last": len(positions) - 1},
             field="completions.shown_position",
         )
-    return Ranking(row.line, prompt, completions, record.labeler, record.pool), []
+    labeler, pool = _labeler(row.values)
+    return Ranking(row.line, prompt, completions, labeler, pool), []
 
 
 def _turns(dialogue: str, field: str) -> list[tuple[str, str, int]]:
@@ -200,6 +204,7 @@ def _labeler(values: Mapping[str, object]) -> tuple[str, Pool]:
     labeler, pool = values.get("labeler") or "", values.get("pool") or Pool.TRAIN
     if not isinstance(labeler, str | int) or len(str(labeler)) > 120:
         raise BadInput(_("labeler must be a name of at most 120 characters."), field="labeler")
+    check_text(str(labeler), "labeler", may_be_empty=True)
     if pool not in list(Pool):
         raise BadInput(_("pool must be one of: %(known)s.") % {"known": ", ".join(Pool)}, field="pool")
     return str(labeler), Pool(pool)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
@@ -78,9 +79,10 @@ class _Pass:
             try:
                 text = _text(row.values) if row.values is not None else ""
                 policy = _policy(row.values or {}, self.policy)
+                settings = _settings(row.values or {})
             except BadInput as error:
                 problems.append(Problem(row.line, error.field or "line", error.message))
-                text = policy = ""
+                text, policy, settings = "", "", {}
             if len(drafts) > 1:
                 problems.append(Problem(row.line, "instances", _("One completion cannot answer several instances.")))
             self.report.problems += problems
@@ -89,8 +91,6 @@ class _Pass:
             if not text.strip():
                 self.report.left_out.append(Problem(row.line, "completion", _("The completion is empty.")))
                 continue
-            settings = row.values.get("settings")
-            settings = settings if isinstance(settings, Mapping) else {}
             yield _Answer(row.line, drafts[0], text_sha256(drafts[0].messages), policy, text.strip(), settings)
 
     def _take(self, batch: list[_Answer]) -> None:
@@ -172,4 +172,13 @@ def _policy(values: Mapping[str, object], otherwise: str) -> str:
     name = values.get("policy") or otherwise
     if not isinstance(name, str) or not name.strip() or len(name.strip()) > 120:
         raise BadInput(_("policy must be a name of 1 to 120 characters."), field="policy")
-    return name.strip()
+    return check_text(name.strip(), "policy")
+
+
+def _settings(values: Mapping[str, object]) -> Mapping[str, object]:
+    settings = values.get("settings") or {}
+    if not isinstance(settings, Mapping):
+        raise BadInput(_('settings must be an object such as {"temperature": 0.7}.'), field="settings")
+    if r"\u0000" in orjson.dumps(settings).decode():
+        raise BadInput(_("settings holds a NUL character; remove it."), field="settings")
+    return settings

@@ -16,7 +16,7 @@ class CompletionIn(BaseModel):
     policy: str = Field(description="Name of the policy; an imported one is made where there is none.", max_length=120)
     text: str = Field(min_length=1)
     settings: dict[str, float | int | str] = {}
-    tokens: int | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0, le=1_000_000_000)
     finished: bool | None = Field(None, description="false: it ran into the token limit.")
 
 

@@ -75,7 +75,7 @@ def discard(request: Request, id: str) -> None:
 def list_items(
     request: Request,
     id: str,
-    cursor: Annotated[int, Query(ge=0, description="Position to start at.")] = 0,
+    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="Position to start at.")] = 0,
     limit: Limit = 100,
 ) -> ItemsOut:
     """The round's items in the order they are handed out."""

@@ -165,15 +165,15 @@ def _checked(given: dict) -> RoundIn:
             "overlap": _("The overlap is a number from 1 to 50."),
             "completions": _("An item has 2 to 9 completions."),
             "pools": _("Choose at least one pool of labelers."),
-            "seed": _("The seed is a whole number."),
-            "comparisons": _("The number of prompts is at least 1; leave it empty for all."),
-            "demonstrations": _("The number of prompts is at least 1; leave it empty for all."),
+            "seed": _("The seed is a whole number from 0 on."),
+            "comparisons": _("The number of prompts is 1 to 1,000,000; leave it empty for all."),
+            "demonstrations": _("The number of prompts is 1 to 1,000,000; leave it empty for all."),
         }
         raise BadInput(messages.get(field, first["msg"].removeprefix("Value error, ")), field=field) from error
 
 
 @router.get("/admin/rounds/{id}")
-def round_(request: Request, id: str, cursor: Annotated[int, Query(ge=0)] = 0):
+def round_(request: Request, id: str, cursor: Annotated[int, Query(ge=0, le=1_000_000)] = 0):
     """One round: its plan, how far it is, what was left out, its items."""
     account = admin(request)
     with reading() as session:

@@ -21,8 +21,8 @@ class PromptFilter(BaseModel):
     sources: list[PromptSource] = []
     prompts: list[str] = Field([], description="Public ids: these prompts, in this order, and no others.")
     fresh: bool = Field(False, description="Only prompts that no earlier round has asked for the same kind of work.")
-    count: int | None = Field(None, ge=1, description="At most so many; absent: all.")
-    seed: int = Field(0, description="Chooses and orders the prompts.")
+    count: int | None = Field(None, ge=1, le=1_000_000, description="At most so many; absent: all.")
+    seed: int = Field(0, ge=0, le=2**53, description="Chooses and orders the prompts.")
 
 
 class PolicyShare(BaseModel):
@@ -43,7 +43,7 @@ class RoundPlan(BaseModel):
     comparisons: PromptFilter | None = None
     policies: list[PolicyShare] = Field([], description="Empty: every policy but people, in turn.")
     completions: int = Field(4, ge=2, le=9, description="K, the completions of an item; fewer where texts coincide.")
-    seed: int = Field(0, description="Chooses the completions and their order within an item.")
+    seed: int = Field(0, ge=0, le=2**53, description="Chooses the completions and their order within an item.")
 
     @model_validator(mode="after")
     def _asks_something(self) -> "RoundPlan":
