@@ -153,11 +153,12 @@ def _open_pipe(**_: object) -> None:
 def _begin_in_pool(**_: object) -> None:
     """Drop what must not cross a fork: database connections and the writing end of the pipe."""
     engine.cache_clear()
-    os.close(_pipe.pop())
+    _announce_shutdown()
 
 
 @worker_shutting_down.connect
 def _announce_shutdown(**_: object) -> None:
+    """Close this process's writing end; who still reads the pipe sees its end once all have."""
     if len(_pipe) == 2:
         os.close(_pipe.pop())
 
