@@ -25,8 +25,7 @@ from app.database import reading, transaction
 from app.errors import PlumblineError
 from app.i18n import gettext as _
 from app.jobs import queries, rules
-from app.jobs.tables import JobVerb
-from app.jobs.tables import Job, JobState
+from app.jobs.tables import Job, JobState, JobVerb
 from app.plans import rules as plans
 from training.events import CheckpointSaved
 
