@@ -129,6 +129,13 @@ def same_origin(headers: Headers) -> bool:
     return urlsplit(origin).netloc in (headers.get("host"), urlsplit(settings().base_url).netloc)
 
 
+def _keep(scope: Scope, status: int) -> str:
+    """How long a browser keeps an answer: a file whose address holds its hash for ever, a page only for Back."""
+    if scope["path"].startswith("/static/"):
+        return "public, max-age=31536000, immutable" if status == 200 and b"v=" in scope["query_string"] else "no-cache"
+    return "private, no-cache"  # and not no-store: Back must not lose what was typed
+
+
 class Guard:
     """Refuses unsafe requests from other sites, answers what broke, and sets the security headers on every response."""
 
@@ -155,8 +162,7 @@ class Guard:
                 started = True
                 for name, value in self.headers.items():
                     headers.setdefault(name, value)
-                if not scope["path"].startswith("/static/"):
-                    headers.setdefault("Cache-Control", "private, no-cache")  # Back must not lose what was typed
+                headers.setdefault("Cache-Control", _keep(scope, message["status"]))
             if not too_large:
                 await send(message)
 

@@ -1,8 +1,9 @@
 """What admins see and change of people, and the audit trail."""
 
 import secrets
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
 from app.accounts import queries, rules
 from app.accounts.passwords import check_new, hash_password
@@ -206,7 +207,7 @@ def _done(id: str, note: str):
 
 
 @router.get("/admin/audit")
-def audit_page(request: Request, before: int | None = None):
+def audit_page(request: Request, before: Annotated[int | None, Query(ge=0, lt=2**31)] = None):
     """Who did what, the newest first."""
     account = admin(request)
     with reading() as session:

@@ -23,6 +23,7 @@ from app.web import api_account
 
 router = APIRouter(tags=["accounts"])
 Limit = Annotated[int, Query(ge=1, le=500)]
+Cursor = Annotated[int | None, Query(ge=0, lt=2**31)]
 
 
 @router.get("/api/v1/accounts")
@@ -128,9 +129,7 @@ def revoke_token(request: Request, id: str, token_id: str) -> None:
 
 
 @router.get("/api/v1/audit")
-def read_audit(
-    request: Request, subject: str | None = None, cursor: int | None = None, limit: Limit = 100
-) -> AuditPage:
+def read_audit(request: Request, subject: str | None = None, cursor: Cursor = None, limit: Limit = 100) -> AuditPage:
     """Who did what, the newest first; `subject` is the public id it was done to."""
     api_account(request, "accounts")
     with reading() as session:

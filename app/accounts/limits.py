@@ -8,6 +8,8 @@ from limits import RateLimitItem, parse
 from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 from redis import RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.config import settings
 from app.errors import TooMany
@@ -26,7 +28,11 @@ def _storage(url: str) -> Storage:
     if url.startswith("redis+socket://"):  # Celery's word for what limits calls redis+unix
         path, _mark, _options = url.removeprefix("redis+socket://").partition("?")
         url = f"redis+unix://{path}"
-    return storage_from_string(url, **({} if url == "memory://" else {"key_prefix": "plumbline-limits"}))
+    if url == "memory://":
+        return storage_from_string(url)
+    # Nobody waits at the sign-in for a broker that does not answer: redis-py itself would try for a minute.
+    patience = {"socket_connect_timeout": 1, "socket_timeout": 1, "retry": Retry(NoBackoff(), 0)}
+    return storage_from_string(url, key_prefix="plumbline-limits", **patience)
 
 
 def _counted(item: RateLimitItem, key: str) -> float:

@@ -102,6 +102,14 @@ def test_under_https_cookies_are_bound_to_this_host(database, people, monkeypatc
     assert "domain" not in cookie.lower()
 
 
+def test_files_with_their_hash_are_kept_and_pages_are_not(client):
+    address = re.search(r'href="(/static/plumbline.css\?v=\w+)"', client.get("/sign-in").text)[1]
+    assert "immutable" in client.get(address).headers["cache-control"]
+    assert client.get("/static/plumbline.css").headers["cache-control"] == "no-cache"
+    assert client.get("/static/nothing.css?v=1").headers["cache-control"] == "no-cache"
+    assert client.get("/sign-in").headers["cache-control"] == "private, no-cache"
+
+
 # --- CSRF: what browsers send, case by case ---
 
 FROM_OUR_PAGE = {"sec-fetch-site": "same-origin", "origin": "http://127.0.0.1:8000"}

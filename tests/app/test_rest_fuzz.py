@@ -1,0 +1,94 @@
+"""Strange requests to every route of REST, made from its description: none breaks, all errors are problem details."""
+
+import json
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from app.accounts import queries, rules
+from app.accounts.tables import Scope
+from app.database import transaction
+from app.main import create_app
+from app.simulation import demo
+
+EXAMPLES = 6
+SETTINGS = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+HOSTILE = ["\x00", "a\x00b", "9" * 30, "-1", "9" * 10, "\ud800", "١", "\ufffe", "%", "'; --", "{}", "x" * 5000]
+
+
+@pytest.fixture
+def token(database, monkeypatch) -> str:
+    """A token for everything, over the demo's data."""
+    for name, count in {"TRAIN_PROMPTS": 12, "VALIDATION_PROMPTS": 4, "DEMONSTRATIONS": 4}.items():
+        monkeypatch.setattr(demo, name, count)
+    demo.load(lambda *_: None)
+    with transaction() as session:
+        return rules.create_token(session, queries.by_username(session, "carla"), name="x", scopes=[*Scope])[1]
+
+
+def complaint(response) -> str | None:
+    """What is wrong with an answer."""
+    kind = response.headers.get("content-type", "")
+    if response.status_code >= 500:
+        return f"{response.status_code}"
+    if response.status_code >= 400 and "application/problem+json" not in kind:
+        return f"{response.status_code} as {kind}"
+    return None
+
+
+def test_no_request_that_fits_the_description_breaks_anything(token):
+    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", create_app())
+    found: list[str] = []
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if operation.path.endswith("/events"):
+            continue  # a stream that goes on
+
+        @SETTINGS
+        @given(case=operation.as_strategy())
+        def ask(case):
+            try:
+                wrong = complaint(case.call(headers={"Authorization": f"Bearer {token}"}))
+            except Exception as error:  # what the server did not handle arrives here
+                wrong = f"{type(error).__name__}: {error}"
+            if wrong:
+                found.append(f"{case.method} {case.formatted_path} {case.query} {case.body!r:.200}: {wrong:.200}")
+
+        ask()
+    assert not found, "\n".join(found[:20])
+
+
+def test_hostile_words_break_nothing(token, client):
+    described = client.get("/api/v1/openapi.json").json()
+    headers = {"Authorization": f"Bearer {token}"}
+    found = []
+    for path, acts in described["paths"].items():
+        for method, act in acts.items():
+            names = [one["name"] for one in act.get("parameters", []) if one["in"] == "query"]
+            for word in HOSTILE:
+                spoken = word.encode(errors="replace").decode()  # an address cannot hold a half character
+                address = path
+                for name in {one["name"] for one in act.get("parameters", []) if one["in"] == "path"}:
+                    address = address.replace(f"{{{name}}}", "".join(f"%{byte:02x}" for byte in spoken.encode()))
+                if address.endswith("/events") and "%" not in address:
+                    continue
+                query = dict.fromkeys(names, spoken)
+                body = {}
+                if method in ("post", "patch"):
+                    body["content"] = json.dumps({"name": word, "username": word, "password": word, "text": word})
+                    body["headers"] = {**headers, "content-type": "application/json"}
+                try:
+                    wrong = complaint(client.request(method, address, params=query, **{"headers": headers, **body}))
+                except Exception as error:
+                    wrong = f"{type(error).__name__}: {error}"
+                if wrong:
+                    found.append(f"{method} {path} with {word!r:.20}: {wrong:.200}")
+    assert not found, "\n".join(found[:40])
