@@ -1,6 +1,8 @@
 """Passwords: argon2id, never hashed inside a transaction, and only a few at once, for each takes its memory."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 from pwdlib import PasswordHash as Hasher
@@ -8,11 +10,26 @@ from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from app.config import settings
-from app.errors import BadInput
+from app.errors import BadInput, TooMany
 from app.i18n import gettext as _
 
 MIN_LENGTH, MAX_LENGTH = 10, 200
 _parallel = threading.BoundedSemaphore(2)
+_waiting = threading.BoundedSemaphore(16)  # of 40 threads that serve requests: others must not wait for passwords
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """A place among the few that hash at once; raises TooMany when too many wait for one already."""
+    if not _waiting.acquire(blocking=False):
+        raise TooMany(
+            _("Many people sign in at this moment. Try again in a few seconds."), retry_after_seconds=3
+        )
+    try:
+        with _parallel:
+            yield
+    finally:
+        _waiting.release()
 
 
 class PasswordHash(str):
@@ -31,14 +48,14 @@ def _nobodys_hash() -> str:
 
 def hash_password(password: str) -> PasswordHash:
     """The hash to store; takes a fifth of a second on purpose."""
-    with _parallel:
+    with _turn():
         return PasswordHash(_hasher().hash(password))
 
 
 def verify(password: str, stored: str | None) -> tuple[bool, PasswordHash | None]:
     """Whether it is the password, and a new hash when the stored one is of older strength; no hash takes as long."""
     stored = stored or _nobodys_hash()
-    with _parallel:
+    with _turn():
         try:
             right, renewed = _hasher().verify_and_update(password[: MAX_LENGTH + 1], stored)
         except UnknownHashError:

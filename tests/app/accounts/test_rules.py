@@ -1,5 +1,6 @@
 """What may happen to accounts and tokens, on both databases."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ from app import database as app_database
 from app.accounts import passwords, queries, rules
 from app.accounts.passwords import MAX_LENGTH, MIN_LENGTH, check_new, hash_password, verify
 from app.accounts.tables import AccountKind, AuditEntry, Role, Scope
-from app.errors import BadInput, Conflict, NotFound
+from app.errors import BadInput, Conflict, NotFound, TooMany
 from training.records import Pool
 
 
@@ -71,6 +72,28 @@ def test_at_most_two_hashes_run_at_once(monkeypatch):
         patch.setattr(passwords, "_hasher", Slow)
         list(pool.map(hash_password, ["password"] * 16))
     assert most == 2
+
+
+def test_a_crowd_at_the_door_is_asked_to_come_back(monkeypatch):
+    """Requests wait in threads; if all of them waited for passwords, nobody else would be served."""
+    release = threading.Event()
+
+    class Stuck:
+        def hash(self, password):
+            release.wait(10)
+            return "hash"
+
+    def ask(_number) -> bool:
+        try:
+            hash_password("password")
+        except TooMany as refused:
+            release.set()  # the last one did not wait
+            return refused.retry_after_seconds > 0
+        return False
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(17) as pool:
+        patch.setattr(passwords, "_hasher", Stuck)
+        assert sum(pool.map(ask, range(17))) == 1
 
 
 def test_the_last_admin_stays(database, people):
