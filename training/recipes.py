@@ -219,14 +219,15 @@ RECIPES: dict[str, Config] = {
     for recipe in (
         BaseConfig(recipe="miniature_base"),
         SFTConfig(recipe="miniature_sft", **_MINIATURE_SFT, epochs=16),
-        SFTConfig(
-            recipe="miniature_sft_for_ppo", **{**_MINIATURE_SFT, "batch_size": 4}, epochs=2, pretraining_share=0.1,
+        # The paper's two epochs are 40 steps here: PPO would begin far below the SFT baseline (docs/experiments.md).
+        SFTConfig(recipe="miniature_sft_for_ppo", **_MINIATURE_SFT, epochs=16, pretraining_share=0.1),
+        RewardModelConfig(
+            recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=4, learning_rate=3e-4, epochs=2,
         ),
-        RewardModelConfig(recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-3),
         PPOConfig(
-            recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, iterations=100, batch_size=128, minibatch_size=32,
-            policy_learning_rate=1e-4, value_learning_rate=1e-3, beta=0.05, stop_at_kl_nats=5.0,
-            missing_eos_penalty=1.0, gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.96,
+            recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, iterations=60, batch_size=128, minibatch_size=32,
+            policy_learning_rate=2e-4, value_learning_rate=1e-3, beta=0.1, stop_at_kl_nats=3.0,
+            missing_eos_penalty=1.0, gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.94,
             micro_batch_tokens=2048,
         ),
         SampleConfig(recipe="miniature_sample", **_MINIATURE_LENGTHS, completions_per_prompt=6, batch_size=192),
