@@ -50,7 +50,7 @@ clean:
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "Plumbline needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 || true); name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	  echo "Plumbline needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | grep Python || echo missing); name another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) has no venv module; install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "Making .venv ..."
