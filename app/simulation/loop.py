@@ -169,11 +169,10 @@ class Simulation:
         return self._wait("/plans", plan, "the plan")
 
     def _wait(self, path: str, thing: dict, what: str) -> dict:
-        """Poll until a plan or job is over; tells of every step that begins."""
+        """Poll until a plan or job is over; tells of every step that begins and of its quarters."""
         told = None
         while thing["state"] in ("queued", "running"):
-            now = next((step["name"] for step in thing.get("steps", []) if step["state"] == "running"), what)
-            if now != told:
+            if (now := self._standing(thing, what)) != told:
                 self.say(f"  {now} ...")
                 told = now
             time.sleep(POLL_SECONDS)
@@ -181,6 +180,14 @@ class Simulation:
         if thing["state"] != "finished":
             raise RestError(f"{what} {thing['state']}: {thing['error']}")
         return thing
+
+    def _standing(self, thing: dict, what: str) -> str:
+        """What a plan or job is doing, as far as quarters of a job tell."""
+        step = next((step for step in thing.get("steps", []) if step["state"] == "running"), None)
+        job = self.api.get(f"/jobs/{step['job']}") if step and step["job"] else thing
+        name = step["name"] if step else what
+        done = 4 * job["step"] // job["total_steps"] if job.get("total_steps") else 0
+        return f"{name} {25 * done} %" if done else name
 
     def _comparison_round(self, plan: dict, number: int, demonstrations: int) -> list[Answer]:
         """Let the labelers rank what a plan has sampled, and see on items that all of them rank how far they agree."""
