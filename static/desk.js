@@ -14,12 +14,12 @@ const IDLE_AFTER_MS = 60_000;
 // --- Saving ---
 
 const field = (name) => form.elements.namedItem(name);
-const written = () => {
-  const data = new FormData(form);
-  for (const name of ["csrf_token", "version", "fence", "key", "active_seconds", "reason", "note"]) data.delete(name);
-  return JSON.stringify([...data]);
-};
-let kept = written(); // what the server has
+const ABOUT = new Set(["", "csrf_token", "version", "fence", "key", "active_seconds", "reason", "note"]);
+const box = (one) => one.type === "radio" || one.type === "checkbox";
+const fields = [...form.elements].filter((one) => !ABOUT.has(one.name) && one.type !== "submit");
+const written = () => JSON.stringify(fields.map((one) => (box(one) ? one.checked : one.value)));
+// What the server has. Not what stands there now: somebody may have written before this script came.
+let kept = JSON.stringify(fields.map((one) => (box(one) ? one.defaultChecked : one.defaultValue)));
 let saving = null; // the save under way
 let timer = 0;
 let stopped = false; // by a conflict, which the labeler decides
@@ -68,6 +68,7 @@ function later(ms = SAVE_AFTER_MS) {
 form.addEventListener("input", () => later());
 document.addEventListener("visibilitychange", () => document.hidden && save());
 addEventListener("online", () => save());
+if (written() !== kept) later();
 
 let leaving = false; // the form is on its way: a second click does nothing
 let safe = false; // everything written is with the server
@@ -78,6 +79,7 @@ form.addEventListener("submit", async (event) => {
   if (leaving) return;
   leaving = true;
   safe = (await save()) && (await save()); // the second for what was typed during the first
+  await new Promise((next) => setTimeout(next)); // a form cannot be submitted again within its own submit event
   leaving = false;
   if (safe) form.requestSubmit(event.submitter);
 });

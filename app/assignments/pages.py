@@ -305,9 +305,7 @@ def submit(request: Request, id: str, form: Posted):
         return _show(request, labeler, id, "ranking", error.status, error.message)
     note = _("Handed in.")
     if stored.surplus:
-        note = _(
-            "Handed in and kept, as an extra answer: the item had been answered, or its round closed, before this."
-        )
+        note = _("Handed in and kept as an extra answer: others had answered this, or its round closed, before you.")
     if form.get("do") == "stop":
         response = redirect("/")
         flash(response, note)

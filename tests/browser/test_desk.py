@@ -69,6 +69,7 @@ def test_a_day_by_single_keys(page, ana):
     page.keyboard.press("Enter")  # the desk's button has the focus
     for letter, rating in zip("ABCD", (6, 3, 5, 1), strict=True):
         page.get_by_role("heading", name=f"Rate completion {letter}").wait_for()
+        page.get_by_label("Single keys work").wait_for()  # the script is there
         page.keyboard.press(str(rating))
         if letter == "B":
             page.keyboard.press("q")
@@ -76,7 +77,7 @@ def test_a_day_by_single_keys(page, ana):
             page.keyboard.press("w")
         page.keyboard.press("Enter")
     page.get_by_role("heading", name="Rank the completions").wait_for()
-    page.keyboard.press("ArrowLeft")
+    page.get_by_label("Single keys work").wait_for()
     for key in ("1", "3", "2", "4"):  # each gives a place and goes to the next completion
         page.keyboard.press(key)
     page.keyboard.press("c")
@@ -174,12 +175,12 @@ def test_a_day_without_scripts(browser, live, ana):
 
 
 def until(page, holds) -> None:
-    """Wait until something is so in the database."""
+    """Wait until something is so in the database or on the page."""
     for _ in range(100):
         if holds():
             return
-        page.wait_for_timeout(50)
-    raise AssertionError("it did not come to be so within five seconds")
+        page.wait_for_timeout(100)
+    raise AssertionError("it did not come to be so within ten seconds")
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def writing(page, ana):
     make_round(1, kind=ItemKind.DEMONSTRATION)
     sign_in(page, ana)
     page.get_by_role("button", name="Next piece of work").click()
-    page.get_by_label("Your completion").wait_for()
+    page.get_by_label("Single keys work").wait_for()  # the script is there
     return page
 
 
@@ -201,6 +202,13 @@ def test_the_draft_is_saved_while_one_writes_and_found_again(writing):
     writing.goto("/")
     writing.get_by_role("button", name=re.compile("^Resume")).click()
     assert writing.get_by_label("Your completion").input_value() == "every word counts"
+
+
+def test_what_is_written_before_the_script_comes_is_saved_too(writing):
+    writing.route("**/desk.js*", lambda route: (writing.wait_for_timeout(500), route.continue_()))
+    writing.goto(writing.url, wait_until="commit")
+    writing.get_by_label("Your completion").fill("quick fingers")
+    until(writing, lambda: one(Draft).content == {"text": "quick fingers"})
 
 
 def test_two_tabs_show_both_texts_and_ask(writing):
@@ -217,7 +225,7 @@ def test_two_tabs_show_both_texts_and_ask(writing):
     until(writing, lambda: one(Draft).content == {"text": "in this tab"})
     other.get_by_label("Your completion").fill("in the other tab again")
     other.get_by_role("alert").get_by_role("button", name="Take the other one").click()
-    other.wait_for_function("document.querySelector('#text').value === 'in this tab'")
+    until(other, lambda: other.get_by_label("Your completion").input_value() == "in this tab")
 
 
 def test_a_session_that_expires_in_mid_writing_keeps_the_words(writing, ana):
@@ -274,9 +282,9 @@ def test_a_double_click_hands_in_once(writing):
 
 
 def test_a_lost_lease_is_said_and_the_work_is_taken(writing, people):
+    ben = people.labeler("ben")
     with transaction() as session:
-        ben = people_id(session, people.labeler("ben"))
-        session.execute(update(Assignment).values(labeler_id=ben, fence=2))
+        session.execute(update(Assignment).values(labeler_id=ben.id, fence=2))
     writing.get_by_label("Your completion").fill("a little late")
     writing.get_by_role("alert").get_by_text("ran out").wait_for()
     writing.get_by_role("button", name=re.compile("^Hand in and go on")).click()
@@ -284,14 +292,9 @@ def test_a_lost_lease_is_said_and_the_work_is_taken(writing, people):
     assert one(Demonstration).surplus is True
 
 
-def people_id(session, account) -> int:
-    """The id of an account, of use in an UPDATE."""
-    return session.merge(account).id
-
-
 def test_active_time_is_counted(writing):
     writing.get_by_label("Your completion").fill("thinking")
-    writing.wait_for_function("Number(document.querySelector('[name=active_seconds]').value) >= 2")
+    until(writing, lambda: int(writing.locator("[name=active_seconds]").input_value()) >= 2)
     writing.get_by_role("button", name=re.compile("^Hand in and go on")).click()
     handed_in(writing)
     assert 2 <= one(Demonstration).active_seconds < 30
