@@ -1,6 +1,7 @@
 """`plumbline run` as a person meets it: it starts, restarts what dies, and however it ends nothing is left of it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -174,7 +175,24 @@ def test_an_account_made_on_the_command_line_signs_in(run):
         check=True,
     )
     with httpx.Client(base_url=run.url) as client:
-        form = client.get("/sign-in").text
-        token = form.split('name="csrf_token" value="')[1].split('"')[0]
-        reply = client.post("/sign-in", data={"csrf_token": token, "username": "olga", "password": PASSWORD})
-    assert reply.status_code == 303
+        assert sign_in(client, "olga", PASSWORD).status_code == 303
+
+
+def sign_in(client: httpx.Client, username: str, password: str) -> httpx.Response:
+    form = client.get("/sign-in").text
+    token = form.split('name="csrf_token" value="')[1].split('"')[0]
+    return client.post("/sign-in", data={"csrf_token": token, "username": username, "password": password})
+
+
+def test_the_demo_greets_with_people_who_can_sign_in_and_find_work(run):
+    said = run.start("--demo")
+    people = dict(re.findall(r"^ +(\w+) +(\S+) +(?:labeler|admin)", said, re.M))
+    assert len(people) == 3
+    for username, password in people.items():
+        with httpx.Client(base_url=run.url, timeout=30) as client:
+            assert sign_in(client, username, password).status_code == 303
+            assert client.get("/", follow_redirects=True).status_code == 200
+    with httpx.Client(base_url=run.url, timeout=30) as client:
+        sign_in(client, "carla", people["carla"])
+        # The base network trains from the start, so that a newcomer does not wait for it later.
+        eventually(lambda: "running" in client.get("/admin/simulation/state").text, seconds=60)
