@@ -73,10 +73,10 @@ def page(browser, live) -> Iterator:
     assert not errors, errors
 
 
-def sign_in(page, account) -> None:
+def sign_in(page, account, password: str = PASSWORD) -> None:
     """Sign in through the page, as a person does."""
     page.goto("/sign-in")
     page.fill("[name=username]", account.username)
-    page.fill("[name=password]", PASSWORD)
+    page.fill("[name=password]", password)
     page.click("main button[type=submit]")
     page.wait_for_url(lambda url: "/sign-in" not in url)
