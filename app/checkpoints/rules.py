@@ -140,7 +140,7 @@ def register_path(
     by: Account | None = None,
 ) -> Checkpoint:  # fmt: skip
     """A network of one's own by path: a folder with config.json and weights that plain transformers loads."""
-    place = Path(path).expanduser().absolute()
+    place = Path(path).absolute()
     if not name.strip():
         raise BadInput(_("Give the network a name."), field="name")
     _check_network(place)

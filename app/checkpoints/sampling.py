@@ -32,9 +32,7 @@ def check(session: Session, job: Job) -> None:
         raise BadInput(_("Only a finished job of sample_completions has completions to add."))
     if job.snapshot_id is None or rules.referred(session, job.config["init_from"]) is None:
         raise BadInput(
-            _(
-                "The job began from paths, so nobody knows whose completions these are; start it from a checkpoint."
-            )
+            _("The job began from paths, so nobody knows whose completions these are; start it from a checkpoint.")
         )
 
 

@@ -1,6 +1,7 @@
 """What a snapshot freezes, as it is stored in Snapshot.filter and spoken over REST."""
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +14,7 @@ class SnapshotFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    rounds: list[int] | None = Field(
+    rounds: list[Annotated[int, Field(ge=1, le=2**31 - 1)]] | None = Field(
         None, description="Numbers of closed rounds (sft, rm); absent: every closed training round there is by now."
     )
     collections: list[str] = Field(

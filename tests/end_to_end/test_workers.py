@@ -98,7 +98,11 @@ def queue_training(tmp_path: Path, epochs: int) -> Job:
         return rules.create(session, JobVerb.TRAIN_BASE, config)
 
 
-@pytest.mark.parametrize("blow", ["worker and all its processes", "worker alone"])
+@pytest.mark.parametrize(
+    ("database", "blow"),
+    [("sqlite", "worker alone"), ("sqlite", "all its processes"), ("postgresql", "all its processes")],
+    indirect=["database"],
+)
 def test_a_job_whose_worker_is_killed_goes_on_by_itself_and_finishes(workers, tmp_path, blow):
     workers.start(queue.DEFAULT)
     first = workers.start(queue.TRAINING)
@@ -138,6 +142,7 @@ def test_a_job_whose_worker_is_killed_goes_on_by_itself_and_finishes(workers, tm
     assert reported.count("finished") == reported.count("checkpoint") == 1
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_worker_told_to_stop_puts_its_job_back_and_the_next_one_finishes_it(workers, tmp_path):
     first = workers.start(queue.TRAINING)
     job = queue_training(tmp_path, epochs=60)
@@ -151,6 +156,7 @@ def test_a_worker_told_to_stop_puts_its_job_back_and_the_next_one_finishes_it(wo
     assert found(job).state is JobState.FINISHED
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_what_was_committed_and_never_sent_is_found(workers, tmp_path):
     fill_round(prompts(6))
     job = queue_training(tmp_path, epochs=1)
