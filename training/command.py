@@ -30,7 +30,7 @@ def run_verb(verb: str, arguments: list[str] | None = None) -> int:
     if options.supervised:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
-        config = load_config(verb, options.config, options.set)
+        config = _absolute(load_config(verb, options.config, options.set))
         run_folder = RunFolder(options.run_folder or _new_folder(config))
     except (ValueError, OSError) as error:
         print(f"{verb}: {error}", file=sys.stderr)
@@ -91,6 +91,14 @@ def _parser(verb: str) -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="put a value over the config's")
     parser.add_argument("--supervised", action="store_true", help="end at once when standard input closes")
     return parser
+
+
+def _absolute(config: Config) -> Config:
+    """The config with every path made absolute, so that its run can be resumed from another folder."""
+    absolute = {key: value.absolute() for key, value in config if isinstance(value, Path)}
+    if "policies" in type(config).model_fields:
+        absolute["policies"] = {name: path.absolute() for name, path in config.policies.items()}
+    return config.model_copy(update=absolute)
 
 
 def _new_folder(config: Config) -> Path:

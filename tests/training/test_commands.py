@@ -156,9 +156,11 @@ def test_a_run_that_fails_says_why_and_exits_with_1(miniature, tmp_path):
 
 
 def test_a_verb_runs_from_any_folder_into_a_folder_of_its_own(miniature, tmp_path):
-    arguments = [sys.executable, "-m", "training.train_sft", "miniature_sft", *sft_settings(miniature, epochs=1)]
-    code, errors = finish(arguments, cwd=tmp_path)
+    data = os.path.relpath(miniature / "sft", tmp_path)
+    arguments = [sys.executable, "-m", "training.train_sft", "miniature_sft"]
+    code, errors = finish([*arguments, *sft_settings(miniature, epochs=1, data=data)], cwd=tmp_path)
     assert code == 0, errors
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("miniature_sft-")
+    assert Path(json.loads((folder / "config.json").read_text())["data"]).is_absolute()
     assert (folder / "checkpoints" / "sft" / "config.json").exists()

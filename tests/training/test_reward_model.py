@@ -157,6 +157,12 @@ def test_a_language_network_is_not_taken_for_a_reward_model(network, tmp_path):
         load_reward_model(tmp_path)
 
 
+def test_a_reward_model_is_not_taken_for_a_policy(network, tmp_path):
+    save_reward_model(*new_reward_model(network), tmp_path)
+    with pytest.raises(ValueError, match="holds a reward model, which writes no text"):
+        load_policy(tmp_path)
+
+
 def test_accuracy_counts_pairs_and_a_tie_as_half():
     measured = pair_accuracy([3.0, 2.0, 1.0, 1.0, 5.0], [[(0, 1), (0, 2)], [(2, 3)], [], [(3, 4)]])
     assert measured["accuracy"] == pytest.approx(2.5 / 4)
