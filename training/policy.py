@@ -36,7 +36,7 @@ def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[A
     config = without_dropout(AutoConfig.from_pretrained(path, local_files_only=True))
     if any("ForSequenceClassification" in name for name in config.architectures or []):
         raise ValueError(
-            f"{path}: holds a reward model, which writes no text; name the folder of an SFT network or policy"
+            f"{path}: holds a reward model, which writes no text; name an SFT network or a policy"
         )
     model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, local_files_only=True)
     fit_to_tokenizer(model, tokenizer)
