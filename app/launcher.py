@@ -20,9 +20,14 @@ import redis
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import migrate
+from app.accounts import queries, rules
 from app.config import ROOT, settings
+from app.database import reading
 from app.errors import PlumblineError
 from app.guard import signal_groups
+from app.security import is_loopback
+from app.simulation import demo as demo_data
 
 READY_SECONDS, STOP_SECONDS = 60, 20
 LONGEST_PAUSE_SECONDS, STEADY_SECONDS = 30, 60  # between restarts; after so long alive the pauses start anew
@@ -203,14 +208,10 @@ def _broker() -> Child:
 
 def _prepare(demo: bool) -> None:
     """Migrate the database and load the demo where it is wanted and not there yet."""
-    from app import migrate
-
     if migrate.standing() != migrate.newest():
         typer.echo("Preparing the database ...")
         migrate.upgrade()
     if demo:
-        from app.simulation import demo as demo_data
-
         demo_data.load(typer.echo)
 
 
@@ -240,7 +241,7 @@ def _wait_until_ready(children: list[Child]) -> None:
         with suppress(httpx.HTTPError, redis.RedisError):
             if not settings().broker_url:
                 redis.Redis(unix_socket_path=str(socket_path)).ping()
-            if httpx.get(f"{address}/healthz", timeout=2).status_code == 200:
+            if httpx.get(f"{address}/healthz", timeout=2, trust_env=False).status_code == 200:
                 return
         time.sleep(0.05)
     raise CannotRun(f"the web server did not answer within {READY_SECONDS} s; see {settings().data_dir / 'logs'}")
@@ -250,12 +251,9 @@ def _welcome(demo: bool, seconds: float) -> None:
     """Say where it is and who may sign in."""
     typer.echo(f"\nPlumbline runs at {settings().base_url}   (ready in {seconds:.1f} s; Ctrl-C ends it)")
     if demo:
-        from app.security import is_loopback
-        from app.simulation.demo import PEOPLE
-
         if is_loopback(settings().host):
-            width = max(len(person.username) for person in PEOPLE)
-            for person in PEOPLE:
+            width = max(len(person.username) for person in demo_data.PEOPLE)
+            for person in demo_data.PEOPLE:
                 typer.echo(f"  {person.username:<{width}}  {person.password}   {person.what}")
         else:
             typer.echo(f"  demo accounts do not sign in while it listens on {settings().host}")
@@ -266,10 +264,6 @@ def _welcome(demo: bool, seconds: float) -> None:
 
 def _tell_the_first_admin() -> None:
     """While there is no admin, say where the first one is made; from another machine it takes the code."""
-    from app.accounts import queries, rules
-    from app.database import reading
-    from app.security import is_loopback
-
     with reading() as session:
         if not queries.has_admin(session):
             code = "" if is_loopback(settings().host) else f"?code={rules.first_run_code()}"

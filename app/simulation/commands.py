@@ -12,6 +12,10 @@ from contextlib import contextmanager
 import orjson
 import typer
 
+from app import migrate
+from app.accounts import queries, rules
+from app.accounts.passwords import hash_password
+from app.accounts.tables import AccountKind, Role
 from app.config import settings
 from app.database import transaction
 from app.errors import BadInput, PlumblineError
@@ -27,8 +31,6 @@ def demo(
     reset: bool = typer.Option(False, "--reset", help="Delete the demo and all work in it, then load it anew."),
 ) -> None:
     """Load the demo: three accounts, texts to rank and to write, and the miniature loop; `--reset` starts it anew."""
-    from app import migrate
-
     if reset and not settings().broker_url:
         with exclusive(settings().data_dir):
             migrate.upgrade()
@@ -100,8 +102,6 @@ def _server(url: str, token: str) -> Iterator[Api]:
 @contextmanager
 def _product() -> Iterator[str]:
     """`plumbline run` on these settings, and a token of an admin made for the simulation."""
-    from app import migrate
-
     migrate.upgrade()
     secret = _admin_token()
     process = subprocess.Popen(
@@ -122,10 +122,6 @@ def _product() -> Iterator[str]:
 
 
 def _admin_token() -> str:
-    from app.accounts import queries, rules
-    from app.accounts.passwords import hash_password
-    from app.accounts.tables import AccountKind, Role
-
     password = hash_password(secrets.token_urlsafe(24))
     with transaction() as session:
         admin = queries.by_username(session, "simulated-admin") or rules.create_account(
