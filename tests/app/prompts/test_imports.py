@@ -176,12 +176,12 @@ def test_gzip_is_read_and_a_cut_one_is_told(database, tmp_path):
         run(path)
 
 
-@pytest.mark.parametrize("content", ['[{"prompt": "One?"}]\n', '[\n  {"prompt": "One?"}\n]\n'])
-def test_a_json_array_is_told_how_to_become_lines(database, tmp_path, content):
+def test_a_json_array_is_told_how_to_become_lines(database, tmp_path):
     path = tmp_path / "prompts.json"
-    path.write_text(content)
-    with pytest.raises(BadInput, match="jq -c"):
-        run(path)
+    for content in ('[{"prompt": "One?"}]\n', '[\n  {"prompt": "One?"}\n]\n'):
+        path.write_text(content)
+        with pytest.raises(BadInput, match="jq -c"):
+            run(path)
 
 
 def test_a_far_too_long_line_is_one_bad_row(database, tmp_path, monkeypatch):

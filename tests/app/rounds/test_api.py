@@ -121,18 +121,9 @@ def test_guidelines_and_forms(rest):
     assert len(next(form for form in forms if form["kind"] == "completion")["questions"]) == 12
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/prompts"),
-        ("GET", "/rounds"),
-        ("GET", "/policies"),
-        ("GET", "/completions"),
-        ("GET", "/guidelines"),
-        ("POST", "/rounds/x/open"),
-    ],
-)
-def test_labelers_have_no_part_in_it(client, people, method, path):
+def test_labelers_have_no_part_in_it(client, people):
     labeler = people.bearer(people.labeler())
-    assert client.request(method, f"/api/v1{path}", headers=labeler).status_code == 403
-    assert client.request(method, f"/api/v1{path}").status_code == 401
+    for path in ("prompts", "rounds", "policies", "completions", "guidelines", "forms", "rounds/x/items"):
+        assert client.get(f"/api/v1/{path}", headers=labeler).status_code == 403
+        assert client.get(f"/api/v1/{path}").status_code == 401
+    assert client.post("/api/v1/rounds/x/open", headers=labeler).status_code == 403

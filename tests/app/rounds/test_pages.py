@@ -89,27 +89,27 @@ def test_a_round_that_fits_nothing_says_so(admin):
     assert admin.post(f"{address}/open", data=admin.fields).status_code == 422
 
 
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"ask_comparisons": "yes", "name": " "}, "Give the round a name"),
-        ({}, "at least one of them"),
-        ({"ask_comparisons": "yes", "overlap": "0"}, "number from 1 to 50"),
-        ({"ask_comparisons": "yes", "completions": "10"}, "2 to 9 completions"),
-        ({"ask_comparisons": "yes", "comparisons": "none"}, "leave it empty"),
-        ({"ask_comparisons": "yes", "pools": []}, "at least one pool"),
-        ({"ask_comparisons": "yes", "policy": ["nobody"]}, "no policy “nobody”"),
-        ({"ask_comparisons": "yes", "policy": ["a"], "count:a": "3"}, "add up to 3"),
-        ({"ask_comparisons": "yes", "guideline": "other"}, "no guideline “other”"),
-        ({"ask_comparisons": "yes", "seed": "x"}, "whole number"),
-    ],
-)
-def test_what_is_wrong_is_told_beside_what_was_given(admin, fields, says):
-    answer = make(admin, **{"name": "Kept as it was", **fields})
-    assert answer.status_code == 422
-    assert says in html.unescape(answer.text)
-    if "name" not in fields:
-        assert "Kept as it was" in answer.text
+WRONG = [
+    ({"ask_comparisons": "yes", "name": " "}, "Give the round a name"),
+    ({}, "at least one of them"),
+    ({"ask_comparisons": "yes", "overlap": "0"}, "number from 1 to 50"),
+    ({"ask_comparisons": "yes", "completions": "10"}, "2 to 9 completions"),
+    ({"ask_comparisons": "yes", "comparisons": "none"}, "leave it empty"),
+    ({"ask_comparisons": "yes", "pools": []}, "at least one pool"),
+    ({"ask_comparisons": "yes", "policy": ["nobody"]}, "no policy “nobody”"),
+    ({"ask_comparisons": "yes", "policy": ["a"], "count:a": "3"}, "add up to 3"),
+    ({"ask_comparisons": "yes", "guideline": "other"}, "no guideline “other”"),
+    ({"ask_comparisons": "yes", "seed": "x"}, "whole number"),
+]
+
+
+def test_what_is_wrong_is_told_beside_what_was_given(admin):
+    for fields, says in WRONG:
+        answer = make(admin, **{"name": "Kept as it was", **fields})
+        assert answer.status_code == 422
+        assert says in html.unescape(answer.text)
+        if "name" not in fields:
+            assert "Kept as it was" in answer.text
     with reading() as session:
         assert session.scalar(select(Round)) is None
 
