@@ -1,6 +1,7 @@
 """The prompt bank: one text is stored once, an owner has one split and at most 200, long beginnings are unique."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,23 @@ def test_all_prompts_of_an_owner_share_a_split_and_200_are_the_most(database, ba
             "owner 1": 200,
             "owner 2": 200,
         }
+
+
+def test_the_cap_holds_when_many_add_at_once(database):
+    def add_some(thread: int) -> list[Verdict]:
+        made = []
+        for batch in range(4):
+            drafts = [draft(f"Question {thread} {batch} {n}?", owner="acme") for n in range(10)]
+            with transaction() as session:
+                made += [one.verdict for one in rules.Admission(session).take(drafts)]
+        return made
+
+    with ThreadPoolExecutor(8) as pool:
+        verdicts = Counter(verdict for made in pool.map(add_some, range(8)) for verdict in made)
+    assert verdicts == {Verdict.ADDED: 200, Verdict.OVER_CAP: 120}
+    with reading() as session:
+        assert stored(session) == 200
+        assert len(set(session.scalars(select(Prompt.split)))) == 1
 
 
 def test_an_owners_first_split_holds_for_the_others(database):
