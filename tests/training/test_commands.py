@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from training import events
+from training.command import run_verb
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -137,13 +138,17 @@ def test_a_supervised_run_ends_when_the_pipe_closes(miniature, tmp_path):
     assert process.wait(timeout=10) == 1
 
 
-def test_configs_that_cannot_be_used_exit_with_2(unbroken, miniature, tmp_path):
-    code, errors = finish(command("train_sft", "miniature_sft", tmp_path, "--set", "data=/x"))
+def test_configs_that_cannot_be_used_exit_with_2(unbroken, miniature, tmp_path, capsys):
+    def refused(*arguments):
+        code = run_verb("train_sft", ["miniature_sft", "--run-folder", *map(str, arguments)])
+        return code, capsys.readouterr().err
+
+    code, errors = refused(tmp_path, "--set", "data=/x")
     assert code == 2 and "init_from: train_sft needs it" in errors
-    again = command("train_sft", "miniature_sft", unbroken, *sft_settings(miniature))
-    code, errors = finish(again)
+    again = [unbroken, *sft_settings(miniature)]
+    code, errors = refused(*again)
     assert code == 2 and "holds a run already; add --resume" in errors
-    code, errors = finish([*again, "--resume", "--set", "seed=5"])
+    code, errors = refused(*again, "--resume", "--set", "seed=5")
     assert code == 2 and "seed: 5 here, but the run was begun with 0" in errors
 
 
