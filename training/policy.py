@@ -35,9 +35,7 @@ def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[A
     tokenizer = load_tokenizer(path)
     config = without_dropout(AutoConfig.from_pretrained(path, local_files_only=True))
     if any("ForSequenceClassification" in name for name in config.architectures or []):
-        raise ValueError(
-            f"{path}: holds a reward model, which writes no text; name an SFT network or a policy"
-        )
+        raise ValueError(f"{path}: holds a reward model, which writes no text; name an SFT network or a policy")
     model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, local_files_only=True)
     fit_to_tokenizer(model, tokenizer)
     return model.eval(), tokenizer
