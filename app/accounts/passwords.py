@@ -22,9 +22,7 @@ _waiting = threading.BoundedSemaphore(16)  # of 40 threads that serve requests: 
 def _turn() -> Iterator[None]:
     """A place among the few that hash at once; raises TooMany when too many wait for one already."""
     if not _waiting.acquire(blocking=False):
-        raise TooMany(
-            _("Many people sign in at this moment. Try again in a few seconds."), retry_after_seconds=3
-        )
+        raise TooMany(_("Many people sign in at this moment. Try again in a few seconds."), retry_after_seconds=3)
     try:
         with _parallel:
             yield
