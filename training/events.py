@@ -75,7 +75,7 @@ class Finished(Event):
     """The run ended well; `result` is its summary."""
 
     kind: Literal["finished"] = "finished"
-    result: dict[str, float | int | str | bool | None | dict | list] = Field(default_factory=dict)
+    result: dict[str, float | int | str | bool | dict | list | None] = Field(default_factory=dict)
 
 
 class Failed(Event):
