@@ -5,18 +5,18 @@ import sys
 import typer
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from app import doctor, launcher, migrate
 from app.accounts.commands import accounts, tokens
 from app.checkpoints.commands import checkpoints
 from app.comparisons.commands import import_comparisons
 from app.completions.commands import import_completions
 from app.errors import PlumblineError
 from app.jobs.commands import jobs
+from app.operation import doctor, launcher, migrate
+from app.operation.terminal import AsJson, show
 from app.prompts.commands import imports
 from app.rounds.commands import rounds
 from app.simulation import commands as simulation
 from app.snapshots.commands import snapshots
-from app.terminal import AsJson, show
 
 cli = typer.Typer(
     name="plumbline",

@@ -8,7 +8,6 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from app import health, monitoring, openapi
 from app.accounts import admin_pages as accounts_admin_pages
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
@@ -29,7 +28,6 @@ from app.guidelines import api as guidelines_api
 from app.guidelines import pages as guidelines_pages
 from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
-from app.monitoring import Observe
 from app.plans import api as plans_api
 from app.plans import pages as plans_pages
 from app.policies import api as policies_api
@@ -39,12 +37,13 @@ from app.prompts import import_pages as prompts_import_pages
 from app.prompts import pages as prompts_pages
 from app.rounds import api as rounds_api
 from app.rounds import pages as rounds_pages
-from app.security import Guard, check_csrf
 from app.simulation import api as simulation_api
 from app.simulation import pages as simulation_pages
 from app.snapshots import api as snapshots_api
 from app.snapshots import pages as snapshots_pages
-from app.web import STATIC, error_response
+from app.web import STATIC, error_response, health, monitoring, openapi
+from app.web.monitoring import Observe
+from app.web.security import Guard, check_csrf
 
 ROUTERS = [
     health.router,

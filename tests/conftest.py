@@ -14,8 +14,8 @@ from app import config
 from app import database as app_database
 from app.accounts import passwords, rules
 from app.accounts.tables import Account, Role
-from app.security import cookie_name, sign
 from app.tables import metadata
+from app.web.security import cookie_name, sign
 from tests import services
 
 PASSWORD = "correct horse battery"

@@ -7,7 +7,7 @@ from app.accounts.passwords import check_new, hash_password
 from app.accounts.tables import Account, AccountKind, Role, Scope
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
-from app.terminal import AsJson, show
+from app.operation.terminal import AsJson, show
 from training.records import Pool
 
 accounts = typer.Typer(

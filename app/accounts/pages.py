@@ -10,8 +10,8 @@ from app.accounts.tables import Account, Role, Scope
 from app.database import reading, transaction
 from app.errors import BadInput, Forbidden, NotFound, PlumblineError, TooMany
 from app.i18n import gettext as _
-from app.security import client_address, cookie_name, delete_cookie, is_local, set_cookie
 from app.web import Text, flash, local_path, page, redirect, signed_in
+from app.web.security import client_address, cookie_name, delete_cookie, is_local, set_cookie
 
 router = APIRouter(include_in_schema=False)
 

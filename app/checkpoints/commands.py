@@ -8,7 +8,7 @@ import typer
 from app.checkpoints import queries, rules
 from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.database import reading, transaction
-from app.terminal import AsJson, show
+from app.operation.terminal import AsJson, show
 
 checkpoints = typer.Typer(
     no_args_is_help=True,

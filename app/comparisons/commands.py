@@ -6,11 +6,11 @@ import typer
 
 from app.comparisons.formats import ComparisonFormat
 from app.comparisons.imports import import_comparisons as run
+from app.operation.terminal import AsJson
 from app.prompts.commands import Collection, DryRun, File, Owner, OwnerField, SkipBad, Source, tell
 from app.prompts.imports import PromptDefaults
 from app.prompts.rows import is_csv
 from app.prompts.tables import PromptSource
-from app.terminal import AsJson
 
 
 def import_comparisons(

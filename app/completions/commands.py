@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from app.completions.imports import import_completions as run
+from app.operation.terminal import AsJson
 from app.prompts.commands import Collection, DryRun, File, Owner, OwnerField, SkipBad, Source, tell
 from app.prompts.imports import PromptDefaults
 from app.prompts.rows import is_csv
 from app.prompts.tables import PromptSource
-from app.terminal import AsJson
 
 
 def import_completions(

@@ -6,12 +6,12 @@ from typing import Annotated
 import orjson
 import typer
 
+from app.operation.terminal import AsJson
 from app.prompts.imports import PromptDefaults
 from app.prompts.imports import import_prompts as run
 from app.prompts.rows import is_csv
 from app.prompts.schemas import ImportReport
 from app.prompts.tables import PromptSource
-from app.terminal import AsJson
 
 imports = typer.Typer(
     no_args_is_help=True,

@@ -12,11 +12,11 @@ from app.assignments import rules as assigning
 from app.assignments.progress import progress as progress_of
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
+from app.operation.terminal import AsJson, show
 from app.prompts.tables import PromptSource
 from app.rounds import queries, rules
 from app.rounds.schemas import PolicyShare, PromptFilter, RoundPlan
 from app.rounds.tables import Round, RoundPurpose
-from app.terminal import AsJson, show
 from training.records import Pool, Split, UseCase
 
 rounds = typer.Typer(

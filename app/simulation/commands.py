@@ -12,19 +12,19 @@ from contextlib import contextmanager
 import orjson
 import typer
 
-from app import migrate
 from app.accounts import queries, rules
 from app.accounts.passwords import hash_password
 from app.accounts.tables import AccountKind, Role
 from app.config import settings
 from app.database import transaction
 from app.errors import BadInput, PlumblineError
-from app.launcher import exclusive
+from app.operation import migrate
+from app.operation.launcher import exclusive
+from app.operation.terminal import AsJson
 from app.simulation import demo as demo_data
 from app.simulation.loop import QUICK, Simulation, Sizes
 from app.simulation.rest import Api
 from app.simulation.table import lines
-from app.terminal import AsJson
 
 
 def demo(

@@ -8,10 +8,10 @@ import typer
 
 from app.database import reading, transaction
 from app.errors import BadInput
+from app.operation.terminal import AsJson, show
 from app.snapshots import exports, queries, rules
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot, SnapshotState
-from app.terminal import AsJson, show
 from training.records import Purpose, Split
 
 snapshots = typer.Typer(

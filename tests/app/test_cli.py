@@ -9,14 +9,15 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from app import cli, doctor, migrate
+from app import cli
 from app import database as app_database
 from app.accounts import queries
 from app.accounts.passwords import verify
 from app.config import ROOT
 from app.errors import PlumblineError
+from app.operation import doctor, migrate
+from app.operation.terminal import show
 from app.tables import metadata
-from app.terminal import show
 from tests.conftest import forget_settings, fresh_database
 
 
@@ -130,7 +131,7 @@ def test_doctor_says_the_way_out_when_nothing_answers(database, monkeypatch):
 
 
 def test_doctor_loads_no_torch(database):
-    code = "import sys; from app import doctor; doctor._torch(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from app.operation import doctor; doctor._torch(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 

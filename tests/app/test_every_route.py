@@ -7,7 +7,7 @@ from fastapi.routing import iter_route_contexts
 
 from app.accounts.tables import Scope
 from app.main import create_app
-from app.security import SAFE_METHODS
+from app.web.security import SAFE_METHODS
 from tests.conftest import fresh_database
 
 OPEN_PAGES = {"/healthz", "/readyz", "/docs", "/sign-in", "/sign-out", "/first-run"}

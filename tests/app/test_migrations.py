@@ -9,7 +9,7 @@ from sqlalchemy import func, inspect, select, text
 from app import database as app_database
 from app.accounts.tables import Account, ApiToken, AuditEntry
 from app.config import ROOT
-from app.migrate import config, newest, standing, upgrade
+from app.operation.migrate import config, newest, standing, upgrade
 from app.tables import metadata
 
 

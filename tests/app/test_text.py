@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.text import ATTRIBUTES, MAX_CHARACTERS, TAGS, markdown
+from app.web.text import ATTRIBUTES, MAX_CHARACTERS, TAGS, markdown
 
 ATTACKS = [
     "<script>alert(1)</script>",

@@ -16,9 +16,9 @@ from app.accounts.tables import ApiToken
 from app.config import settings
 from app.errors import Conflict
 from app.main import create_app
-from app.monitoring import configure_logging
-from app.security import CSP
 from app.web import api_account, flash, redirect
+from app.web.monitoring import configure_logging
+from app.web.security import CSP
 from tests.conftest import fresh_database
 
 

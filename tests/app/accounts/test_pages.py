@@ -8,7 +8,7 @@ from app import database as app_database
 from app.accounts import limits, queries, rules
 from app.accounts.tables import AccountKind, Role
 from app.config import settings
-from app.security import cookie_name
+from app.web.security import cookie_name
 from tests.conftest import PASSWORD, fresh_database
 
 

@@ -11,8 +11,8 @@ from app import database as app_database
 from app.accounts import limits, queries, rules
 from app.accounts.passwords import hash_password
 from app.accounts.tables import Account, AccountKind, SignInSession
-from app.security import cookie_name
 from app.web import expired_session, local_path
+from app.web.security import cookie_name
 from tests.conftest import PASSWORD, forget_settings
 
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import migrate
+from app.operation import migrate
 from app.queue import DEFAULT, workers
 
 router = APIRouter(include_in_schema=False)

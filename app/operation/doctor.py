@@ -7,9 +7,10 @@ from importlib.util import find_spec
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import migrate, queue
+from app import queue
 from app.config import settings
 from app.database import engine
+from app.operation import migrate
 
 LEAST_FREE_GB = 2.0
 

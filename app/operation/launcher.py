@@ -20,14 +20,14 @@ import redis
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import migrate
 from app.accounts import queries, rules
 from app.config import ROOT, settings
 from app.database import reading
 from app.errors import PlumblineError
-from app.guard import signal_groups
-from app.security import is_loopback
+from app.operation import migrate
+from app.operation.guard import signal_groups
 from app.simulation import demo as demo_data
+from app.web.security import is_loopback
 
 READY_SECONDS, STOP_SECONDS = 60, 20
 LONGEST_PAUSE_SECONDS, STEADY_SECONDS = 30, 60  # between restarts; after so long alive the pauses start anew
@@ -111,7 +111,10 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _stop)
     guard = subprocess.Popen(
-        [sys.executable, "-S", ROOT / "app" / "guard.py"], stdin=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-S", ROOT / "app" / "operation" / "guard.py"],
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     children: list[Child] = []
     try:
@@ -293,7 +296,7 @@ def web(listener: int | None = None) -> None:
     """Serve the web application, on a socket that is handed down or on the configured address."""
     import uvicorn
 
-    from app.monitoring import configure_logging
+    from app.web.monitoring import configure_logging
 
     configure_logging()
     if listener is None:
@@ -318,8 +321,8 @@ def web(listener: int | None = None) -> None:
 
 def worker(queue: str) -> None:
     """Consume a queue; beat runs inside the default worker."""
-    from app.monitoring import configure_logging
     from app.queue import TRAINING, celery
+    from app.web.monitoring import configure_logging
 
     configure_logging()
     settings().data_dir.mkdir(parents=True, exist_ok=True)

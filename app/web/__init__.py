@@ -25,8 +25,8 @@ from app.config import ROOT
 from app.database import reading, transaction
 from app.errors import Forbidden, NotFound, NotSignedIn, PlumblineError
 from app.i18n import gettext as _
-from app.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
-from app.text import markdown
+from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
+from app.web.text import markdown
 
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"

@@ -15,8 +15,8 @@ from app import i18n
 from app.config import settings
 from app.errors import NotFound
 from app.i18n import gettext as _
-from app.security import is_loopback
 from app.web import api_account
+from app.web.security import is_loopback
 
 REQUESTS = Counter("plumbline_requests_total", "Requests answered.", ["method", "route", "status"])
 SECONDS = Histogram("plumbline_request_seconds", "Time until a request was answered, in seconds.", ["method", "route"])

@@ -1,0 +1,1 @@
+"""Running Plumbline: the launcher and its guard, migrations, the doctor, tables on a terminal."""
