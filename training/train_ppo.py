@@ -141,9 +141,9 @@ def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]
 
 
 def clearly_better(scores: Tensor, others: Tensor) -> bool:
-    """Whether scores (N,) exceed the others' on the same prompts by more than the standard error of the difference."""
+    """Whether scores (N,) exceed the others' on the same prompts by more than two standard errors of the difference."""
     difference = scores - others
-    return float(difference.mean()) > float(difference.std()) / len(difference) ** 0.5
+    return float(difference.mean()) > 2 * float(difference.std()) / len(difference) ** 0.5
 
 
 def weights_hash(model: Any) -> str:
