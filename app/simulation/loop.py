@@ -20,7 +20,7 @@ class Sizes:
     """How much is collected and trained; `training` holds, by step of a plan, keys over its recipe."""
 
     demonstrations: int = 300
-    comparisons: int = 1000
+    comparisons: int = 2000  # fewer teach the reward model less than PPO can stand (docs/experiments.md)
     completions: int = 6
     shared_items: int = SHARED_ITEMS
     evaluation_prompts: int = 400
