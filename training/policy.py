@@ -27,6 +27,7 @@ transformers_logging.disable_progress_bar()
 
 PAD, END = "<|pad|>", "<|end|>"
 ROLE_TOKENS = ["<|system|>", "<|user|>", "<|assistant|>"]
+SMALL_WEIGHTS = 5_000_000
 CHUNK_LOGITS = 2**25  # logits held at once: 128 MiB in float32
 
 
@@ -70,6 +71,13 @@ def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+    use_threads(model)
+
+
+def use_threads(model: Any) -> None:
+    """Let a small network compute on one thread: waiting for a second, busy core made it six times slower."""
+    if sum(weights.numel() for weights in model.parameters()) < SMALL_WEIGHTS:
+        torch.set_num_threads(1)
 
 
 def max_positions(model: Any) -> int | None:
@@ -100,7 +108,7 @@ def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
     """A small Llama with fresh weights; call torch.manual_seed before."""
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=config.hidden_size,
@@ -115,7 +123,9 @@ def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    ).eval()
+    )
+    use_threads(model)
+    return model.eval()
 
 
 def train_tokenizer(documents: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

@@ -183,3 +183,18 @@ def test_any_text_comes_back_from_our_tokenizer(text):
 
 def test_a_word_is_one_token_at_the_start_as_in_the_middle():
     assert TOKENIZER("the cat", add_special_tokens=False)["input_ids"][0] in TOKENIZER("on the")["input_ids"]
+
+
+def test_a_small_network_computes_on_one_thread(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        network = torch.nn.Linear(100, 100)
+        monkeypatch.setattr(policy, "SMALL_WEIGHTS", 100)
+        policy.use_threads(network)
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(policy, "SMALL_WEIGHTS", 1_000_000)
+        policy.use_threads(network)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
