@@ -98,10 +98,11 @@ def test_it_starts_quickly_the_second_time_and_ctrl_c_leaves_nothing(run):
     assert run.process.wait(60) == 0
     assert not run.processes()
     began = time.monotonic()
-    run.start()
+    said = run.start()
     seconds = time.monotonic() - began
+    assert "Preparing" not in said
     assert httpx.get(f"{run.url}/readyz").json() == {"status": "ready"}
-    assert seconds < 10, f"a second start took {seconds:.1f} s"  # under 5 s on an idle machine
+    assert seconds < 20, f"a second start took {seconds:.1f} s"  # under 5 s where nothing else runs; see `make bench`
     print(f"second start: {seconds:.1f} s")
 
 
