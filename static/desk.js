@@ -14,7 +14,7 @@ const IDLE_AFTER_MS = 60_000;
 // --- Saving ---
 
 const field = (name) => form.elements.namedItem(name);
-const ABOUT = new Set(["", "csrf_token", "version", "fence", "key", "active_seconds", "reason", "note"]);
+const ABOUT = new Set(["", "csrf_token", "labeler", "version", "fence", "key", "active_seconds", "reason", "note"]);
 const box = (one) => one.type === "radio" || one.type === "checkbox";
 const fields = [...form.elements].filter((one) => !ABOUT.has(one.name) && one.type !== "submit");
 const written = () => JSON.stringify(fields.map((one) => (box(one) ? one.checked : one.value)));
@@ -56,7 +56,7 @@ async function post() {
   stopped = true;
   if (reply.status === 409) conflict(told);
   else if (told.sign_in) alert("warn", say.signedOut, link(told.sign_in, say.signIn));
-  else alert("danger", say.refused);
+  else alert("danger", reply.status === 403 && told.detail ? told.detail : say.refused);
   return false;
 }
 

@@ -222,6 +222,8 @@ def _active_seconds(form: FormData) -> float:
 
 def _kept_for_later(request: Request, labeler: Account, id: str, form: FormData, why: str) -> Response:
     """What was posted is the draft now; the person loads the page again, signing in first where that is needed."""
+    if form.get("labeler") != labeler.public_id:
+        return _written_by_another(request, labeler, form)
     with transaction() as session:
         _keep(session, labeler, id, form, force=True)
     url = f"/assignments/{id}"
@@ -230,14 +232,31 @@ def _kept_for_later(request: Request, labeler: Account, id: str, form: FormData,
     return response
 
 
+def _written_by_another(request: Request, labeler: Account, form: FormData) -> Response:
+    """In a shared browser: the page was opened by somebody else than who is signed in now; it is shown, not kept."""
+    refused = Forbidden(
+        _("Somebody else opened this page: nothing was kept. Sign in as the person who wrote this, then repeat it.")
+    )
+    if _for_script(request):
+        return JSONResponse({"detail": refused.message}, refused.status)
+    written = form.get("text") or form.get("notes", "")
+    account = labeler if _draft_only(request) else None
+    return page(request, "assignments/refused.html", account, refused.status, message=refused.message, written=written)
+
+
+def _for_script(request: Request) -> bool:
+    return request.headers.get("accept", "").startswith("application/json")
+
+
 @router.post("/assignments/{id}/draft")
 def keep_draft(request: Request, id: str, form: Posted):
     """Keep a step of the work and go to the next one; for a script, tell it how that went."""
     labeler, hindrance = _labeler(request)
-    for_script = request.headers.get("accept", "").startswith("application/json")
+    for_script = _for_script(request)
     if hindrance:
         response = _kept_for_later(request, labeler, id, form, hindrance)
-        return JSONResponse({"sign_in": response.headers["location"]}, 401) if for_script else response
+        sign_in = response.headers.get("location")
+        return JSONResponse({"sign_in": sign_in}, 401) if for_script and sign_in else response
     try:
         with transaction() as session:
             work, saved = _keep(session, labeler, id, form)

@@ -269,7 +269,26 @@ def test_an_expired_session_of_somebody_else_keeps_nothing(ana):
     with transaction() as session:
         session.execute(update(SignInSession).values(expires_at=datetime.now(UTC) - timedelta(minutes=1)))
     ana.press(text="not mine", csrf_token=ana.people.csrf(ana.client)["csrf_token"])
-    assert ana.reply.status_code == 404 and one(Draft).content == {}
+    assert ana.reply.status_code == 403 and one(Draft).content == {}
+
+
+@pytest.mark.parametrize("act", ["draft", "submit", "skip"])
+def test_a_page_left_open_in_a_shared_browser_never_reaches_the_next_persons_draft(ana, act):
+    make_round(1, kind=ItemKind.DEMONSTRATION, overlap=2)
+    tab = ana.next().html
+    ben = Browser(ana.client, ana.people, ana.people.labeler("ben"))
+    url = ben.next().url
+    ben.press(text="by ben")
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    sent = Fields(tab).fields | {"text": "by <ana>", "reason": "other"}
+    refused = ana.client.post(f"{url}/{act}", data=sent, headers=headers)
+    assert refused.status_code == 403 and "Sign in as the person who wrote this" in refused.text
+    assert "by &lt;ana&gt;" in refused.text, "the words are not lost"
+    told = ana.client.post(f"{url}/draft", data=sent, headers=headers | {"Accept": "application/json"})
+    assert told.status_code == 403 and "Sign in as the person" in told.json()["detail"]
+    with reading() as session:
+        assert session.scalar(select(Draft.content).where(Draft.labeler_id == ben.account.id)) == {"text": "by ben"}
+        assert not session.scalars(select(Demonstration)).all() and not session.scalars(select(Skip)).all()
 
 
 def test_a_page_from_before_signing_in_again_keeps_the_text_and_does_no_more(ana):
