@@ -56,7 +56,7 @@ clean:
 	@echo "Making .venv ..."
 	@$(PYTHON) -m venv .venv
 
-.venv/torch-$(TORCH): .venv/bin/python constraints/torch-$(TORCH).txt
+.venv/torch-$(TORCH): constraints/torch-$(TORCH).txt | .venv/bin/python
 	@echo "Installing torch ($(TORCH) build; about 200 MB for cpu) ..."
 	@$(INSTALL_TORCH) --no-deps $(if $(wildcard .venv/torch-*),--force-reinstall) -c constraints/torch-$(TORCH).txt torch || { \
 	  echo "torch could not be installed for this Python and system; the lines above say why (wheels exist for 64-bit Linux and Apple silicon)" >&2; exit 1; }

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     session_hours: int = Field(24 * 14, description="How long a sign-in lasts.")
     lease_minutes: int = Field(30, description="How long an assignment stays with a labeler without a heartbeat.")
     job_lease_seconds: int = Field(60, description="How long a job stays with a supervisor that does not renew it.")
-    job_attempts: int = Field(3, description="How often a job that died is started again before it counts as failed.")
+    job_attempts: int = Field(3, description="How often a job is started in all before it counts as failed.")
     max_body_bytes: int = Field(4_000_000, description="Largest request accepted that is not an import.")
     tokenizer: str = Field("", description="A tokenizer.json to count prompts by. Empty: 4 bytes of text a token.")
     max_upload_bytes: int = Field(200_000_000, description="Largest import file accepted.")

@@ -17,7 +17,7 @@ from celery.signals import heartbeat_sent, worker_init, worker_process_init, wor
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from app.config import settings
 from app.database import engine
@@ -92,9 +92,10 @@ def _publish(session: Session) -> None:
             log.warning("%s %s could not be sent to the queue %s: %s", name, id, queue, error)
 
 
-@event.listens_for(Session, "after_rollback")
-def _forget(session: Session) -> None:
-    session.info.pop("messages", None)
+@event.listens_for(Session, "after_soft_rollback")
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    if not transaction.nested:  # what a savepoint sent is gone with its row, and a message without a row does nothing
+        session.info.pop("messages", None)
 
 
 @contextmanager

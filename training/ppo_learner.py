@@ -99,6 +99,7 @@ class Pretraining:
 
     documents: list[str]
     tokenizer: Any
+    max_tokens: int  # of one piece: what a row holds and the network has positions for
 
     def sequences(self, config: PPOConfig, step: int) -> list[list[int]]:
         """Token ids of the documents that optimizer step number `step` learns from."""
@@ -107,7 +108,7 @@ class Pretraining:
         return [
             piece
             for place in places
-            for piece in pieces(encode_document(self.tokenizer, self.documents[place]), config.row_tokens)
+            for piece in pieces(encode_document(self.tokenizer, self.documents[place]), self.max_tokens)
         ]
 
 
@@ -230,15 +231,15 @@ def _step(
                 add(pretraining_loss=loss)
     limit = config.max_gradient_norm or math.inf
     value_norm = torch.nn.utils.clip_grad_norm_(learner.critic.parameters(), limit)
+    norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), limit) if policy_learns else torch.zeros(())
+    if not (torch.isfinite(norm) and torch.isfinite(value_norm)):  # before either network takes it in
+        raise ValueError(
+            f"iteration {learner.iteration + 1}: a gradient is not finite; lower policy_learning_rate = "
+            f"{config.policy_learning_rate} or value_learning_rate = {config.value_learning_rate}"
+        )
     learner.value_optimizer.step()
     add(value_gradient_norm=value_norm)
     if policy_learns:
-        norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), limit)
-        if not (torch.isfinite(norm) and torch.isfinite(value_norm)):
-            raise ValueError(
-                f"iteration {learner.iteration + 1}: a gradient is not finite; lower policy_learning_rate = "
-                f"{config.policy_learning_rate} or value_learning_rate = {config.value_learning_rate}"
-            )
         learner.policy_optimizer.step()
         add(gradient_norm=norm)
     return {name: float(value) for name, value in sums.items()}

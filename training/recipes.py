@@ -92,7 +92,7 @@ class SFTConfig(Config, Optimization, Lengths):
     learning_rate: Positive = 9.65e-6
     dropout: float = Field(default=0.2, ge=0, lt=1, description="residual dropout")
     train_on_prompt: bool = Field(default=False, description="also learn the prompt's tokens")
-    pretraining_text: Path | None = Field(default=None, description="text file, or a base run's corpus.txt")
+    pretraining_text: Path | None = Field(default=None, description="text file, or a base network's pretraining.txt")
     pretraining_share: float = Field(
         default=0.0, ge=0, lt=1, description="pretraining documents' share of a step's documents"
     )
@@ -110,7 +110,7 @@ class RewardModelConfig(Config, Optimization, Lengths):
     )
     init_from: Path | None = Field(default=None, description="SFT network folder to start from")
     epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=64, ge=1, description="rankings of one optimizer step")
+    batch_size: int = Field(default=64, ge=1, description="prompts of one optimizer step, with all their rankings")
     learning_rate: Positive = 9e-6
     dtype: Literal["float32", "bfloat16"] = "float32"
 

@@ -14,7 +14,7 @@ from training.events import Finished, Metrics, Progress, Sample, Started, Warned
 from training.formatting import decode_completion, encode_prompts
 from training.optimization import device
 from training.packing import read_documents
-from training.policy import check_fits, load_policy, save_policy
+from training.policy import check_fits, load_policy, max_positions, save_policy
 from training.ppo_learner import (
     Learner,
     Pretraining,
@@ -55,7 +55,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     longest = max(map(len, trained + held_out)) + config.max_completion_tokens
     for network in (policy, reference, reward_model):
         check_fits(network, longest)
-    pretraining = _pretraining(config, tokenizer)
+    pretraining = _pretraining(config, tokenizer, policy)
     anchors = {"reference": weights_hash(reference), "reward_model": weights_hash(reward_model)}
 
     if state is not None:
@@ -204,13 +204,14 @@ def _prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> tuple[
     return by_split[Split.TRAIN], [held_out[i % len(held_out)] for i in range(config.evaluation_episodes)]
 
 
-def _pretraining(config: PPOConfig, tokenizer: Any) -> Pretraining | None:
+def _pretraining(config: PPOConfig, tokenizer: Any, policy: Any) -> Pretraining | None:
     if config.gamma == 0:
         return None
     path = config.pretraining_text or config.init_from / PRETRAINING_TEXT
     if not path.is_file():
         raise ValueError(f"pretraining_text: {path} is no file; give the text that gamma mixes in, or set gamma to 0")
-    return Pretraining(read_documents(path), tokenizer)
+    positions = max_positions(policy) or config.row_tokens
+    return Pretraining(read_documents(path), tokenizer, min(config.row_tokens, positions))
 
 
 def _report(run_folder: RunFolder, learner: Learner, numbers: dict[str, float], step: int, config: PPOConfig) -> None:

@@ -59,9 +59,8 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
         raise ValueError(
             f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
         )
-    check_fits(
-        model, max(len(ids) for part in (trained, validation, held_out) for prompt in part for ids in prompt.sequences)
-    )
+    sequences = [ids for part in (trained, validation, held_out) for prompt in part for ids in prompt.sequences]
+    check_fits(model, max(map(len, sequences + demonstrations)))
     steps = _plan(config, len(trained))
 
     def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:

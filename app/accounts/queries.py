@@ -94,10 +94,9 @@ def accounts(session: Session, *, text: str = "", cursor: str | None = None, lim
 
 def has_admin(session: Session, *, with_demo: bool = False) -> bool:
     """Whether there is an admin who can sign in; those who exist for the demo alone count only if asked for."""
-    query = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None)).limit(1)
-    if not with_demo:
-        query = query.where(Account.kind != AccountKind.DEMO)
-    return session.scalar(query) is not None
+    kinds = [AccountKind.PERSON, *([AccountKind.DEMO] if with_demo else [])]  # nobody has a simulated one's password
+    query = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None), Account.kind.in_(kinds))
+    return session.scalar(query.limit(1)) is not None
 
 
 def audit(session: Session, *, subject: str | None = None, before: int | None = None, limit: int = 100):

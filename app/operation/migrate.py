@@ -30,5 +30,5 @@ def newest() -> str:
 
 def standing() -> str | None:
     """The revision that the database has; None is an empty one."""
-    with engine().connect() as connection:
+    with engine().execution_options(plumbline_reads=True).connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()

@@ -94,6 +94,8 @@ def _server(url: str, token: str) -> Iterator[Api]:
             probe.bind(("127.0.0.1", 0))
             os.environ["PLUMBLINE_PORT"] = str(probe.getsockname()[1])
         os.environ["PLUMBLINE_HOST"] = "127.0.0.1"
+        for name in ("DATABASE_URL", "BROKER_URL", "PUBLIC_URL"):  # a product of its own, never a team's
+            os.environ.pop(f"PLUMBLINE_{name}", None)
         settings.cache_clear()
         with _product() as secret, Api(f"http://127.0.0.1:{settings().port}", secret) as api:
             yield api

@@ -86,6 +86,7 @@ class Simulation:
         self.desks: list[Api] = []
         self.report = Report(seed, labelers)
         self.noise = 0.0
+        self.base = ""  # the base network's checkpoint, once it is trained
 
     def run(self) -> Report:
         """Everything, from the accounts to the comparison of the trained policies."""
@@ -99,6 +100,7 @@ class Simulation:
             round = self._demonstration_round()
             answers = list(day(self._crew()))
             self._wait("/jobs", base, "the base network")
+            self.base = self._chosen()[base["id"]]["id"]
             plan = self._plan(round, next_round=self._next_round({"sft": self.sizes.completions}))
             for number in range(1, self.rounds + 1):
                 written = sum(answer.tiers is None for answer in answers)
@@ -165,7 +167,8 @@ class Simulation:
         steps = {
             step: {"recipe": recipe, "set": self.sizes.training.get(step, {})} for step, recipe in _RECIPES.items()
         }
-        plan = self.api.post("/plans", {"round": round["id"], "config": {**steps, "next_round": next_round}})
+        config = {**steps, "base": self.base, "next_round": next_round}
+        plan = self.api.post("/plans", {"round": round["id"], "config": config})
         return self._wait("/plans", plan, "the plan")
 
     def _wait(self, path: str, thing: dict, what: str) -> dict:
@@ -209,7 +212,7 @@ class Simulation:
                 round=number,
                 demonstrations=demonstrations,
                 comparisons=len(rankings) + len(ranked),
-                by_held_out_labelers=sum(answer.labeler.pool == "held-out" for answer in rankings),
+                by_held_out_labelers=sum(answer.labeler.pool == "held-out" for answer in [*rankings, *ranked]),
                 agreement=share,
                 agreement_pairs=pairs,
                 noise=self.noise,
@@ -241,13 +244,16 @@ class Simulation:
             "start_score": results["ppo"]["start"]["evaluation/score"]
         }
 
+    def _chosen(self) -> dict[str, dict]:
+        """By job, the checkpoint that it recommends."""
+        return {one["job"]: one for one in self.api.every("/checkpoints") if one["chosen"]}
+
     def _evaluate(self, plan: dict) -> dict:
         """Base, SFT and PPO side by side on test prompts."""
         jobs = {step["name"]: step["job"] for step in plan["steps"] if step["job"]}
-        by_job = {one["job"]: one for one in self.api.every("/checkpoints") if one["chosen"]}
-        base = next(one for one in by_job.values() if one["role"] == "base")
+        by_job = self._chosen()
         policies = {
-            "base": f"checkpoint:{base['id']}",
+            "base": f"checkpoint:{self.base}",
             "sft": f"checkpoint:{by_job[jobs['sft']]['id']}",
             "ppo": f"checkpoint:{by_job[jobs['ppo']]['id']}",
         }

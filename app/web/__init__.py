@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from sqlalchemy import update
 from sqlalchemy.exc import DataError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -98,7 +99,8 @@ def _note_use(token: ApiToken) -> None:
     now = datetime.now(UTC)
     if token.last_used_at is None or now - token.last_used_at > timedelta(hours=1):
         with transaction() as session:
-            session.merge(token, load=True).last_used_at = now
+            # One column of the row as it stands: the token may have been revoked since it was read.
+            session.execute(update(ApiToken).where(ApiToken.id == token.id).values(last_used_at=now))
 
 
 async def form_data(request: Request) -> FormData:
@@ -280,10 +282,6 @@ def _problem(error: Exception) -> dict:
             "status": status,
             "detail": details.get(status, str(error.detail)),
         }
-    if isinstance(error, DataError):
-        detail = _("A value holds what cannot be stored, such as a NUL character or too large a number: %(reason)s")
-        reason = str(error.orig).splitlines()[0]
-        return {"title": _("Please check what you entered"), "status": 422, "detail": detail % {"reason": reason}}
     detail = _("Something broke on our side; it is written in the log under the number below. Try again in a moment.")
     return {"title": _("Something went wrong"), "status": 500, "detail": detail}
 

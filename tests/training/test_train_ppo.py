@@ -84,7 +84,7 @@ def learning(miniature: Path, reward_model: Path, **values):
     episodes = roll_out(
         prompts, policy, reference, scorer, learner.critic, tokenizer, config, torch.Generator().manual_seed(1)
     )
-    text = Pretraining(["a cat sat on a mat.", "the dog ran.", "one two three four five."], tokenizer)
+    text = Pretraining(["a cat sat on a mat.", "the dog ran.", "one two three four five."], tokenizer, 64)
     return learner, episodes, text if config.gamma else None, tokenizer, config
 
 

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from app import database as app_database
+from app import web
 from app.accounts import passwords, queries, rules
 from app.accounts.passwords import MAX_LENGTH, MIN_LENGTH, check_new, hash_password, verify
-from app.accounts.tables import AccountKind, AuditEntry, Role, Scope
+from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, Scope
 from app.errors import BadInput, Conflict, NotFound, TooMany
 from training.records import Pool
 
@@ -194,8 +195,25 @@ def test_tokens_are_random_hashed_and_revoked_by_their_owner_alone(database, peo
         rules.revoke_token(session, ana, token.public_id)
 
 
-def test_the_first_admin_is_made_once_and_a_demos_admin_does_not_count(database, people):
+def test_noting_that_a_token_was_used_does_not_undo_what_happened_meanwhile(database, people):
+    ana = people.labeler()
+    with app_database.transaction() as session:
+        _token, secret = rules.create_token(session, ana, name="x", scopes=["work"])
+    with app_database.reading() as session:
+        read_before = queries.live_token(session, secret)
+    with app_database.transaction() as session:
+        rules.revoke_token(session, ana, read_before.public_id)
+        session.get_one(Account, ana.id).pool = Pool.HELD_OUT
+    web._note_use(read_before)
+    with app_database.reading() as session:
+        assert queries.live_token(session, secret) is None
+        assert session.get_one(Account, ana.id).pool is Pool.HELD_OUT
+        assert session.get_one(ApiToken, read_before.id).last_used_at is not None
+
+
+def test_the_first_admin_is_made_once_and_admins_who_are_no_person_do_not_count(database, people):
     people.admin("demo-admin", kind=AccountKind.DEMO)
+    people.admin("simulated-admin", kind=AccountKind.SIMULATED)
     password = hash_password("four unrelated words")
     with app_database.transaction() as session:
         assert rules.first_admin(session, username="olga", name="Olga", password=password).role is Role.ADMIN

@@ -184,6 +184,17 @@ def test_nothing_is_sent_for_a_transaction_that_rolls_back(database, tiny, broke
     assert queue.waiting(queue.TRAINING) == 0
 
 
+def test_a_savepoint_that_rolls_back_takes_no_other_message_with_it(database, tiny, broker):
+    class Undone(Exception):
+        pass
+
+    with transaction() as session:
+        rules.create(session, JobVerb.TRAIN_BASE, tiny)
+        with pytest.raises(Undone), session.begin_nested():
+            raise Undone
+    assert queue.waiting(queue.TRAINING) == 1
+
+
 ASK_A_DEAD_BROKER = """
 import sys
 from app import queue
