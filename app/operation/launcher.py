@@ -108,7 +108,7 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
     lock = exclusive(settings().data_dir)
     listener = _listen(settings().host, settings().port)
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means to outlive it
             signal.signal(number, _stop)
     guard = subprocess.Popen(
         [sys.executable, "-S", ROOT / "app" / "operation" / "guard.py"],
