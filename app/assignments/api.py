@@ -94,7 +94,7 @@ def submit(
     idempotency_key: Annotated[str, Header(max_length=200)] = "",
     if_match: Annotated[str | None, Header()] = None,
 ) -> SubmittedOut:
-    """Hand it in, once: the same Idempotency-Key (without one: the same content) again gives the same answer."""
+    """Hand it in, once: the same content under the same Idempotency-Key again gives the same answer."""
     labeler = api_account(request, "work")
     with transaction() as session:
         found = queries.assignment(session, id, labeler)

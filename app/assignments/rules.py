@@ -6,6 +6,7 @@ labelers the statements of slots.py decide.
 
 import hashlib
 import hmac
+import json
 from datetime import datetime
 from typing import NamedTuple
 
@@ -201,8 +202,9 @@ def _refuse_submitted(session: Session, assignment: Assignment, labeler: Account
 
 
 def idempotency_key(given: str, content: BaseModel) -> str:
-    """What makes two submissions the same: the key that came with them, or else their content."""
-    return hashlib.sha256(given.encode() or content.model_dump_json().encode()).hexdigest()
+    """What makes two submissions the same: their content and the key that came with them, if one did."""
+    written = json.dumps(content.model_dump(mode="json"), sort_keys=True)  # sorted: a database may reorder a draft
+    return hashlib.sha256(f"{given}\n{written}".encode()).hexdigest()
 
 
 def begin_submit(session: Session, assignment: Assignment, labeler: Account, version: int | None) -> None:

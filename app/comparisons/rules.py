@@ -29,7 +29,7 @@ def submit(
     version: int | None = None,
     active_seconds: float = 0.0,
 ) -> Comparison:
-    """Store a labeler's ranking, once; the same key again gives the same row, another ranking a Conflict."""
+    """Store a labeler's ranking, once; a repetition gives the same row, another ranking or key a Conflict."""
     item = assignment.item
     if item.kind is not ItemKind.COMPARISON:
         raise BadInput(_("This asks for a demonstration; send “text”, not “completions”."), field="completions")

@@ -25,7 +25,7 @@ def submit(
     version: int | None = None,
     active_seconds: float = 0.0,
 ) -> Demonstration:
-    """Store what the labeler wrote, once; the same key again gives the same row, other text a Conflict."""
+    """Store what the labeler wrote, once; a repetition gives the same row, other text or another key a Conflict."""
     item = assignment.item
     if item.kind is not ItemKind.DEMONSTRATION:
         raise BadInput(_("This is a comparison; send “completions”, not “text”."), field="text")

@@ -148,7 +148,7 @@ def test_the_same_key_is_stored_once_and_another_answer_refused(client, bearer, 
     first = client.post(url, json=one, headers=bearer | {"Idempotency-Key": "k1"})
     again = client.post(url, json=one, headers=bearer | {"Idempotency-Key": "k1"})
     assert first.status_code == again.status_code == 200 and first.json() == again.json()
-    for headers in ({"Idempotency-Key": "k2"}, {}):
+    for headers in ({"Idempotency-Key": "k1"}, {"Idempotency-Key": "k2"}, {}):
         refused = client.post(url, json=other, headers=bearer | headers)
         assert refused.status_code == 409
         stored = refused.json()["current"]["content"]

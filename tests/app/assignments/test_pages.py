@@ -218,6 +218,18 @@ def test_another_answer_after_handing_in_shows_both(ana):
     assert ana.reply.status_code == 409 and "the third" in ana.html
 
 
+def test_words_changed_after_handing_in_are_not_swallowed_by_the_pages_key(ana):
+    make_round(1, kind=ItemKind.DEMONSTRATION)
+    tab = ana.next().html
+    ana.press("submit", text="first words")
+    ana.html = tab  # the browser's Back: the same page with the same key
+    ana.press("submit", text="better words")
+    assert ana.reply.status_code == 409 and "first words" in ana.html and "better words" in ana.html
+    ana.html = tab
+    ana.press("submit", text="first words")
+    assert ana.reply.status_code == 200 and one(Demonstration).completion_id
+
+
 def test_skipping_asks_why_keeps_the_text_and_goes_on(ana):
     make_round(2, kind=ItemKind.DEMONSTRATION)
     ana.next()
