@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts.tables import Account
@@ -45,7 +45,7 @@ class Assignment(Base):
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
     slot: Mapped[int] = mapped_column(Integer)
-    position: Mapped[int] = mapped_column(Integer)  # round number and item position as one sortable number
+    position: Mapped[int] = mapped_column(BigInteger)  # round number and item position as one sortable number
     state: Mapped[AssignmentState] = mapped_column(choice(AssignmentState), default=AssignmentState.OPEN)
     labeler_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"))
     # Grows by one with every claim: a submission that carries an older one comes from a lease that was lost.
@@ -61,6 +61,7 @@ class Draft(Base):
     """What a labeler who was given an item has written for it; it outlives the lease."""
 
     __tablename__ = "drafts"
+    __table_args__ = (Index("ix_drafts_labeler", "labeler_id", "submitted_at"),)
 
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
     labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)

@@ -50,8 +50,8 @@ def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tup
 
 
 def of_round(session: Session, round: Round) -> Plan | None:
-    """The plan that trains on a round."""
-    return session.scalar(select(Plan).where(Plan.round_id == round.id))
+    """The plan that trains on a round; a cancelled one does not."""
+    return session.scalar(select(Plan).where(Plan.round_id == round.id, Plan.state != PlanState.CANCELLED))
 
 
 def running(session: Session) -> list[int]:
@@ -78,7 +78,7 @@ def startable_rounds(session: Session) -> list[Round]:
     """Rounds whose answers a plan may train on and that none trains on yet, the newest first."""
     query = (
         select(Round)
-        .outerjoin(Plan, Plan.round_id == Round.id)
+        .outerjoin(Plan, (Plan.round_id == Round.id) & (Plan.state != PlanState.CANCELLED))
         .where(
             Plan.id.is_(None),
             Round.purpose == RoundPurpose.TRAINING,

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
@@ -43,11 +43,21 @@ class Plan(Base):
     """One turn of the loop that runs itself; it closes the round it trains on first."""
 
     __tablename__ = "plans"
+    __table_args__ = (
+        # A cancelled plan leaves its round to another one.
+        Index(
+            "uq_plans_round",
+            "round_id",
+            unique=True,
+            sqlite_where=text("state <> 'cancelled'"),
+            postgresql_where=text("state <> 'cancelled'"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     name: Mapped[str] = mapped_column(String(120))
-    round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id", ondelete="RESTRICT"), unique=True)
+    round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id", ondelete="RESTRICT"))
     state: Mapped[PlanState] = mapped_column(choice(PlanState), default=PlanState.RUNNING)
     config: Mapped[dict] = mapped_column(JSONColumn)  # plans.schemas.PlanConfig
     next_round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id", ondelete="SET NULL"))

@@ -513,15 +513,23 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_plans_round_id"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_plans")),
         sa.UniqueConstraint("public_id", name=op.f("uq_plans_public_id")),
-        sa.UniqueConstraint("round_id", name=op.f("uq_plans_round_id")),
     )
+    with op.batch_alter_table("plans", schema=None) as batch_op:
+        batch_op.create_index(
+            "uq_plans_round",
+            ["round_id"],
+            unique=True,
+            sqlite_where=sa.text("state <> 'cancelled'"),
+            postgresql_where=sa.text("state <> 'cancelled'"),
+        )
+
     op.create_table(
         "assignments",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("public_id", sa.String(length=32), nullable=False),
         sa.Column("item_id", sa.Integer(), nullable=False),
         sa.Column("slot", sa.Integer(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column(
             "state",
             sa.Enum(
@@ -567,6 +575,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["labeler_id"], ["accounts.id"], name=op.f("fk_drafts_labeler_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("item_id", "labeler_id", name=op.f("pk_drafts")),
     )
+    with op.batch_alter_table("drafts", schema=None) as batch_op:
+        batch_op.create_index("ix_drafts_labeler", ["labeler_id", "submitted_at"], unique=False)
+
     op.create_table(
         "item_completions",
         sa.Column("item_id", sa.Integer(), nullable=False),
@@ -845,12 +856,22 @@ def downgrade() -> None:
 
     op.drop_table("plan_steps")
     op.drop_table("item_completions")
+    with op.batch_alter_table("drafts", schema=None) as batch_op:
+        batch_op.drop_index("ix_drafts_labeler")
+
     op.drop_table("drafts")
     with op.batch_alter_table("assignments", schema=None) as batch_op:
         batch_op.drop_index("ix_assignments_labeler")
         batch_op.drop_index("ix_assignments_claim")
 
     op.drop_table("assignments")
+    with op.batch_alter_table("plans", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_plans_round",
+            sqlite_where=sa.text("state <> 'cancelled'"),
+            postgresql_where=sa.text("state <> 'cancelled'"),
+        )
+
     op.drop_table("plans")
     op.drop_table("job_events")
     with op.batch_alter_table("items", schema=None) as batch_op:
