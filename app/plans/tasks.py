@@ -3,6 +3,7 @@
 import logging
 
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.checkpoints import sampling
@@ -37,6 +38,8 @@ def make_round(id: int) -> None:
             if plan.state is PlanState.RUNNING and plan.next_round_id is None:
                 next_round.make(session, plan)
                 rules.advance(session, plan.id)
+    except OperationalError as error:  # the database is away or busy: once the lease ends, the step is taken up again
+        log.warning("the next round of plan %s waits for the database: %s", taken, error)
     except Exception as error:
         reason = error.message if isinstance(error, PlumblineError) else f"{type(error).__name__}: {error}"
         if not isinstance(error, PlumblineError):

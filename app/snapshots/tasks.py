@@ -6,6 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
+
 from app.database import engine, reading, transaction
 from app.plans import rules as plans
 from app.queue import celery
@@ -36,6 +38,8 @@ def write(id: int) -> None:
         _freeze(snapshot, draft)
     except LeaseLost:
         log.warning("snapshot %s: the lease of attempt %s was lost", snapshot.public_id, snapshot.attempt)
+    except OperationalError as error:  # the database is away or busy: once the lease ends, the snapshot is queued again
+        log.warning("snapshot %s waits for the database: %s", snapshot.public_id, error)
     except Exception as error:
         log.exception("snapshot %s could not be written", snapshot.public_id)
         with transaction() as session:

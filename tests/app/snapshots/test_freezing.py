@@ -5,7 +5,7 @@ import json
 
 import pytest
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app import database as app_database
 from app.accounts.tables import Account, AccountKind
@@ -183,6 +183,26 @@ def test_a_dead_worker_s_snapshot_is_queued_again_and_given_up_in_the_end(databa
     with reading() as session:
         found = session.get_one(Snapshot, made.id)
     assert found.state is SnapshotState.FAILED and "3 times" in found.error
+
+
+def test_a_database_that_is_busy_does_not_fail_a_snapshot(database, monkeypatch):
+    fill_round(prompts(4))
+    with transaction() as session:
+        made = rules.create(session, Purpose.RM, {})
+
+    def busy(*_given):
+        raise OperationalError("UPDATE", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(rules, "finish", busy)
+    tasks.write(made.id)
+    monkeypatch.undo()
+    with transaction() as session:
+        assert session.get_one(Snapshot, made.id).state is SnapshotState.WRITING
+        session.execute(update(Snapshot).values(lease_until=utc_now(-1)))
+    tasks.reconcile()
+    tasks.write(made.id)
+    with reading() as session:
+        assert session.get_one(Snapshot, made.id).state is SnapshotState.READY
 
 
 def test_only_simulated_and_demo_labelers_are_counted_as_such(database):
