@@ -205,7 +205,9 @@ def retry(session: Session, plan: Plan, by: Account | None, set: dict | None = N
         if set:
             if step.kind is not StepKind.JOB:
                 raise BadInput(_("Only a job has a config to change; leave it empty to try again."), field="set")
-            plan.config = steps.with_changes(plan.config, step.name, set)
+            config = steps.with_changes(plan.config, step.name, set)
+            steps.check(session, PlanConfig.model_validate(config))
+            plan.config = config
         step.state, step.job_id, step.snapshot_id = StepState.WAITING, None, None
     session.flush()
     record(session, by, "plan.retry", plan.public_id, step=step.name, set=set or {})

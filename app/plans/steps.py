@@ -45,10 +45,15 @@ def check(session: Session, config: PlanConfig) -> None:
         training: Training = getattr(config, field)
         given = training.config()
         stand_ins = {name: "later" for name in recipes.CONFIGS[verb].required if name not in given}
-        try:
-            recipes.make_config(verb, {**given, **stand_ins})
-        except ValueError as error:
-            raise BadInput(f"{field}: {error}", field="config") from error
+        _complete(verb, field, {**given, **stand_ins})
+
+
+def _complete(verb: str, field: str, keys: dict) -> recipes.Config:
+    """The complete config of a job; raises BadInput."""
+    try:
+        return recipes.make_config(verb, keys)
+    except ValueError as error:
+        raise BadInput(f"{field}: {error}", field="config") from error
 
 
 def _config(plan: Plan) -> PlanConfig:
@@ -162,7 +167,7 @@ def job(session: Session, plan: Plan, name: str) -> Job:
     verb, field = _VERBS[name]
     data = step_snapshot(plan, {"reward_model": "snapshot_rm", "ppo": "snapshot_ppo"}.get(name, "snapshot_sft"))
     keys = {**_inputs(session, plan, name, config), **getattr(config, field).config()}
-    full = recipes.make_config(verb, {**keys, "data": f"snapshot:{data.public_id}"}).model_dump(mode="json")
+    full = _complete(verb, field, {**keys, "data": f"snapshot:{data.public_id}"}).model_dump(mode="json")
     if name in ("sft", "sft_for_ppo") and (known := queries.same_job(session, verb, full, data)):
         return known
     return checkpoints.create_job(session, verb, keys, snapshot=data, name=title, by=by)
@@ -189,5 +194,5 @@ def _inputs(session: Session, plan: Plan, name: str, config: PlanConfig) -> dict
 
 def _lengths(plan: Plan, config: PlanConfig) -> dict:
     """The token limits of the networks' training, which their samples keep too."""
-    trained = recipes.make_config("train_sft", {**config.sft.config(), "data": "later", "init_from": "later"})
+    trained = _complete("train_sft", "sft", {**config.sft.config(), "data": "later", "init_from": "later"})
     return {name: getattr(trained, name) for name in ("max_prompt_tokens", "max_completion_tokens")}

@@ -2,6 +2,7 @@
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from app.checkpoints.tables import Checkpoint
 from app.completions.tables import Completion
@@ -220,6 +221,64 @@ def test_a_round_is_trained_on_by_one_plan(bank):
     start(round)
     with pytest.raises(Conflict):
         start(round)
+
+
+def test_a_cancelled_plan_leaves_its_round_to_another(bank):
+    round = fill_round(prompts(4))
+    for _ in range(2):
+        plan = start(round)
+        with transaction() as session:
+            assert queries.of_round(session, round).id == plan.id
+            assert queries.startable_rounds(session) == []
+            rules.cancel(session, plan, None)
+        with reading() as session:
+            assert queries.of_round(session, round) is None
+            assert [one.id for one in queries.startable_rounds(session)] == [round.id]
+    start(round)
+    with pytest.raises(Conflict):
+        start(round)
+
+
+@pytest.mark.parametrize(("verb", "word"), [("train_sft", "epochs"), ("train_base", "train_base")])
+def test_a_wrong_key_at_try_again_is_refused_and_not_kept(bank, verb, word):
+    plan = start(fill_round(prompts(8)), next_round=None)
+    job = work(verb)
+    with transaction() as session:
+        jobs.cancel(session, session.get_one(Job, job.id), None)
+        rules.advance_after(session, job=job)
+    before = found(plan)
+    with pytest.raises(BadInput, match=word) as refused, transaction() as session:
+        rules.retry(session, before, None, {"epocs": 3})
+    assert refused.value.field == "config"
+    assert found(plan).config == before.config and found(plan).state is PlanState.FAILED
+
+
+def test_a_recipe_that_went_away_stops_the_plan_with_its_reason(bank):
+    plan = start(fill_round(prompts(8)), next_round=None)
+    job = work("train_base")
+    with transaction() as session:
+        kept = session.get_one(Plan, plan.id)
+        kept.config = {**kept.config, "sft": {"recipe": "gone", "set": {}}}
+    run(job)
+    work()
+    assert found(plan).state is PlanState.FAILED and "gone" in found(plan).error
+
+
+def test_a_database_that_is_busy_does_not_fail_the_next_round(bank, monkeypatch):
+    plan = start(fill_round(prompts(8), comparisons=False), next_round=NEXT)
+    work("sample_completions")
+    run(work("sample_completions"))
+    step = found(plan).steps[-1]
+
+    def busy(session, plan):
+        raise OperationalError("UPDATE", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(tasks.next_round, "make", busy)
+    tasks.make_round(step.id)
+    assert found(plan).state is PlanState.RUNNING and states(plan)["round"] is StepState.RUNNING
+    monkeypatch.undo()
+    tasks.make_round(step.id)
+    assert found(plan).state is PlanState.FINISHED
 
 
 def test_a_round_without_any_demonstration_cannot_start_the_loop(bank):
