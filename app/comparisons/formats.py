@@ -16,7 +16,7 @@ from app.prompts.imports import PromptDefaults, drafts_of
 from app.prompts.messages import canonical, text_sha256
 from app.prompts.rows import Row
 from app.prompts.schemas import Problem, PromptDraft
-from training.records import ComparisonRecord, Pool
+from training.records import ComparisonRecord, Pool, Split
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -128,12 +128,14 @@ def _read_ranking(row: Row, defaults: PromptDefaults) -> tuple[Ranking | None, l
         return None, [
             Problem(row.line, ".".join(map(str, found["loc"])) or "line", found["msg"]) for found in error.errors()
         ]
+    # A held-out labeler's record of a train prompt says validation, so there it does not tell the prompt's own split.
+    unsure = record.pool is Pool.HELD_OUT and record.split is Split.VALIDATION
     prompt = PromptDraft(
         messages=canonical(record.prompt),
         source=defaults.source,
         use_case=record.use_case,
         owner=defaults.owner,
-        split=record.split,
+        split=None if unsure else record.split,
         collection=defaults.collection,
     )
     # Dense, as ours are: what counts is the order.

@@ -14,6 +14,7 @@ from app.completions.tables import Completion
 from app.database import reading
 from app.policies.tables import Policy
 from app.prompts.imports import PromptDefaults
+from app.prompts.messages import split_for
 from app.prompts.rows import Row
 from app.prompts.tables import Prompt
 from training.records import ComparisonRecord, Pool, Split
@@ -188,7 +189,7 @@ def test_our_own_rankings_come_back_as_they_went(database, tmp_path):
     with reading() as session:
         one, two = session.scalars(select(Comparison).order_by(Comparison.id))
         assert (one.imported_labeler, two.imported_labeler, one.pool) == ("x1", "x2", Pool.HELD_OUT)
-        assert one.prompt.split is Split.VALIDATION
+        assert one.prompt.split is split_for(one.prompt.text_sha256)
         assert one.prompt_id == two.prompt_id
         members = [
             (m.shown_position, m.completion.text, m.completion.policy.name, m.tier, m.rating, m.flags)
@@ -199,6 +200,20 @@ def test_our_own_rankings_come_back_as_they_went(database, tmp_path):
         (1, "a", "p", 1, 6, {"fails_task": False}),
         (2, "c", "q", 2, None, {}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("pool", "split", "own"),
+    [
+        (Pool.TRAIN, Split.TRAIN, Split.TRAIN),
+        (Pool.TRAIN, Split.VALIDATION, Split.VALIDATION),
+        (Pool.HELD_OUT, Split.TEST, Split.TEST),
+        (Pool.HELD_OUT, Split.VALIDATION, None),  # what a held-out ranking of a train prompt says too
+    ],
+)
+def test_a_held_out_ranking_does_not_decide_the_split_of_its_prompt(pool, split, own):
+    ranking, problems = read(Row(1, record(pool=pool, split=split)), RANKINGS, PromptDefaults(), "p")
+    assert not problems and ranking.prompt.split is own
 
 
 def test_bad_rankings_are_told_by_field(database, tmp_path):
