@@ -95,19 +95,35 @@ def rows(snapshot: Snapshot, what: What) -> Iterator[dict]:
 
 
 def _rows(snapshot: Snapshot, what: What) -> Iterator[dict]:
-    held = [file["name"] for file in snapshot.manifest["files"]]
-    seen: set[str] = set()
+    if what is What.PROMPTS:
+        yield from _prompts(snapshot)
+        return
+    for line in _lines(snapshot, what):
+        if what is What.PAIRS:
+            yield from pairs(line)
+        else:
+            yield line.model_dump(mode="json")
+
+
+def _lines(snapshot: Snapshot, what: What) -> Iterator[records.PromptRecord]:
+    held = {file["name"] for file in snapshot.manifest["files"]}
     for name, record in _SOURCES[what].items():
-        if name not in held:
-            continue
-        for line in records.read(folder(snapshot) / name, record):
-            if what is What.PAIRS:
-                yield from pairs(line)
-            elif what is not What.PROMPTS:
-                yield line.model_dump(mode="json")
-            elif line.prompt_key not in seen:
-                seen.add(line.prompt_key)
-                yield line.model_dump(mode="json", include=set(records.PromptRecord.model_fields))
+        if name in held:
+            yield from records.read(folder(snapshot) / name, record)
+
+
+def _prompts(snapshot: Snapshot) -> Iterator[dict]:
+    # What a held-out labeler did with a train prompt says validation: the prompt's own split is in the other records.
+    splits: dict[str, records.Split] = {}
+    for line in _lines(snapshot, What.PROMPTS):
+        if getattr(line, "pool", None) is not records.Pool.HELD_OUT:
+            splits.setdefault(line.prompt_key, line.split)
+    seen: set[str] = set()
+    for line in _lines(snapshot, What.PROMPTS):
+        if line.prompt_key not in seen:
+            seen.add(line.prompt_key)
+            row = line.model_dump(mode="json", include=set(records.PromptRecord.model_fields))
+            yield {**row, "split": splits.get(line.prompt_key, line.split).value}
 
 
 def pairs(record: records.ComparisonRecord) -> Iterator[dict]:
@@ -152,13 +168,12 @@ def write_parquet(snapshot: Snapshot, what: What, path: Path) -> None:
             _("Parquet needs pyarrow: install the extra, pip install -e .[exports], or take jsonl.gz.")
         ) from None
     batches = iter(lambda: list(islice(found, BATCH)), [])
-    schema = None
+    schema = _schema(what)
     writer = None
     try:
         for batch in batches:
             table = pyarrow.Table.from_pylist([_flat(row) for row in batch], schema=schema)
             if writer is None:
-                schema = table.schema
                 writer = pyarrow.parquet.ParquetWriter(path, schema, compression="zstd")
             writer.write_table(table)
         if writer is None:
@@ -166,6 +181,35 @@ def write_parquet(snapshot: Snapshot, what: What, path: Path) -> None:
     finally:
         if writer is not None:
             writer.close()
+
+
+def _schema(what: What):
+    """The columns of a Parquet export: the same in every file, however many of their values are null."""
+    import pyarrow as pa
+
+    def messages(words: str) -> pa.DataType:
+        return pa.list_(pa.struct({"role": pa.string(), words: pa.string()}))
+
+    prompt = {"prompt_key": pa.string(), "prompt": messages("text"), "split": pa.string(), "use_case": pa.string()}
+    said_by = {"labeler": pa.string(), "pool": pa.string()}
+    if what is What.PROMPTS:
+        return pa.schema(prompt)
+    if what is What.DEMONSTRATIONS:
+        return pa.schema({**prompt, "completion": pa.string(), **said_by})
+    if what is What.PAIRS:
+        sides = {side: messages("content") for side in ("prompt", "chosen", "rejected")}
+        return pa.schema({**sides, "group": pa.string(), "split": pa.string(), "pool": pa.string()})
+    completion = pa.struct(
+        {
+            "text": pa.string(),
+            "policy": pa.string(),
+            "tier": pa.int64(),
+            "rating": pa.int64(),
+            "flags": pa.string(),
+            "shown_position": pa.int64(),
+        }
+    )
+    return pa.schema({**prompt, "completions": pa.list_(completion), **said_by, "round": pa.int64()})
 
 
 def _flat(row: dict) -> dict:
