@@ -262,6 +262,7 @@ def test_a_recipe_that_went_away_stops_the_plan_with_its_reason(bank):
     run(job)
     work()
     assert found(plan).state is PlanState.FAILED and "gone" in found(plan).error
+    assert states(plan)["snapshot_sft"] is StepState.FINISHED and states(plan)["sft"] is StepState.FAILED
 
 
 def test_a_database_that_is_busy_does_not_fail_the_next_round(bank, monkeypatch):
