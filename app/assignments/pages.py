@@ -381,7 +381,7 @@ def resume(request: Request, id: str):
 
 
 @router.post("/assignments/{id}/heartbeat")
-def heartbeat(request: Request, id: str, fence: Annotated[int, Form()]):
+def heartbeat(request: Request, id: str, fence: Annotated[int, Form(ge=0, le=2**31 - 1)]):
     """A script says that the labeler is still at it."""
     labeler = _acting(request)
     try:

@@ -137,7 +137,7 @@ class HeartbeatIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    fence: int
+    fence: int = Field(ge=0, le=2**31 - 1)
 
 
 class HeartbeatOut(BaseModel):

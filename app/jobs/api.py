@@ -59,7 +59,9 @@ def read_job(request: Request, id: str) -> JobOut:
 
 
 @router.get("/api/v1/jobs/{id}/events")
-def read_events(request: Request, id: str, cursor: Annotated[int, Query(ge=0)] = 0, limit: Limit = 500) -> EventPage:
+def read_events(
+    request: Request, id: str, cursor: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0, limit: Limit = 500
+) -> EventPage:
     """What its run has reported since the event with number `cursor`."""
     api_account(request, "read")
     with reading() as session:

@@ -112,7 +112,8 @@ def write(request: Request, form: Annotated[FormData, Depends(form_data)]):
     account = signed_in(request)
     kind, given = str(form.get("kind", "plain")), _given(form)
     if more := str(form.get("more", "")):
-        return _write_page(request, account, kind, min(int(more), 50) if more.isdigit() else 4, given)
+        pairs = min(int(more), 50) if more.isdecimal() and len(more) < 4 else 4
+        return _write_page(request, account, kind, pairs, given)
     try:
         made = _write(account, kind, given)
     except PlumblineError as error:

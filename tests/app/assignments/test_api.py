@@ -159,6 +159,17 @@ def test_the_same_key_is_stored_once_and_another_answer_refused(client, bearer, 
     assert client.get(f"{API}/{work['id']}", headers=bearer).json()["state"] == "submitted"
 
 
+@pytest.mark.parametrize("fence", [2**63, -(2**63) - 1])
+def test_a_fence_no_database_holds_is_refused(client, people, ana, bearer, fence):
+    make_round(1, k=2)
+    work = client.post(f"{API}/next", headers=bearer).json()
+    refused = client.post(f"{API}/{work['id']}/heartbeat", json={"fence": fence}, headers=bearer)
+    assert refused.status_code == 422 and "fence" in refused.text
+    people.sign_in(client, ana)
+    fields = people.csrf(client) | {"fence": str(fence)}
+    assert client.post(f"/assignments/{work['id']}/heartbeat", data=fields).status_code == 422
+
+
 def test_without_a_key_the_content_is_the_key(client, bearer):
     make_round(1, k=2)
     work = client.post(f"{API}/next", headers=bearer).json()

@@ -119,6 +119,9 @@ def test_a_refused_prompt_stays_in_its_form(client, people):
     assert "yellow" in few.text
     more = client.post("/prompts/write", data={**fields, "kind": "few-shot", **one, "more": "6"})
     assert more.text.count('name="input"') == 6
+    for strange in ("²", "9" * 5000):
+        more = client.post("/prompts/write", data={**fields, "kind": "few-shot", **one, "more": strange})
+        assert more.status_code == 200 and more.text.count('name="input"') == 4
     with reading() as session:
         assert stored(session) == []
 
