@@ -1,14 +1,16 @@
 """The whole loop over REST: the admin's part and the labelers', round after round, and what came of it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 
 from app.simulation import miniature
 from app.simulation.agreement import agreement, calibrate
 from app.simulation.labelers import Labeler, crew
 from app.simulation.rest import CALIBRATION_ITEMS, Answer, Api, RestError, compared, day, sign_up, texts
+from training.records import Pool
 
 POLL_SECONDS = 1.0
 SHARED_ITEMS = 40  # that every labeler ranks, to see how far they agree
@@ -21,6 +23,7 @@ class Sizes:
 
     demonstrations: int = 300
     comparisons: int = 2000  # fewer teach the reward model less than PPO can stand (docs/experiments.md)
+    validation_share: float = 0.15  # of the comparisons, on which the reward model is measured
     completions: int = 6
     shared_items: int = SHARED_ITEMS
     evaluation_prompts: int = 400
@@ -30,6 +33,7 @@ class Sizes:
 QUICK = Sizes(
     demonstrations=32,
     comparisons=40,
+    validation_share=0.4,
     completions=4,
     shared_items=6,
     evaluation_prompts=200,
@@ -127,11 +131,11 @@ class Simulation:
 
     def _import_prompts(self) -> None:
         comparisons = self.sizes.comparisons * self.rounds
+        validation = round(comparisons * self.sizes.validation_share)
+        train = self.sizes.demonstrations + comparisons
         rows = [
             row.model_dump(mode="json", exclude_none=True)
-            for row in miniature.prompts(
-                self.seed, train=self.sizes.demonstrations + comparisons, validation=comparisons // 5
-            )
+            for row in miniature.prompts(self.seed, train=train, validation=validation)
         ]
         for start in range(0, len(rows), IMPORT_AT_ONCE):
             self.api.post("/prompts", {"prompts": rows[start : start + IMPORT_AT_ONCE], "keep_similar": True})
@@ -153,7 +157,7 @@ class Simulation:
     def _next_round(self, mix: dict[str, int]) -> dict:
         return {
             "prompts": self.sizes.comparisons,
-            "validation_share": 0.1,
+            "validation_share": self.sizes.validation_share,
             "completions": self.sizes.completions,
             "mix": mix,
         }
@@ -198,7 +202,7 @@ class Simulation:
         items = compared(self.api, round["id"])
         if not self.noise:
             self.noise = calibrate(self.labelers, texts(self.api, items[:CALIBRATION_ITEMS]))
-        answers = list(day(self._crew()))
+        answers = list(self._rank(items))
         shared = self._open_round(self._shared(round, items))
         ranked = list(day(self._crew()))
         self.api.post(f"/rounds/{shared['id']}/close")
@@ -220,6 +224,17 @@ class Simulation:
         )
         self.say(f"round {number}: {len(rankings)} comparisons, agreement {percent(share)} over {pairs} pairs")
         return answers
+
+    def _rank(self, items: Sequence[dict]) -> Iterator[Answer]:
+        """The labelers' work on a round, held-out labelers keeping to validation prompts, which a plan hands out last."""
+        # What held-out labelers rank trains nothing, so a train prompt would be lost on them.
+        asked = {"collection": miniature.COLLECTION, "split": "validation"}
+        validation = {prompt["id"] for prompt in self.api.every("/prompts", limit=500, **asked)}
+        train = sum(item["prompt"] not in validation for item in items)
+        pools = {pool: [pair for pair in self._crew() if pair[0].pool is pool] for pool in Pool}
+        yield from islice(day(pools[Pool.TRAIN]), train)
+        yield from islice(day(pools[Pool.HELD_OUT]), (len(items) - train) // 2)
+        yield from day(self._crew())
 
     def _shared(self, round: dict, items: Sequence[dict]) -> dict:
         """A round outside of training: some of the same comparisons, but ranked by everybody."""
