@@ -226,7 +226,7 @@ class Simulation:
         return answers
 
     def _rank(self, items: Sequence[dict]) -> Iterator[Answer]:
-        """The labelers' work on a round, held-out labelers keeping to validation prompts, which a plan hands out last."""
+        """The labelers' work on a round; held-out labelers keep to validation prompts, which plans hand out last."""
         # What held-out labelers rank trains nothing, so a train prompt would be lost on them.
         asked = {"collection": miniature.COLLECTION, "split": "validation"}
         validation = {prompt["id"] for prompt in self.api.every("/prompts", limit=500, **asked)}
