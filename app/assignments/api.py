@@ -21,6 +21,7 @@ from app.assignments.schemas import (
     Submission,
     SubmittedOut,
 )
+from app.assignments.tables import LETTERS
 from app.comparisons import rules as comparisons
 from app.comparisons.schemas import ComparisonContent
 from app.database import reading, transaction
@@ -169,7 +170,7 @@ def _shown(response: Response, public_id: str, labeler: Account) -> AssignmentOu
             prompt=item.prompt.messages,
             completions=[
                 ShownCompletion(letter=letter, text=completion.text)
-                for letter, completion in zip(rules.LETTERS, shown, strict=False)
+                for letter, completion in zip(LETTERS, shown, strict=False)
             ],
             questions=[
                 ShownQuestion(**question.model_dump(exclude={"shown_if"}))

@@ -16,7 +16,7 @@ from app.accounts.tables import Account
 from app.assignments import queries, rules
 from app.assignments.queries import Standing
 from app.assignments.schemas import CONTENT
-from app.assignments.tables import Assignment, Draft, SkipReason
+from app.assignments.tables import LETTERS, Assignment, Draft, SkipReason
 from app.comparisons import rules as comparisons
 from app.comparisons.schemas import ComparisonContent
 from app.config import settings
@@ -90,7 +90,7 @@ def _work(session, id: str, labeler: Account) -> Work:
         draft=draft,
         content=CONTENT[item.kind].model_validate(draft.content),
         standing=queries.standing(found, labeler, draft),
-        texts={letter: completion.text for letter, completion in zip(rules.LETTERS, shown, strict=False)},
+        texts={letter: completion.text for letter, completion in zip(LETTERS, shown, strict=False)},
         questions=questions_for(item.round.form, item.prompt) if item.kind is ItemKind.COMPARISON else [],
     )
 

@@ -264,8 +264,6 @@ def fill_slot(
 
 # --- What is shown ---
 
-LETTERS = "ABCDEFGHI"
-
 
 def shown_completions(item: Item, labeler: Account) -> list[Completion]:
     """The item's completions in this labeler's own order; the first is shown as A.

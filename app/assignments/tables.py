@@ -10,6 +10,8 @@ from app.accounts.tables import Account
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
 from app.rounds.tables import Item
 
+LETTERS = "ABCDEFGHI"  # the completions of an item, in the order in which a labeler sees them
+
 
 class AssignmentState(StrEnum):
     """Where an assignment stands; a lease that ran out is still `leased` until someone claims it."""

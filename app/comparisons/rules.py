@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
 from app.assignments import rules as assignments
-from app.assignments.tables import Assignment
+from app.assignments.tables import LETTERS, Assignment
 from app.comparisons import queries
 from app.comparisons.schemas import Answer, ComparisonContent
 from app.comparisons.tables import ComparedCompletion, Comparison
@@ -45,7 +45,7 @@ def submit(
             current={"content": draft.content, "submitted_at": stored.submitted_at.isoformat()},
         )
     shown = assignments.shown_completions(item, labeler)
-    letters = assignments.LETTERS[: len(shown)]
+    letters = LETTERS[: len(shown)]
     tiers = _tiers(letters, content)
     rows = [
         {

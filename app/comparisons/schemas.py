@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.accounts.tables import AccountKind
+from app.assignments.tables import LETTERS
 from app.comparisons.queries import ranked
 from app.comparisons.tables import Comparison, ComparisonSource
 from app.demonstrations.schemas import Typed
 from training.records import Message, Pool
 
-Letter = Literal["A", "B", "C", "D", "E", "F", "G", "H", "I"]
+Letter = Literal[*LETTERS]
 
 
 class Answer(BaseModel):
@@ -98,7 +99,7 @@ class ComparisonOut(BaseModel):
             prompt=one.prompt.messages,
             completions=[
                 ComparedOut(
-                    letter="ABCDEFGHI"[row.shown_position],
+                    letter=row.letter,
                     completion=row.completion.public_id,
                     policy=row.completion.policy.name,
                     text=row.completion.text,

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Integer, String, Text, Uniqu
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts.tables import Account
-from app.assignments.tables import Assignment
+from app.assignments.tables import LETTERS, Assignment
 from app.completions.tables import Completion
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
 from app.guidelines.tables import Form, Guideline
@@ -80,3 +80,8 @@ class ComparedCompletion(Base):
     # {flag: true | false}; a flag that is absent was not shown, or the completion was not gone on from
     flags: Mapped[dict] = mapped_column(JSONColumn, default=dict)
     completion: Mapped[Completion] = relationship()
+
+    @property
+    def letter(self) -> str:
+        """As which it was shown."""
+        return LETTERS[self.shown_position]

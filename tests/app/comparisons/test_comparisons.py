@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from app.accounts.tables import AccountKind
 from app.assignments import queries as assignment_queries
 from app.assignments import rules as assignments
+from app.assignments.tables import LETTERS
 from app.comparisons import queries, rules
 from app.comparisons.schemas import Answer, ComparisonContent
 from app.database import reading, transaction
@@ -96,7 +97,7 @@ def compare(labeler, **content):
     with transaction() as session:
         claimed = assignments.claim(session, labeler)
         found = assignment_queries.assignment(session, claimed.public_id, labeler)
-        letters = assignments.LETTERS[: len(found.item.completions)]
+        letters = LETTERS[: len(found.item.completions)]
         answers = {
             letter: Answer(rating=6 if letter == "A" else 3, tier=1 if letter == "A" else 2) for letter in letters
         }
