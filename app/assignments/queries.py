@@ -1,20 +1,23 @@
 """Reading assignments as their labeler may see them, and the figures of the desk."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Integer, String, bindparam, case, func, or_, select
+from sqlalchemy import Integer, Select, String, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session, aliased, joinedload, selectinload
 
 from app.accounts.tables import Account
 from app.assignments.tables import Assignment, AssignmentState, Draft, Skip
 from app.completions.tables import Completion
+from app.database import Base
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
 
+Answer = TypeVar("Answer", bound=Base)  # the table of demonstrations or of comparisons
 _asked = aliased(Assignment)
 _me = bindparam("me", type_=Integer)
 _public_id = bindparam("public_id", type_=String)
@@ -141,3 +144,27 @@ def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
     ).one()
     skipped = session.scalar(select(func.count()).select_from(Skip).where(Skip.labeler_id == labeler.id))
     return Figures(*done, skipped)
+
+
+def page_of_answers(
+    session: Session,
+    answers: Select[tuple[Answer]],
+    table: type[Answer],
+    cursor: str | None,
+    limit: int,
+    *,
+    round_number: int | None,
+    labeler: str,
+) -> tuple[Sequence[Answer], str | None]:
+    """One page of what was handed in, the newest first, and the next cursor; of a round, of a labeler (id or name)."""
+    query = answers.order_by(table.id.desc()).limit(limit + 1)
+    if cursor:
+        query = query.where(table.id < select(table.id).where(table.public_id == cursor).scalar_subquery())
+    if round_number is not None:
+        of_round = select(Item.id).join(Round, Round.id == Item.round_id).where(Round.number == round_number)
+        query = query.where(table.item_id.in_(of_round))
+    if labeler:
+        known = select(Account.id).where((Account.public_id == labeler) | (Account.username == labeler.lower()))
+        query = query.where(table.labeler_id.in_(known))
+    found = session.scalars(query).all()
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None

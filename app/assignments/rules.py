@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
 from app.assignments import slots
+from app.assignments.queries import Answer
 from app.assignments.tables import Assignment, Draft, Skip, SkipReason
 from app.completions.tables import Completion
 from app.config import settings
@@ -216,6 +217,22 @@ def begin_submit(session: Session, assignment: Assignment, labeler: Account, ver
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
     if draft.submitted_at is None and version is not None and draft.version != version:
         raise _changed_elsewhere(draft)
+
+
+def handed_in(
+    session: Session, assignment: Assignment, labeler: Account, answers: type[Answer], key: str
+) -> Answer | None:
+    """The row of `answers` that this very submission stored before, or None; a Conflict if another one stands."""
+    stored = session.scalar(
+        select(answers).where(answers.item_id == assignment.item_id, answers.labeler_id == labeler.id)
+    )
+    if stored is None or stored.idempotency_key == key:
+        return stored
+    draft = session.get_one(Draft, (assignment.item_id, labeler.id))
+    raise Conflict(
+        _("You have handed in another answer to this already; that one stands."),
+        current={"content": draft.content, "submitted_at": stored.submitted_at.isoformat()},
+    )
 
 
 class Filled(NamedTuple):

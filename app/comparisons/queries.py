@@ -5,17 +5,12 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app.accounts.tables import Account
+from app.assignments.queries import page_of_answers
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.tables import Completion
 from app.errors import NotFound
 from app.i18n import gettext as _
-from app.rounds.tables import Item, Round
-
-
-def by_labeler(session: Session, item_id: int, labeler: Account) -> Comparison | None:
-    """What this labeler handed in for an item."""
-    return session.scalar(select(Comparison).where(Comparison.item_id == item_id, Comparison.labeler_id == labeler.id))
+from app.rounds.tables import Item
 
 
 def _whole():
@@ -47,20 +42,8 @@ def page(
     source: ComparisonSource | None = None,
 ) -> tuple[Sequence[Comparison], str | None]:
     """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
-    query = _whole().order_by(Comparison.id.desc()).limit(limit + 1)
-    if cursor:
-        older = select(Comparison.id).where(Comparison.public_id == cursor).scalar_subquery()
-        query = query.where(Comparison.id < older)
-    if round_number is not None:
-        of_round = select(Item.id).join(Round, Round.id == Item.round_id).where(Round.number == round_number)
-        query = query.where(Comparison.item_id.in_(of_round))
-    if labeler:
-        known = select(Account.id).where((Account.public_id == labeler) | (Account.username == labeler.lower()))
-        query = query.where(Comparison.labeler_id.in_(known))
-    if source is not None:
-        query = query.where(Comparison.source == source)
-    found = session.scalars(query).all()
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+    whole = _whole() if source is None else _whole().where(Comparison.source == source)
+    return page_of_answers(session, whole, Comparison, cursor, limit, round_number=round_number, labeler=labeler)
 
 
 def ranked(comparison: Comparison) -> list[ComparedCompletion]:

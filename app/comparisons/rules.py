@@ -8,10 +8,9 @@ from sqlalchemy.orm import Session
 from app.accounts.tables import Account
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS, Assignment
-from app.comparisons import queries
 from app.comparisons.schemas import Answer, ComparisonContent
 from app.comparisons.tables import ComparedCompletion, Comparison
-from app.errors import BadInput, Conflict
+from app.errors import BadInput
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import Form
 from app.i18n import gettext as _
@@ -35,15 +34,8 @@ def submit(
         raise BadInput(_("This asks for a demonstration; send “text”, not “completions”."), field="completions")
     key = assignments.idempotency_key(key, content)
     assignments.begin_submit(session, assignment, labeler, version)
-    stored = queries.by_labeler(session, item.id, labeler)
-    if stored is not None:
-        if stored.idempotency_key == key:
-            return stored
-        draft = session.get_one(assignments.Draft, (item.id, labeler.id))
-        raise Conflict(
-            _("You have handed in another ranking of these completions already; that one stands."),
-            current={"content": draft.content, "submitted_at": stored.submitted_at.isoformat()},
-        )
+    if stored := assignments.handed_in(session, assignment, labeler, Comparison, key):
+        return stored
     shown = assignments.shown_completions(item, labeler)
     letters = LETTERS[: len(shown)]
     tiers = _tiers(letters, content)

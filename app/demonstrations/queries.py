@@ -5,20 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from app.accounts.tables import Account
+from app.assignments.queries import page_of_answers
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.i18n import gettext as _
-from app.rounds.tables import Item, Round
-
-
-def by_labeler(session: Session, item_id: int, labeler: Account) -> Demonstration | None:
-    """What this labeler handed in for an item."""
-    return session.scalar(
-        select(Demonstration)
-        .where(Demonstration.item_id == item_id, Demonstration.labeler_id == labeler.id)
-        .options(joinedload(Demonstration.completion))
-    )
+from app.rounds.tables import Item
 
 
 def _whole():
@@ -47,15 +38,4 @@ def page(
     labeler: str = "",
 ) -> tuple[Sequence[Demonstration], str | None]:
     """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
-    query = _whole().order_by(Demonstration.id.desc()).limit(limit + 1)
-    if cursor:
-        older = select(Demonstration.id).where(Demonstration.public_id == cursor).scalar_subquery()
-        query = query.where(Demonstration.id < older)
-    if round_number is not None:
-        of_round = select(Item.id).join(Round, Round.id == Item.round_id).where(Round.number == round_number)
-        query = query.where(Demonstration.item_id.in_(of_round))
-    if labeler:
-        known = select(Account.id).where((Account.public_id == labeler) | (Account.username == labeler.lower()))
-        query = query.where(Demonstration.labeler_id.in_(known))
-    found = session.scalars(query).all()
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+    return page_of_answers(session, _whole(), Demonstration, cursor, limit, round_number=round_number, labeler=labeler)

@@ -6,10 +6,9 @@ from app.accounts.tables import Account
 from app.assignments import rules as assignments
 from app.assignments.tables import Assignment
 from app.completions import rules as completions
-from app.demonstrations import queries
 from app.demonstrations.schemas import DemonstrationContent
 from app.demonstrations.tables import Demonstration
-from app.errors import BadInput, Conflict
+from app.errors import BadInput
 from app.i18n import gettext as _
 from app.policies import rules as policies
 from app.rounds.tables import ItemKind
@@ -31,14 +30,8 @@ def submit(
         raise BadInput(_("This is a comparison; send “completions”, not “text”."), field="text")
     key = assignments.idempotency_key(key, content)
     assignments.begin_submit(session, assignment, labeler, version)
-    stored = queries.by_labeler(session, item.id, labeler)
-    if stored is not None:
-        if stored.idempotency_key == key:
-            return stored
-        raise Conflict(
-            _("You have handed in another text for this prompt already; that one stands."),
-            current={"content": {"text": stored.completion.text}, "submitted_at": stored.submitted_at.isoformat()},
-        )
+    if stored := assignments.handed_in(session, assignment, labeler, Demonstration, key):
+        return stored
     if not content.text.strip():
         raise BadInput(_("Nothing is written yet: write the completion, or skip the prompt."), field="text")
     text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
