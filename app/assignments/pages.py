@@ -1,98 +1,41 @@
 """The desk: what is waiting, and the pages on which it is done. Each step is a post that keeps the draft."""
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
 from app.assignments import queries, rules
+from app.assignments.posting import (
+    acting,
+    active_seconds,
+    from_script,
+    keep,
+    kept_for_later,
+    posting_labeler,
+    seen_version,
+)
 from app.assignments.queries import Standing
-from app.assignments.schemas import CONTENT
-from app.assignments.tables import LETTERS, Assignment, Draft, SkipReason
+from app.assignments.tables import SkipReason
+from app.assignments.work import Work, find_work
 from app.comparisons import rules as comparisons
-from app.comparisons.schemas import ComparisonContent
 from app.config import settings
 from app.database import reading, transaction
 from app.demonstrations import rules as demonstrations
-from app.demonstrations.schemas import DemonstrationContent
-from app.errors import BadInput, Conflict, Forbidden, NotSignedIn
-from app.guidelines.rules import questions_for
-from app.guidelines.schemas import Question
+from app.errors import BadInput, Conflict
 from app.i18n import gettext as _
 from app.rounds.tables import ItemKind
-from app.web import expired_session, flash, form_data, page, redirect, signed_in
+from app.web import flash, form_data, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
 SUBMIT = {ItemKind.COMPARISON: comparisons.submit, ItemKind.DEMONSTRATION: demonstrations.submit}
 Posted = Annotated[FormData, Depends(form_data)]
 FLAG_KEYS = "qwertasdfgzxcvb"  # the left hand, while the right one rates
-MAX_ACTIVE_SECONDS = 86_400
-
-
-@dataclass(frozen=True)
-class Work:
-    """An assignment as a page shows it to its labeler."""
-
-    assignment: Assignment
-    draft: Draft
-    content: ComparisonContent | DemonstrationContent
-    standing: Standing
-    texts: dict[str, str]  # by letter, in the labeler's own order; empty for a demonstration
-    questions: list[Question]
-
-    @property
-    def kind(self) -> ItemKind:
-        return self.assignment.item.kind
-
-    @property
-    def letters(self) -> str:
-        return "".join(self.texts)
-
-    @property
-    def flags(self) -> list[Question]:
-        return [question for question in self.questions if question.kind == "yes_no"]
-
-    @property
-    def rating(self) -> Question | None:
-        return next((question for question in self.questions if question.kind == "rating"), None)
-
-    @property
-    def left(self) -> list[str]:
-        """Letters of the completions that were not gone on from."""
-        return [letter for letter in self.letters if not self.content.of(letter).gone_on]
-
-    def with_form(self, form: Mapping[str, str]) -> ComparisonContent | DemonstrationContent:
-        """What stands after a posted form."""
-        try:
-            if isinstance(self.content, DemonstrationContent):
-                return self.content.with_form(form)
-            return self.content.with_form(form, self.letters, [flag.name for flag in self.flags])
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise BadInput(first["msg"], field=".".join(map(str, first["loc"]))) from error
-
-
-def _work(session, id: str, labeler: Account) -> Work:
-    found = queries.assignment(session, id, labeler)
-    draft = queries.draft(session, found, labeler)
-    item = found.item
-    shown = rules.shown_completions(item, labeler)
-    return Work(
-        assignment=found,
-        draft=draft,
-        content=CONTENT[item.kind].model_validate(draft.content),
-        standing=queries.standing(found, labeler, draft),
-        texts={letter: completion.text for letter, completion in zip(LETTERS, shown, strict=False)},
-        questions=questions_for(item.round.form, item.prompt) if item.kind is ItemKind.COMPARISON else [],
-    )
 
 
 # --- The desk ---
@@ -116,7 +59,7 @@ def desk(request: Request):
 @router.post("/assignments/next")
 def next_assignment(request: Request):
     """To the next piece of work, or back to the desk if nothing waits."""
-    return _to_next(_acting(request), "")
+    return _to_next(acting(request), "")
 
 
 def _to_next(labeler: Account, note: str) -> Response:
@@ -141,7 +84,7 @@ def assignment(request: Request, id: str, at: str = ""):
 
 def _show(request: Request, labeler: Account, id: str, at: str = "", status: int = 200, error: str = "", form=None):
     with reading() as session:
-        work = _work(session, id, labeler)
+        work = find_work(session, id, labeler)
     content = work.with_form(form) if form else work.content
     context = {
         "work": work,
@@ -172,94 +115,18 @@ def _reasons() -> dict[SkipReason, str]:
     }
 
 
-def _labeler(request: Request) -> tuple[Account, str]:
-    """Who posts and, if nothing but the draft may be kept, why: the session has expired, or is another one by now."""
-    try:
-        return signed_in(request), _("You signed in again meanwhile.") if _draft_only(request) else ""
-    except NotSignedIn:
-        if (account := expired_session(request)) is None:
-            raise
-        return account, _("You were signed out, because it has been long.")
-
-
-def _acting(request: Request) -> Account:
-    """Who posts, where there is no text to keep."""
-    account = signed_in(request)
-    if _draft_only(request):
-        raise Forbidden(_("This page is from before you signed in again. Load it anew and repeat the step."))
-    return account
-
-
-def _draft_only(request: Request) -> bool:
-    return getattr(request.state, "draft_only", False)
-
-
-def _keep(session, labeler: Account, id: str, form: FormData, *, force: bool = False) -> tuple[Work, rules.Saved]:
-    """Keep what the form says as the draft; unless `force`, only if nobody else changed the same thing meanwhile."""
-    work = _work(session, id, labeler)
-    content = work.with_form(form)
-    given = form.get("version", "")
-    stale = str(work.draft.version) != given
-    if stale and content == work.content:  # a double click: the first one has kept it
-        return work, rules.Saved(work.draft.version, work.draft.updated_at)
-    if stale and force and isinstance(content, DemonstrationContent) and work.content.text.strip():
-        content = DemonstrationContent(text=f"{work.content.text}\n\n{content.text}")  # two texts: keep both
-    saved = rules.save_draft(
-        session,
-        work.assignment,
-        labeler,
-        content.model_dump(mode="json"),
-        version=work.draft.version if force else int(given) if given.isdecimal() and len(given) < 10 else -1,
-        active_seconds=_active_seconds(form),
-    )
-    return work, saved
-
-
-def _active_seconds(form: FormData) -> float:
-    given = form.get("active_seconds", "")
-    return float(min(int(given), MAX_ACTIVE_SECONDS)) if given.isdecimal() and len(given) < 10 else 0.0
-
-
-def _kept_for_later(request: Request, labeler: Account, id: str, form: FormData, why: str) -> Response:
-    """What was posted is the draft now; the person loads the page again, signing in first where that is needed."""
-    if form.get("labeler") != labeler.public_id:
-        return _written_by_another(request, labeler, form)
-    with transaction() as session:
-        _keep(session, labeler, id, form, force=True)
-    url = f"/assignments/{id}"
-    response = redirect(url if _draft_only(request) else f"/sign-in?next={quote(url)}")
-    flash(response, f"{why} {_('What you wrote is kept as a draft; go on from here.')}")
-    return response
-
-
-def _written_by_another(request: Request, labeler: Account, form: FormData) -> Response:
-    """In a shared browser: the page was opened by somebody else than who is signed in now; it is shown, not kept."""
-    refused = Forbidden(
-        _("Somebody else opened this page: nothing was kept. Sign in as the person who wrote this, then repeat it.")
-    )
-    if _for_script(request):
-        return JSONResponse({"detail": refused.message}, refused.status)
-    written = form.get("text") or form.get("notes", "")
-    account = labeler if _draft_only(request) else None
-    return page(request, "assignments/refused.html", account, refused.status, message=refused.message, written=written)
-
-
-def _for_script(request: Request) -> bool:
-    return request.headers.get("accept", "").startswith("application/json")
-
-
 @router.post("/assignments/{id}/draft")
 def keep_draft(request: Request, id: str, form: Posted):
     """Keep a step of the work and go to the next one; for a script, tell it how that went."""
-    labeler, hindrance = _labeler(request)
-    for_script = _for_script(request)
+    labeler, hindrance = posting_labeler(request)
+    for_script = from_script(request)
     if hindrance:
-        response = _kept_for_later(request, labeler, id, form, hindrance)
+        response = kept_for_later(request, labeler, id, form, hindrance)
         sign_in = response.headers.get("location")
         return JSONResponse({"sign_in": sign_in}, 401) if for_script and sign_in else response
     try:
         with transaction() as session:
-            work, saved = _keep(session, labeler, id, form)
+            work, saved = keep(session, labeler, id, form)
     except Conflict as conflict:
         if for_script:
             return JSONResponse({"detail": conflict.message, "current": conflict.current}, 409)
@@ -300,27 +167,26 @@ def _to_step(id: str, work: Work, form: FormData, saved: rules.Saved) -> Respons
 @router.post("/assignments/{id}/submit")
 def submit(request: Request, id: str, form: Posted):
     """Hand it in, and go on to the next unless the button says otherwise."""
-    labeler, hindrance = _labeler(request)
+    labeler, hindrance = posting_labeler(request)
     if hindrance:
-        return _kept_for_later(request, labeler, id, form, hindrance)
-    given = form.get("version", "")
+        return kept_for_later(request, labeler, id, form, hindrance)
     try:
         with transaction() as session:
-            work = _work(session, id, labeler)
+            work = find_work(session, id, labeler)
             stored = SUBMIT[work.kind](
                 session,
                 work.assignment,
                 labeler,
                 work.with_form(form),
                 key=form.get("key", ""),
-                version=int(given) if given.isdecimal() and len(given) < 10 else -1,
-                active_seconds=max(_active_seconds(form), work.draft.active_seconds),
+                version=seen_version(form),
+                active_seconds=max(active_seconds(form), work.draft.active_seconds),
             )
     except Conflict as conflict:
         return _show_conflict(request, labeler, id, form, conflict)
     except BadInput as error:
         with transaction() as session:
-            _keep(session, labeler, id, form, force=True)
+            keep(session, labeler, id, form, force=True)
         return _show(request, labeler, id, "ranking", error.status, error.message)
     note = _("Handed in.")
     if stored.surplus:
@@ -335,7 +201,7 @@ def submit(request: Request, id: str, form: Posted):
 def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, conflict: Conflict) -> Response:
     """Both versions side by side, with nothing lost and nothing decided."""
     with reading() as session:
-        work = _work(session, id, labeler)
+        work = find_work(session, id, labeler)
     action = "submit" if request.url.path.endswith("/submit") else "draft"
     resent = [(name, value) for name, value in form.multi_items() if name not in ("csrf_token", "version")]
     return page(
@@ -354,16 +220,16 @@ def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, 
 @router.post("/assignments/{id}/skip")
 def skip(request: Request, id: str, form: Posted):
     """Pass on it; what was written stays as a draft."""
-    labeler, hindrance = _labeler(request)
+    labeler, hindrance = posting_labeler(request)
     if hindrance:
-        return _kept_for_later(request, labeler, id, form, hindrance)
+        return kept_for_later(request, labeler, id, form, hindrance)
     if form.get("reason") not in set(SkipReason):
         with transaction() as session:
-            _keep(session, labeler, id, form, force=True)
+            keep(session, labeler, id, form, force=True)
         message = _("Choose why you pass, then press the button again.")
         return _show(request, labeler, id, form.get("rated") or "ranking", 422, message)
     with transaction() as session:
-        work, _saved = _keep(session, labeler, id, form, force=True)
+        work, _saved = keep(session, labeler, id, form, force=True)
         rules.skip(session, work.assignment, labeler, SkipReason(form["reason"]), form.get("note", "")[:2000])
     return _to_next(labeler, _("Skipped; you will not see it again."))
 
@@ -371,7 +237,7 @@ def skip(request: Request, id: str, form: Posted):
 @router.post("/assignments/{id}/resume")
 def resume(request: Request, id: str):
     """Take up unfinished work again."""
-    labeler = _acting(request)
+    labeler = acting(request)
     with transaction() as session:
         taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
     response = redirect(f"/assignments/{taken.public_id if taken else id}")
@@ -383,7 +249,7 @@ def resume(request: Request, id: str):
 @router.post("/assignments/{id}/heartbeat")
 def heartbeat(request: Request, id: str, fence: Annotated[int, Form(ge=0, le=2**31 - 1)]):
     """A script says that the labeler is still at it."""
-    labeler = _acting(request)
+    labeler = acting(request)
     try:
         with transaction() as session:
             rules.heartbeat(session, queries.assignment(session, id, labeler), labeler, fence)

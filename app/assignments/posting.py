@@ -1,0 +1,107 @@
+"""Who posts a piece of work, and keeping what they wrote whatever has happened to their session or the draft."""
+
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData
+
+from app.accounts.tables import Account
+from app.assignments import rules
+from app.assignments.work import Work, find_work
+from app.database import transaction
+from app.demonstrations.schemas import DemonstrationContent
+from app.errors import Forbidden, NotSignedIn
+from app.i18n import gettext as _
+from app.web import expired_session, flash, page, redirect, signed_in
+
+MAX_ACTIVE_SECONDS = 86_400
+
+
+def posting_labeler(request: Request) -> tuple[Account, str]:
+    """Who posts and, if nothing but the draft may be kept, why: the session has expired, or is another one by now."""
+    try:
+        return signed_in(request), _("You signed in again meanwhile.") if _draft_only(request) else ""
+    except NotSignedIn:
+        if (account := expired_session(request)) is None:
+            raise
+        return account, _("You were signed out, because it has been long.")
+
+
+def acting(request: Request) -> Account:
+    """Who posts, where there is no text to keep."""
+    account = signed_in(request)
+    if _draft_only(request):
+        raise Forbidden(_("This page is from before you signed in again. Load it anew and repeat the step."))
+    return account
+
+
+def _draft_only(request: Request) -> bool:
+    return getattr(request.state, "draft_only", False)
+
+
+def keep(
+    session: Session, labeler: Account, id: str, form: FormData, *, force: bool = False
+) -> tuple[Work, rules.Saved]:
+    """Keep what the form says as the draft; unless `force`, only if nobody else changed the same thing meanwhile."""
+    work = find_work(session, id, labeler)
+    content = work.with_form(form)
+    stale = work.draft.version != seen_version(form)
+    if stale and content == work.content:  # a double click: the first one has kept it
+        return work, rules.Saved(work.draft.version, work.draft.updated_at)
+    if stale and force and isinstance(content, DemonstrationContent) and work.content.text.strip():
+        content = DemonstrationContent(text=f"{work.content.text}\n\n{content.text}")  # two texts: keep both
+    saved = rules.save_draft(
+        session,
+        work.assignment,
+        labeler,
+        content.model_dump(mode="json"),
+        version=work.draft.version if force else seen_version(form),
+        active_seconds=active_seconds(form),
+    )
+    return work, saved
+
+
+def _number(form: FormData, name: str, otherwise: int) -> int:
+    given = form.get(name, "")
+    return int(given) if given.isdecimal() and len(given) < 10 else otherwise
+
+
+def seen_version(form: FormData) -> int:
+    """Which version of the draft the labeler saw; one that never is if the form does not tell."""
+    return _number(form, "version", -1)
+
+
+def active_seconds(form: FormData) -> float:
+    """For how long the labeler says to have worked."""
+    return float(min(_number(form, "active_seconds", 0), MAX_ACTIVE_SECONDS))
+
+
+def kept_for_later(request: Request, labeler: Account, id: str, form: FormData, why: str) -> Response:
+    """What was posted is the draft now; the person loads the page again, signing in first where that is needed."""
+    if form.get("labeler") != labeler.public_id:
+        return _written_by_another(request, labeler, form)
+    with transaction() as session:
+        keep(session, labeler, id, form, force=True)
+    url = f"/assignments/{id}"
+    response = redirect(url if _draft_only(request) else f"/sign-in?next={quote(url)}")
+    flash(response, f"{why} {_('What you wrote is kept as a draft; go on from here.')}")
+    return response
+
+
+def _written_by_another(request: Request, labeler: Account, form: FormData) -> Response:
+    """In a shared browser: the page was opened by somebody else than who is signed in now; it is shown, not kept."""
+    refused = Forbidden(
+        _("Somebody else opened this page: nothing was kept. Sign in as the person who wrote this, then repeat it.")
+    )
+    if from_script(request):
+        return JSONResponse({"detail": refused.message}, refused.status)
+    written = form.get("text") or form.get("notes", "")
+    account = labeler if _draft_only(request) else None
+    return page(request, "assignments/refused.html", account, refused.status, message=refused.message, written=written)
+
+
+def from_script(request: Request) -> bool:
+    """Whether a script posts, which wants JSON, and not a form."""
+    return request.headers.get("accept", "").startswith("application/json")

@@ -1,0 +1,78 @@
+"""A piece of work as pages show it: the assignment, its draft, what is shown under which letter, what is asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.assignments import queries, rules
+from app.assignments.queries import Standing
+from app.assignments.schemas import CONTENT
+from app.assignments.tables import LETTERS, Assignment, Draft
+from app.comparisons.schemas import ComparisonContent
+from app.demonstrations.schemas import DemonstrationContent
+from app.errors import BadInput
+from app.guidelines.rules import questions_for
+from app.guidelines.schemas import Question
+from app.rounds.tables import ItemKind
+
+
+@dataclass(frozen=True)
+class Work:
+    """An assignment as a page shows it to its labeler."""
+
+    assignment: Assignment
+    draft: Draft
+    content: ComparisonContent | DemonstrationContent
+    standing: Standing
+    texts: dict[str, str]  # by letter, in the labeler's own order; empty for a demonstration
+    questions: list[Question]
+
+    @property
+    def kind(self) -> ItemKind:
+        return self.assignment.item.kind
+
+    @property
+    def letters(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def flags(self) -> list[Question]:
+        return [question for question in self.questions if question.kind == "yes_no"]
+
+    @property
+    def rating(self) -> Question | None:
+        return next((question for question in self.questions if question.kind == "rating"), None)
+
+    @property
+    def left(self) -> list[str]:
+        """Letters of the completions that were not gone on from."""
+        return [letter for letter in self.letters if not self.content.of(letter).gone_on]
+
+    def with_form(self, form: Mapping[str, str]) -> ComparisonContent | DemonstrationContent:
+        """What stands after a posted form."""
+        try:
+            if isinstance(self.content, DemonstrationContent):
+                return self.content.with_form(form)
+            return self.content.with_form(form, self.letters, [flag.name for flag in self.flags])
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BadInput(first["msg"], field=".".join(map(str, first["loc"]))) from error
+
+
+def find_work(session: Session, id: str, labeler: Account) -> Work:
+    """The assignment behind this id; NotFound unless it was given to this labeler."""
+    found = queries.assignment(session, id, labeler)
+    draft = queries.draft(session, found, labeler)
+    item = found.item
+    shown = rules.shown_completions(item, labeler)
+    return Work(
+        assignment=found,
+        draft=draft,
+        content=CONTENT[item.kind].model_validate(draft.content),
+        standing=queries.standing(found, labeler, draft),
+        texts={letter: completion.text for letter, completion in zip(LETTERS, shown, strict=False)},
+        questions=questions_for(item.round.form, item.prompt) if item.kind is ItemKind.COMPARISON else [],
+    )
