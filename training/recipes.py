@@ -209,6 +209,19 @@ class EvaluateConfig(Config, Lengths):
     batch_size: int = Field(default=64, ge=1, description="completions sampled at once")
 
 
+class ServeConfig(Config, Lengths):
+    """serve_policy: hold a policy in memory and answer OpenAI-compatible chat requests on a port."""
+
+    verb: ClassVar[str] = "serve_policy"
+    required: ClassVar[tuple[str, ...]] = ("init_from",)
+    init_from: Path | None = Field(default=None, description="policy's network folder")
+    name: str = Field(default="policy", min_length=1, description="the model's name in requests and answers")
+    host: str = Field(default="127.0.0.1", description="address to listen on; any but loopback needs SERVE_POLICY_KEY")
+    port: int = Field(default=8001, ge=0, le=65535, description="0: any free one; address.txt of the run folder tells")
+    temperature: float = Field(default=1.0, ge=0, description="of requests that bring none; 0 is greedy")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
 _MINIATURE_LENGTHS: dict[str, Any] = {"max_prompt_tokens": 128, "max_completion_tokens": 24}
 _MINIATURE_SFT: dict[str, Any] = {
     **_MINIATURE_LENGTHS, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.0, "row_tokens": 128,
@@ -232,6 +245,7 @@ RECIPES: dict[str, Config] = {
         ),
         SampleConfig(recipe="miniature_sample", **_MINIATURE_LENGTHS, completions_per_prompt=6, batch_size=192),
         EvaluateConfig(recipe="miniature_evaluate", **_MINIATURE_LENGTHS, judge="miniature", prompts=250),
+        ServeConfig(recipe="miniature_serve", max_prompt_tokens=1024, max_completion_tokens=64),
         # The paper's numbers for 1.3B weights (Appendix C); batch 32 and its learning rates hold for 6B too.
         SFTConfig(recipe="instructgpt_sft", epochs=16, batch_size=32, learning_rate=9.65e-6, dropout=0.2),
         SFTConfig(
@@ -246,7 +260,7 @@ RECIPES: dict[str, Config] = {
 
 CONFIGS: dict[str, type[Config]] = {
     config.verb: config
-    for config in (BaseConfig, SFTConfig, RewardModelConfig, PPOConfig, SampleConfig, EvaluateConfig)
+    for config in (BaseConfig, SFTConfig, RewardModelConfig, PPOConfig, SampleConfig, EvaluateConfig, ServeConfig)
 }
 
 

@@ -69,6 +69,25 @@ def sample(
     return Sampled(tokens[:, :longest].clone(), mask, logprobs[:, :longest].clone(), finished)
 
 
+@torch.no_grad()
+def stream(
+    model: Any,
+    prompt: Sequence[int],
+    *,
+    max_new_tokens: int,
+    eos_token_id: int,
+    forbidden: Tensor,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+) -> Iterator[int]:
+    """The token ids that `sample` gives for this one prompt, each as soon as it is chosen; `model` is in eval mode."""
+    uniforms = torch.rand(1, max_new_tokens, generator=generator, dtype=torch.float64)
+    for _going, chosen, _logprobs in _sample_rows(
+        model, [tuple(prompt)], uniforms, temperature, eos_token_id, forbidden
+    ):
+        yield int(chosen)
+
+
 def _sample_rows(
     model: Any,
     prompts: list[tuple[int, ...]],

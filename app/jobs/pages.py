@@ -56,7 +56,7 @@ def _form(request: Request, given: dict, error: BadInput | None = None):
         snapshots = snapshot_queries.ready(session)
         networks, _following = checkpoint_queries.listing(session, limit=200)
     by_verb = {
-        verb: [name for name, recipe in recipes.RECIPES.items() if recipe.verb == verb] for verb in recipes.CONFIGS
+        verb: [name for name, recipe in recipes.RECIPES.items() if recipe.verb == verb] for verb in map(str, JobVerb)
     }
     return page(
         request,
@@ -85,7 +85,7 @@ def create(
     given = {"recipe": recipe, "data": data, "init_from": init_from, "reward_model": reward_model, "set": set}
     verb, _slash, name = recipe.partition("/")
     try:
-        if verb not in recipes.CONFIGS:
+        if verb not in list(JobVerb):
             raise BadInput(_("Choose what to do."), field="recipe")
         config = {"recipe": name} if name else {}
         config |= {"data": f"snapshot:{data}"} if data else {}

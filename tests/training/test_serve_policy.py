@@ -1,0 +1,171 @@
+"""The resident policy: OpenAI's protocol over the sampler of the rest, and an end with its supervisor."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+
+from training.formatting import decode_completion, encode_prompt
+from training.policy import forbidden_token_ids, load_policy
+from training.recipes import ServeConfig
+from training.records import Message
+from training.run_folder import RunFolder
+from training.sampler import sample
+from training.serve_policy import ADDRESS, KEY_VARIABLE, Resident, Server, run
+
+TALK = [
+    {"role": "user", "content": "one two three"},
+    {"role": "assistant", "content": "four"},
+    {"role": "user", "content": "the cat?"},
+]
+
+
+def serve(network: Path, key: str = "", **settings) -> Iterator[httpx.Client]:
+    """A client of the network, served by a thread until the client is no longer needed."""
+    config = ServeConfig(init_from=network, name="tiny", port=0, max_completion_tokens=12, max_prompt_tokens=80)
+    with Server(Resident(config.model_copy(update=settings)), key) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+            yield client
+        server.shutdown()
+
+
+@pytest.fixture
+def served(network: Path) -> Iterator[httpx.Client]:
+    """A client of each family's random network."""
+    yield from serve(network)
+
+
+def ask(client: httpx.Client, **settings) -> httpx.Response:
+    return client.post("/chat/completions", json={"model": "tiny", "messages": TALK, **settings})
+
+
+def test_what_is_served_is_what_the_sampler_samples(served, network):
+    policy, tokenizer = load_policy(network)
+    ids = encode_prompt(tokenizer, [Message(role=one["role"], text=one["content"]) for one in TALK])
+    expected = sample(
+        policy,
+        [ids] * 3,
+        max_new_tokens=9,
+        eos_token_id=tokenizer.eos_token_id,
+        forbidden=forbidden_token_ids(policy, tokenizer),
+        generator=torch.Generator().manual_seed(11),
+        temperature=0.7,
+    )
+    answer = ask(served, n=3, temperature=0.7, max_tokens=9, seed=11).json()
+    assert [one["message"]["content"] for one in answer["choices"]] == [
+        decode_completion(tokenizer, written) for written in expected.texts()
+    ]
+    reasons = ["stop" if finished else "length" for finished in expected.finished.tolist()]
+    assert [one["finish_reason"] for one in answer["choices"]] == reasons
+    assert answer["usage"]["prompt_tokens"] == len(ids)
+    assert answer["usage"]["completion_tokens"] == int(expected.mask.sum())
+    assert (answer["object"], answer["model"]) == ("chat.completion", "tiny")
+
+
+def test_a_stream_carries_the_same_text_piece_by_piece(served):
+    whole = ask(served, seed=5).json()["choices"][0]
+    with served.stream("POST", "/chat/completions", json={"messages": TALK, "seed": 5, "stream": True}) as reply:
+        lines = [line.removeprefix("data: ") for line in reply.iter_lines() if line]
+    assert reply.headers["content-type"] == "text/event-stream" and lines[-1] == "[DONE]"
+    chunks = [json.loads(line)["choices"][0] for line in lines[:-1]]
+    assert "".join(chunk["delta"].get("content", "") for chunk in chunks) == whole["message"]["content"]
+    assert chunks[-1]["finish_reason"] == whole["finish_reason"]
+    assert len(chunks) > 2, "the text came in one piece"
+
+
+def test_requests_without_a_seed_differ_and_the_run_repeats_itself(networks):
+    runs = [
+        [ask(client).json()["choices"][0]["message"]["content"] for _ in range(3)]
+        for _ in range(2)
+        for client in serve(networks["llama"])
+    ]
+    assert runs[0] == runs[1], "the config's seed decides"
+    assert len(set(runs[0])) > 1, "every request draws anew"
+
+
+def test_models_health_and_refusals_say_what_to_do(networks):
+    for client in serve(networks["gpt2"]):
+        assert client.get("/models").json()["data"][0]["id"] == "tiny"
+        root = str(client.base_url).removesuffix("/v1/")
+        assert httpx.get(f"{root}/health", trust_env=False).json() == {"status": "ok"}
+        long = [{"role": "user", "content": "the cat " * 100}]
+        parts = [{"role": "user", "content": [{"type": "text", "text": "the "}, {"type": "text", "text": "cat"}]}]
+        joined = [{"role": "user", "content": "the cat"}]
+        assert (
+            ask(client, messages=parts, seed=1).json()["choices"]
+            == ask(client, messages=joined, seed=1).json()["choices"]
+        )
+        for settings, status, says in (
+            ({"messages": []}, 400, "messages"),
+            ({"messages": [{"role": "user", "content": ""}]}, 400, "messages.0.content"),
+            ({"messages": long}, 400, "longer than 80 tokens"),
+            ({"n": 0}, 400, "n: "),
+            ({"top_p": 0.9}, 400, "top_p"),
+            ({"n": 2, "stream": True}, 400, "a stream carries one answer"),
+        ):
+            answer = ask(client, **settings)
+            assert answer.status_code == status and says in answer.json()["error"]["message"], (settings, answer.text)
+        assert client.post("/chat/completions", content="not json").status_code == 415
+        assert client.post("/elsewhere", json={}).status_code == 404
+        assert ask(client, max_tokens=2).status_code == 200, "a refusal leaves the server well"
+
+
+def test_a_completion_ends_where_the_networks_positions_do(networks):
+    for client in serve(networks["gpt2"], max_prompt_tokens=118, max_completion_tokens=100):  # 120 positions
+        usage = ask(client, messages=[{"role": "user", "content": "1234567890" * 10}]).json()["usage"]
+        assert usage["total_tokens"] <= 120
+
+
+def test_with_a_key_nothing_is_answered_without_it(networks):
+    for client in serve(networks["llama"], key="secret"):
+        assert ask(client).status_code == 401
+        assert client.get("/models").status_code == 401
+        client.headers["Authorization"] = "Bearer secret"
+        assert ask(client).status_code == 200
+
+
+def test_other_machines_are_let_in_only_with_a_key(networks, tmp_path, monkeypatch):
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    with RunFolder(tmp_path / "run") as folder, pytest.raises(ValueError, match=f"set {KEY_VARIABLE}"):
+        run(ServeConfig(init_from=networks["llama"], host="0.0.0.0"), folder)
+
+
+def test_it_ends_when_its_supervisors_pipe_closes(networks, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "training.serve_policy", "miniature_serve", "--run-folder", str(folder)]
+    settings = ["--set", f"init_from={networks['llama']}", "--set", "port=0", "--supervised"]
+    child = subprocess.Popen(
+        [*command, *settings],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        address = _wait_for(folder / ADDRESS, child)
+        assert ask(httpx.Client(base_url=address, trust_env=False, timeout=60), max_tokens=3).status_code == 200
+        child.stdin.close()
+        assert child.wait(10) != 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{address}/models", trust_env=False)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _wait_for(path: Path, child: subprocess.Popen) -> str:
+    pause = threading.Event()
+    for _ in range(1200):
+        if path.exists():
+            return path.read_text().strip()
+        assert child.poll() is None, child.stderr.read().decode()
+        pause.wait(0.05)
+    raise AssertionError("it did not come up")

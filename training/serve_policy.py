@@ -1,0 +1,272 @@
+"""A resident policy: holds the network and answers OpenAI-compatible chat requests on a loopback port.
+
+POST /v1/chat/completions (also with "stream": true), GET /v1/models, GET /health. Requests are answered one after
+another by the sampler that PPO and sample_completions use, so what is served is the policy itself.
+"""
+
+import hmac
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+import torch
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from training.command import main
+from training.events import Progress, Started
+from training.formatting import decode_completion, encode_prompts
+from training.optimization import device
+from training.policy import forbidden_token_ids, load_policy, max_positions
+from training.recipes import ServeConfig
+from training.records import Message
+from training.run_folder import RunFolder
+from training.sampler import sample, stream
+
+ADDRESS = "address.txt"  # in the run folder, once requests are answered
+KEY_VARIABLE = "SERVE_POLICY_KEY"  # environment variable; where it is set, requests need it as their bearer token
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MAX_BODY_BYTES = 4_000_000
+MAX_CHOICES = 32
+
+
+class Refused(Exception):
+    """A request that cannot be answered, with the status and the words that say why."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+def _text(content: object) -> object:
+    """Message content given as a list of parts, joined."""
+    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+        return "".join(str(part.get("text", "")) for part in content)
+    return content
+
+
+class ChatMessage(BaseModel):
+    """One message of a request."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, BeforeValidator(_text)] = Field(min_length=1)
+
+
+class ChatRequest(BaseModel):
+    """What of OpenAI's protocol decides our answer; other keys are ignored."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    model: str = ""
+    n: int = Field(1, ge=1, le=MAX_CHOICES)
+    stream: bool = False
+    temperature: float | None = Field(None, ge=0)
+    top_p: Literal[1] | None = Field(None, description="a policy is sampled by temperature alone")
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+
+
+class Resident:
+    """A loaded policy that answers one request at a time."""
+
+    def __init__(self, config: ServeConfig):
+        self.config = config
+        dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+        self.policy, self.tokenizer = load_policy(config.init_from, dtype)
+        self.policy.to(device()).eval()
+        self.forbidden = forbidden_token_ids(self.policy, self.tokenizer)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.lock = threading.Lock()
+
+    def prepare(self, request: ChatRequest) -> tuple[list[int], dict[str, Any]]:
+        """The prompt's token ids and the sampler's keywords; raises Refused."""
+        limit = self.config.max_prompt_tokens
+        messages = [Message(role=message.role, text=message.content) for message in request.messages]
+        try:
+            (ids,) = encode_prompts(self.tokenizer, [messages], limit, Counter())
+        except Exception as error:  # a network's own chat template may refuse an order of roles, in words of its own
+            raise Refused(400, f"messages: the network's chat template does not take them: {error}") from error
+        if ids is None:
+            raise Refused(400, f"messages: longer than {limit} tokens; leave the oldest out (max_prompt_tokens)")
+        room = (max_positions(self.policy) or len(ids) + self.config.max_completion_tokens) - len(ids)
+        if room < 1:
+            raise Refused(400, f"messages: {len(ids)} tokens leave the network no position to write at; send less")
+        asked = request.max_completion_tokens or request.max_tokens or self.config.max_completion_tokens
+        generator = self.generator if request.seed is None else torch.Generator().manual_seed(request.seed)
+        return ids, {
+            "max_new_tokens": min(asked, self.config.max_completion_tokens, room),
+            "eos_token_id": self.tokenizer.eos_token_id,
+            "forbidden": self.forbidden,
+            "generator": generator,
+            "temperature": self.config.temperature if request.temperature is None else request.temperature,
+        }
+
+    def complete(self, request: ChatRequest) -> dict[str, Any]:
+        """The whole answer to a request."""
+        ids, keywords = self.prepare(request)
+        with self.lock:
+            sampled = sample(self.policy, [ids] * request.n, **keywords)
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": decode_completion(self.tokenizer, written)},
+                "finish_reason": "stop" if finished else "length",
+            }
+            for index, (written, finished) in enumerate(zip(sampled.texts(), sampled.finished.tolist(), strict=True))
+        ]
+        written = int(sampled.mask.sum())
+        usage = {"prompt_tokens": len(ids), "completion_tokens": written, "total_tokens": len(ids) + written}
+        return self._head("chat.completion") | {"choices": choices, "usage": usage}
+
+    def stream(self, request: ChatRequest) -> Iterator[dict[str, Any]]:
+        """The answer piece by piece, as protocol chunks; raises Refused before the first."""
+        if request.n != 1:
+            raise Refused(400, "n: a stream carries one answer; ask for 1, or without stream")
+        return self._chunks(*self.prepare(request))
+
+    def _chunks(self, ids: list[int], keywords: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        head = self._head("chat.completion.chunk")
+
+        def chunk(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+            return head | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+        written: list[int] = []
+        told = ""
+        with self.lock:
+            for token in stream(self.policy, ids, **keywords):
+                written.append(token)
+                text = decode_completion(self.tokenizer, written)
+                if text.startswith(told) and text != told and not text.endswith("\ufffd"):  # not half a character
+                    yield chunk({"content": text[len(told) :]} if told else {"role": "assistant", "content": text})
+                    told = text
+        text = decode_completion(self.tokenizer, written)
+        if text != told:
+            yield chunk({"content": text[len(told) :]})
+        yield chunk({}, "stop" if written[-1] == self.tokenizer.eos_token_id else "length")
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        name = self.config.name
+        return {"id": f"chatcmpl-{uuid4().hex}", "object": kind, "created": int(time.time()), "model": name}
+
+
+class Server(ThreadingHTTPServer):
+    """The HTTP server of one resident policy."""
+
+    daemon_threads = True
+
+    def __init__(self, resident: Resident, key: str):
+        self.resident, self.key = resident, key
+        super().__init__((resident.config.host, resident.config.port), Handler)
+
+    @property
+    def url(self) -> str:
+        """What a client takes as its base URL."""
+        return f"http://{self.resident.config.host}:{self.server_address[1]}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 60  # seconds a silent client may keep its connection
+    server: Server
+
+    def do_GET(self) -> None:
+        """Health and the list of models."""
+        if self.path == "/health":
+            self._answer(200, {"status": "ok"})
+        elif not self._known():
+            self._refuse(401, f"send the bearer token that {KEY_VARIABLE} holds")
+        elif self.path == "/v1/models":
+            name = self.server.resident.config.name
+            self._answer(200, {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "plumbline"}]})
+        else:
+            self._refuse(404, f"{self.path}: there are /v1/chat/completions, /v1/models and /health")
+
+    def do_POST(self) -> None:
+        """A chat request."""
+        try:
+            request = self._request()
+            if not request.stream:
+                self._answer(200, self.server.resident.complete(request))
+            else:
+                self._stream(self.server.resident.stream(request))
+        except Refused as refused:
+            self._refuse(refused.status, str(refused))
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # the client went away; the rest need not be written
+
+    def _request(self) -> ChatRequest:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            self.close_connection = True  # its body stays unread
+            raise Refused(413, f"the body needs a Content-Length of at most {MAX_BODY_BYTES} bytes")
+        body = self.rfile.read(int(length))
+        if not self._known():
+            raise Refused(401, f"send the bearer token that {KEY_VARIABLE} holds")
+        if self.path != "/v1/chat/completions":
+            raise Refused(404, f"{self.path}: there are /v1/chat/completions, /v1/models and /health")
+        # Any page in a browser on this machine may post plain text to a loopback port; JSON it may not.
+        if self.headers.get_content_type() != "application/json":
+            raise Refused(415, "the body must be sent as Content-Type: application/json")
+        try:
+            return ChatRequest.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "body"
+            raise Refused(400, f"{where}: {first['msg']}") from error
+
+    def _known(self) -> bool:
+        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return not self.server.key or hmac.compare_digest(given.encode(), self.server.key.encode())
+
+    def _stream(self, chunks: Iterator[dict[str, Any]]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for chunk in chunks:
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _refuse(self, status: int, message: str) -> None:
+        kind = "authentication_error" if status == 401 else "invalid_request_error"
+        self._answer(status, {"error": {"message": message, "type": kind, "param": None, "code": None}})
+
+    def log_message(self, format: str, *values: Any) -> None:
+        """Say nothing: what people wrote does not belong into a log, and the rest is of no use."""
+
+
+def run(config: ServeConfig, run_folder: RunFolder) -> None:
+    """Load the policy, listen, and answer until the process is ended."""
+    key = os.environ.get(KEY_VARIABLE, "")
+    if config.host not in LOOPBACK and not key:
+        raise ValueError(f"host: {config.host} can be reached from elsewhere; set {KEY_VARIABLE} to a key of requests")
+    (run_folder.path / ADDRESS).unlink(missing_ok=True)
+    run_folder.report(Started(verb=config.verb))
+    resident = Resident(config)
+    # The first pass through a network is slow, and nobody shall wait for it.
+    resident.complete(ChatRequest(messages=[ChatMessage(role="user", content="Hello")], max_tokens=2, seed=0))
+    with Server(resident, key) as server:
+        run_folder.write_text(ADDRESS, server.url + "\n")
+        run_folder.report(Progress(step=0, note=f"answers at {server.url}"))
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main("serve_policy")
