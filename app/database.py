@@ -7,7 +7,7 @@ write in a deferred transaction loses updates or fails with a lock that no timeo
 import re
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -150,3 +150,10 @@ def transaction() -> Iterator[Session]:
     writer = _sqlite_writer if engine().dialect.name == "sqlite" else nullcontext()
     with writer, Session(engine(), expire_on_commit=False) as session, session.begin():
         yield session
+    for act in session.info.pop("after_commit", []):
+        act()
+
+
+def after_commit(session: Session, act: Callable[[], object]) -> None:
+    """Call `act` once the session's transaction() is committed and other writers can go on, or never if it is not."""
+    session.info.setdefault("after_commit", []).append(act)

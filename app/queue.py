@@ -16,11 +16,10 @@ from celery import Celery
 from celery.signals import heartbeat_sent, worker_init, worker_process_init, worker_shutting_down
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
-from sqlalchemy import event
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 
 from app.config import settings
-from app.database import engine
+from app.database import after_commit, engine
 
 DEFAULT, TRAINING = "default", "training"
 QUEUES = {
@@ -76,26 +75,19 @@ celery.add_defaults(_configuration)
 
 
 def send(session: Session, name: str, id: int, queue: str = DEFAULT) -> None:
-    """Publish the task `name` for row `id` after this session's commit, or never if it does not commit."""
-    session.info.setdefault("messages", []).append((name, id, queue))
+    """Publish the task `name` for row `id` after this session's commit, or never if it does not commit.
+
+    What a savepoint sent before it rolled back is published too: a message without a row does nothing.
+    """
+    after_commit(session, lambda: _publish(name, id, queue))
 
 
-@event.listens_for(Session, "after_commit")
-def _publish(session: Session) -> None:
-    if session.in_nested_transaction():  # a savepoint was released; nothing is committed yet
-        return
-    for name, id, queue in session.info.pop("messages", []):
-        try:
-            celery.send_task(name, args=[id], queue=queue, retry=False)
-        except (OperationalError, RedisError, OSError) as error:
-            # The row is committed and stays the truth: the reconciler sends it again when the broker is back.
-            log.warning("%s %s could not be sent to the queue %s: %s", name, id, queue, error)
-
-
-@event.listens_for(Session, "after_soft_rollback")
-def _forget(session: Session, transaction: SessionTransaction) -> None:
-    if not transaction.nested:  # what a savepoint sent is gone with its row, and a message without a row does nothing
-        session.info.pop("messages", None)
+def _publish(name: str, id: int, queue: str) -> None:
+    try:
+        celery.send_task(name, args=[id], queue=queue, retry=False)
+    except (OperationalError, RedisError, OSError) as error:
+        # The row is committed and stays the truth: the reconciler sends it again when the broker is back.
+        log.warning("%s %s could not be sent to the queue %s: %s", name, id, queue, error)
 
 
 @contextmanager

@@ -162,7 +162,7 @@ def test_what_was_committed_and_never_sent_is_found(workers, tmp_path):
     job = queue_training(tmp_path, epochs=1)
     with transaction() as session:
         snapshot = snapshots.create(session, Purpose.SFT, {})
-        session.info.pop("messages")  # the process dies between commit and publishing
+        session.info.pop("after_commit")  # the process dies between commit and publishing
         session.execute(update(Job).values(lease_until=snapshot.created_at))
         session.flush()
         session.execute(update(Snapshot).values(lease_until=snapshot.created_at))

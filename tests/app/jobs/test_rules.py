@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 
 import pytest
@@ -216,6 +217,36 @@ def test_a_broker_that_is_away_costs_the_message_and_not_the_job(database):
     assert "could not be sent" in done.stderr
     with reading() as session:
         assert session.scalars(select(Job.state)).all() == [JobState.QUEUED]
+
+
+ASK_A_SILENT_BROKER = """
+import os, socket, sys, threading
+from app.database import transaction
+from app.jobs import rules
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()  # who connects waits for an answer for ever
+def ask():
+    with transaction() as session:
+        rules.create(session, "train_base", {})
+asking = threading.Thread(target=ask, daemon=True)
+asking.start()
+listening.accept()  # it is publishing
+with transaction() as session:
+    rules.create(session, "train_base", {"epochs": 2})
+    session.info.clear()
+assert asking.is_alive()
+os._exit(0)
+"""
+
+
+def test_a_broker_that_does_not_answer_keeps_no_other_writer_waiting(database):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a socket's path must be short
+        path = f"{folder}/broker.sock"
+        environment = os.environ | {"PLUMBLINE_BROKER_URL": f"redis+socket://{path}?virtual_host=0"}
+        command = [sys.executable, "-c", ASK_A_SILENT_BROKER, path]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
 
 
 def test_curves_are_thinned_and_a_repeated_step_counts_once(database, tiny):
