@@ -5,6 +5,7 @@ line it last read. A resumed run appends to the same file, starting with another
 """
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
@@ -94,3 +95,10 @@ _ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 def parse(line: str | bytes) -> AnyEvent:
     """Read one line of events.jsonl; raises pydantic.ValidationError."""
     return _ADAPTER.validate_json(line)
+
+
+def last(path: Path) -> AnyEvent | None:
+    """The last whole line of an events.jsonl, None if there is none; raises pydantic.ValidationError."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines[-2:] if line.endswith(b"\n")]
+    return parse(whole[-1]) if whole else None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.events import CheckpointSaved, Event, Warned, parse
+from training.events import CheckpointSaved, Event, Finished, Warned, last
 
 
 class Stopped(Exception):
@@ -60,8 +60,7 @@ class RunFolder:
 
     def is_finished(self) -> bool:
         """Whether the last thing reported is that the run ended well."""
-        lines = (self.path / "events.jsonl").read_bytes().splitlines()
-        return bool(lines) and parse(lines[-1]).kind == "finished"
+        return isinstance(last(self.path / "events.jsonl"), Finished)
 
     def read_config(self) -> dict[str, Any] | None:
         """The config that the folder was made with, if any."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
+from app.database import utc_now
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.jobs.tables import Job, JobEvent, JobState
@@ -32,6 +33,11 @@ def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tup
 def waits(session: Session) -> bool:
     """Whether a job waits for a worker."""
     return session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).limit(1)) is not None
+
+
+def left(session: Session) -> list[Job]:
+    """The running jobs whose supervisor is gone: nobody renews their lease."""
+    return list(session.scalars(select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < utc_now())))
 
 
 @dataclass(frozen=True)

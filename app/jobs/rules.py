@@ -43,6 +43,15 @@ def folder(job: Job) -> Path:
     return settings().data_dir.absolute() / "runs" / job.public_id
 
 
+def is_finished(job: Job) -> bool:
+    """Whether the last thing that the run reported is that it ended well; its row may not know it yet."""
+    try:
+        told = events.last(folder(job) / "events.jsonl")
+    except ValidationError:
+        return False
+    return isinstance(told, events.Finished)
+
+
 def create(
     session: Session,
     verb: JobVerb | str,
@@ -119,6 +128,17 @@ def claim(session: Session, id: int, owner: str) -> Job | None:
         .returning(Job.id)
     )
     return session.get_one(Job, id) if claimed else None
+
+
+def take_over(session: Session, id: int, owner: str) -> Job | None:
+    """Hold a running job whose supervisor is gone, to write its end; None if its lease still runs."""
+    taken = session.scalar(
+        update(Job)
+        .where(Job.id == id, Job.state == JobState.RUNNING, Job.lease_until < utc_now())
+        .values(owner=owner, lease_until=utc_now(settings().job_lease_seconds))
+        .returning(Job.id)
+    )
+    return session.get_one(Job, id) if taken else None
 
 
 def _mine(session: Session, job: Job, *conditions, **values) -> None:

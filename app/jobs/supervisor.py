@@ -52,14 +52,12 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until the job ends or goes back into the queue; raises LeaseLost."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if rules.is_finished(self.job):  # the last supervisor died between the run's end and its row's
+            self.end(None)
+            return
         self._store_events()
         with reading() as session:
-            over = queries.outcome(session, self.job)
-            events_before = queries.standing(session, self.job.id).last_event
-        if over is not None and over.kind == "finished":  # the last supervisor died between the run's end and its row's
-            self._end(0)
-            return
-        self.events_before = events_before
+            self.events_before = queries.standing(session, self.job.id).last_event
         try:
             with reading() as session:
                 config = checkpoints.resolve(session, self.job.config)
@@ -71,9 +69,9 @@ class Supervisor:
                 plans.advance_after(session, job=self.job)
             return
         if self._wait_for_folder():
-            self._end(self._supervise(config))
+            self.end(self._supervise(config))
         else:
-            self._end(None)
+            self.end(None)
 
     # --- the child ---
 
@@ -177,8 +175,8 @@ class Supervisor:
 
     # --- the end ---
 
-    def _end(self, status: int | None) -> None:
-        """Write the end: the last events, the job's state and the plan's next step are one transaction."""
+    def end(self, status: int | None) -> None:
+        """Write the end, `status` being the child's if one ran: events, state and the plan's next step are one."""
         with transaction() as session:
             while lines := self._unread():
                 self.job.events_read = self._ingest(session, lines)

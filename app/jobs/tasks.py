@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import socket
+from contextlib import suppress
 
 from app import queue
 from app.checkpoints import sampling
@@ -20,15 +21,18 @@ log = logging.getLogger(__name__)
 @celery.task(name="jobs.run")
 def run(id: int) -> None:
     """Run job `id`, if nobody else does or did."""
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     with transaction() as session:
-        job = rules.claim(session, id, owner)
+        job = rules.claim(session, id, _owner())
     if job is None:
         return
     try:
         Supervisor(job, queue.stopping).run()
     except rules.LeaseLost:
         log.warning("job %s: attempt %s has lost its lease and stopped", job.public_id, job.attempt)
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 @celery.task(name="jobs.take_in")
@@ -44,6 +48,19 @@ def reconcile() -> None:
     """Repair what a lost message or a dead worker left behind."""
     with reading() as session:
         queue_is_empty = queries.waits(session) and queue.waiting(queue.TRAINING) == 0
+        left = queries.left(session)
+    for job in left:
+        if rules.is_finished(job):
+            _end(job.id)
     with transaction() as session:
         for job in rules.reconcile(session, queue_is_empty=queue_is_empty):
             plans.advance_after(session, job=job)
+
+
+def _end(id: int) -> None:
+    """Write the end of a job that finished after its supervisor had died."""
+    with transaction() as session:
+        job = rules.take_over(session, id, _owner())
+    if job is not None:
+        with suppress(rules.LeaseLost):
+            Supervisor(job, queue.stopping).end(None)

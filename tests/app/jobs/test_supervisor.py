@@ -15,13 +15,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from app import queue
 from app.checkpoints.tables import Checkpoint, CheckpointRole
-from app.config import ROOT
-from app.database import reading, transaction
+from app.config import ROOT, settings
+from app.database import reading, transaction, utc_now
 from app.jobs import rules, tasks
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
 from tests.conftest import fresh_database
+from training import events
 from training.records import Purpose
+from training.run_folder import RunFolder
 
 PATIENCE_SECONDS = 180
 
@@ -184,6 +187,33 @@ def test_a_run_that_ended_before_its_row_did_is_not_run_again(sqlite, tiny):
     tasks.run(job.id)
     assert found(job).state is JobState.FINISHED
     assert not (folder / "log.txt").exists()  # no child was started
+    assert_events_are_the_file(job)
+
+
+@pytest.mark.parametrize("state", ["first attempt", "last attempt", "cancel requested"])
+def test_a_run_that_ended_after_its_supervisor_had_died_is_finished_by_the_reconciler(database, tiny, broker, state):
+    job = make(tiny)
+    broker.delete(queue.TRAINING)
+    with transaction() as session:
+        rules.claim(session, job.id, "dead")
+        if state == "cancel requested":
+            rules.cancel(session, session.get_one(Job, job.id), None)
+        attempt = settings().job_attempts if state == "last attempt" else 1
+        session.execute(update(Job).values(attempt=attempt, lease_until=utc_now(-1)))
+    with RunFolder(rules.folder(job)) as folder:
+        folder.report(events.Started(verb="train_base", total_steps=7))
+        folder.report(events.Progress(step=7))
+        tasks.reconcile()
+        assert found(job).result is None  # it has not ended yet, so its row goes the way of a dead worker's
+        with transaction() as session:
+            session.execute(update(Job).values(state=JobState.RUNNING, owner="dead", lease_until=utc_now(-1)))
+            broker.delete(queue.TRAINING)
+        folder.report(events.Finished(result={"steps": 7}))
+    tasks.reconcile()
+    now = found(job)
+    assert (now.state, now.result, now.error) == (JobState.FINISHED, {"steps": 7}, "")
+    assert (now.attempt, now.step, now.owner, now.lease_until) == (attempt, 7, "", None)
+    assert queue.waiting(queue.TRAINING) == 0  # nothing is run again
     assert_events_are_the_file(job)
 
 

@@ -147,7 +147,7 @@ def test_a_failed_job_stops_the_plan_with_its_reason_and_the_plan_goes_on_when_i
     with transaction() as session:
         held = jobs.claim(session, job.id, "worker")
     supervisor = job_tasks.Supervisor(held, lambda: False)
-    supervisor._end(1)
+    supervisor.end(1)
     now = found(plan)
     assert now.state is PlanState.FAILED and "not clear of 50 %" in now.error and now.error.startswith("ppo")
     with transaction() as session:
