@@ -13,6 +13,7 @@ from app.accounts.schemas import (
     AccountPage,
     AuditPage,
     NewTokenOut,
+    OwnChange,
     PasswordIn,
     TokenIn,
     TokenOut,
@@ -61,6 +62,15 @@ def create_account(request: Request, given: AccountIn) -> AccountOut:
 def read_me(request: Request) -> AccountOut:
     """The account of the token that asks; every scope may."""
     return AccountOut.model_validate(api_account(request, None))
+
+
+@router.patch("/api/v1/accounts/me")
+def change_me(request: Request, given: OwnChange) -> AccountOut:
+    """Change one's own name or language, or opt out of sensitive prompts."""
+    account = api_account(request, "work")
+    with transaction() as session:
+        account = rules.change_account(session, account, by=account, **given.model_dump(exclude_unset=True))
+    return AccountOut.model_validate(account)
 
 
 @router.get("/api/v1/accounts/{id}")

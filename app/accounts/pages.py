@@ -142,6 +142,15 @@ def change_own(request: Request, name: Text = "", language: Text = "en"):
     return _done(_("Saved."))
 
 
+@router.post("/account/sensitive")
+def change_sensitive(request: Request, show: Text = ""):
+    """Opt out of sensitive prompts, or in again."""
+    account = signed_in(request)
+    with transaction() as session:
+        rules.change_account(session, account, by=account, avoids_sensitive=not show)
+    return _done(_("Saved."))
+
+
 @router.post("/account/password")
 def change_own_password(request: Request, current: Text = "", password: Text = ""):
     """Change one's password; everywhere else one is signed out."""

@@ -19,6 +19,7 @@ from app.i18n import languages
 from training.records import Pool
 
 TOKEN_PREFIX = "plumb_"
+_CHANGING = ("name", "role", "pool", "language", "disabled_at", "avoids_sensitive", "paused")
 
 
 def record(session: Session, account: Account | None, action: str, subject: str = "", **detail) -> None:
@@ -80,12 +81,14 @@ def change_account(
     pool: Pool | None = None,
     language: str | None = None,
     disabled: bool | None = None,
+    avoids_sensitive: bool | None = None,
+    paused: bool | None = None,
 ) -> Account:
     """Change what is given and leave the rest; a disabled account is signed out at once, and an admin stays."""
     # All admins are locked, so that the last two cannot step down at the same moment.
     session.execute(select(Account.id).where(Account.role == Role.ADMIN).order_by(Account.id).with_for_update())
     account = session.get_one(Account, account.id, populate_existing=True)
-    before = {key: getattr(account, key) for key in ("name", "role", "pool", "language", "disabled_at")}
+    before = {key: getattr(account, key) for key in _CHANGING}
     if name is not None:
         account.name = _known_name(name)
     if role is not None:
@@ -94,6 +97,10 @@ def change_account(
         account.pool = Pool(pool)
     if language is not None:
         account.language = _known_language(language)
+    if avoids_sensitive is not None:
+        account.avoids_sensitive = avoids_sensitive
+    if paused is not None:
+        account.paused = paused
     if disabled is not None and disabled != bool(account.disabled_at):
         account.disabled_at = datetime.now(UTC) if disabled else None
     session.flush()

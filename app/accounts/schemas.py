@@ -37,6 +37,16 @@ class AccountChange(_Strict):
     pool: Pool | None = None
     language: str | None = None
     disabled: bool | None = None
+    paused: bool | None = Field(None, description="They may sign in, but are handed no new work.")
+    avoids_sensitive: bool | None = Field(None, description="They are given no prompt marked as sensitive.")
+
+
+class OwnChange(_Strict):
+    """What people change of their own account; what is left out stays."""
+
+    name: str | None = Field(None, max_length=120)
+    language: str | None = None
+    avoids_sensitive: bool | None = Field(None, description="Give me no prompt marked as sensitive.")
 
 
 class PasswordIn(_Strict):
@@ -55,6 +65,8 @@ class AccountOut(_Row):
     pool: Pool
     kind: AccountKind
     language: str
+    avoids_sensitive: bool
+    paused: bool
     disabled_at: datetime | None
     created_at: datetime
 

@@ -25,6 +25,14 @@ class AccountKind(StrEnum):
     DEMO = "demo"  # exists for the demo alone, signs in only while bound to loopback
 
 
+class SurveyState(StrEnum):
+    """Whether the voluntary survey was put to somebody; whether and what they answered is kept nowhere."""
+
+    NOT_ASKED = "not_asked"
+    OFFERED = "offered"  # the desk asks, once
+    ASKED = "asked"
+
+
 class Scope(StrEnum):
     """What an API token may be used for; all but `work` need an admin's account."""
 
@@ -49,6 +57,9 @@ class Account(Base):
     pool: Mapped[Pool] = mapped_column(choice(Pool), default=Pool.TRAIN)
     kind: Mapped[AccountKind] = mapped_column(choice(AccountKind), default=AccountKind.PERSON)
     language: Mapped[str] = mapped_column(String(16), default="en")
+    avoids_sensitive: Mapped[bool] = mapped_column(default=False)  # is given no prompt marked as sensitive
+    paused: Mapped[bool] = mapped_column(default=False)  # may sign in, but is handed no new work
+    survey: Mapped[SurveyState] = mapped_column(choice(SurveyState), default=SurveyState.NOT_ASKED)
     disabled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
 

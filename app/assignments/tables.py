@@ -72,6 +72,7 @@ class Draft(Base):
     active_seconds: Mapped[float] = mapped_column(default=0.0)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in: nothing more is written here
+    warned_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # chose to see a prompt marked as sensitive
 
 
 class Skip(Base):

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from app.database import reading, transaction
 from app.guidelines import queries, rules
-from app.guidelines.schemas import FormOut, GuidelineIn, GuidelineOut
+from app.guidelines.schemas import FormOut, GuidelineChanges, GuidelineIn, GuidelineOut
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1", tags=["guidelines"])
@@ -35,6 +35,24 @@ def read(request: Request, id: str) -> GuidelineOut:
     api_account(request, "read")
     with reading() as session:
         return GuidelineOut.of(rules.guideline(session, id))
+
+
+@router.get("/guidelines/{id}/changes")
+def changes(request: Request, id: str) -> GuidelineChanges:
+    """What is different from the version that one has read last; paragraph by paragraph, in pieces."""
+    account = api_account(request, "work")
+    with reading() as session:
+        found = rules.guideline(session, id)
+        last = queries.last_read(session, found.name, account)
+    return GuidelineChanges.of(found, last)
+
+
+@router.post("/guidelines/{id}/acknowledge", status_code=204)
+def acknowledge(request: Request, id: str) -> None:
+    """Say that one has read this version; new work that goes by it is then handed out."""
+    account = api_account(request, "work")
+    with transaction() as session:
+        rules.acknowledge(session, rules.guideline(session, id), account)
 
 
 @router.get("/forms")

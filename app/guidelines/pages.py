@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.guidelines import queries, rules
+from app.guidelines.changes import changes
 from app.guidelines.schemas import GuidelineIn
 from app.i18n import gettext as _
-from app.web import Text, admin, flash, page, redirect, signed_in
+from app.web import Text, admin, flash, local_path, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
 
@@ -32,6 +33,30 @@ def guideline(request: Request, id: str):
         found = rules.guideline(session, id)
         versions = queries.versions(session, found.name)
     return page(request, "guidelines/one.html", account, guideline=found, versions=versions)
+
+
+@router.get("/guidelines/{id}/changes")
+def changed(request: Request, id: str, next: str = "/"):
+    """What is new since the version that the reader has read, and the button that says so."""
+    account = signed_in(request)
+    with reading() as session:
+        found = rules.guideline(session, id)
+        last = queries.last_read(session, found.name, account)
+    known = last is not None and last.version >= found.version
+    pieces = changes(last.body, found.body) if last and not known else []
+    shown = {"guideline": found, "last": last, "known": known, "paragraphs": pieces, "next": local_path(next)}
+    return page(request, "guidelines/changes.html", account, **shown)
+
+
+@router.post("/guidelines/{id}/acknowledge")
+def acknowledge(request: Request, id: str, next: Text = "/"):
+    """The reader has read it."""
+    account = signed_in(request)
+    with transaction() as session:
+        rules.acknowledge(session, rules.guideline(session, id), account)
+    response = redirect(local_path(next))
+    flash(response, _("Thank you. The work goes on."))
+    return response
 
 
 @router.get("/admin/guidelines")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.guidelines.tables import Form, FormKind, Guideline
+from app.accounts.tables import Account
+from app.guidelines.tables import Acknowledgement, Form, FormKind, Guideline
 
 
 def newest_guideline(session: Session, name: str) -> Guideline | None:
@@ -31,6 +32,17 @@ def versions(session: Session, name: str) -> Sequence[Guideline]:
 def guideline(session: Session, public_id: str) -> Guideline | None:
     """One version of a guideline."""
     return session.scalar(select(Guideline).where(Guideline.public_id == public_id))
+
+
+def last_read(session: Session, name: str, account: Account) -> Guideline | None:
+    """The latest version of a guideline that somebody has read or worked under."""
+    return session.scalar(
+        select(Guideline)
+        .join(Acknowledgement, Acknowledgement.guideline_id == Guideline.id)
+        .where(Guideline.name == name, Acknowledgement.account_id == account.id)
+        .order_by(Guideline.version.desc())
+        .limit(1)
+    )
 
 
 def newest_form(session: Session, kind: FormKind) -> Form | None:

@@ -12,7 +12,7 @@ from app.accounts.tables import Account
 from app.errors import BadInput, Conflict, NotFound
 from app.guidelines import defaults, queries
 from app.guidelines.schemas import GuidelineIn, PromptAnswer, Question
-from app.guidelines.tables import Form, FormKind, Guideline
+from app.guidelines.tables import Acknowledgement, Form, FormKind, Guideline
 from app.i18n import gettext as _
 
 TRAINING, EVALUATION = "training", "evaluation"
@@ -98,6 +98,29 @@ def add_version(session: Session, new: GuidelineIn, by: Account | None) -> Guide
         ) from error
     accounts.record(session, by, "guideline.version", subject=made.public_id, name=made.name, version=made.version)
     return made
+
+
+class NotRead(Conflict):
+    """A later version of a guideline waits to be read; until then no new work is handed out."""
+
+    def __init__(self, guideline: Guideline):
+        super().__init__(
+            _("“%(title)s” has changed: read what is new in version %(n)d, say so, and the work goes on.")
+            % {"title": guideline.title, "n": guideline.version},
+            current={"guideline": guideline.public_id, "name": guideline.name, "version": guideline.version},
+            field="guideline",
+        )
+        self.guideline = guideline
+
+
+def acknowledge(session: Session, guideline: Guideline, account: Account, *, said_so: bool = True) -> None:
+    """Note that somebody has read this version, or (not `said_so`) has begun to work under it; twice is once."""
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+    row = {"account_id": account.id, "guideline_id": guideline.id, "said_so": said_so}
+    made = insert(Acknowledgement).values(row)
+    if said_so:
+        made = made.on_conflict_do_update(index_elements=["account_id", "guideline_id"], set_={"said_so": True})
+    session.execute(made if said_so else made.on_conflict_do_nothing())
 
 
 def questions(form: Form) -> list[Question]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.guidelines.changes import Piece, changes
 from app.guidelines.tables import Form, FormKind, Guideline
 
 
@@ -76,6 +77,23 @@ class GuidelineOut(BaseModel):
             body=guideline.body,
             what_changed=guideline.what_changed,
             created_at=guideline.created_at,
+        )
+
+
+class GuidelineChanges(BaseModel):
+    """One version beside the last that somebody has read."""
+
+    guideline: GuidelineOut
+    last_read: int | None = Field(description="Version; null: none yet, so everything is new.")
+    paragraphs: list[list[Piece]] = Field(description="In order; a paragraph that was only reworded has many pieces.")
+
+    @classmethod
+    def of(cls, guideline: Guideline, last: Guideline | None) -> "GuidelineChanges":
+        """From the rows."""
+        return cls(
+            guideline=GuidelineOut.of(guideline),
+            last_read=last.version if last else None,
+            paragraphs=changes(last.body if last else "", guideline.body),
         )
 
 

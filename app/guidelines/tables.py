@@ -33,6 +33,17 @@ class Guideline(Base):
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
 
 
+class Acknowledgement(Base):
+    """Somebody has read a version of a guideline, or begun to work under it, which is how the first one is known."""
+
+    __tablename__ = "acknowledgements"
+
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
+    guideline_id: Mapped[int] = mapped_column(ForeignKey("guidelines.id", ondelete="CASCADE"), primary_key=True)
+    said_so: Mapped[bool] = mapped_column(default=True)  # False: nobody asked, the guideline stood beside the work
+    at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+
+
 class Form(Base):
     """One version of the questions; `questions` is a list of guidelines.schemas.Question."""
 

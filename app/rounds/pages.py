@@ -23,7 +23,7 @@ from app.prompts import queries as prompts
 from app.prompts.tables import PromptSource
 from app.rounds import queries, rules
 from app.rounds.schemas import RoundIn
-from app.rounds.tables import ItemKind, Round, RoundPurpose
+from app.rounds.tables import ONBOARDING, ItemKind, Round, RoundPurpose
 from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
 from training.records import Pool, Split, UseCase
 
@@ -83,7 +83,7 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
         counts=counts,
         people=PolicyKind.PEOPLE,
         guidelines=guidelines,
-        purposes=list(RoundPurpose),
+        purposes=[purpose for purpose in RoundPurpose if purpose not in ONBOARDING],
         pools=list(Pool),
         options={
             "collections": collections,

@@ -7,7 +7,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.prompts.tables import Prompt
-from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
+from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundState
 from training.records import Split
 
 
@@ -26,8 +26,8 @@ def by_number(session: Session, number: int) -> Round | None:
 
 
 def rounds(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[Round], str | None]:
-    """One page of the rounds, newest first, and the cursor of the next."""
-    found = _whole().order_by(Round.number.desc())
+    """One page of the loop's rounds, newest first, and the cursor of the next."""
+    found = _whole().where(Round.purpose.not_in(ONBOARDING)).order_by(Round.number.desc())
     if cursor:
         found = found.where(Round.number < select(Round.number).where(Round.public_id == cursor).scalar_subquery())
     some = session.scalars(found.limit(limit + 1)).all()
@@ -36,7 +36,7 @@ def rounds(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[R
 
 def next_number(session: Session) -> int:
     """The number of the round that is made next."""
-    return (session.scalar(select(func.max(Round.number))) or 0) + 1
+    return max(session.scalar(select(func.max(Round.number))) or 0, 0) + 1
 
 
 def items_by_kind(session: Session, round_ids: Iterable[int]) -> dict[int, dict[ItemKind, int]]:

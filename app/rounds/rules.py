@@ -21,7 +21,7 @@ from app.rounds import queries
 from app.rounds.mixing import by_prompt, choose, keyed
 from app.rounds.queries import Candidate
 from app.rounds.schemas import PolicyShare, PromptFilter, RoundPlan
-from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
+from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
 from training.records import Pool
 
 BATCH = 500
@@ -46,6 +46,11 @@ def create(
     """A new draft; `prepare` makes its items."""
     if not name.strip():
         raise BadInput(_("A round needs a name."), field="name")
+    if purpose in ONBOARDING:
+        raise BadInput(
+            _("Practice and screening are not planned as rounds; write their exercises under Onboarding."),
+            field="purpose",
+        )
     if not pools:
         raise BadInput(_("Choose at least one pool of labelers."), field="pools")
     for share in plan.policies:

@@ -49,7 +49,9 @@ def closed_training_rounds(session: Session) -> list[int]:
 
 def nameable_rounds(session: Session) -> list[Round]:
     """Closed rounds that a snapshot may name, the newest first."""
-    query = select(Round).where(Round.state == RoundState.CLOSED, Round.purpose != RoundPurpose.DEMO)
+    query = select(Round).where(
+        Round.state == RoundState.CLOSED, Round.purpose.in_((RoundPurpose.TRAINING, RoundPurpose.EVALUATION))
+    )
     return list(session.scalars(query.order_by(Round.number.desc())))
 
 

@@ -13,7 +13,7 @@ from app.config import settings
 from app.database import utc_now
 from app.errors import BadInput
 from app.i18n import gettext as _
-from app.rounds.tables import RoundPurpose, RoundState
+from app.rounds.tables import ONBOARDING, RoundPurpose, RoundState
 from app.snapshots import queries
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot, SnapshotMember, SnapshotState
@@ -77,6 +77,11 @@ def _closed_rounds(session: Session, filter: SnapshotFilter) -> list[int]:
         if found[number].purpose is RoundPurpose.DEMO:
             raise BadInput(
                 _("Round %(number)s is of the demo; its answers are never trained on.") % {"number": number},
+                field="rounds",
+            )
+        if found[number].purpose in ONBOARDING:
+            raise BadInput(
+                _("Round %(number)s is practice or screening; its answers are never trained on.") % {"number": number},
                 field="rounds",
             )
         if found[number].state is not RoundState.CLOSED:

@@ -36,6 +36,21 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("language", sa.String(length=16), nullable=False),
+        sa.Column("avoids_sensitive", sa.Boolean(), nullable=False),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        sa.Column(
+            "survey",
+            sa.Enum(
+                "not_asked",
+                "offered",
+                "asked",
+                name="survey_state",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
@@ -84,6 +99,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_policies")),
         sa.UniqueConstraint("name", name=op.f("uq_policies_name")),
         sa.UniqueConstraint("public_id", name=op.f("uq_policies_public_id")),
+    )
+    op.create_table(
+        "survey_counts",
+        sa.Column("question", sa.String(length=40), nullable=False),
+        sa.Column("answer", sa.String(length=40), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("question", "answer", name=op.f("pk_survey_counts")),
     )
     op.create_table(
         "api_tokens",
@@ -208,6 +230,43 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_prompts_split"), ["split"], unique=False)
 
     op.create_table(
+        "reviewers",
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_reviewers_account_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_reviewers")),
+    )
+    op.create_table(
+        "screenings",
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("comfort", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("comfort_note", sa.Text(), nullable=False),
+        sa.Column("handed_in_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "verdict",
+            sa.Enum(
+                "train", "held-out", "declined", name="verdict", native_enum=False, create_constraint=True, length=32
+            ),
+            nullable=True,
+        ),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("figures", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
+        sa.Column("decided_by_id", sa.Integer(), nullable=True),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("(verdict IS NULL) = (decided_at IS NULL)", name=op.f("ck_screenings_decided")),
+        sa.CheckConstraint("verdict IS NULL OR handed_in_at IS NOT NULL", name=op.f("ck_screenings_handed_in")),
+        sa.ForeignKeyConstraint(
+            ["decided_by_id"], ["accounts.id"], name=op.f("fk_screenings_decided_by_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_screenings_labeler_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("labeler_id", name=op.f("pk_screenings")),
+        sa.UniqueConstraint("number", name=op.f("uq_screenings_number")),
+    )
+    op.create_table(
         "sign_in_sessions",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("token_sha256", sa.String(length=64), nullable=False),
@@ -264,6 +323,20 @@ def upgrade() -> None:
     with op.batch_alter_table("snapshots", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_snapshots_content_sha256"), ["content_sha256"], unique=False)
 
+    op.create_table(
+        "acknowledgements",
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("guideline_id", sa.Integer(), nullable=False),
+        sa.Column("said_so", sa.Boolean(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_acknowledgements_account_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["guideline_id"], ["guidelines.id"], name=op.f("fk_acknowledgements_guideline_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("account_id", "guideline_id", name=op.f("pk_acknowledgements")),
+    )
     op.create_table(
         "completions",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -366,6 +439,8 @@ def upgrade() -> None:
                 "training",
                 "evaluation",
                 "demo",
+                "practice",
+                "screening",
                 name="round_purpose",
                 native_enum=False,
                 create_constraint=True,
@@ -571,6 +646,7 @@ def upgrade() -> None:
         sa.Column("active_seconds", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("warned_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_drafts_item_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["labeler_id"], ["accounts.id"], name=op.f("fk_drafts_labeler_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("item_id", "labeler_id", name=op.f("pk_drafts")),
@@ -578,6 +654,18 @@ def upgrade() -> None:
     with op.batch_alter_table("drafts", schema=None) as batch_op:
         batch_op.create_index("ix_drafts_labeler", ["labeler_id", "submitted_at"], unique=False)
 
+    op.create_table(
+        "exercises",
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("explanation", sa.Text(), nullable=False),
+        sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_by_id", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["accounts.id"], name=op.f("fk_exercises_created_by_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_exercises_item_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("item_id", name=op.f("pk_exercises")),
+    )
     op.create_table(
         "item_completions",
         sa.Column("item_id", sa.Integer(), nullable=False),
@@ -764,6 +852,28 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_demonstrations_labeler_id"), ["labeler_id"], unique=False)
 
     op.create_table(
+        "exercise_references",
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("completion_id", sa.Integer(), nullable=False),
+        sa.Column("tier", sa.Integer(), nullable=True),
+        sa.Column("flags", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.CheckConstraint("tier BETWEEN 1 AND 9", name=op.f("ck_exercise_references_tier")),
+        sa.ForeignKeyConstraint(
+            ["completion_id"], ["completions.id"], name=op.f("fk_exercise_references_completion_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["item_id", "completion_id"],
+            ["item_completions.item_id", "item_completions.completion_id"],
+            name=op.f("fk_exercise_references_item_id_completion_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["item_id"], ["exercises.item_id"], name=op.f("fk_exercise_references_item_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("item_id", "completion_id", name=op.f("pk_exercise_references")),
+    )
+    op.create_table(
         "compared_completions",
         sa.Column("comparison_id", sa.Integer(), nullable=False),
         sa.Column("completion_id", sa.Integer(), nullable=False),
@@ -790,6 +900,25 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "comparison_id", "shown_position", name=op.f("uq_compared_completions_comparison_id_shown_position")
         ),
+    )
+    op.create_table(
+        "demonstration_reviews",
+        sa.Column("demonstration_id", sa.Integer(), nullable=False),
+        sa.Column("reviewer_id", sa.Integer(), nullable=False),
+        sa.Column("rating", sa.Integer(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("rating BETWEEN 1 AND 7", name=op.f("ck_demonstration_reviews_rating")),
+        sa.ForeignKeyConstraint(
+            ["demonstration_id"],
+            ["demonstrations.id"],
+            name=op.f("fk_demonstration_reviews_demonstration_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["reviewer_id"], ["accounts.id"], name=op.f("fk_demonstration_reviews_reviewer_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("demonstration_id", "reviewer_id", name=op.f("pk_demonstration_reviews")),
     )
     op.create_table(
         "snapshot_members",
@@ -839,7 +968,9 @@ def downgrade() -> None:
         batch_op.drop_index("ix_snapshot_members_snapshot")
 
     op.drop_table("snapshot_members")
+    op.drop_table("demonstration_reviews")
     op.drop_table("compared_completions")
+    op.drop_table("exercise_references")
     with op.batch_alter_table("demonstrations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_demonstrations_labeler_id"))
 
@@ -856,6 +987,7 @@ def downgrade() -> None:
 
     op.drop_table("plan_steps")
     op.drop_table("item_completions")
+    op.drop_table("exercises")
     with op.batch_alter_table("drafts", schema=None) as batch_op:
         batch_op.drop_index("ix_drafts_labeler")
 
@@ -889,6 +1021,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_completions_policy_prompt")
 
     op.drop_table("completions")
+    op.drop_table("acknowledgements")
     with op.batch_alter_table("snapshots", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_snapshots_content_sha256"))
 
@@ -897,6 +1030,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_sign_in_sessions_account_id"))
 
     op.drop_table("sign_in_sessions")
+    op.drop_table("screenings")
+    op.drop_table("reviewers")
     with op.batch_alter_table("prompts", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_prompts_split"))
         batch_op.drop_index(batch_op.f("ix_prompts_prefix_sha256"))
@@ -913,6 +1048,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_api_tokens_account_id"))
 
     op.drop_table("api_tokens")
+    op.drop_table("survey_counts")
     op.drop_table("policies")
     op.drop_table("forms")
     op.drop_table("accounts")
