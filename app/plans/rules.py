@@ -182,11 +182,11 @@ def _look(session: Session, plan: Plan, step: PlanStep) -> tuple[StepState, str]
     return StepState.RUNNING, ""
 
 
-def fail_round(session: Session, step: PlanStep, error: str) -> None:
+def fail_round(session: Session, step_id: int, error: str) -> None:
     """The next round could not be made."""
+    step = session.get_one(PlanStep, step_id)
     plan = queries.locked(session, step.plan_id)
     if plan.state is PlanState.RUNNING:
-        step = session.get_one(PlanStep, step.id)
         step.state, step.lease_until = StepState.FAILED, None
         plan.state, plan.error = PlanState.FAILED, f"{step.name}: {error}"
 

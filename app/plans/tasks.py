@@ -1,6 +1,7 @@
 """Making the next round in the background: sampled completions are read into the bank, then the round is made."""
 
 import logging
+import time
 
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
@@ -9,43 +10,61 @@ from sqlalchemy.orm import Session
 from app.checkpoints import sampling
 from app.database import reading, transaction, utc_now
 from app.errors import PlumblineError
+from app.i18n import gettext as _
 from app.jobs.tables import Job
 from app.plans import next_round, queries, rules, steps
 from app.plans.tables import Plan, PlanState, PlanStep, StepState
 from app.queue import celery
+
+TRIES, PAUSE_SECONDS = 3, 10  # of a round that the database, away or busy, does not let us make
 
 log = logging.getLogger(__name__)
 
 
 @celery.task(name="plans.make_round")
 def make_round(id: int) -> None:
-    """Make the next round of step `id`, if nobody else does or did; storing completions twice changes nothing."""
+    """Make the next round of step `id`, if nobody else does or did; the step fails with what stands in the way."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return _make(id)
+        except OperationalError as error:
+            log.warning("the next round of step %s, %s tries left: %s", id, tries_left, error)
+            reason = _("the database refused it %(count)s times: %(error)s. Mend that and try again.") % {
+                "count": TRIES,
+                "error": error.orig,
+            }
+            if tries_left:
+                time.sleep(PAUSE_SECONDS)
+        except PlumblineError as error:
+            reason = error.message
+            break
+        except Exception as error:
+            log.exception("the next round of step %s could not be made", id)
+            reason = f"{type(error).__name__}: {error}"
+            break
+    with (
+        transaction() as session
+    ):  # raises where the database is away: the reconciler takes the step up when it is back
+        rules.fail_round(session, id, reason)
+
+
+def _make(id: int) -> None:
+    """Store what was sampled and make the round; done twice, nothing is there twice."""
     with transaction() as session:
-        taken = session.scalar(
+        plan_id = session.scalar(
             update(PlanStep)
             .where(PlanStep.id == id, PlanStep.state == StepState.RUNNING)
             .values(lease_until=utc_now(steps.LEASE_SECONDS))
             .returning(PlanStep.plan_id)
         )
-    if taken is None:
+    if plan_id is None:
         return
-    with reading() as session:
-        step = session.get_one(PlanStep, id)
-    try:
-        _take_in(taken)
-        with transaction() as session:
-            plan = queries.locked(session, taken)
-            if plan.state is PlanState.RUNNING and plan.next_round_id is None:
-                next_round.make(session, plan)
-                rules.advance(session, plan.id)
-    except OperationalError as error:  # the database is away or busy: once the lease ends, the step is taken up again
-        log.warning("the next round of plan %s waits for the database: %s", taken, error)
-    except Exception as error:
-        reason = error.message if isinstance(error, PlumblineError) else f"{type(error).__name__}: {error}"
-        if not isinstance(error, PlumblineError):
-            log.exception("the next round of plan %s could not be made", taken)
-        with transaction() as session:
-            rules.fail_round(session, step, reason)
+    _take_in(plan_id)
+    with transaction() as session:
+        plan = queries.locked(session, plan_id)
+        if plan.state is PlanState.RUNNING and plan.next_round_id is None:
+            next_round.make(session, plan)
+            rules.advance(session, plan.id)
 
 
 def _take_in(plan_id: int) -> None:

@@ -265,21 +265,36 @@ def test_a_recipe_that_went_away_stops_the_plan_with_its_reason(bank):
     assert states(plan)["snapshot_sft"] is StepState.FINISHED and states(plan)["sft"] is StepState.FAILED
 
 
-def test_a_database_that_is_busy_does_not_fail_the_next_round(bank, monkeypatch):
+@pytest.mark.parametrize("times", [tasks.TRIES - 1, tasks.TRIES])
+def test_a_database_that_is_busy_does_not_fail_the_next_round_unless_it_stays_so(bank, monkeypatch, times):
     plan = start(fill_round(prompts(8), comparisons=False), next_round=NEXT)
     work("sample_completions")
     run(work("sample_completions"))
     step = found(plan).steps[-1]
+    make, tried = tasks.next_round.make, []
 
     def busy(session, plan):
-        raise OperationalError("UPDATE", {}, Exception("database is locked"))
+        tried.append(plan)
+        if len(tried) <= times:
+            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+        return make(session, plan)
 
     monkeypatch.setattr(tasks.next_round, "make", busy)
+    monkeypatch.setattr(tasks, "PAUSE_SECONDS", 0)
     tasks.make_round(step.id)
-    assert found(plan).state is PlanState.RUNNING and states(plan)["round"] is StepState.RUNNING
-    monkeypatch.undo()
-    tasks.make_round(step.id)
+    assert len(tried) == tasks.TRIES
+    now = found(plan)
+    if times == tasks.TRIES:
+        assert now.state is PlanState.FAILED and states(plan)["round"] is StepState.FAILED
+        assert now.error.startswith("round: ") and "database is locked" in now.error and "try again" in now.error
+        tasks.reconcile()
+        assert found(plan).state is PlanState.FAILED  # nobody goes on by himself
+        with transaction() as session:
+            rules.retry(session, now, None)
+        tasks.make_round(step.id)
     assert found(plan).state is PlanState.FINISHED
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(Round)) == 2
 
 
 def test_a_round_without_any_demonstration_cannot_start_the_loop(bank):
