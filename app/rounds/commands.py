@@ -1,11 +1,12 @@
 """`plumbline round`."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import orjson
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.accounts import rules as accounts
 from app.assignments import rules as assigning
@@ -25,6 +26,7 @@ rounds = typer.Typer(
     "To compare all that was imported: plumbline round create Look --collection mine --comparisons 0 --k 8\n\n"
     "and then: plumbline round open 1",
 )
+Checked = TypeVar("Checked", bound=BaseModel)
 Number = Annotated[int, typer.Argument(help="The round's number, as `round list` shows it.")]
 
 
@@ -36,10 +38,11 @@ def _found(session, number: int) -> Round:
 
 
 def _share(text: str) -> PolicyShare:
-    name, colon, count = text.rpartition(":")
-    if not colon or not count.isdigit():
+    """NAME or NAME:COUNT; a name may hold colons, so what ends in no number is a name and looked up as one."""
+    counted = re.fullmatch(r"(.+):([0-9]+)", text)
+    if counted is None:
         return PolicyShare(policy=text)
-    return PolicyShare(policy=name, count=int(count))
+    return _checked(PolicyShare, {"policy": counted[1], "count": counted[2]}, f"--policy {text}")
 
 
 @rounds.command("create")
@@ -115,13 +118,14 @@ def _plan_file(path: Path) -> RoundPlan:
         raise BadInput(f"{path}: {error}", field="plan") from error
 
 
-def _checked(kind: type[RoundPlan], values: object) -> RoundPlan:
+def _checked(kind: type[Checked], values: object, what: str = "") -> Checked:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         found = error.errors()[0]
         where = ".".join(map(str, found["loc"]))
-        raise BadInput(f"{where + ': ' if where else ''}{found['msg']}", field=where or "plan") from error
+        said = ": ".join(part for part in (what, where, found["msg"]) if part)
+        raise BadInput(said, field=where or "plan") from error
 
 
 @rounds.command("prepare")

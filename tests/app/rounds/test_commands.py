@@ -81,3 +81,17 @@ def test_what_does_not_work_says_why(files, tmp_path):
     run("round", "open", "1")
     with pytest.raises(Conflict):
         run("round", "prepare", "1")
+
+
+def test_a_policy_is_named_with_or_without_its_count(files):
+    run("import", "prompts", files / "prompts.jsonl")
+    for asked, says in {
+        "big": "no policy “big”",
+        "big:²": "no policy “big:²”",
+        "big:v2": "no policy “big:v2”",
+        "big:v2:3": "no policy “big:v2”",
+        "big:0": "--policy big:0: count: .*greater than or equal to 1",
+        "big:12": "--policy big:12: count: .*less than or equal to 9",
+    }.items():
+        with pytest.raises(BadInput, match=says):
+            run("round", "create", "Named", "--comparisons", "0", "--policy", asked)
