@@ -123,10 +123,10 @@ def write_few_shot(
     use_case: UseCase | None = None,
     written_by: Account | None = None,
 ) -> list[Prompt]:
-    """K prompts from K pairs, each asking one with the others as examples; its own response is kept as people's."""
+    """K prompts from K pairs, each asking one with the others as examples; its own completion is kept as people's."""
     people = policies.people(session)
     made = []
-    for text, response in few_shot(instruction, list(pairs)):
+    for text, completion in few_shot(instruction, list(pairs)):
         prompt = prompts.add(
             session,
             messages=[{"role": "user", "text": text}],
@@ -137,6 +137,6 @@ def write_few_shot(
             written_by=written_by,
             filters=True,
         )
-        add(session, prompt, people, response)
+        add(session, prompt, people, completion)
         made.append(prompt)
     return made

@@ -116,18 +116,18 @@ def tokens(messages: Sequence[Message]) -> int:
 
 
 def few_shot(instruction: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(prompt text, its own response) for each of K pairs, the other K - 1 as examples (InstructGPT A.1)."""
+    """(prompt text, its own completion) for each of K pairs, the other K - 1 as examples (InstructGPT A.1)."""
     if len(pairs) < 2:
         raise BadInput(
             _("A few-shot prompt needs at least two pairs; one is asked, the others are shown."), field="pairs"
         )
     instruction = clean_text(instruction, "instruction")
     clean = [
-        (clean_text(query, f"query {number}"), clean_text(response, f"response {number}"))
-        for number, (query, response) in enumerate(pairs, 1)
+        (clean_text(given, f"input {number}"), clean_text(completion, f"output {number}"))
+        for number, (given, completion) in enumerate(pairs, 1)
     ]
     made = []
-    for asked, (query, response) in enumerate(clean):
-        shown = [f"Input: {q}\nOutput: {r}" for number, (q, r) in enumerate(clean) if number != asked]
-        made.append(("\n\n".join([instruction, *shown, f"Input: {query}\nOutput:"]), response))
+    for asked, (given, completion) in enumerate(clean):
+        shown = [f"Input: {i}\nOutput: {o}" for number, (i, o) in enumerate(clean) if number != asked]
+        made.append(("\n\n".join([instruction, *shown, f"Input: {given}\nOutput:"]), completion))
     return made

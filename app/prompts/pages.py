@@ -94,8 +94,8 @@ def _owner(account: Account) -> str:
 
 def _given(form: FormData) -> dict:
     pairs = [
-        (str(query), str(response))
-        for query, response in zip(form.getlist("input"), form.getlist("output"), strict=False)
+        (str(given), str(completion))
+        for given, completion in zip(form.getlist("input"), form.getlist("output"), strict=False)
     ]
     return {
         "prompt": str(form.get("prompt", "")),
