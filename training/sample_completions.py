@@ -12,12 +12,11 @@ from training.formatting import decode_completion, encode_prompts
 from training.optimization import device
 from training.policy import check_fits, forbidden_token_ids, load_policy
 from training.recipes import SampleConfig
-from training.records import PROMPTS, PromptRecord, SampledCompletion, read, write
+from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read, write
 from training.reward_model import load_reward_model, score_sequences
 from training.run_folder import RunFolder, write_whole
 from training.sampler import sample
 
-COMPLETIONS = "completions.jsonl"  # in the run folder: what the run is for
 TRIES = 3  # samples per wanted completion; then a prompt has fewer
 
 
@@ -69,7 +68,7 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
         for (record, _), found in zip(kept, texts, strict=True)
         for text, (ids, finished) in found.items()
     ]
-    write_whole(run_folder.path / COMPLETIONS, lambda path: write(path, lines))
+    write_whole(run_folder.path / SAMPLED_COMPLETIONS, lambda path: write(path, lines))
     fewer = sum(len(found) < config.completions_per_prompt for found in texts)
     if fewer:
         run_folder.report(
@@ -78,9 +77,8 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
                 f"completions after {TRIES * config.completions_per_prompt} tries"
             )
         )
-    run_folder.report(
-        Finished(result={"file": COMPLETIONS, "prompts": len(texts), "completions": len(lines), "prompts_short": fewer})
-    )
+    result = {"file": SAMPLED_COMPLETIONS, "prompts": len(texts), "completions": len(lines), "prompts_short": fewer}
+    run_folder.report(Finished(result=result))
 
 
 def _distinct(

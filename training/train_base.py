@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -20,10 +19,10 @@ from training.optimization import Muon, adam, device, optimize
 from training.packing import cross_entropy, digest, pack, pieces, read_documents
 from training.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
 from training.recipes import BaseConfig
+from training.records import PRETRAINING_TEXT
 from training.run_folder import RunFolder, write_whole
 
 RESUMABLE = True
-PRETRAINING_TEXT = "pretraining.txt"  # lies beside the network: what later runs mix in
 HELD_OUT_EVERY = 200  # each 200th document is kept for the validation loss
 # What does not change the network: the text is in the key by its own hash.
 _OUTSIDE_KEY = {"recipe", "cache", "save_every_seconds", "micro_batch_tokens", "text", "corpus_seed", "corpus_words"}
@@ -103,14 +102,11 @@ def _plan(config: BaseConfig, lengths: list[int], held_out: set[int]) -> list[li
 
 def _cache_folder(config: BaseConfig, documents: list[str]) -> Path | None:
     """Where the finished network of this corpus and recipe lies or will lie; None where there is no cache."""
-    folder = config.cache
-    if folder is None and "PLUMBLINE_DATA_DIR" in os.environ:
-        folder = Path(os.environ["PLUMBLINE_DATA_DIR"]) / "cache" / "base"
-    if folder is None:
+    if config.cache is None:
         return None
     recipe: dict[str, Any] = config.model_dump(mode="json", exclude=_OUTSIDE_KEY)
     key = hashlib.sha256(f"{digest(documents)} {sorted(recipe.items())}".encode()).hexdigest()
-    return folder / key[:32]
+    return config.cache / key[:32]
 
 
 if __name__ == "__main__":

@@ -26,11 +26,10 @@ from training.ppo_learner import (
     update,
 )
 from training.recipes import PPOConfig
-from training.records import PROMPTS, PromptRecord, Split, read
+from training.records import PRETRAINING_TEXT, PROMPTS, PromptRecord, Split, read
 from training.reward_model import load_reward_model
 from training.rollout import Episodes, roll_out
 from training.run_folder import RunFolder
-from training.train_base import PRETRAINING_TEXT
 from training.value_model import ValueModel
 
 RESUMABLE = True

@@ -24,9 +24,8 @@ from training.policy import (
     save_policy,
 )
 from training.recipes import SFTConfig
-from training.records import DEMONSTRATIONS, DemonstrationRecord, Pool, Split, read
+from training.records import DEMONSTRATIONS, PRETRAINING_TEXT, DemonstrationRecord, Pool, Split, read
 from training.run_folder import RunFolder
-from training.train_base import PRETRAINING_TEXT
 
 RESUMABLE = True
 

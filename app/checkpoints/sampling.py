@@ -22,7 +22,6 @@ from app.snapshots.freezing import prompt_key
 from app.snapshots.tables import SnapshotMember
 from training import records
 
-COMPLETIONS = "completions.jsonl"  # in the run folder of sample_completions
 CHUNK = 500  # completions stored in one transaction
 
 
@@ -55,7 +54,7 @@ def take_in(job: Job, alive: Callable[[Session], None] = lambda session: None) -
             for prompt in session.scalars(frozen.where(SnapshotMember.snapshot_id == job.snapshot_id))
         }
     stored = 0
-    drafts = _drafts(jobs.folder(job) / COMPLETIONS, policy.id, prompts)
+    drafts = _drafts(jobs.folder(job) / records.SAMPLED_COMPLETIONS, policy.id, prompts)
     while chunk := list(islice(drafts, CHUNK)):
         with transaction() as session:
             stored += len(add_all(session, chunk))

@@ -21,10 +21,9 @@ from app.snapshots import rules as snapshots
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot
 from training import recipes
-from training.records import Purpose, Split
+from training.records import PRETRAINING_TEXT, Purpose, Split
 
 LEASE_SECONDS = 120
-PRETRAINING_TEXT = "pretraining.txt"  # lies beside a base network that train_base made
 _VERBS = {
     "base": (JobVerb.TRAIN_BASE, "train_base"),
     "sft": (JobVerb.TRAIN_SFT, "sft"),

@@ -7,10 +7,10 @@ from training import events
 from training.formatting import encode_prompt
 from training.policy import forbidden_token_ids, load_policy
 from training.recipes import make_config
-from training.records import PROMPTS, PromptRecord, SampledCompletion, read
+from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read
 from training.reward_model import load_reward_model, new_reward_model, save_reward_model
 from training.run_folder import RunFolder
-from training.sample_completions import COMPLETIONS, run
+from training.sample_completions import run
 from training.sampler import sample
 
 
@@ -32,7 +32,7 @@ def sampled(miniature, folder, **values):
     with RunFolder(folder) as run_folder:
         run(config, run_folder)
     reported = [events.parse(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    return list(read(folder / COMPLETIONS, SampledCompletion)), reported
+    return list(read(folder / SAMPLED_COMPLETIONS, SampledCompletion)), reported
 
 
 def test_each_prompt_gets_its_distinct_texts_in_the_snapshots_order(miniature, tmp_path):
@@ -53,7 +53,7 @@ def test_each_prompt_gets_its_distinct_texts_in_the_snapshots_order(miniature, t
 def test_same_seed_same_file(miniature, tmp_path):
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
         sampled(miniature, tmp_path / name, seed=seed, completions_per_prompt=2)
-    one, again, other = ((tmp_path / name / COMPLETIONS).read_bytes() for name in ("one", "again", "other"))
+    one, again, other = ((tmp_path / name / SAMPLED_COMPLETIONS).read_bytes() for name in ("one", "again", "other"))
     assert one == again != other
 
 
