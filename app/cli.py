@@ -11,8 +11,9 @@ from app.comparisons.commands import import_comparisons
 from app.completions.commands import import_completions
 from app.errors import PlumblineError
 from app.jobs.commands import jobs
-from app.operation import doctor, launcher, migrate
+from app.operation import doctor, launcher, migrate, sampler
 from app.operation.terminal import AsJson, show
+from app.policies.commands import policies
 from app.prompts.commands import imports
 from app.rounds.commands import rounds
 from app.simulation import commands as simulation
@@ -35,6 +36,7 @@ cli.add_typer(rounds, name="round")
 cli.add_typer(snapshots, name="export")
 cli.add_typer(jobs, name="job")
 cli.add_typer(checkpoints, name="checkpoint")
+cli.add_typer(policies, name="policy")
 
 
 @cli.command("run")
@@ -56,6 +58,12 @@ def web(fd: int = typer.Option(None, help="A listening socket that is handed dow
 def worker(queue: str = typer.Option("default", help="`default` (beat runs inside) or `training`.")) -> None:
     """Run one worker alone."""
     launcher.worker(queue)
+
+
+@cli.command("sampler")
+def hold_networks() -> None:
+    """Hold the networks of trained policies in memory while they are asked, for suggestions and alternatives."""
+    sampler.run()
 
 
 @cli.command("migrate")

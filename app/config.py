@@ -32,8 +32,15 @@ class Settings(BaseSettings):
     job_lease_seconds: int = Field(60, description="How long a job stays with a supervisor that does not renew it.")
     job_attempts: int = Field(3, description="How often a job is started in all before it counts as failed.")
     max_body_bytes: int = Field(4_000_000, description="Largest request accepted that is not an import.")
+    endpoint_keys: str = Field("", description="Environment variables that may hold keys of endpoints, by comma.")
+    sampler_host: str = Field("127.0.0.1", description="Address at which `plumbline sampler` lets networks answer.")
     tokenizer: str = Field("", description="A tokenizer.json to count prompts by. Empty: 4 bytes of text a token.")
     max_upload_bytes: int = Field(200_000_000, description="Largest import file accepted.")
+
+    @property
+    def endpoint_key_names(self) -> list[str]:
+        """The names in `endpoint_keys`."""
+        return [name.strip() for name in self.endpoint_keys.split(",") if name.strip()]
 
     @property
     def base_url(self) -> str:

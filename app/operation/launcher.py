@@ -219,13 +219,14 @@ def _prepare(demo: bool) -> None:
 
 
 def _programs(listener: int) -> list[Child]:
-    """The web server and both workers."""
+    """The web server, both workers, and the sampler, which holds the networks that are asked."""
     plumbline = [sys.executable, "-m", "app.cli"]
     # Training may take both cores; people at the desk come first.
     quiet = ["nice", "-n", "10"] if shutil.which("nice") else []
     return [
         Child("web", [*plumbline, "web", "--fd", str(listener)], inherit=[listener]),
         Child("worker", [*plumbline, "worker", "--queue", "default"]),
+        Child("sampler", [*plumbline, "sampler"]),
         Child("training-worker", [*quiet, *plumbline, "worker", "--queue", "training"]),
     ]
 

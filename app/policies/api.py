@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from app.database import reading, transaction
-from app.policies import queries, rules
-from app.policies.schemas import PoliciesOut, PolicyIn, PolicyOut
+from app.policies import queries, rules, serving
+from app.policies.schemas import PoliciesOut, PolicyIn, PolicyOut, TrialIn, TrialOut
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/policies", tags=["policies"])
@@ -39,3 +39,13 @@ def read(request: Request, id: str) -> PolicyOut:
     api_account(request, "read")
     with reading() as session:
         return PolicyOut.of(rules.policy(session, id))
+
+
+@router.post("/{id}/try")
+def try_(request: Request, id: str, given: TrialIn) -> TrialOut:
+    """Put a question to an endpoint or a trained policy; nothing of it is kept. 502 says why it did not answer."""
+    api_account(request, "write")
+    with reading() as session:
+        found = rules.policy(session, id)
+    written, seconds = serving.trial(found, given.question)
+    return TrialOut(text=written.text, seconds=round(seconds, 3))

@@ -5,11 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from pydantic import ValidationError
 
+from app.accounts.tables import Account
 from app.completions import queries as completions
+from app.config import settings
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.i18n import gettext as _
-from app.policies import queries, rules
+from app.policies import queries, rules, serving
 from app.policies.schemas import PolicyIn
 from app.web import Text, admin, flash, page, redirect
 
@@ -29,8 +31,16 @@ def policies(request: Request):
 @router.get("/admin/policies/new")
 def new_policy(request: Request):
     """The form for an imported policy or an endpoint."""
-    given = {"name": "", "kind": "endpoint", "description": "", "endpoint_url": ""}
-    return page(request, "policies/new.html", admin(request), given=given, error=None)
+    given = {
+        "name": "", "kind": "endpoint", "description": "", "endpoint_url": "", "endpoint_model": "", "key_variable": "",
+    }  # fmt: skip
+    return _new_page(request, admin(request), given)
+
+
+def _new_page(request: Request, account: Account, given: dict, error: PlumblineError | None = None):
+    status = error.status if error else 200
+    keys = settings().endpoint_key_names
+    return page(request, "policies/new.html", account, status, given=given, error=error, keys=keys)
 
 
 @router.post("/admin/policies/new")
@@ -40,16 +50,25 @@ def create(
     kind: Text = "imported",
     description: Annotated[str, Form(max_length=4000)] = "",
     endpoint_url: Annotated[str, Form(max_length=4000)] = "",
+    endpoint_model: Text = "",
+    key_variable: Text = "",
 ):
     """Make a policy."""
     account = admin(request)
-    given = {"name": name, "kind": kind, "description": description.strip(), "endpoint_url": endpoint_url.strip()}
+    given = {
+        "name": name,
+        "kind": kind,
+        "description": description.strip(),
+        "endpoint_url": endpoint_url.strip(),
+        "endpoint_model": endpoint_model.strip(),
+        "key_variable": key_variable.strip(),
+    }
     try:
         new = _checked(given)
         with transaction() as session:
             made = rules.create(session, new, account)
     except PlumblineError as error:
-        return page(request, "policies/new.html", account, error.status, given=given, error=error)
+        return _new_page(request, account, given, error)
     response = redirect(f"/admin/policies/{made.public_id}")
     flash(response, _("Made the policy %(name)s.") % {"name": made.name})
     return response
@@ -64,7 +83,12 @@ def _checked(given: dict[str, str]) -> PolicyIn:
             "name": _("A name has 1 to 120 characters."),
             "kind": _("Choose imported or endpoint."),
             "description": _("Keep it under 2,000 characters."),
-            "endpoint_url": _("An endpoint, and nothing else, has an address such as http://127.0.0.1:8001/v1."),
+            "endpoint_url": _(
+                "An endpoint, and nothing else, has an address, such as http://127.0.0.1:8001/v1, without user name, "
+                "password or question mark, and perhaps a model and a key."
+            ),
+            "endpoint_model": _("The model's name has at most 200 characters."),
+            "key_variable": _("Choose one of the variables."),
         }
         raise BadInput(messages[field], field=field) from error
 
@@ -72,9 +96,37 @@ def _checked(given: dict[str, str]) -> PolicyIn:
 @router.get("/admin/policies/{id}")
 def policy(request: Request, id: str):
     """One policy with the newest of its completions."""
-    account = admin(request)
+    return _policy_page(request, admin(request), id)
+
+
+def _policy_page(request: Request, account: Account, id: str, status: int = 200, trial: dict | None = None):
     with reading() as session:
         found = rules.policy(session, id)
         newest = completions.newest_of_policy(session, found, 20)
         count, prompts = completions.count_by_policy(session).get(found.id, (0, 0))
-    return page(request, "policies/one.html", account, policy=found, completions=newest, count=count, prompts=prompts)
+    return page(
+        request,
+        "policies/one.html",
+        account,
+        status,
+        policy=found,
+        completions=newest,
+        count=count,
+        prompts=prompts,
+        trial=trial,
+    )
+
+
+@router.post("/admin/policies/{id}/try")
+def try_(request: Request, id: str, question: Annotated[str, Form(max_length=4000)] = ""):
+    """Put a question to the policy and show what it answers, or why it does not; nothing of it is kept."""
+    account = admin(request)
+    with reading() as session:
+        found = rules.policy(session, id)
+    trial = {"question": question.strip() or _("Hello!"), "written": None, "error": None, "seconds": 0.0}
+    try:
+        written, trial["seconds"] = serving.trial(found, trial["question"])
+        trial["written"] = written.text
+    except PlumblineError as error:
+        trial["error"] = error
+    return _policy_page(request, account, id, trial["error"].status if trial["error"] else 200, trial)

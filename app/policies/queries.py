@@ -29,6 +29,11 @@ def policies(session: Session, kind: PolicyKind | None = None) -> Sequence[Polic
     return session.scalars(found if kind is None else found.where(Policy.kind == kind)).all()
 
 
+def writers(session: Session) -> list[Policy]:
+    """The policies that can be asked for completions, newest first."""
+    return [one for one in policies(session) if one.writes]
+
+
 def page(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[Policy], str | None]:
     """One page of the policies, newest first, and the cursor of the next."""
     found = select(Policy).order_by(Policy.id.desc())

@@ -5,13 +5,16 @@ from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
 from app.accounts.tables import Account
+from app.config import settings
 from app.errors import BadInput, Conflict, NotFound
 from app.i18n import gettext as _
 from app.policies import queries
 from app.policies.schemas import PolicyIn
 from app.policies.tables import Policy, PolicyKind
+from training.records import Pool
 
-PEOPLE = "people"
+# Held-out labelers have a policy of their own: what they wrote must not reach the others, not even as a completion.
+PEOPLE = {Pool.TRAIN: "people", Pool.HELD_OUT: "held-out people"}
 
 
 def get_or_create(
@@ -21,6 +24,10 @@ def get_or_create(
     name = name.strip()
     if not name or len(name) > 120:
         raise BadInput(_("A policy's name has 1 to 120 characters, not %(n)d.") % {"n": len(name)}, field="policy")
+    if kind is not PolicyKind.PEOPLE and name in PEOPLE.values():
+        raise BadInput(
+            _("“%(name)s” is kept for what labelers write here; choose another name.") % {"name": name}, field="policy"
+        )
     insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
     made = insert(Policy).values(name=name, kind=kind, description=description, path=path)
     session.execute(made.on_conflict_do_nothing(index_elements=["name"]))
@@ -35,9 +42,9 @@ def get_or_create(
     return found
 
 
-def people(session: Session) -> Policy:
-    """The one policy whose completions people wrote."""
-    return get_or_create(session, PEOPLE, PolicyKind.PEOPLE)
+def people(session: Session, pool: Pool = Pool.TRAIN) -> Policy:
+    """The policy whose completions labelers of this pool wrote."""
+    return get_or_create(session, PEOPLE[pool], PolicyKind.PEOPLE)
 
 
 def create(session: Session, new: PolicyIn, by: Account | None) -> Policy:
@@ -45,8 +52,19 @@ def create(session: Session, new: PolicyIn, by: Account | None) -> Policy:
     name = new.name.strip()
     if queries.by_name(session, name):
         raise Conflict(_("There is a policy “%(name)s” already; choose another name.") % {"name": name}, field="name")
+    if new.key_variable and new.key_variable not in settings().endpoint_key_names:
+        raise BadInput(
+            _("“%(name)s” is none of the variables that may hold a key (%(known)s); name it in %(where)s.")
+            % {
+                "name": new.key_variable,
+                "known": ", ".join(settings().endpoint_key_names) or "–",
+                "where": "PLUMBLINE_ENDPOINT_KEYS",
+            },
+            field="key_variable",
+        )
     made = get_or_create(session, name, new.kind, description=new.description)
-    made.endpoint_url = new.endpoint_url
+    made.endpoint_url = new.endpoint_url.rstrip("/") if new.endpoint_url else None
+    made.endpoint_model, made.key_variable = new.endpoint_model.strip(), new.key_variable
     session.flush()
     accounts.record(session, by, "policy.create", subject=made.public_id, name=name, kind=new.kind)
     return made
@@ -67,6 +85,26 @@ def named(session: Session, name: str) -> Policy:
         known = ", ".join(sorted(one.name for one in queries.policies(session)[:30]))
         raise BadInput(
             _("There is no policy “%(name)s”. There are: %(known)s.") % {"name": name, "known": known or "–"},
+            field="policy",
+        )
+    return found
+
+
+def writer(session: Session, name: str = "") -> Policy:
+    """The policy of that name, which must be one that can be asked; without a name the newest of those."""
+    if name:
+        found = named(session, name)
+        if not found.writes:
+            raise BadInput(
+                _("“%(name)s” is %(kind)s and cannot be asked; choose an endpoint or a policy that was trained here.")
+                % {"name": name, "kind": found.kind},
+                field="policy",
+            )
+        return found
+    found = next(iter(queries.writers(session)), None)
+    if found is None:
+        raise BadInput(
+            _("No policy can be asked yet: train one and make its checkpoint a policy, or add an endpoint."),
             field="policy",
         )
     return found

@@ -16,12 +16,23 @@ class PolicyIn(BaseModel):
     name: str = Field(min_length=1, max_length=120)
     kind: Literal[PolicyKind.IMPORTED, PolicyKind.ENDPOINT] = PolicyKind.IMPORTED
     description: str = Field("", max_length=2000)
-    endpoint_url: str | None = Field(None, max_length=2000, pattern=r"^https?://\S+$")
+    endpoint_url: str | None = Field(
+        None, max_length=2000, pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        description="Base address of an OpenAI-compatible server, e.g. http://127.0.0.1:8001/v1",
+    )  # fmt: skip
+    endpoint_model: str = Field("", max_length=200, description="Name of the model in requests to the endpoint.")
+    key_variable: str = Field(
+        "", max_length=120, description="Environment variable with the endpoint's key, one of PLUMBLINE_ENDPOINT_KEYS."
+    )
 
     @model_validator(mode="after")
     def _address_of_an_endpoint(self) -> "PolicyIn":
         if (self.kind is PolicyKind.ENDPOINT) != (self.endpoint_url is not None):
             raise ValueError("endpoint_url: an endpoint has an address, and nothing else has one")
+        if self.endpoint_url is None and (self.endpoint_model or self.key_variable):
+            raise ValueError("endpoint_model, key_variable: only an endpoint has them")
+        if self.endpoint_url and "@" in self.endpoint_url:  # an address is shown to admins
+            raise ValueError("endpoint_url: leave user name and password out; name a key_variable")
         return self
 
 
@@ -33,6 +44,9 @@ class PolicyOut(BaseModel):
     kind: PolicyKind
     description: str
     endpoint_url: str | None
+    endpoint_model: str
+    key_variable: str = Field(description="The name of the variable; the key itself is never told.")
+    last_error: str = Field(description="What went wrong when it was last asked; empty: it answered.")
     created_at: datetime
 
     @classmethod
@@ -44,6 +58,9 @@ class PolicyOut(BaseModel):
             kind=policy.kind,
             description=policy.description,
             endpoint_url=policy.endpoint_url,
+            endpoint_model=policy.endpoint_model,
+            key_variable=policy.key_variable,
+            last_error=policy.last_error,
             created_at=policy.created_at,
         )
 
@@ -53,3 +70,18 @@ class PoliciesOut(BaseModel):
 
     items: list[PolicyOut]
     next_cursor: str | None = None
+
+
+class TrialIn(BaseModel):
+    """A question to try a policy with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: str = Field(min_length=1, max_length=4000)
+
+
+class TrialOut(BaseModel):
+    """What a policy answered to a question that was put to it as a trial."""
+
+    text: str
+    seconds: float

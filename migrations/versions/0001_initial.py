@@ -95,6 +95,9 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=True),
         sa.Column("endpoint_url", sa.Text(), nullable=True),
+        sa.Column("endpoint_model", sa.String(length=200), nullable=False),
+        sa.Column("key_variable", sa.String(length=120), nullable=False),
+        sa.Column("last_error", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_policies")),
         sa.UniqueConstraint("name", name=op.f("uq_policies_name")),
@@ -266,6 +269,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("labeler_id", name=op.f("pk_screenings")),
         sa.UniqueConstraint("number", name=op.f("uq_screenings_number")),
     )
+    op.create_table(
+        "served_policies",
+        sa.Column("policy_id", sa.Integer(), nullable=False),
+        sa.Column("wanted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("owner", sa.String(length=120), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["policy_id"], ["policies.id"], name=op.f("fk_served_policies_policy_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("policy_id", name=op.f("pk_served_policies")),
+    )
+    with op.batch_alter_table("served_policies", schema=None) as batch_op:
+        batch_op.create_index("ix_served_policies_wanted", ["wanted_at"], unique=False)
+
     op.create_table(
         "sign_in_sessions",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -1030,6 +1049,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_sign_in_sessions_account_id"))
 
     op.drop_table("sign_in_sessions")
+    with op.batch_alter_table("served_policies", schema=None) as batch_op:
+        batch_op.drop_index("ix_served_policies_wanted")
+
+    op.drop_table("served_policies")
     op.drop_table("screenings")
     op.drop_table("reviewers")
     with op.batch_alter_table("prompts", schema=None) as batch_op:

@@ -1,0 +1,134 @@
+"""Asking any policy that writes: an endpoint at once, a trained one once `plumbline sampler` has loaded it.
+
+Both sides agree by the row of the served policy: who asks sets `wanted_at`, the sampler its lease and the address.
+"""
+
+import hmac
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.config import settings
+from app.database import reading, transaction, utc_now
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.policies.endpoint import Endpoint, NoAnswer, Written, chat
+from app.policies.tables import Policy, PolicyKind, ServedPolicy
+
+LEASE_SECONDS = 30
+RENEW_SECONDS = 8
+IDLE_SECONDS = 15 * 60  # how long a network that nobody asks stays in memory
+RESIDENT = 2  # networks in memory at once; the last asked for stay
+LOAD_SECONDS = 60
+POLL_SECONDS = 0.25
+
+
+def key() -> str:
+    """What requests to our own samplers carry, so that nobody else on the machine uses them."""
+    return hmac.digest(settings().key, b"plumbline sampler", "sha256").hex()
+
+
+# --- Who asks ---
+
+
+def write(
+    policy: Policy,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    n: int = 1,
+    temperature: float = 1.0,
+    max_tokens: int = 1024,
+    wait_seconds: float = LOAD_SECONDS,
+    alive: Callable[[], object] = lambda: None,
+) -> list[Written]:
+    """What the policy writes next in a conversation of {role, text}: one to `n` texts; raises NoAnswer.
+
+    A network that is not in memory is waited for; `alive` is called meanwhile. Holds no database connection while it
+    waits. What went wrong stands on the policy's page until it answers again.
+    """
+    try:
+        endpoint = reach(policy, wait_seconds, alive)
+        written = chat(endpoint, messages, n=n, temperature=temperature, max_tokens=max_tokens)
+    except NoAnswer as error:
+        _note(policy, error.message)
+        raise
+    if policy.last_error:
+        _note(policy, "")
+    return written
+
+
+def trial(policy: Policy, question: str) -> tuple[Written, float]:
+    """What the policy answers to a question, and in how many seconds."""
+    began = time.monotonic()
+    written = write(policy, [{"role": "user", "text": question}], max_tokens=256)[0]
+    return written, time.monotonic() - began
+
+
+def _note(policy: Policy, error: str) -> None:
+    with transaction() as session:
+        session.execute(update(Policy).where(Policy.id == policy.id).values(last_error=error))
+
+
+def reach(policy: Policy, wait_seconds: float, alive: Callable[[], object] = lambda: None) -> Endpoint:
+    """Where the policy answers; raises NoAnswer when its network is not loaded in time."""
+    if policy.kind is PolicyKind.ENDPOINT:
+        return Endpoint(policy.endpoint_url, policy.endpoint_model, policy.key_variable)
+    if not policy.writes:
+        raise BadInput(_("“%(name)s” cannot be asked.") % {"name": policy.name}, field="policy")
+    with transaction() as session:
+        want(session, policy)
+    until = time.monotonic() + wait_seconds
+    while True:
+        with reading() as session:
+            of_policy = select(ServedPolicy, ServedPolicy.lease_until > utc_now())
+            served, held = session.execute(of_policy.where(ServedPolicy.policy_id == policy.id)).one()
+        if held and served.address:
+            return Endpoint(served.address, policy.public_id, key=key())
+        if served.wanted_at is None:
+            raise NoAnswer(
+                _("The network of “%(name)s” could not be loaded: %(error)s")
+                % {"name": policy.name, "error": served.error}
+            )
+        if time.monotonic() > until:
+            raise NoAnswer(
+                _("The network of “%(name)s” is still being loaded; try again.") % {"name": policy.name}
+                if held
+                else _("No sampler took up “%(name)s”; is `plumbline run` or `plumbline sampler` running?")
+                % {"name": policy.name}
+            )
+        alive()
+        time.sleep(POLL_SECONDS)
+
+
+def want(session: Session, policy: Policy) -> None:
+    """Ask the sampler to load the policy's network, or to keep it."""
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+    asked = insert(ServedPolicy).values(policy_id=policy.id, wanted_at=utc_now(), owner="", address="", error="")
+    session.execute(asked.on_conflict_do_update(index_elements=["policy_id"], set_={"wanted_at": utc_now()}))
+
+
+# --- The sampler ---
+
+
+def wanted(session: Session) -> list[ServedPolicy]:
+    """What shall be in memory: the last asked for."""
+    query = select(ServedPolicy).where(ServedPolicy.wanted_at > utc_now(-IDLE_SECONDS))
+    return list(session.scalars(query.order_by(ServedPolicy.wanted_at.desc()).limit(RESIDENT)))
+
+
+def hold(session: Session, policy_id: int, owner: str, address: str) -> bool:
+    """Take or keep the lease on a wanted policy and say where it answers; False if another sampler has it."""
+    free = or_(ServedPolicy.owner == owner, ServedPolicy.lease_until.is_(None), ServedPolicy.lease_until < utc_now())
+    held = update(ServedPolicy).where(ServedPolicy.policy_id == policy_id, free)
+    values = {"owner": owner, "lease_until": utc_now(LEASE_SECONDS), "address": address, "error": ""}
+    return bool(session.execute(held.values(values)).rowcount)
+
+
+def let_go(session: Session, policy_id: int, owner: str, error: str = "") -> None:
+    """End the lease; with an error, the policy is wanted no more until somebody asks anew."""
+    values = {"lease_until": None, "address": "", "error": error} | ({"wanted_at": None} if error else {})
+    mine = update(ServedPolicy).where(ServedPolicy.policy_id == policy_id, ServedPolicy.owner == owner)
+    session.execute(mine.values(values))
