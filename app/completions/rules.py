@@ -19,7 +19,7 @@ from app.policies.tables import Policy
 from app.prompts import rules as prompts
 from app.prompts.messages import few_shot
 from app.prompts.tables import Prompt, PromptSource
-from training.records import UseCase
+from training.records import Pool, UseCase
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -124,7 +124,7 @@ def write_few_shot(
     written_by: Account | None = None,
 ) -> list[Prompt]:
     """K prompts from K pairs, each asking one with the others as examples; its own completion is kept as people's."""
-    people = policies.people(session)
+    people = policies.people(session, written_by.pool if written_by else Pool.TRAIN)
     made = []
     for text, completion in few_shot(instruction, list(pairs)):
         prompt = prompts.add(

@@ -35,7 +35,7 @@ def submit(
     if not content.text.strip():
         raise BadInput(_("Nothing is written yet: write the completion, or skip the prompt."), field="text")
     text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
-    completion = completions.add(session, item.prompt, policies.people(session), text)
+    completion = completions.add(session, item.prompt, policies.people(session, labeler.pool), text)
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )

@@ -25,6 +25,7 @@ from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round,
 from training.records import Pool
 
 BATCH = 500
+HELD_OUT_PEOPLE = policy_rules.PEOPLE[Pool.HELD_OUT]
 
 # The reasons a prompt is left out, as they are stored; a page shows them in the reader's language.
 WITHDRAWN = "withdrawn"
@@ -54,7 +55,12 @@ def create(
     if not pools:
         raise BadInput(_("Choose at least one pool of labelers."), field="pools")
     for share in plan.policies:
-        policy_rules.named(session, share.policy)
+        if policy_rules.named(session, share.policy).name == HELD_OUT_PEOPLE and Pool.TRAIN in pools:
+            raise BadInput(
+                _("“%(name)s” is what held-out labelers wrote: leave it out, or choose the pool held-out alone.")
+                % {"name": share.policy},
+                field="policies",
+            )
     evaluates = purpose is RoundPurpose.EVALUATION
     words = guidelines.current_guideline(
         session, guideline or (guidelines.EVALUATION if evaluates else guidelines.TRAINING)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ from app.comparisons.formats import ComparisonFormat, read
 from app.comparisons.imports import import_comparisons
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.tables import Completion
-from app.database import reading
+from app.database import reading, transaction
 from app.policies.tables import Policy
 from app.prompts.imports import PromptDefaults
-from app.prompts.messages import split_for
+from app.prompts.messages import split_for, text_sha256
 from app.prompts.rows import Row
 from app.prompts.tables import Prompt
-from training.records import ComparisonRecord, Pool, Split
+from app.snapshots import rules as snapshots
+from app.snapshots import tasks as snapshot_tasks
+from training.records import ComparisonRecord, Message, Pool, Purpose, Split
+from training.records import read as read_records
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 HH, PAIRS, RANKINGS = ComparisonFormat
@@ -214,6 +218,25 @@ def test_our_own_rankings_come_back_as_they_went(database, tmp_path):
 def test_a_held_out_ranking_does_not_decide_the_split_of_its_prompt(pool, split, own):
     ranking, problems = read(Row(1, record(pool=pool, split=split)), RANKINGS, PromptDefaults(), "p")
     assert not problems and ranking.prompt.split is own
+
+
+def test_a_held_out_ranking_that_comes_first_never_trains(database, tmp_path):
+    """Its prompt is new, so a hash puts it into train; the ranking stays out of train all the same."""
+    asked = [{"role": "user", "text": text} for text in map("Question {}?".format, range(200))]
+    asked = [[message] for message in asked if split_for(text_sha256([Message(**message)])) is Split.TRAIN][:20]
+    first = [record(prompt=one, labeler="hal") for one in asked]
+    then = [record(prompt=one, labeler="tia", pool=Pool.TRAIN, split=Split.TRAIN) for one in asked]
+    report = run(jsonl(tmp_path / "rankings.jsonl", *first, *then), RANKINGS)
+    assert (report.added, report.problems) == (40, [])
+    with transaction() as session:
+        assert set(session.scalars(select(Prompt.split))) == {Split.TRAIN}
+        made = snapshots.create(session, Purpose.RM, {"collections": ["mine"]})
+    snapshot_tasks.write(made.id)
+    frozen = list(read_records(snapshots.folder(made) / "comparisons.jsonl", ComparisonRecord))
+    assert Counter((one.pool, one.split) for one in frozen) == {
+        (Pool.TRAIN, Split.TRAIN): 20,
+        (Pool.HELD_OUT, Split.VALIDATION): 20,
+    }
 
 
 def test_bad_rankings_are_told_by_field(database, tmp_path):

@@ -102,12 +102,13 @@ def test_unknown_prompts_are_added_if_asked(database, tmp_path):
 
 def test_nobody_imports_in_the_name_of_people(database, tmp_path):
     bank("One?")
-    with transaction() as session:
-        policies.people(session)
     path = jsonl(tmp_path / "answers.jsonl", {"prompt": "One?", "completion": "x"})
-    with pytest.raises(BadInput, match="kind people"):
-        import_completions(path, as_csv=False, policy="people")
+    for name in ("people", "held-out people"):
+        with pytest.raises(BadInput, match=f"“{name}” is kept for what labelers write"):
+            import_completions(path, as_csv=False, policy=name)
     assert stored() == []
+    with transaction() as session:
+        assert policies.people(session).kind is PolicyKind.PEOPLE, "the name was not taken"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")

@@ -25,15 +25,27 @@ def write(labeler, text: str):
 
 def test_a_demonstration_is_a_completion_of_the_people(people):
     make_round(1, kind=ItemKind.DEMONSTRATION, overlap=2)
+    stored = [write(people.labeler(name), "the same words") for name in ("tia", "tom")]
+    with reading() as session:
+        rows = [queries.demonstration(session, one.public_id) for one in stored]
+        assert rows[0].completion.policy.kind is PolicyKind.PEOPLE
+        assert rows[0].completion_id == rows[1].completion_id, "one text is one completion"
+        assert session.scalar(select(func.count()).select_from(Completion)) == 1
+        assert all(row.guideline_id == row.item.round.guideline_id for row in rows)
+
+
+def test_what_held_out_labelers_write_has_a_policy_of_its_own(people):
+    make_round(1, kind=ItemKind.DEMONSTRATION, overlap=2)
     tia, hal = people.labeler("tia"), people.labeler("hal", pool=Pool.HELD_OUT)
     stored = [write(tia, "the same words"), write(hal, "the same words")]
     with reading() as session:
         rows = [queries.demonstration(session, one.public_id) for one in stored]
         assert [row.pool for row in rows] == [Pool.TRAIN, Pool.HELD_OUT]
-        assert rows[0].completion.policy.kind is PolicyKind.PEOPLE
-        assert rows[0].completion_id == rows[1].completion_id, "one text is one completion"
-        assert session.scalar(select(func.count()).select_from(Completion)) == 1
-        assert all(row.guideline_id == row.item.round.guideline_id for row in rows)
+        policies = [row.completion.policy for row in rows]
+        assert [(one.name, one.kind) for one in policies] == [
+            ("people", PolicyKind.PEOPLE),
+            ("held-out people", PolicyKind.PEOPLE),
+        ]
 
 
 def test_admins_read_them_on_pages_and_over_rest(client, people):

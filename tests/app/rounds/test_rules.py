@@ -19,7 +19,7 @@ from app.prompts.tables import Prompt, PromptSource
 from app.rounds import queries, rules
 from app.rounds.schemas import RoundPlan
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
-from training.records import Split
+from training.records import Pool, Split
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -146,6 +146,21 @@ def test_people_are_among_the_k_only_when_named(database):
     assert sorted(contents(make({"comparisons": {}}))[0][2]) == ["A1", "A2"]
     named = {"comparisons": {}, "policies": [{"policy": "a", "count": 1}, {"policy": "people", "count": 1}]}
     assert "by hand" in contents(make(named))[0][2]
+
+
+def test_what_held_out_labelers_wrote_is_never_shown_to_the_train_pool(database):
+    bank(1, a=["A1", "A2"])
+    with transaction() as session:
+        author = policies.people(session, Pool.HELD_OUT)
+        completions.add(session, session.scalar(select(Prompt)), author, "by a held-out hand")
+        policies.people(session)
+    plan = {"comparisons": {}, "policies": [{"policy": "a"}, {"policy": "people"}]}
+    assert sorted(contents(make(plan))[0][2]) == ["A1", "A2"]
+    plan["policies"].append({"policy": "held-out people"})
+    for pools in ([Pool.TRAIN], [Pool.TRAIN, Pool.HELD_OUT]):
+        with pytest.raises(BadInput, match="“held-out people” is what held-out labelers wrote"):
+            make(plan, pools=pools)
+    assert "by a held-out hand" in contents(make(plan, pools=[Pool.HELD_OUT]))[0][2]
 
 
 def test_an_opened_round_is_fixed(database):
