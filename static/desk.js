@@ -196,65 +196,12 @@ addEventListener("keydown", (event) => {
   }
 });
 
-const cards = [...desk.querySelectorAll(".ranked")];
-
 function key(name, target) {
-  if (/^[1-9]$/.test(name)) return cards.length ? place(Number(name), target) : rate(name);
-  const card = cards.find((one) => one.dataset.letter === name.toUpperCase());
-  if (card) return go(card);
   if (target.matches("[type=radio]") && name.startsWith("Arrow")) return false; // they choose within the group
-  if (name === "Enter") return !cards.length && !target.closest("button, a, summary") && press(primary);
+  if (name === "Enter" && target.closest("button, a, summary")) return false;
   const named = form.querySelector(`[data-key="${CSS.escape(name)}"]`);
   if (!named) return false;
-  named.type === "checkbox" ? set(named, !named.checked) : press(named);
+  if (named.type === "checkbox") set(named, !named.checked);
+  else named.click();
   return true;
-}
-
-function press(button) {
-  button.click();
-  return true;
-}
-
-function rate(number) {
-  const box = form.querySelector(`[name=rating][value="${number}"]`);
-  if (!box) return false;
-  set(box);
-  return true;
-}
-
-// --- The ranking ---
-
-const placed = (card) => card.querySelector(":checked");
-
-function go(card) {
-  (placed(card) ?? card.querySelector("[type=radio]")).focus();
-  card.scrollIntoView({ block: "nearest" });
-  return true;
-}
-
-function place(number, target) {
-  const card = target.closest(".ranked") ?? cards.find((one) => !placed(one));
-  const box = card?.querySelector(`[value="${number}"]`);
-  if (!box) return false;
-  set(box);
-  const next = [...cards.slice(cards.indexOf(card)), ...cards].find((one) => !placed(one));
-  return next ? go(next) : go(card);
-}
-
-const order = document.getElementById("order");
-function showOrder() {
-  const tiers = new Map();
-  for (const card of cards)
-    if (placed(card)) tiers.set(placed(card).value, [...(tiers.get(placed(card).value) ?? []), card.dataset.letter]);
-  const shown = [...tiers].sort(([a], [b]) => a - b).map(([tier, letters]) => {
-    const one = document.createElement("span");
-    one.className = "tier";
-    one.textContent = `${tier}: ${letters.join(" = ")}`;
-    return one;
-  });
-  order.replaceChildren(...(shown.length ? shown : [order.dataset.empty]));
-}
-if (order) {
-  showOrder();
-  form.addEventListener("input", showOrder);
 }
