@@ -39,11 +39,13 @@ def import_comparisons(
     """
     policy = policy.strip() or defaults.collection or path.name.split(".")[0]
 
-    def check(session: Session, write: bool) -> ImportReport:
-        return _Pass(session, format, defaults, policy, write).over(rows(path, as_csv=as_csv))
+    def check(session: Session, found: Iterable[Row], write: bool) -> ImportReport:
+        return _Pass(session, format, defaults, policy, write).over(found)
 
     detail = {"format": format, "collection": defaults.collection}
-    return run(check, "comparisons.import", by, skip_bad=skip_bad, dry_run=dry_run, **detail)
+    return run(
+        check, lambda: rows(path, as_csv=as_csv), "comparisons.import", by, skip_bad=skip_bad, dry_run=dry_run, **detail
+    )
 
 
 class _Pass:

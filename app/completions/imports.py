@@ -50,10 +50,18 @@ def import_completions(
     A prompt that is not stored is a bad row, unless `add_prompts` says what to store it with.
     """
 
-    def check(session: Session, write: bool) -> ImportReport:
-        return _Pass(session, policy, add_prompts, write).over(rows(path, as_csv=as_csv))
+    def check(session: Session, found: Iterable[Row], write: bool) -> ImportReport:
+        return _Pass(session, policy, add_prompts, write).over(found)
 
-    return run(check, "completions.import", by, skip_bad=skip_bad, dry_run=dry_run, policy=policy)
+    return run(
+        check,
+        lambda: rows(path, as_csv=as_csv),
+        "completions.import",
+        by,
+        skip_bad=skip_bad,
+        dry_run=dry_run,
+        policy=policy,
+    )
 
 
 class _Pass:

@@ -1,5 +1,10 @@
-"""Importing prompts: a dry run that reports every bad row, then the same pass once more, writing in one transaction."""
+"""Importing prompts: a dry run over the whole file that reports every bad row, then the same pass by chunks, writing.
 
+Each chunk is a transaction, so that nobody waits long for SQLite's one writer. An import that breaks off is run again:
+what it stored is known by then.
+"""
+
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +28,7 @@ from app.prompts.tables import PromptSource
 from training.records import Split, UseCase
 
 BATCH = 500
+PAUSE_SECONDS = 0.1  # between chunks; SQLite looks that often whether another process still writes
 T = TypeVar("T")
 
 _SPLITS = {"valid": Split.VALIDATION, "val": Split.VALIDATION, "dev": Split.VALIDATION}
@@ -55,15 +61,24 @@ def import_prompts(
 ) -> ImportReport:
     """Import a file of prompts; with a bad row (and not `skip_bad`) nothing is written and all bad rows are told."""
 
-    def check(session: Session, write: bool) -> ImportReport:
+    def check(session: Session, found: Iterable[Row], write: bool) -> ImportReport:
         admission = Admission(session, keep_similar=keep_similar, write=write)
-        return _pass(rows(path, as_csv=as_csv), defaults, admission, by)
+        return _pass(found, defaults, admission, by)
 
-    return run(check, "prompts.import", by, skip_bad=skip_bad, dry_run=dry_run, collection=defaults.collection)
+    return run(
+        check,
+        lambda: rows(path, as_csv=as_csv),
+        "prompts.import",
+        by,
+        skip_bad=skip_bad,
+        dry_run=dry_run,
+        collection=defaults.collection,
+    )
 
 
 def run(
-    check: Callable[[Session, bool], ImportReport],
+    check: Callable[[Session, Iterable[Row], bool], ImportReport],
+    read: Callable[[], Iterable[Row]],
     action: str,
     by: Account | None,
     *,
@@ -71,15 +86,21 @@ def run(
     dry_run: bool,
     **detail: object,
 ) -> ImportReport:
-    """Run a pass over a file that only looks; if it may, run it again and write, in one transaction."""
+    """Run a pass over all rows that only looks; if it may, run it again over one chunk after another and write."""
     with reading() as session:
-        report = check(session, False)
+        report = check(session, read(), False)
     if dry_run or (report.problems and not skip_bad) or not report.added:
         return report
-    with transaction() as session:
-        report = check(session, True)
-        report.written = True
-        accounts.record(session, by, action, added=report.added, **detail)
+    report = ImportReport(rows=report.rows, notes=report.notes, written=True)
+    try:
+        for number, chunk in enumerate(batches(read(), BATCH)):
+            if number:
+                time.sleep(PAUSE_SECONDS)
+            with transaction() as session:
+                report.take(check(session, chunk, True))
+    finally:
+        with transaction() as session:
+            accounts.record(session, by, action, added=report.added, **detail)
     return report
 
 

@@ -58,6 +58,13 @@ class ImportReport:
     notes: list[str] = field(default_factory=list)
     written: bool = False
 
+    def take(self, chunk: "ImportReport") -> None:
+        """Add what became of some of the rows."""
+        self.added += chunk.added
+        self.known += chunk.known
+        self.left_out += chunk.left_out
+        self.problems += chunk.problems
+
     @property
     def bad_rows(self) -> int:
         """How many rows have at least one problem."""

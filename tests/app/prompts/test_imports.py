@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 
-from app.database import reading
+from app.accounts.tables import AuditEntry
+from app.database import reading, transaction
 from app.errors import BadInput
+from app.prompts import imports
 from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.tables import Prompt, PromptSource
 from training.records import Split, UseCase
@@ -31,6 +34,14 @@ def run(path: Path, **options):
 def texts() -> list[str]:
     with reading() as session:
         return [prompt.messages[-1]["text"] for prompt in session.scalars(select(Prompt).order_by(Prompt.id))]
+
+
+@pytest.fixture(params=[3, 500])
+def chunk(request, monkeypatch) -> int:
+    """How many rows are stored in one transaction; nothing that an import says or does depends on it."""
+    monkeypatch.setattr(imports, "BATCH", request.param)
+    monkeypatch.setattr(imports, "PAUSE_SECONDS", 0)
+    return request.param
 
 
 def test_every_shape_of_row(database, tmp_path):
@@ -109,7 +120,7 @@ def test_every_bad_row_is_reported_and_nothing_written(database, tmp_path):
     assert texts() == ["Good one?", "Good two?"]
 
 
-def test_a_dry_run_writes_nothing_and_says_the_same(database, tmp_path):
+def test_a_dry_run_writes_nothing_and_says_the_same(database, tmp_path, chunk):
     path = jsonl(tmp_path / "prompts.jsonl", {"prompt": "One?"}, {"prompt": "Two?"}, {"prompt": "One?"})
     dry = run(path, dry_run=True)
     assert texts() == []
@@ -120,7 +131,33 @@ def test_a_dry_run_writes_nothing_and_says_the_same(database, tmp_path):
     assert texts() == ["One?", "Two?"]
 
 
-def test_rules_leave_rows_out_without_stopping_the_import(database, tmp_path):
+def test_an_import_that_breaks_off_keeps_what_is_stored_and_is_run_again(database, tmp_path, monkeypatch):
+    path = jsonl(tmp_path / "prompts.jsonl", *({"prompt": f"Question {n}?"} for n in range(7)), {"prompt": "x" * 9999})
+    monkeypatch.setattr(imports, "BATCH", 2)
+    begun = []
+
+    def others_write_too():
+        with transaction() as session:
+            session.execute(update(Prompt).values(owner="elsewhere"))
+        begun.append(path)
+        if len(begun) == 3:
+            raise OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
+        return transaction()
+
+    monkeypatch.setattr(imports, "transaction", others_write_too)
+    with pytest.raises(OperationalError):
+        run(path)
+    assert texts() == [f"Question {n}?" for n in range(4)]
+    monkeypatch.setattr(imports, "transaction", transaction)
+    report = run(path)
+    assert (report.rows, report.added, report.known, len(report.left_out)) == (8, 3, 4, 1) and report.written
+    assert texts() == [f"Question {n}?" for n in range(7)]
+    with reading() as session:
+        told = session.scalars(select(AuditEntry.detail).where(AuditEntry.action == "prompts.import"))
+        assert [detail["added"] for detail in told] == [4, 3]
+
+
+def test_rules_leave_rows_out_without_stopping_the_import(database, tmp_path, chunk):
     long = "Read this long beginning with care, it is the same in both. " * 5
     path = jsonl(
         tmp_path / "prompts.jsonl",
