@@ -35,6 +35,7 @@ from app.policies import pages as policies_pages
 from app.prompts import api as prompts_api
 from app.prompts import import_pages as prompts_import_pages
 from app.prompts import pages as prompts_pages
+from app.quality import pages as quality_pages
 from app.rounds import api as rounds_api
 from app.rounds import pages as rounds_pages
 from app.simulation import api as simulation_api
@@ -70,6 +71,7 @@ ROUTERS = [
     demonstrations_pages.router,
     comparisons_api.router,
     comparisons_pages.router,
+    quality_pages.router,
     snapshots_api.router,
     snapshots_pages.router,
     jobs_api.router,

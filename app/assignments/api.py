@@ -167,6 +167,7 @@ def _shown(response: Response, public_id: str, labeler: Account) -> AssignmentOu
             id=found.public_id,
             kind=item.kind,
             state=state,
+            sensitive=item.prompt.sensitive,
             prompt=item.prompt.messages,
             completions=[
                 ShownCompletion(letter=letter, text=completion.text)

@@ -28,8 +28,10 @@ from app.config import settings
 from app.database import reading, transaction
 from app.demonstrations import rules as demonstrations
 from app.errors import BadInput, Conflict
+from app.guidelines.rules import NotRead
 from app.i18n import gettext as _
-from app.rounds.tables import ItemKind
+from app.quality import rules as onboarding
+from app.rounds.tables import ONBOARDING, ItemKind
 from app.web import flash, form_data, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
@@ -52,6 +54,7 @@ def desk(request: Request):
             "figures": queries.figures(session, labeler, midnight),
             "unfinished": queries.unfinished(session, labeler),
             "submitted": queries.submitted(session, labeler),
+            "onboarding": onboarding.standing(session, labeler),
         }
     return page(request, "assignments/desk.html", labeler, **context)
 
@@ -63,8 +66,13 @@ def next_assignment(request: Request):
 
 
 def _to_next(labeler: Account, note: str) -> Response:
-    with transaction() as session:
-        claimed = rules.claim(session, labeler)
+    try:
+        with transaction() as session:
+            claimed = rules.claim(session, labeler)
+    except NotRead as unread:
+        response = redirect(f"/guidelines/{unread.guideline.public_id}/changes")
+        flash(response, f"{note} {unread.message}".strip())
+        return response
     response = redirect(f"/assignments/{claimed.public_id}" if claimed else "/")
     if claimed is None:
         note = f"{note} {_('Nothing more is waiting for you.')}".strip()
@@ -95,6 +103,10 @@ def _show(request: Request, labeler: Account, id: str, at: str = "", status: int
         "lease_seconds": settings().lease_minutes * 60,
         "reasons": _reasons(),
     }
+    if work.standing is Standing.SUBMITTED and work.assignment.item.round.purpose in ONBOARDING:
+        return redirect(f"/onboarding/exercises/{id}")
+    if work.standing is not Standing.SUBMITTED and work.warns:
+        return page(request, "assignments/warning.html", labeler, work=work)
     if work.standing is Standing.SUBMITTED:
         return page(request, "assignments/submitted.html", labeler, status, **context)
     if work.kind is ItemKind.DEMONSTRATION:
@@ -191,6 +203,10 @@ def submit(request: Request, id: str, form: Posted):
     note = _("Handed in.")
     if stored.surplus:
         note = _("Handed in and kept as an extra answer: others had answered this, or its round closed, before you.")
+    if work.assignment.item.round.purpose in ONBOARDING:
+        response = redirect(f"/onboarding/exercises/{id}")
+        flash(response, note)
+        return response
     if form.get("do") == "stop":
         response = redirect("/")
         flash(response, note)
@@ -231,7 +247,18 @@ def skip(request: Request, id: str, form: Posted):
     with transaction() as session:
         work, _saved = keep(session, labeler, id, form, force=True)
         rules.skip(session, work.assignment, labeler, SkipReason(form["reason"]), form.get("note", "")[:2000])
+    if work.assignment.item.round.purpose in ONBOARDING:
+        return redirect("/onboarding")
     return _to_next(labeler, _("Skipped; you will not see it again."))
+
+
+@router.post("/assignments/{id}/show")
+def show_sensitive(request: Request, id: str):
+    """Show a sensitive prompt to somebody who was warned."""
+    labeler = acting(request)
+    with transaction() as session:
+        rules.show_sensitive(session, queries.assignment(session, id, labeler), labeler)
+    return redirect(f"/assignments/{id}")
 
 
 @router.post("/assignments/{id}/resume")

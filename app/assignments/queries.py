@@ -80,6 +80,7 @@ class Work(NamedTuple):
     messages: list[dict]
     at: datetime
     held: bool
+    hidden: bool  # the prompt is sensitive, and its labeler has not chosen to see it
 
 
 def _work(labeler: Account):
@@ -92,6 +93,7 @@ def _work(labeler: Account):
             Prompt.messages,
             func.coalesce(Draft.submitted_at, Draft.updated_at, type_=Draft.updated_at.type),
             own.id.is_not(None),
+            Prompt.sensitive & Draft.warned_at.is_(None),
         )
         .join(Item, Item.id == Draft.item_id)
         .join(Prompt, Prompt.id == Item.prompt_id)

@@ -1,6 +1,6 @@
 """Who works on what: opening rounds, handing out assignments under a lease, drafts, skips, and handing in.
 
-A labeler's requests are taken one after another (`_one_at_a_time`), so two of them never race with each other; between
+A labeler's requests are taken one after another (`one_at_a_time`), so two of them never race with each other; between
 labelers the statements of slots.py decide.
 """
 
@@ -11,13 +11,23 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import BaseModel
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import case, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
 from app.assignments import slots
+from app.assignments.briefing import note_beginning, unknown_guidelines
 from app.assignments.queries import Answer
-from app.assignments.tables import Assignment, Draft, Skip, SkipReason
+from app.assignments.tables import (
+    Assignment,
+    AssignmentState,
+    Draft,
+    EarlierVersion,
+    Skip,
+    SkipReason,
+    VersionEnd,
+)
 from app.completions.tables import Completion
 from app.config import settings
 from app.database import public_id, utc_now
@@ -82,27 +92,87 @@ def _turn(session: Session, round: Round, before: RoundState, after: RoundState)
 # --- Handing out ---
 
 
-def _one_at_a_time(session: Session, labeler: Account) -> None:
+def one_at_a_time(session: Session, labeler: Account) -> None:
     """Let other requests of this labeler wait; on SQLite, which has one writer, they wait anyway."""
     session.execute(select(Account.id).where(Account.id == labeler.id).with_for_update(key_share=True))
 
 
 def claim(session: Session, labeler: Account) -> Assignment | None:
-    """The labeler's own unfinished work, else the first that waits; None when nothing does."""
-    _one_at_a_time(session, labeler)
-    return _hand_over(session, labeler, slots.take_unfinished(session, labeler) or slots.take_next(session, labeler))
+    """The labeler's own unfinished work, else the first that waits; None when nothing does.
+
+    New work waits until the labeler has read what changed in its guideline, which raises guidelines.rules.NotRead.
+    """
+    one_at_a_time(session, labeler)
+    if unfinished := slots.take_unfinished(session, labeler):
+        return _hand_over(session, labeler, unfinished)
+    if labeler.paused:
+        return None
+    unknown = unknown_guidelines(session, labeler)
+    begun = _hand_over(session, labeler, slots.take_next(session, labeler))
+    if begun and unknown:
+        note_beginning(session, begun.item, labeler, unknown)
+    return begun
+
+
+def prepare(session: Session, labeler: Account, current: Assignment) -> Assignment | None:
+    """What will come after `current`, reserved for a short while so that its page can be made ready; None if nothing.
+
+    Nobody waits for it: a reservation yields to whoever finds nothing else, and there is one for each labeler at most.
+    """
+    one_at_a_time(session, labeler)
+    if (other := slots.other_unfinished(session, current.item_id, labeler)) is not None:
+        return session.get_one(Assignment, other, populate_existing=True)
+    if labeler.paused:
+        return None
+    unknown_guidelines(session, labeler)
+    return _hand_over(session, labeler, slots.reserve(session, labeler))
+
+
+def give(session: Session, item: Item, labeler: Account) -> Assignment:
+    """The labeler's own slot of an item that everybody does (of practice, of screening), made when it is asked for."""
+    one_at_a_time(session, labeler)
+    draft = session.get(Draft, (item.id, labeler.id))
+    if draft is None or draft.submitted_at is None:
+        insert_ = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
+        own = {
+            "public_id": public_id(),
+            "item_id": item.id,
+            "slot": labeler.id,  # nobody else's
+            "position": item.round.number * ITEMS_A_ROUND + item.position,
+            "state": AssignmentState.LEASED,
+            "labeler_id": labeler.id,
+            "claimed_at": utc_now(),
+        }
+        session.execute(insert_(Assignment).values(own).on_conflict_do_nothing())
+        return _hand_over(session, labeler, slots.take(session, item.id, labeler))
+    return session.scalars(
+        select(Assignment).where(Assignment.item_id == item.id, Assignment.labeler_id == labeler.id)
+    ).one()
+
+
+def show_sensitive(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """The labeler was warned and chose to see the prompt; it is shown without a warning from now on."""
+    session.execute(
+        update(Draft)
+        .where(Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id, Draft.warned_at.is_(None))
+        .values(warned_at=utc_now())
+    )
 
 
 def waiting(session: Session, labeler: Account, at_most: int = 1000) -> int:
     """How many pieces of work wait for this labeler, counted up to `at_most`."""
-    return slots.count_waiting(session, labeler, at_most)
+    return 0 if labeler.paused else slots.count_waiting(session, labeler, at_most)
 
 
 def resume(session: Session, assignment: Assignment, labeler: Account) -> Assignment | None:
-    """Take up again an item this labeler was given before; None when others hold all of its slots by now."""
-    _one_at_a_time(session, labeler)
+    """Take up again an item this labeler was given before, or passed on; None when others hold all its slots by now."""
+    one_at_a_time(session, labeler)
     _refuse_submitted(session, assignment, labeler)
-    return _hand_over(session, labeler, slots.take(session, assignment.item_id, labeler))
+    taken = _hand_over(session, labeler, slots.take(session, assignment.item_id, labeler))
+    if taken is not None and (passed := session.get(Skip, (assignment.item_id, labeler.id))):
+        session.delete(passed)
+        session.flush()
+    return taken
 
 
 def _hand_over(session: Session, labeler: Account, assignment_id: int | None) -> Assignment | None:
@@ -129,7 +199,7 @@ def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence:
 
 def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:
     """Pass on the item: its slot is free at once and it is never offered to this labeler again; the draft stays."""
-    _one_at_a_time(session, labeler)
+    one_at_a_time(session, labeler)
     _refuse_submitted(session, assignment, labeler)
     if session.get(Skip, (assignment.item_id, labeler.id)) is None:
         session.add(Skip(item_id=assignment.item_id, labeler_id=labeler.id, reason=reason, note=note))
@@ -163,7 +233,7 @@ def save_draft(
             Draft.item_id == assignment.item_id,
             Draft.labeler_id == labeler.id,
             Draft.version == version,
-            Draft.submitted_at.is_(None),
+            or_(Draft.submitted_at.is_(None), Draft.reopened_at.is_not(None)),
         )
         .values(
             version=Draft.version + 1,
@@ -175,7 +245,7 @@ def save_draft(
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if saved is None:
-        raise _changed_elsewhere(_refuse_submitted(session, assignment, labeler))
+        raise _changed_elsewhere(_written(session, assignment, labeler))
     slots.renew(session, assignment.item_id, labeler)
     return Saved(*saved)
 
@@ -192,11 +262,17 @@ def _changed_elsewhere(draft: Draft) -> Conflict:
     )
 
 
-def _refuse_submitted(session: Session, assignment: Assignment, labeler: Account) -> Draft:
+def _written(session: Session, assignment: Assignment, labeler: Account) -> Draft:
+    """The draft, unless what it says is handed in."""
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
-    if draft.submitted_at is not None:
+    if draft.submitted_at is not None and draft.reopened_at is None:
         raise Conflict(_("You have handed this in already."), current={"content": draft.content})
     return draft
+
+
+def _refuse_submitted(session: Session, assignment: Assignment, labeler: Account) -> None:
+    if _written(session, assignment, labeler).submitted_at is not None:
+        raise Conflict(_("You have handed this in, and are editing it: finish that, or leave it as it was."))
 
 
 # --- Handing in ---
@@ -213,25 +289,38 @@ def begin_submit(session: Session, assignment: Assignment, labeler: Account, ver
 
     `version` is the draft's that the labeler saw last, if it is known: text written elsewhere since is not passed over.
     """
-    _one_at_a_time(session, labeler)
+    one_at_a_time(session, labeler)
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
-    if draft.submitted_at is None and version is not None and draft.version != version:
+    open_ = draft.submitted_at is None or draft.reopened_at is not None
+    if open_ and version is not None and draft.version != version:
         raise _changed_elsewhere(draft)
 
 
 def handed_in(
     session: Session, assignment: Assignment, labeler: Account, answers: type[Answer], key: str
 ) -> Answer | None:
-    """The row of `answers` that this very submission stored before, or None; a Conflict if another one stands."""
+    """The row of `answers` that this very submission stored before, or None; a Conflict if another one stands.
+
+    None, too, when the labeler is editing what was handed in: `replaced` then tells which row is to be changed.
+    """
     stored = session.scalar(
         select(answers).where(answers.item_id == assignment.item_id, answers.labeler_id == labeler.id)
     )
     if stored is None or stored.idempotency_key == key:
         return stored
     draft = session.get_one(Draft, (assignment.item_id, labeler.id))
+    if draft.reopened_at is not None:
+        return None
     raise Conflict(
         _("You have handed in another answer to this already; that one stands."),
         current={"content": draft.content, "submitted_at": stored.submitted_at.isoformat()},
+    )
+
+
+def replaced(session: Session, assignment: Assignment, labeler: Account, answers: type[Answer]) -> int | None:
+    """The id of the row of `answers` that the labeler handed in before and is editing."""
+    return session.scalar(
+        select(answers.id).where(answers.item_id == assignment.item_id, answers.labeler_id == labeler.id)
     )
 
 
@@ -240,6 +329,7 @@ class Filled(NamedTuple):
 
     assignment_id: int | None
     at: datetime
+    edited_at: datetime | None = None
 
     @property
     def surplus(self) -> bool:
@@ -253,6 +343,9 @@ def fill_slot(
 
     A lease that ran out costs nothing unless somebody else has the last slot by now; then the answer is surplus.
     """
+    draft = session.get_one(Draft, (assignment.item_id, labeler.id))
+    if draft.reopened_at is not None:
+        return _fill_again(session, draft, content, active_seconds)
     at = session.scalar(
         update(Draft)
         .where(Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id)
@@ -266,17 +359,50 @@ def fill_slot(
         .returning(Draft.submitted_at)
         .execution_options(synchronize_session=False)
     )
-    # Shared lock: whoever closes the round waits for us, so a closed round never gains an answer that counts.
-    state = session.scalar(
-        select(Round.state)
-        .join(Item, Item.round_id == Round.id)
-        .where(Item.id == assignment.item_id)
-        .with_for_update(read=True, of=Round)
-    )
-    if state is not RoundState.OPEN:
+    if not is_open(session, assignment.item_id):
         slots.release(session, assignment.item_id, labeler)
         return Filled(None, at)
     return Filled(slots.fill(session, assignment.item_id, labeler, at), at)
+
+
+def is_open(session: Session, item_id: int) -> bool:
+    """Whether the item's round is open, and stays so to the end of the transaction.
+
+    A shared lock: whoever closes the round waits for us, so a closed round never gains an answer that counts.
+    """
+    state = session.scalar(
+        select(Round.state)
+        .join(Item, Item.round_id == Round.id)
+        .where(Item.id == item_id)
+        .with_for_update(read=True, of=Round)
+    )
+    return state is RoundState.OPEN
+
+
+def _fill_again(session: Session, draft: Draft, content: dict, active_seconds: float) -> Filled:
+    """The labeler's slot as it is filled already; the version that stood until now is history."""
+    if not is_open(session, draft.item_id):
+        raise Conflict(_("The round closed before you handed this in again: what you had handed in stands."))
+    slot = session.scalar(
+        select(Assignment.id).where(
+            Assignment.item_id == draft.item_id,
+            Assignment.labeler_id == draft.labeler_id,
+            Assignment.state == AssignmentState.SUBMITTED,
+        )
+    )
+    standing = session.scalars(
+        select(EarlierVersion).where(
+            EarlierVersion.item_id == draft.item_id,
+            EarlierVersion.labeler_id == draft.labeler_id,
+            EarlierVersion.ended_at.is_(None),
+        )
+    ).one()
+    standing.end, standing.ended_at = VersionEnd.EDITED, utc_now()
+    draft.content, draft.version, draft.reopened_at = content, draft.version + 1, None
+    draft.active_seconds = max(draft.active_seconds, active_seconds)
+    draft.updated_at = utc_now()
+    session.flush()
+    return Filled(slot, draft.submitted_at, draft.updated_at)
 
 
 # --- What is shown ---

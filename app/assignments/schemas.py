@@ -56,6 +56,7 @@ class AssignmentOut(BaseModel):
     id: str
     kind: ItemKind
     state: Standing
+    sensitive: bool = Field(description="Warn before you show the prompt and the completions.")
     prompt: list[Message]
     completions: list[ShownCompletion]
     questions: list[ShownQuestion]

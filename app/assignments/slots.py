@@ -21,7 +21,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.orm import Session, aliased
@@ -30,7 +29,8 @@ from app.accounts.tables import Account, AccountKind
 from app.assignments.tables import Assignment, AssignmentState, Draft, Skip
 from app.config import settings
 from app.database import UTCDateTime, utc_now
-from app.rounds.tables import Item, Round, RoundPurpose, RoundState
+from app.prompts.tables import Prompt
+from app.rounds.tables import ONBOARDING, Item, Round, RoundPurpose, RoundState
 
 _me = bindparam("me", type_=Integer)
 _item = bindparam("item", type_=Integer)
@@ -45,7 +45,7 @@ def take_unfinished(session: Session, labeler: Account) -> int | None:
 
 def take_next(session: Session, labeler: Account) -> int | None:
     """Give the labeler the first slot that waits; returns its id."""
-    statement = _next(settings().lease_minutes, labeler.kind is AccountKind.SIMULATED)
+    statement = _next(settings().lease_minutes, labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive)
     return session.scalar(statement, {"me": labeler.id, "pool": _named(labeler.pool)})
 
 
@@ -72,7 +72,7 @@ def release(session: Session, item_id: int, labeler: Account) -> None:
 
 def count_waiting(session: Session, labeler: Account, at_most: int) -> int:
     """How many items have a free slot for this labeler, counted up to `at_most`."""
-    statement = _count(labeler.kind is AccountKind.SIMULATED)
+    statement = _count(labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive)
     return session.scalar(statement, {"me": labeler.id, "pool": _named(labeler.pool), "at_most": at_most})
 
 
@@ -91,17 +91,19 @@ def _fresh(slot):
     return slot.state == AssignmentState.OPEN
 
 
-def _offered(slot, simulated: bool):
+def _offered(slot, simulated: bool, avoids_sensitive: bool):
     """Slots the labeler may be given, in the order in which they are handed out; free or not is the caller's part."""
     own, item, round = aliased(Assignment), aliased(Item), aliased(Round)
-    return (
+    withheld = [*ONBOARDING]  # everybody has slots of their own there
+    if simulated:
+        withheld.append(RoundPurpose.DEMO)  # readable texts wait for a person; no rubric judges them
+    offered = (
         select(slot.id)
         .join(item, item.id == slot.item_id)
         .join(round, round.id == item.round_id)
         .where(
             round.state == RoundState.OPEN,
-            # A demo's readable texts wait for a person; no rubric judges them.
-            round.purpose != RoundPurpose.DEMO if simulated else true(),
+            round.purpose.not_in(withheld),
             cast(round.pools, Text).contains(_pool),
             _none(own.item_id == slot.item_id, own.labeler_id == _me),
             _none(Skip.item_id == slot.item_id, Skip.labeler_id == _me),
@@ -109,6 +111,9 @@ def _offered(slot, simulated: bool):
         )
         .order_by(slot.position, slot.id)
     )
+    if avoids_sensitive:
+        offered = offered.join(Prompt, Prompt.id == item.prompt_id).where(~Prompt.sensitive)
+    return offered
 
 
 def _none(*conditions) -> UnaryExpression:
@@ -162,12 +167,12 @@ def _unfinished(lease_minutes: float) -> Update:
 
 
 @lru_cache
-def _next(lease_minutes: float, simulated: bool) -> Update:
+def _next(lease_minutes: float, simulated: bool, avoids_sensitive: bool) -> Update:
     # Two look-ups, because an OR of both would sort the whole queue; the second runs only if the first finds none.
     candidates = []
     for free in (_abandoned, _fresh):
         slot = aliased(Assignment)
-        candidates.append(_first(_offered(slot, simulated).where(free(slot)), slot, skip_locked=True))
+        candidates.append(_first(_offered(slot, simulated, avoids_sensitive).where(free(slot)), slot, skip_locked=True))
     taken = {"state": AssignmentState.LEASED, "lease_until": _lease_until(lease_minutes)}
     return _hand(func.coalesce(*candidates), **taken)
 
@@ -206,8 +211,8 @@ def _release() -> Update:
 
 
 @lru_cache
-def _count(simulated: bool):
+def _count(simulated: bool, avoids_sensitive: bool):
     slot = aliased(Assignment)
-    free = _offered(slot, simulated).where(or_(_abandoned(slot), _fresh(slot))).order_by(None)
+    free = _offered(slot, simulated, avoids_sensitive).where(or_(_abandoned(slot), _fresh(slot))).order_by(None)
     items = free.with_only_columns(slot.item_id, maintain_column_froms=True).distinct()
     return select(func.count()).select_from(items.limit(bindparam("at_most", type_=Integer)).subquery())

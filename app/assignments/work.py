@@ -35,6 +35,11 @@ class Work:
         return self.assignment.item.kind
 
     @property
+    def warns(self) -> bool:
+        """The prompt is sensitive, and the labeler has not chosen to see it."""
+        return self.assignment.item.prompt.sensitive and self.draft.warned_at is None
+
+    @property
     def letters(self) -> str:
         return "".join(self.texts)
 

@@ -101,12 +101,14 @@ def add_version(session: Session, new: GuidelineIn, by: Account | None) -> Guide
 
 
 class NotRead(Conflict):
-    """A later version of a guideline waits to be read; until then no new work is handed out."""
+    """A guideline, or a later version of it, waits to be read; until then no new work is handed out."""
 
-    def __init__(self, guideline: Guideline):
+    def __init__(self, guideline: Guideline, *, first: bool = False):
+        message = _("“%(title)s” has changed: read what is new in version %(n)d, say so, and the work goes on.")
+        if first:
+            message = _("Read “%(title)s”, version %(n)d, first, and say so.")
         super().__init__(
-            _("“%(title)s” has changed: read what is new in version %(n)d, say so, and the work goes on.")
-            % {"title": guideline.title, "n": guideline.version},
+            message % {"title": guideline.title, "n": guideline.version},
             current={"guideline": guideline.public_id, "name": guideline.name, "version": guideline.version},
             field="guideline",
         )

@@ -3,11 +3,14 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import ColumnElement, ForeignKey, String, UniqueConstraint, false, func
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
 from training.records import Split, UseCase
+
+SENSITIVE = "sensitive_content"  # the answer of the prompt form that marks a prompt; guidelines.schemas.PromptAnswer
 
 
 class PromptSource(StrEnum):
@@ -39,3 +42,13 @@ class Prompt(Base):
     written_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
     withdrawn_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+
+    @hybrid_property
+    def sensitive(self) -> bool:
+        """Marked as sensitive: labelers are warned before they see it, and may opt out."""
+        return bool(self.answers.get(SENSITIVE))
+
+    @sensitive.inplace.expression
+    @classmethod
+    def _sensitive(cls) -> ColumnElement[bool]:
+        return func.coalesce(cls.answers[SENSITIVE].as_boolean(), false())

@@ -1,0 +1,123 @@
+"""How far answers agree with a reference: on the order of completions, and on which of them are sensitive.
+
+The soft cut-offs are those of InstructGPT, appendix B.1; meeting them recommends somebody and decides nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from itertools import permutations
+from typing import NamedTuple
+
+from training.records import Flag
+
+AGREEMENT_CUTOFF = 0.75  # of the flagging of sensitive speech, and of the rankings
+DEMONSTRATION_CUTOFF = 6.0  # of 7, on average
+ABOUT_THE_TASK = {Flag.FAILS_TASK, Flag.HALLUCINATION, Flag.SATISFIES_CONSTRAINT}
+SENSITIVE_FLAGS = frozenset(Flag) - ABOUT_THE_TASK  # toxic, sexual, violent, judgmental, political
+
+
+class Outcome(StrEnum):
+    """What became of a pair that the reference orders."""
+
+    ALIKE = "alike"
+    REVERSED = "reversed"
+    TIED = "tied"  # in the answer; such a pair is left out of the agreement
+
+
+class Pair(NamedTuple):
+    """Two completions that the reference orders, and how the answer orders them."""
+
+    better: int
+    worse: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of those compared are alike."""
+
+    alike: int = 0
+    compared: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """Of those compared; None if there are none."""
+        return self.alike / self.compared if self.compared else None
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.alike + other.alike, self.compared + other.compared)
+
+
+def pairs(reference: Mapping[int, int | None], given: Mapping[int, int | None]) -> Iterator[Pair]:
+    """Every pair of completions that the reference (id -> tier, 1 best, None open) orders and the answer ranks."""
+    ranked = [one for one in reference if reference[one] is not None and given.get(one) is not None]
+    for a, b in permutations(ranked, 2):
+        if reference[a] < reference[b]:
+            difference = given[b] - given[a]
+            yield Pair(a, b, Outcome.ALIKE if difference > 0 else Outcome.REVERSED if difference else Outcome.TIED)
+
+
+def order_count(found: Iterable[Pair]) -> Count:
+    """Agreement on the order, over pairs that neither side ties."""
+    untied = [pair for pair in found if pair.outcome is not Outcome.TIED]
+    return Count(sum(pair.outcome is Outcome.ALIKE for pair in untied), len(untied))
+
+
+def is_sensitive(flags: Mapping[str, bool]) -> bool | None:
+    """Whether a flag of sensitive speech is set; None if none of them was answered."""
+    answers = [answer for flag, answer in flags.items() if flag in SENSITIVE_FLAGS]
+    return any(answers) if answers else None
+
+
+def sensitive_count(answers: Iterable[tuple[Mapping[str, bool], Mapping[str, bool]]]) -> Count:
+    """Agreement on which completions are sensitive, over (reference flags, given flags) that both sides answered."""
+    both = [(is_sensitive(reference), is_sensitive(given)) for reference, given in answers]
+    known = [(mine, yours) for mine, yours in both if mine is not None and yours is not None]
+    return Count(sum(mine is yours for mine, yours in known), len(known))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a screening measured."""
+
+    sensitive: Count = Count()
+    order: Count = Count()
+    tied: int = 0  # pairs that the reference orders and the labeler tied
+    ratings: Sequence[Sequence[int]] = field(default=())  # of each demonstration, by its reviewers
+
+    @property
+    def demonstration_score(self) -> float | None:
+        """The mean over the demonstrations rated of the mean of their ratings, 1 to 7."""
+        means = [Fraction(sum(ratings), len(ratings)) for ratings in self.ratings if ratings]
+        return float(sum(means) / len(means)) if means else None
+
+    def criteria(self) -> dict[str, tuple[float | None, float, bool]]:
+        """Name -> (measured, cut-off, whether it is met)."""
+        measured = {
+            "sensitive": (self.sensitive.share, AGREEMENT_CUTOFF),
+            "order": (self.order.share, AGREEMENT_CUTOFF),
+            "demonstrations": (self.demonstration_score, DEMONSTRATION_CUTOFF),
+        }
+        return {name: (value, least, value is not None and value >= least) for name, (value, least) in measured.items()}
+
+    @property
+    def recommended(self) -> bool:
+        """All three soft cut-offs are met."""
+        return all(met for _value, _least, met in self.criteria().values())
+
+    def as_dict(self) -> dict:
+        """As it is stored at the verdict and told over REST."""
+        return {
+            "sensitive": {"alike": self.sensitive.alike, "compared": self.sensitive.compared},
+            "order": {"alike": self.order.alike, "compared": self.order.compared, "tied": self.tied},
+            "demonstrations": [list(ratings) for ratings in self.ratings],
+        }
+
+    @classmethod
+    def of(cls, stored: Mapping) -> "Figures":
+        """Back from as_dict()."""
+        order = dict(stored["order"])
+        tied = order.pop("tied")
+        return cls(Count(**stored["sensitive"]), Count(**order), tied, stored["demonstrations"])

@@ -1,0 +1,158 @@
+"""Onboarding as labelers go through it: practice and screening, rating what others wrote, and the survey."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.datastructures import FormData
+
+from app.accounts.tables import SurveyState
+from app.assignments import queries as assignments
+from app.database import reading, transaction
+from app.errors import BadInput, NotFound
+from app.guidelines.rules import NotRead
+from app.i18n import gettext as _
+from app.quality import queries, rules, screening, survey
+from app.rounds.tables import ONBOARDING, RoundPurpose
+from app.web import Text, flash, form_data, page, redirect, signed_in
+
+router = APIRouter(include_in_schema=False)
+Posted = Annotated[FormData, Depends(form_data)]
+
+
+@router.get("/onboarding")
+def onboarding(request: Request):
+    """The steps, and where one is."""
+    return _onboarding(request)
+
+
+def _onboarding(request: Request, error: BadInput | None = None, given: dict | None = None):
+    labeler = signed_in(request)
+    with reading() as session:
+        standing = rules.standing(session, labeler)
+    given = given or (
+        {"comfort": standing.screening.comfort, "note": standing.screening.comfort_note} if standing.screening else {}
+    )
+    return page(
+        request,
+        "quality/onboarding.html",
+        labeler,
+        error.status if error else 200,
+        standing=standing,
+        given=given,
+        error=error,
+        topics=screening.TOPICS,
+        comforts=screening.COMFORT,
+    )
+
+
+@router.post("/onboarding/next")
+def next_exercise(request: Request, part: Text = RoundPurpose.PRACTICE):
+    """To the next exercise, or back to the steps when all are done."""
+    labeler = signed_in(request)
+    if part not in ONBOARDING:
+        raise NotFound(_("There is no such page."))
+    try:
+        with transaction() as session:
+            begun = rules.begin(session, labeler, RoundPurpose(part))
+    except NotRead as unread:
+        return redirect(f"/guidelines/{unread.guideline.public_id}/changes?next=/onboarding")
+    return redirect(f"/assignments/{begun.public_id}" if begun else "/onboarding")
+
+
+@router.get("/onboarding/exercises/{id}")
+def after_exercise(request: Request, id: str):
+    """What follows an exercise that was handed in: feedback on practice, the next step of a screening."""
+    labeler = signed_in(request)
+    with reading() as session:
+        assignment = assignments.assignment(session, id, labeler)
+        if assignment.item.round.purpose is not RoundPurpose.PRACTICE:
+            return redirect("/onboarding")
+        found = rules.feedback(session, assignment, labeler)
+        left = queries.progress(session, labeler, RoundPurpose.PRACTICE).left
+        labels = {question["name"]: question["label"] for question in assignment.item.round.form.questions}
+    return page(
+        request, "quality/feedback.html", labeler, feedback=found, item=assignment.item, left=left, labels=labels
+    )
+
+
+@router.post("/onboarding/self-assessment")
+def assess(request: Request, form: Posted):
+    """Keep which sensitive speech somebody can tell, and hand the screening in if that button was pressed."""
+    labeler = signed_in(request)
+    comfort = {topic: str(form[f"comfort.{topic}"]) for topic in screening.TOPICS if form.get(f"comfort.{topic}")}
+    note = str(form.get("note", ""))[:2000].replace("\r\n", "\n").replace("\x00", "")
+    note_after = _("Saved.")
+    with transaction() as session:
+        screening.assess(session, labeler, comfort, note)
+    if form.get("do") == "hand_in":
+        try:
+            with transaction() as session:
+                screening.hand_in(session, labeler)
+        except BadInput as error:
+            return _onboarding(request, error)
+        note_after = _("Handed in. Thank you; you will find the answer here.")
+    response = redirect("/onboarding")
+    flash(response, note_after)
+    return response
+
+
+# --- Rating demonstrations ---
+
+
+@router.get("/reviews")
+def reviews(request: Request):
+    """The next demonstration to rate, without a name."""
+    return _reviews(request)
+
+
+def _reviews(request: Request, error: BadInput | None = None, note: str = ""):
+    account = signed_in(request)
+    with reading() as session:
+        screening.check_reviewer(session, account)
+        waiting = queries.to_review(session, account)
+    status = error.status if error else 200
+    one = waiting[0] if waiting else None
+    return page(request, "quality/reviews.html", account, status, one=one, left=len(waiting), error=error, written=note)
+
+
+@router.post("/reviews/{id}")
+def review(request: Request, id: str, form: Posted):
+    """Rate it."""
+    account = signed_in(request)
+    rating, note = str(form.get("rating", "")), str(form.get("note", ""))[:2000].replace("\x00", "")
+    try:
+        if rating not in set("1234567"):
+            raise BadInput(_("Rate it from 1 to 7."), field="rating")
+        with transaction() as session:
+            screening.review(session, id, account, int(rating), note)
+    except BadInput as error:
+        return _reviews(request, error, note)
+    response = redirect("/reviews")
+    flash(response, _("Saved."))
+    return response
+
+
+# --- The survey ---
+
+
+@router.get("/survey")
+def survey_page(request: Request):
+    """The questions, for those who were asked and have not said yes or no."""
+    account = signed_in(request)
+    offered = account.survey is SurveyState.OFFERED
+    return page(request, "quality/survey.html", account, offered=offered, questions=survey.questions())
+
+
+@router.post("/survey")
+def answer_survey(request: Request, form: Posted) -> Response:
+    """Take part, or not: both are the same request, so that not even a log of requests can tell which."""
+    account = signed_in(request)
+    with transaction() as session:
+        survey.end_asking(session, account)
+    if form.get("do") == "answer":
+        given = {name: [str(value) for value in form.getlist(name)] for name in form}
+        with transaction() as session:
+            survey.count(session, given)
+    response = redirect("/")
+    flash(response, _("Thank you. You will not be asked again."))
+    return response

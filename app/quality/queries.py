@@ -1,0 +1,213 @@
+"""Reads of exercises, of how far somebody is with them, of screenings and of what reviewers rate."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
+
+from app.accounts.tables import Account
+from app.assignments.tables import Draft, Skip
+from app.comparisons.tables import Comparison
+from app.demonstrations.tables import Demonstration
+from app.prompts.tables import Prompt
+from app.quality.tables import DemonstrationReview, Exercise, Reference, Reviewer, Screening, Verdict
+from app.rounds.tables import Item, Round, RoundPurpose
+
+# --- Exercises ---
+
+
+def _whole():
+    return (
+        select(Exercise)
+        .join(Exercise.item)
+        .join(Item.round)
+        .join(Item.prompt)
+        .options(
+            contains_eager(Exercise.item).options(contains_eager(Item.round), contains_eager(Item.prompt)),
+            selectinload(Exercise.references).joinedload(Reference.completion),
+        )
+    )
+
+
+def exercises(session: Session, purpose: RoundPurpose | None = None) -> Sequence[Exercise]:
+    """Every exercise, in the order in which they are given, the retired ones last."""
+    found = _whole().order_by(Exercise.retired_at.is_not(None), Round.number.desc(), Item.position, Item.id)
+    if purpose is not None:
+        found = found.where(Round.purpose == purpose)
+    return session.scalars(found).all()
+
+
+def exercise(session: Session, public_id: str) -> Exercise | None:
+    """One exercise, by the public id of its item."""
+    return session.scalar(_whole().where(Item.public_id == public_id))
+
+
+def _for(labeler: Account, purpose: RoundPurpose) -> ColumnElement[bool]:
+    """Exercises that this labeler is to do."""
+    asked = and_(Round.purpose == purpose, Exercise.retired_at.is_(None))
+    return and_(asked, ~Prompt.sensitive) if labeler.avoids_sensitive else asked
+
+
+def _done(labeler: Account) -> ColumnElement[bool]:
+    handed_in = exists().where(
+        Draft.item_id == Item.id, Draft.labeler_id == labeler.id, Draft.submitted_at.is_not(None)
+    )
+    skipped = exists().where(Skip.item_id == Item.id, Skip.labeler_id == labeler.id)
+    return or_(handed_in, skipped)
+
+
+class Progress(NamedTuple):
+    """How many exercises somebody has done or skipped, of how many."""
+
+    done: int
+    all: int
+
+    @property
+    def left(self) -> int:
+        """How many are still to do."""
+        return self.all - self.done
+
+
+def progress(session: Session, labeler: Account, purpose: RoundPurpose) -> Progress:
+    """How far the labeler is."""
+    query = select(func.count(), func.count().filter(_done(labeler))).select_from(Exercise)
+    query = query.join(Exercise.item).join(Item.round).join(Item.prompt).where(_for(labeler, purpose))
+    all_, done = session.execute(query).one()
+    return Progress(done, all_)
+
+
+def next_item(session: Session, labeler: Account, purpose: RoundPurpose) -> Item | None:
+    """The first exercise that the labeler has not done."""
+    query = select(Item).join(Exercise, Exercise.item_id == Item.id).join(Item.round).join(Item.prompt)
+    query = query.where(_for(labeler, purpose), ~_done(labeler)).options(contains_eager(Item.round))
+    return session.scalars(query.order_by(Item.position, Item.id).limit(1)).first()
+
+
+def comparisons(session: Session, labeler: Account, purpose: RoundPurpose) -> Sequence[Comparison]:
+    """What the labeler answered to comparisons of practice or screening."""
+    query = (
+        select(Comparison)
+        .join(Comparison.item)
+        .join(Item.round)
+        .where(Comparison.labeler_id == labeler.id, Round.purpose == purpose)
+        .options(contains_eager(Comparison.item), selectinload(Comparison.completions))
+        .order_by(Item.position)
+    )
+    return session.scalars(query).all()
+
+
+def comparison(session: Session, item: Item, labeler: Account) -> Comparison | None:
+    """What the labeler answered to one item."""
+    query = select(Comparison).where(Comparison.item_id == item.id, Comparison.labeler_id == labeler.id)
+    return session.scalar(query.options(selectinload(Comparison.completions)))
+
+
+def references(session: Session, item_ids: Sequence[int]) -> dict[int, list[Reference]]:
+    """The references of exercises, by item."""
+    found: dict[int, list[Reference]] = {id: [] for id in item_ids}
+    for one in session.scalars(select(Reference).where(Reference.item_id.in_(list(item_ids)))):
+        found[one.item_id].append(one)
+    return found
+
+
+# --- Screenings ---
+
+
+def screening_of(session: Session, labeler: Account) -> Screening | None:
+    """The labeler's own screening."""
+    return session.get(Screening, labeler.id)
+
+
+def screening(session: Session, number: int) -> Screening | None:
+    """A screening by its number."""
+    return session.scalar(select(Screening).where(Screening.number == number).options(joinedload(Screening.labeler)))
+
+
+def screenings(session: Session) -> Sequence[Screening]:
+    """Every screening, the undecided first, by their random numbers, which tell nothing."""
+    decided = Screening.verdict.is_not(None)
+    query = select(Screening).options(joinedload(Screening.labeler)).order_by(decided, Screening.number)
+    return session.scalars(query).all()
+
+
+def coverage(session: Session) -> dict[str, dict[str, int]]:
+    """Of those who were taken: how many are comfortable ("yes", "partly", "no") with each topic."""
+    counts: dict[str, dict[str, int]] = {}
+    taken = select(Screening.comfort).where(Screening.verdict.in_((Verdict.TRAIN, Verdict.HELD_OUT)))
+    for comfort in session.scalars(taken):
+        for topic, answer in comfort.items():
+            each = counts.setdefault(topic, {})
+            each[answer] = each.get(answer, 0) + 1
+    return counts
+
+
+# --- Reviews ---
+
+
+def may_review(session: Session, account: Account) -> bool:
+    """Whether somebody was named a reviewer."""
+    return session.get(Reviewer, account.id) is not None
+
+
+def reviewers(session: Session) -> Sequence[Account]:
+    """Those who were named, by name."""
+    return session.scalars(
+        select(Account).join(Reviewer, Reviewer.account_id == Account.id).order_by(Account.name)
+    ).all()
+
+
+def _to_review():
+    return (
+        select(Demonstration)
+        .join(Demonstration.item)
+        .join(Item.round)
+        .join(Item.prompt)
+        .join(Screening, Screening.labeler_id == Demonstration.labeler_id)
+        .where(
+            Round.purpose == RoundPurpose.SCREENING, Screening.handed_in_at.is_not(None), Screening.verdict.is_(None)
+        )
+        .options(
+            contains_eager(Demonstration.item).contains_eager(Item.prompt),
+            joinedload(Demonstration.completion),
+        )
+    )
+
+
+def to_review(session: Session, reviewer: Account) -> Sequence[Demonstration]:
+    """Demonstrations of undecided screenings that this reviewer has not rated, in an order that tells nothing."""
+    rated = exists().where(
+        DemonstrationReview.demonstration_id == Demonstration.id, DemonstrationReview.reviewer_id == reviewer.id
+    )
+    query = _to_review().where(Demonstration.labeler_id != reviewer.id, ~rated)
+    return session.scalars(query.order_by(Demonstration.public_id)).all()
+
+
+def demonstrations_of(
+    session: Session, screening: Screening
+) -> Sequence[tuple[Demonstration, list[DemonstrationReview]]]:
+    """The demonstrations of a screening with their reviews."""
+    query = (
+        select(Demonstration)
+        .join(Demonstration.item)
+        .join(Item.round)
+        .join(Item.prompt)
+        .where(Round.purpose == RoundPurpose.SCREENING, Demonstration.labeler_id == screening.labeler_id)
+        .options(
+            contains_eager(Demonstration.item).contains_eager(Item.prompt),
+            joinedload(Demonstration.completion),
+        )
+        .order_by(Item.position)
+    )
+    written = session.scalars(query).all()
+    reviews = session.scalars(
+        select(DemonstrationReview)
+        .where(DemonstrationReview.demonstration_id.in_([one.id for one in written]))
+        .order_by(DemonstrationReview.reviewer_id)
+    ).all()
+    return [(one, [review for review in reviews if review.demonstration_id == one.id]) for one in written]
+
+
+def demonstration_to_review(session: Session, public_id: str) -> Demonstration | None:
+    """A demonstration of an undecided screening."""
+    return session.scalar(_to_review().where(Demonstration.public_id == public_id))

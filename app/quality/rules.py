@@ -1,0 +1,148 @@
+"""Doing the exercises of practice and screening, and saying how an answer differs from the reference."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.assignments import rules as assignments
+from app.assignments.tables import LETTERS, Assignment
+from app.comparisons.tables import Comparison
+from app.errors import Conflict, NotFound
+from app.guidelines import queries as guideline_queries
+from app.guidelines import rules as guidelines
+from app.guidelines.tables import Guideline
+from app.i18n import gettext as _
+from app.quality import queries
+from app.quality.agreement import Count, Outcome, Pair, order_count, pairs
+from app.quality.exercises import exercise_, round_of
+from app.quality.queries import Progress
+from app.quality.schemas import FlagDifference
+from app.quality.tables import Exercise, Reference, Screening
+from app.rounds.tables import RoundPurpose
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a labeler is with the onboarding."""
+
+    to_read: Guideline | None  # the guideline, if its newest version was not read
+    practice: Progress
+    screening: Screening | None
+    screened: Progress
+
+
+def standing(session: Session, labeler: Account) -> Standing:
+    """Where the labeler is with the onboarding."""
+    newest = guideline_queries.newest_guideline(session, guidelines.TRAINING)
+    screening = queries.screening_of(session, labeler)
+    return Standing(
+        to_read=newest if newest and not _has_read(session, newest, labeler) else None,
+        practice=queries.progress(session, labeler, RoundPurpose.PRACTICE),
+        screening=screening,
+        screened=queries.progress(session, labeler, RoundPurpose.SCREENING) if screening else Progress(0, 0),
+    )
+
+
+def _has_read(session: Session, guideline: Guideline, labeler: Account) -> bool:
+    last = guideline_queries.last_read(session, guideline.name, labeler)
+    return last is not None and last.version >= guideline.version
+
+
+def begin(session: Session, labeler: Account, part: RoundPurpose) -> Assignment | None:
+    """The labeler's next exercise, None when all are done; the guideline comes first."""
+    if part == RoundPurpose.SCREENING:
+        screening = queries.screening_of(session, labeler)
+        if screening is None:
+            raise NotFound(_("You are not being screened; an admin invites people."))
+        if screening.handed_in_at:
+            raise Conflict(_("You have handed in your screening; nothing more can be added."))
+    item = queries.next_item(session, labeler, part)
+    if item is None:
+        return None
+    round = round_of(session, part)
+    if not _has_read(session, round.guideline, labeler):
+        last = guideline_queries.last_read(session, round.guideline.name, labeler)
+        raise guidelines.NotRead(round.guideline, first=last is None)
+    return assignments.give(session, item, labeler)
+
+
+# --- What the reference says ---
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One completion of an exercise: the answer beside the reference."""
+
+    letter: str
+    text: str
+    tier: int | None
+    rating: int | None
+    reference: Reference
+    flags: list[FlagDifference]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """How an answer to a practice exercise differs from the reference."""
+
+    exercise: Exercise
+    completions: list[Judged]  # as they were shown
+    pairs: list[Pair]  # of completion ids
+    letters: dict[int, str]
+
+    @property
+    def reversed(self) -> list[Pair]:
+        """Pairs ordered the other way round."""
+        return [pair for pair in self.pairs if pair.outcome is Outcome.REVERSED]
+
+    @property
+    def tied(self) -> list[Pair]:
+        """Pairs that the reference orders and the answer ties."""
+        return [pair for pair in self.pairs if pair.outcome is Outcome.TIED]
+
+    @property
+    def count(self) -> Count:
+        """Pairs ordered alike, of those that neither side ties."""
+        return order_count(self.pairs)
+
+
+def feedback(session: Session, assignment: Assignment, labeler: Account) -> Feedback:
+    """What the reference says of a practice exercise that the labeler has handed in; NotFound before that."""
+    item = assignment.item
+    answer = queries.comparison(session, item, labeler) if item.round.purpose is RoundPurpose.PRACTICE else None
+    if answer is None:
+        raise NotFound(_("There is no feedback on this; hand it in first."))
+    exercise = exercise_(session, item.public_id)
+    references = {one.completion_id: one for one in exercise.references}
+    judged = [
+        Judged(
+            letter=LETTERS[row.shown_position],
+            text=references[row.completion_id].completion.text,
+            tier=row.tier,
+            rating=row.rating,
+            reference=references[row.completion_id],
+            flags=differences(references[row.completion_id].flags, row.flags),
+        )
+        for row in answer.completions
+    ]
+    return Feedback(
+        exercise=exercise,
+        completions=judged,
+        pairs=list(pairs({id: one.tier for id, one in references.items()}, tiers(answer))),
+        letters={row.completion_id: LETTERS[row.shown_position] for row in answer.completions},
+    )
+
+
+def tiers(answer: Comparison) -> dict[int, int | None]:
+    """Completion id -> tier."""
+    return {row.completion_id: row.tier for row in answer.completions}
+
+
+def differences(reference: dict[str, bool], given: dict[str, bool]) -> list[FlagDifference]:
+    """Flags that the reference answers and the labeler answered otherwise, or left open where it says yes."""
+    return [
+        FlagDifference(flag=flag, reference=right, given=given.get(flag))
+        for flag, right in reference.items()
+        if given.get(flag) is not right and (right or flag in given)
+    ]

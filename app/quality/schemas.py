@@ -1,0 +1,252 @@
+"""What an exercise is made of, and onboarding as REST tells it; nothing here names somebody who is being screened."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from app.demonstrations.schemas import Typed
+from app.quality.agreement import Figures
+from app.quality.tables import Exercise, Screening, Verdict
+from app.rounds.tables import ItemKind, RoundPurpose
+from training.records import Message
+
+Part = Literal[RoundPurpose.PRACTICE, RoundPurpose.SCREENING]
+Comfort = Literal["yes", "partly", "no"]
+Long = Annotated[Typed, Field(max_length=10_000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ReferenceIn(_Strict):
+    """What is right about one completion."""
+
+    tier: int | None = Field(None, ge=1, le=9, description="1 is best; equal: either order is right; null: open.")
+    flags: dict[str, StrictBool] = Field({}, description="A flag that is left out is not compared.")
+    why: Long = Field("", description="Shown beside the completion after practice.")
+
+
+class ExerciseCompletion(ReferenceIn):
+    """A completion of an exercise and what is right about it."""
+
+    text: Annotated[Typed, Field(min_length=1, max_length=50_000)]
+
+
+class ExerciseIn(_Strict):
+    """A new exercise; without completions, it asks for a demonstration, which only a screening can."""
+
+    part: Part
+    prompt: Annotated[Typed, Field(min_length=1, max_length=50_000)]
+    sensitive: StrictBool = Field(False, description="Labelers are warned before they see it.")
+    completions: list[ExerciseCompletion] = Field([], max_length=9)
+    explanation: Long = Field("", description="Markdown; shown after practice.")
+
+
+class ExerciseChange(_Strict):
+    """What may change of an exercise; its texts stay, and so does what is left out."""
+
+    explanation: Long | None = None
+    references: list[ReferenceIn] | None = Field(
+        None, max_length=9, description="One for each completion, in the order in which they are told."
+    )
+    retired: StrictBool | None = Field(None, description="Given to nobody any more; what was answered stays.")
+
+
+class ReferenceOut(BaseModel):
+    """A completion of an exercise and what is right about it."""
+
+    text: str
+    tier: int | None
+    flags: dict[str, bool]
+    why: str
+
+
+class ExerciseOut(BaseModel):
+    """An exercise as an admin sees it."""
+
+    id: str
+    part: Part
+    kind: ItemKind
+    prompt: Sequence[Message]
+    sensitive: bool
+    completions: list[ReferenceOut]
+    explanation: str
+    retired: bool
+
+    @classmethod
+    def of(cls, one: Exercise) -> "ExerciseOut":
+        """From its row with all that belongs to it."""
+        return cls(
+            id=one.item.public_id,
+            part=one.item.round.purpose,
+            kind=one.item.kind,
+            prompt=one.item.prompt.messages,
+            sensitive=one.item.prompt.sensitive,
+            completions=[
+                ReferenceOut(text=found.completion.text, tier=found.tier, flags=found.flags, why=found.why)
+                for found in one.references
+            ],
+            explanation=one.explanation,
+            retired=one.retired_at is not None,
+        )
+
+
+class ProgressOut(BaseModel):
+    """How many exercises are done or skipped, of how many."""
+
+    done: int
+    all: int
+
+
+class OnboardingOut(BaseModel):
+    """Where somebody stands with the onboarding."""
+
+    guideline: str | None = Field(description="Public id of the guideline to read first; null: it is read.")
+    practice: ProgressOut
+    screening: ProgressOut | None = Field(description="null: not invited.")
+    handed_in: bool
+    verdict: Verdict | None
+
+
+class NextIn(_Strict):
+    """Which exercises."""
+
+    part: Part = RoundPurpose.PRACTICE
+
+
+class GivenOut(BaseModel):
+    """An exercise was given: work on it under /api/v1/assignments/{assignment}."""
+
+    assignment: str
+
+
+class FlagDifference(BaseModel):
+    """A flag on which answer and reference differ."""
+
+    flag: str
+    reference: bool
+    given: bool | None = Field(description="null: not answered.")
+
+
+class FeedbackCompletion(BaseModel):
+    """One completion of a practice exercise, as answered and as it should be."""
+
+    letter: str
+    text: str
+    tier: int | None
+    reference_tier: int | None
+    flags: list[FlagDifference] = Field(description="Only where the two differ.")
+    why: str
+
+
+class FeedbackPair(BaseModel):
+    """Two completions that the reference orders and the answer orders otherwise."""
+
+    better: str
+    worse: str
+    tied: bool = Field(description="The answer calls it a tie; that is no mistake.")
+
+
+class FeedbackOut(BaseModel):
+    """What the reference says of a practice exercise that was handed in."""
+
+    alike: int = Field(description="Pairs ordered as in the reference.")
+    compared: int = Field(description="Pairs that both order.")
+    pairs: list[FeedbackPair]
+    completions: list[FeedbackCompletion]
+    explanation: str = Field(description="Markdown.")
+
+
+class AssessmentIn(_Strict):
+    """How able somebody is to tell sensitive speech, by topic."""
+
+    comfort: dict[str, Comfort] = {}
+    note: Annotated[Typed, Field(max_length=2_000)] = ""
+
+
+class InviteIn(_Strict):
+    """Who is to be screened."""
+
+    username: str = Field(max_length=80)
+
+
+class CriterionOut(BaseModel):
+    """One of the three measured criteria."""
+
+    measured: float | None
+    cutoff: float
+    met: bool
+
+
+class ScreeningOut(BaseModel):
+    """A screening under its number; until the verdict it names nobody."""
+
+    number: int
+    handed_in: bool
+    sensitive_agreement: CriterionOut
+    order_agreement: CriterionOut
+    demonstration_score: CriterionOut
+    recommended: bool = Field(description="All three soft cut-offs are met; the decision is an admin's.")
+    counts: dict = Field(description="What the figures are made of.")
+    comfort: dict[str, Comfort]
+    comfort_note: str
+    verdict: Verdict | None
+    reason: str
+    labeler: str | None = Field(description="Public id of the account, after the verdict.")
+    decided_at: datetime | None
+
+    @classmethod
+    def of(cls, one: Screening, figures: Figures) -> "ScreeningOut":
+        """From its row and what was measured."""
+        criteria = {
+            name: CriterionOut(measured=value, cutoff=least, met=met)
+            for name, (value, least, met) in figures.criteria().items()
+        }
+        return cls(
+            number=one.number,
+            handed_in=one.handed_in_at is not None,
+            sensitive_agreement=criteria["sensitive"],
+            order_agreement=criteria["order"],
+            demonstration_score=criteria["demonstrations"],
+            recommended=figures.recommended,
+            counts=figures.as_dict(),
+            comfort=one.comfort,
+            comfort_note=one.comfort_note,
+            verdict=one.verdict,
+            reason=one.reason,
+            labeler=one.labeler.public_id if one.verdict else None,
+            decided_at=one.decided_at,
+        )
+
+
+class VerdictIn(_Strict):
+    """An admin's decision."""
+
+    verdict: Verdict
+    reason: Annotated[Typed, Field(max_length=2_000)] = Field("", description="For the audit trail.")
+
+
+class ToReviewOut(BaseModel):
+    """A demonstration to be rated, without a name."""
+
+    id: str
+    prompt: Sequence[Message]
+    text: str
+
+
+class ReviewIn(_Strict):
+    """A reviewer's rating."""
+
+    rating: int = Field(ge=1, le=7)
+    note: Annotated[Typed, Field(max_length=2_000)] = ""
+
+
+class SurveyResults(BaseModel):
+    """How often each answer was given, once at least five have answered."""
+
+    enough: bool
+    answered: int | None = Field(description="null while fewer than five have.")
+    questions: dict[str, dict[str, int]]

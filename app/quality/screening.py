@@ -1,0 +1,219 @@
+"""Screening as in InstructGPT, appendix B.1: invited, handed in, reviewed without names, decided by an admin."""
+
+import secrets
+from collections.abc import Mapping
+
+from sqlalchemy import insert, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.accounts import queries as account_queries
+from app.accounts import rules as accounts
+from app.accounts.tables import Account, Role
+from app.database import utc_now
+from app.errors import BadInput, Conflict, Forbidden, NotFound
+from app.i18n import N_
+from app.i18n import gettext as _
+from app.quality import queries
+from app.quality.agreement import Count, Figures, Outcome, order_count, pairs, sensitive_count
+from app.quality.rules import tiers
+from app.quality.tables import DemonstrationReview, Reviewer, Screening, Verdict
+from app.rounds.tables import RoundPurpose
+from training.records import Pool
+
+# "For what topics or cultural groups are you comfortable identifying sensitive speech?" (B.1); others are free text.
+TOPICS = {
+    "religion": N_("Religion and belief"),
+    "ethnicity": N_("Ethnicity and skin colour"),
+    "nationality": N_("Nationality and migration"),
+    "gender": N_("Gender"),
+    "orientation": N_("Sexual orientation"),
+    "disability": N_("Disability and illness"),
+    "age": N_("Age"),
+    "politics": N_("Politics"),
+    "violence": N_("Violence and war"),
+    "sex": N_("Sexual content"),
+    "self_harm": N_("Self-harm"),
+}
+COMFORT = {"yes": N_("yes"), "partly": N_("partly"), "no": N_("no")}
+
+
+def invite(session: Session, username: str, by: Account | None) -> Screening:
+    """Have a labeler screened; until the verdict they get no other new work."""
+    labeler = account_queries.by_username(session, username)
+    if labeler is None or labeler.role is not Role.LABELER:
+        raise BadInput(_("There is no labeler “%(name)s”.") % {"name": username.strip()}, field="username")
+    made = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Screening)
+    taken = None
+    while taken is None:  # until a number is drawn that nobody has
+        row = {"labeler_id": labeler.id, "number": secrets.randbelow(900_000) + 100_000}
+        taken = session.scalar(made.values(row).on_conflict_do_nothing().returning(Screening.labeler_id))
+        if taken is None and session.get(Screening, labeler.id):
+            raise Conflict(_("“%(name)s” has been invited already.") % {"name": labeler.username}, field="username")
+    accounts.change_account(session, labeler, by=by, paused=True)
+    accounts.record(session, by, "screening.invite", subject=labeler.public_id)
+    return session.get_one(Screening, labeler.id)
+
+
+def call_off(session: Session, username: str, by: Account | None) -> None:
+    """Undo an invitation: the labeler works as before; what was answered stays."""
+    labeler = account_queries.by_username(session, username)
+    found = labeler and queries.screening_of(session, labeler)
+    if not found or found.verdict:
+        raise NotFound(_("Nobody of that name is being screened."))
+    session.delete(found)
+    session.flush()
+    accounts.change_account(session, labeler, by=by, paused=False)
+    accounts.record(session, by, "screening.call_off", subject=labeler.public_id)
+
+
+def assess(session: Session, labeler: Account, comfort: Mapping[str, str], note: str) -> Screening:
+    """Keep what the labeler says of themselves, until the screening is handed in."""
+    for topic, answer in comfort.items():
+        if topic not in TOPICS or answer not in COMFORT:
+            raise BadInput(
+                _("“%(topic)s: %(answer)s” is no answer here; topics: %(topics)s, answers: %(answers)s.")
+                % {"topic": topic, "answer": answer, "topics": ", ".join(TOPICS), "answers": ", ".join(COMFORT)},
+                field="comfort",
+            )
+    changed = session.execute(
+        update(Screening)
+        .where(Screening.labeler_id == labeler.id, Screening.handed_in_at.is_(None))
+        .values(comfort=dict(comfort), comfort_note=note.strip())
+    )
+    return _own(session, labeler, changed.rowcount)
+
+
+def hand_in(session: Session, labeler: Account) -> Screening:
+    """End the labeler's part: every exercise done or skipped, and the self-assessment given."""
+    left = queries.progress(session, labeler, RoundPurpose.SCREENING).left
+    if left:
+        raise BadInput(_("%(n)d exercises are left; do them or skip them first.") % {"n": left})
+    found = queries.screening_of(session, labeler)
+    if found and not found.comfort and not found.comfort_note:
+        raise BadInput(_("Say first which sensitive speech you can tell well; it may be none."), field="comfort")
+    changed = session.execute(
+        update(Screening)
+        .where(Screening.labeler_id == labeler.id, Screening.handed_in_at.is_(None))
+        .values(handed_in_at=utc_now())
+    )
+    return _own(session, labeler, changed.rowcount)
+
+
+def _own(session: Session, labeler: Account, changed: int) -> Screening:
+    found = session.get(Screening, labeler.id, populate_existing=True)
+    if found is None:
+        raise NotFound(_("You are not being screened; an admin invites people."))
+    if not changed:
+        raise Conflict(_("You have handed in your screening; nothing more can be added."))
+    return found
+
+
+# --- Reviewing ---
+
+
+def check_reviewer(session: Session, account: Account) -> None:
+    """Admins and named reviewers may rate demonstrations; for anybody else there is nothing here."""
+    if account.role is not Role.ADMIN and not queries.may_review(session, account):
+        raise NotFound(_("There is no such page."))
+
+
+def name_reviewer(session: Session, username: str, by: Account | None) -> Account:
+    """Let somebody rate the demonstrations of screenings."""
+    account = account_queries.by_username(session, username)
+    if account is None:
+        raise BadInput(_("There is no account “%(name)s”.") % {"name": username.strip()}, field="username")
+    try:
+        with session.begin_nested():
+            session.add(Reviewer(account_id=account.id))
+    except IntegrityError as error:
+        raise Conflict(_("“%(name)s” is a reviewer already.") % {"name": account.username}, field="username") from error
+    accounts.record(session, by, "reviewer.name", subject=account.public_id)
+    return account
+
+
+def dismiss_reviewer(session: Session, public_id: str, by: Account | None) -> None:
+    """Take that back; the ratings stay."""
+    account = account_queries.get(session, public_id)
+    found = session.get(Reviewer, account.id)
+    if found is None:
+        raise NotFound(_("There is no such reviewer."))
+    session.delete(found)
+    session.flush()
+    accounts.record(session, by, "reviewer.dismiss", subject=public_id)
+
+
+def review(session: Session, public_id: str, reviewer: Account, rating: int, note: str = "") -> DemonstrationReview:
+    """Rate a demonstration of an undecided screening from 1 to 7, once and never one's own."""
+    check_reviewer(session, reviewer)
+    found = queries.demonstration_to_review(session, public_id)
+    if found is None:
+        raise NotFound(_("There is no such demonstration, or its screening is decided."))
+    if found.labeler_id == reviewer.id:
+        raise Forbidden(_("This is your own demonstration; others rate it."))
+    if not 1 <= rating <= 7:
+        raise BadInput(_("Rate it from 1 to 7."), field="rating")
+    row = {"demonstration_id": found.id, "reviewer_id": reviewer.id, "rating": rating, "note": note.strip()}
+    try:
+        with session.begin_nested():
+            session.execute(insert(DemonstrationReview).values(row))
+    except IntegrityError as error:
+        raise Conflict(_("You have rated this one already.")) from error
+    return session.get_one(DemonstrationReview, (found.id, reviewer.id))
+
+
+# --- Deciding ---
+
+
+def figures(session: Session, screening: Screening) -> Figures:
+    """What the screening measured: as frozen at the verdict, else as it stands now."""
+    if screening.figures is not None:
+        return Figures.of(screening.figures)
+    answers = queries.comparisons(session, screening.labeler, RoundPurpose.SCREENING)
+    references = queries.references(session, [one.item_id for one in answers])
+    order, flags, tied = Count(), [], 0
+    for answer in answers:
+        right = {one.completion_id: one for one in references[answer.item_id]}
+        found = list(pairs({id: one.tier for id, one in right.items()}, tiers(answer)))
+        order += order_count(found)
+        tied += sum(pair.outcome is Outcome.TIED for pair in found)
+        flags += [
+            (right[row.completion_id].flags, row.flags) for row in answer.completions if row.completion_id in right
+        ]
+    ratings = [[one.rating for one in reviews] for _written, reviews in queries.demonstrations_of(session, screening)]
+    return Figures(sensitive_count(flags), order, tied, ratings)
+
+
+def screening_(session: Session, number: int) -> Screening:
+    """A screening by its number, or NotFound."""
+    found = queries.screening(session, number)
+    if found is None:
+        raise NotFound(_("There is no screening %(number)s.") % {"number": number})
+    return found
+
+
+def decide(session: Session, number: int, verdict: Verdict, by: Account, reason: str = "") -> Screening:
+    """Take somebody into a pool, or decline; the first verdict stands, whoever else decides at the same moment."""
+    found = screening_(session, number)
+    if found.handed_in_at is None:
+        raise Conflict(_("Screening %(number)s is not handed in yet.") % {"number": number})
+    measured = figures(session, found).as_dict()
+    decided = session.execute(
+        update(Screening)
+        .where(Screening.labeler_id == found.labeler_id, Screening.verdict.is_(None))
+        .values(
+            verdict=Verdict(verdict),
+            reason=reason.strip(),
+            figures=measured,
+            decided_by_id=by.id,
+            decided_at=utc_now(),
+        )
+    )
+    if not decided.rowcount:
+        raise Conflict(_("Screening %(number)s is decided already; load it again to see how.") % {"number": number})
+    pool = None if verdict is Verdict.DECLINED else Pool(verdict)
+    accounts.change_account(session, found.labeler, by=by, pool=pool, paused=verdict is Verdict.DECLINED)
+    accounts.record(session, by, "screening.decide", subject=found.labeler.public_id, verdict=verdict, number=number)
+    session.expire_all()
+    return screening_(session, number)
