@@ -1,4 +1,4 @@
-"""PPO's loop on an untrained miniature network: what it steps, saves and refuses; resuming to the same bits."""
+"""PPO's loop on an untrained miniature network: what it saves, reports and refuses; resuming to the same bits."""
 
 import json
 import os
@@ -11,163 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training import events, rl_math
-from training.policy import forbidden_token_ids, load_policy, selected_logprobs
-from training.ppo_learner import Pretraining, endless, new_learner, update
+from tests.training.ppo.runs import reported, saved_reward_model, settings, trained, weights
 from training.recipes import PPOConfig, make_config
-from training.reward_model import load_reward_model, new_reward_model, save_reward_model
-from training.rollout import roll_out
+from training.reward_model import new_reward_model, save_reward_model
 from training.run_folder import RunFolder
 from training.train_ppo import alarms, clearly_better, run
-from training.value_model import ValueModel
-
-SMALL = {
-    "recipe": "miniature_ppo_ptx", "iterations": 3, "batch_size": 8, "minibatch_size": 4, "max_completion_tokens": 6,
-    "evaluation_episodes": 8, "policy_learning_rate": 3e-3, "sample_every_iterations": 2,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def reward_model(miniature, tmp_path_factory) -> Path:
-    """A random reward model that claims to be a good one."""
-    return saved_reward_model(miniature, tmp_path_factory.mktemp("reward_model"), low=0.6)
-
-
-def saved_reward_model(miniature: Path, folder: Path, low: float | None) -> Path:
-    torch.manual_seed(2)
-    model, tokenizer = new_reward_model(miniature / "base")
-    model.config.score_offset = 0.25
-    if low is not None:
-        accuracy = {
-            "accuracy/validation": low + 0.05,
-            "accuracy/validation_low": low,
-            "accuracy/validation_high": low + 0.1,
-        }
-        model.config.reward_metrics = accuracy
-    save_reward_model(model, tokenizer, folder)
-    return folder
-
-
-def settings(miniature: Path, reward_model: Path, **values) -> dict:
-    paths = {"data": miniature / "ppo", "init_from": miniature / "base", "reward_model": reward_model}
-    return {**SMALL, **paths, **values}
-
-
-def trained(folder: Path, miniature: Path, reward_model: Path, **values) -> list:
-    """Run in this process; returns what was reported."""
-    with RunFolder(folder) as run_folder:
-        run(make_config("train_ppo", settings(miniature, reward_model, **values)), run_folder)
-    return reported(folder)
-
-
-def reported(folder: Path) -> list:
-    path = folder / "events.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [events.parse(line) for line in lines if line.endswith("\n")]
-
-
-def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    return load_file(folder / "checkpoints" / name / "model.safetensors")
-
-
-def learning(miniature: Path, reward_model: Path, **values):
-    """(learner, episodes, pretraining, tokenizer, config) ready for one update."""
-    config = make_config("train_ppo", settings(miniature, reward_model, **values))
-    reference, tokenizer = load_policy(miniature / "base")
-    policy, _ = load_policy(miniature / "base")
-    scorer, _, _ = load_reward_model(reward_model)
-    learner = new_learner(policy, ValueModel(scorer), config)
-    prompts = [[3, 10 + i, 20 + i] + [30] * (i % 4) for i in range(config.batch_size)]
-    episodes = roll_out(
-        prompts, policy, reference, scorer, learner.critic, tokenizer, config, torch.Generator().manual_seed(1)
-    )
-    text = Pretraining(["a cat sat on a mat.", "the dog ran.", "one two three four five."], tokenizer, 64)
-    return learner, episodes, text if config.gamma else None, tokenizer, config
-
-
-@pytest.mark.parametrize(("epochs", "batch", "minibatch"), [(1, 8, 8), (1, 8, 2), (3, 8, 4), (2, 4, 1)])
-def test_optimizer_steps_are_iterations_times_epochs_times_minibatches(
-    miniature, reward_model, tmp_path, epochs, batch, minibatch
-):
-    sizes = {"iterations": 2, "epochs": epochs, "batch_size": batch, "minibatch_size": minibatch}
-    result = trained(tmp_path, miniature, reward_model, **sizes)[-1].result
-    assert result["optimizer_steps"] == 2 * epochs * (batch // minibatch)
-    state = torch.load(tmp_path / "state" / "state.pt", weights_only=True)["learner"]
-    for optimizer in ("policy_optimizer", "value_optimizer"):
-        steps = {float(moments["step"]) for moments in state[optimizer]["state"].values()}
-        assert steps == {float(result["optimizer_steps"])}
-
-
-@pytest.mark.parametrize("gamma", [0.0, 0.3])
-def test_micro_batches_change_memory_and_not_the_weights(miniature, reward_model, gamma):
-    ends = []
-    for tokens in (1, 40, 100_000):
-        learner, *rest = learning(miniature, reward_model, gamma=gamma, micro_batch_tokens=tokens)
-        update(learner, *rest)
-        ends.append((learner.policy.state_dict(), learner.critic.state_dict()))
-    for networks in zip(*ends, strict=True):
-        for name, weight in networks[0].items():
-            for other in networks[1:]:
-                # Adam turns a rounding error of a gradient near 0 into a share of its step, lr 3e-4 in this iteration.
-                torch.testing.assert_close(other[name], weight, rtol=0, atol=2e-5)
-
-
-def test_first_minibatch_has_ratio_one_and_kl_zero(miniature, reward_model):
-    learner, episodes, pretraining, tokenizer, config = learning(miniature, reward_model)
-    assert episodes.kl_nats.abs().max() < 1e-4
-    numbers = update(learner, episodes, pretraining, tokenizer, config)
-    assert numbers["first_minibatch_ratio"] == pytest.approx(1.0, abs=1e-5)
-
-
-def test_pretraining_adds_gamma_times_its_mean_cross_entropy_gradient(miniature, reward_model):
-    one_step = {"minibatch_size": 8, "max_gradient_norm": None, "pretraining_ratio": 0.25}
-    gradients = {}
-    for gamma in (0.0, 0.7):
-        learner, *rest = learning(miniature, reward_model, gamma=gamma, **one_step)
-        update(learner, *rest)
-        gradients[gamma] = {name: weight.grad for name, weight in learner.policy.named_parameters()}
-    _, _, pretraining, tokenizer, config = learning(miniature, reward_model, gamma=0.7, **one_step)
-    policy, _ = load_policy(miniature / "base")
-    forbidden = forbidden_token_ids(policy, tokenizer)
-    total, count = 0.0, 0
-    sequences = pretraining.sequences(config, step=0)
-    assert len(sequences) == 2
-    for ids in sequences:
-        row = torch.tensor([ids])
-        selected = torch.arange(len(ids))[None] > 0
-        total = total - selected_logprobs(policy, row, selected, forbidden, torch.ones_like(row)).sum()
-        count += len(ids) - 1
-    (0.7 * total / count).backward()
-    for name, weight in policy.named_parameters():
-        torch.testing.assert_close(gradients[0.7][name] - gradients[0.0][name], weight.grad, rtol=1e-3, atol=1e-5)
-
-
-def test_averaged_weights_keep_the_decays_share_of_the_start(miniature, reward_model):
-    learner, *rest = learning(miniature, reward_model, ema_decay=0.75)
-    start = {name: weight.clone() for name, weight in learner.policy.named_parameters()}
-    update(learner, *rest)
-    for name, average in learner.averaged.named_parameters():
-        now = dict(learner.policy.named_parameters())[name]
-        torch.testing.assert_close(average, 0.75 * start[name] + 0.25 * now)
-
-
-def test_in_value_warm_up_only_the_critic_learns(miniature, reward_model):
-    learner, *rest = learning(miniature, reward_model, value_warmup_iterations=1)
-    policy, critic = ({n: w.clone() for n, w in m.state_dict().items()} for m in (learner.policy, learner.critic))
-    update(learner, *rest)
-    assert all(torch.equal(weight, policy[name]) for name, weight in learner.policy.state_dict().items())
-    assert not all(torch.equal(weight, critic[name]) for name, weight in learner.critic.state_dict().items())
-    update(learner, *rest)
-    assert not all(torch.equal(weight, policy[name]) for name, weight in learner.policy.state_dict().items())
-
-
-def test_beta_adapts_towards_the_kl_target(miniature, reward_model):
-    learner, *rest = learning(miniature, reward_model, beta=0.05, kl_target_nats=1.0, kl_horizon=80)
-    update(learner, *rest)
-    assert learner.beta == pytest.approx(rl_math.adapted_kl_coefficient(0.05, 0.0, 1.0, 8, 80), abs=1e-6)
 
 
 def test_ppo_climbs_its_score(miniature, reward_model, tmp_path):
@@ -249,13 +99,6 @@ def test_raw_weights_are_chosen_only_where_they_score_clearly_better():
     assert not clearly_better(averaged + torch.tensor([1.0, -0.9, 1.0, -0.9]), averaged)
     assert not clearly_better(averaged - 1, averaged)
     assert clearly_better(averaged + torch.tensor([1.0, 0.9, 1.1, -0.1]), averaged)
-
-
-def test_endless_places_are_permutations_one_after_another():
-    places = endless("x", 5, 0, 15)
-    assert [sorted(places[start : start + 5]) for start in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
-    assert [endless("x", 5, start, 4) for start in (0, 4, 8)] == [places[0:4], places[4:8], places[8:12]]
-    assert endless("y", 5, 0, 15) != places
 
 
 CALM = {"kl_nats": 2.0, "eos_rate": 0.9, "entropy_nats": 1.0, "completion_tokens": 8.0, "ratio": 1.0}
