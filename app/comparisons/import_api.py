@@ -1,6 +1,8 @@
 """Importing comparisons over REST."""
 
-from fastapi import APIRouter, Request, UploadFile
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, UploadFile
 
 from app.comparisons.formats import ComparisonFormat
 from app.comparisons.imports import import_comparisons
@@ -8,7 +10,6 @@ from app.config import settings
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults
 from app.prompts.rows import is_csv
-from app.prompts.tables import PromptSource
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/comparisons", tags=["comparisons"])
@@ -19,11 +20,8 @@ def import_file(
     request: Request,
     file: UploadFile,
     format: ComparisonFormat,
-    collection: str = "",
+    defaults: Annotated[PromptDefaults, Depends()],
     policy: str = "",
-    source: PromptSource = PromptSource.CUSTOMER,
-    owner: str = "",
-    owner_field: str = "owner",
     skip_bad: bool = False,
     dry_run: bool = False,
 ) -> dict:
@@ -35,7 +33,7 @@ def import_file(
             path,
             format=format,
             as_csv=is_csv(name),
-            defaults=PromptDefaults(collection, source, owner, owner_field),
+            defaults=defaults,
             policy=policy,
             skip_bad=skip_bad,
             dry_run=dry_run,

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, Query, Request, UploadFile
 from sqlalchemy.orm import Session
 
 from app.completions import queries, rules
@@ -19,7 +19,6 @@ from app.prompts import rules as prompts
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults
 from app.prompts.rows import is_csv
-from app.prompts.tables import PromptSource
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/completions", tags=["completions"])
@@ -75,11 +74,8 @@ def import_file(
     request: Request,
     file: UploadFile,
     policy: str,
+    defaults: Annotated[PromptDefaults, Depends()],
     add_prompts: bool = False,
-    collection: str = "",
-    source: PromptSource = PromptSource.CUSTOMER,
-    owner: str = "",
-    owner_field: str = "owner",
     skip_bad: bool = False,
     dry_run: bool = False,
 ) -> dict:
@@ -91,7 +87,7 @@ def import_file(
             path,
             as_csv=is_csv(name),
             policy=policy,
-            add_prompts=PromptDefaults(collection, source, owner, owner_field) if add_prompts else None,
+            add_prompts=defaults if add_prompts else None,
             skip_bad=skip_bad,
             dry_run=dry_run,
             by=by,

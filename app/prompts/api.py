@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, Query, Request, UploadFile
 from pydantic import BaseModel, ConfigDict
 
 from app.accounts.tables import Account
@@ -13,7 +13,7 @@ from app.prompts import queries, rules, uploads
 from app.prompts.imports import PromptDefaults, drafts_of, import_prompts
 from app.prompts.rows import Row, is_csv
 from app.prompts.schemas import PromptIn, PromptOut, PromptQuery, PromptsIn, PromptsOut
-from app.prompts.tables import Prompt, PromptSource
+from app.prompts.tables import Prompt
 from app.web import api_account
 from training.records import UseCase
 
@@ -70,10 +70,7 @@ def create(request: Request, given: PromptIn | PromptsIn, keep_similar: bool = F
 def import_file(
     request: Request,
     file: UploadFile,
-    collection: str = "",
-    source: PromptSource = PromptSource.CUSTOMER,
-    owner: str = "",
-    owner_field: str = "owner",
+    defaults: Annotated[PromptDefaults, Depends()],
     keep_similar: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
@@ -85,7 +82,7 @@ def import_file(
         report = import_prompts(
             path,
             as_csv=is_csv(name),
-            defaults=PromptDefaults(collection, source, owner, owner_field),
+            defaults=defaults,
             keep_similar=keep_similar,
             skip_bad=skip_bad,
             dry_run=dry_run,
