@@ -13,7 +13,7 @@ from app.jobs.tables import Job, JobVerb
 from app.plans.queries import of_round
 from app.plans.tables import Plan
 from app.prompts.tables import Prompt
-from app.rounds.tables import Item, Round, RoundPurpose, RoundState
+from app.rounds.tables import Item, ItemKind, Round, RoundPurpose, RoundState
 from app.simulation.miniature import COLLECTION
 
 
@@ -63,6 +63,24 @@ def _simulated(session: Session, which: ColumnElement[bool]) -> dict[int, int]:
         .group_by(Item.round_id)
     )
     return {round_id: count for round_id, count in rows}
+
+
+def first_comparisons(session: Session, limit: int) -> dict[str, list[str]]:
+    """Texts by prompt of the first miniature comparisons put before labelers: the same ones ever after."""
+    miniature = (
+        select(Item)
+        .join(Round, Round.id == Item.round_id)
+        .join(Prompt, Prompt.id == Item.prompt_id)
+        .where(
+            Round.purpose == RoundPurpose.TRAINING,
+            Round.opened_at.is_not(None),
+            Item.kind == ItemKind.COMPARISON,
+            Prompt.collection == COLLECTION,
+        )
+    )
+    first = miniature.with_only_columns(Round.id).order_by(Round.opened_at, Round.id).limit(1).scalar_subquery()
+    items = session.scalars(miniature.where(Round.id == first).order_by(Item.position).limit(limit))
+    return {item.prompt.messages[-1]["text"]: [place.completion.text for place in item.completions] for item in items}
 
 
 def base_job(session: Session) -> Job | None:

@@ -1,15 +1,14 @@
 """Simulated labelers at work in the background, over REST like everyone else."""
 
-from dataclasses import replace
-
 from app.accounts.rules import create_token, revoke_token
 from app.accounts.tables import Account
 from app.config import settings
-from app.database import transaction
+from app.database import reading, transaction
 from app.queue import celery, stopping
+from app.simulation import queries
 from app.simulation.agreement import calibrate
-from app.simulation.labelers import crew
-from app.simulation.rest import CALIBRATION_ITEMS, Api, compared, day, sign_up, texts
+from app.simulation.labelers import Labeler, crew
+from app.simulation.rest import CALIBRATION_ITEMS, Api, day, sign_up
 
 SEED, LABELERS = 1, 8
 
@@ -22,11 +21,9 @@ def work(admin_id: int) -> None:
         token, secret = create_token(session, admin, name="simulated labelers", scopes=["accounts", "read"], days=1)
     try:
         with Api(settings().base_url, secret) as api:
-            labelers = crew(SEED, LABELERS)
-            asked = _some_comparisons(api)
-            noise = calibrate(labelers, asked) if asked else 0.0
+            labelers = steady_crew()
             desks = [api.as_(one) for one in sign_up(api, labelers)]
-            for _ in day([(replace(one, noise=noise), desk) for one, desk in zip(labelers, desks, strict=True)]):
+            for _ in day(list(zip(labelers, desks, strict=True))):
                 if stopping():
                     break
     finally:
@@ -34,9 +31,9 @@ def work(admin_id: int) -> None:
             revoke_token(session, admin, token.public_id)
 
 
-def _some_comparisons(api: Api) -> dict[str, list[str]]:
-    """Texts by prompt of comparisons that wait in the newest open training round; none where only writing waits."""
-    for round in api.every("/rounds"):
-        if round["state"] == "open" and round["purpose"] == "training" and round["items"].get("comparison"):
-            return texts(api, compared(api, round["id"])[:CALIBRATION_ITEMS])
-    return {}
+def steady_crew() -> list[Labeler]:
+    """The labelers with the noise found on the first comparisons, whatever came after; without any before those."""
+    with reading() as session:
+        asked = queries.first_comparisons(session, CALIBRATION_ITEMS)
+    labelers = crew(SEED, LABELERS)
+    return crew(SEED, LABELERS, calibrate(labelers, asked)) if asked else labelers
