@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import select, update
 
 from app import queue
@@ -22,9 +23,12 @@ from app.jobs.tables import Job, JobEvent, JobState, JobVerb
 from app.snapshots import rules as snapshots
 from app.snapshots.tables import Snapshot, SnapshotState
 from tests.loop import fill_round, prompts
+from tests.training.conftest import miniature  # noqa: F401 -- a fixture
 from training.records import Purpose
+from training.reward_model import new_reward_model, save_reward_model
 
 PATIENCE_SECONDS = 240
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # the same sums in the same order
 
 
 class Workers:
@@ -108,14 +112,18 @@ def test_a_job_whose_worker_is_killed_goes_on_by_itself_and_finishes(workers, tm
     first = workers.start(queue.TRAINING)
     job = queue_training(tmp_path, epochs=60)
     until(lambda: found(job).step > 20, "some steps", workers)
-    until((rules.folder(job) / "state" / "state.pt").is_file, "a state to go on from", workers)
-    assert queue.workers(queue.TRAINING)
-    if blow == "worker alone":
-        os.kill(first.pid, signal.SIGKILL)
-    else:
-        os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    stored = finish_after(blow, first, job, workers)
+    kinds = [event.kind for event in stored]
+    assert kinds.count("finished") == kinds.count("checkpoint") == 1
+
+
+def finish_after(blow: str, first: subprocess.Popen, job: Job, workers: Workers) -> list[JobEvent]:
+    """Kill the worker, start another, and see the job go on where it stood and finish; returns its events."""
     folder = rules.folder(job)
+    until((folder / "state" / "state.pt").is_file, "a state to go on from", workers)
+    assert queue.workers(queue.TRAINING)
+    (os.kill if blow == "worker alone" else os.killpg)(first.pid, signal.SIGKILL)
+    first.wait()
 
     def is_free() -> bool:
         with (folder / ".lock").open("w") as lock:
@@ -139,7 +147,55 @@ def test_a_job_whose_worker_is_killed_goes_on_by_itself_and_finishes(workers, tm
     assert [event.kind for event in stored] == reported
     starts = [event.body["resumed_from_step"] for event in stored if event.kind == "started"]
     assert len(starts) == 2 and starts[0] == 0 < starts[1]
-    assert reported.count("finished") == reported.count("checkpoint") == 1
+    return stored
+
+
+@pytest.fixture(scope="module")
+def ppo(miniature, tmp_path_factory) -> tuple[dict, Path]:  # noqa: F811
+    """The config of a PPO that takes some seconds, and the run folder that it leaves when nothing disturbs it."""
+    folder = tmp_path_factory.mktemp("ppo")
+    torch.manual_seed(2)
+    reward_model, tokenizer = new_reward_model(miniature / "base")
+    named = {"": 0.65, "_low": 0.6, "_high": 0.7}
+    reward_model.config.reward_metrics = {f"accuracy/validation{end}": value for end, value in named.items()}
+    save_reward_model(reward_model, tokenizer, folder / "reward_model")
+    config = {
+        "recipe": "miniature_ppo_ptx", "iterations": 60, "batch_size": 8, "minibatch_size": 4,
+        "max_completion_tokens": 6, "evaluation_episodes": 8, "save_every_iterations": 3, "stop_at_kl_nats": None,
+        "data": str(miniature / "ppo"), "init_from": str(miniature / "base"),
+        "reward_model": str(folder / "reward_model"),
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "training.train_ppo", str(folder / "config.json")]
+    subprocess.run([*command, "--run-folder", str(folder / "run")], cwd=ROOT, env=ONE_THREAD, check=True)
+    return config, folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("database", "blow"), [("sqlite", "worker alone"), ("sqlite", "all its processes")], indirect=["database"]
+)
+def test_ppo_whose_worker_is_killed_goes_on_by_itself_and_ends_with_the_same_bits(workers, monkeypatch, ppo, blow):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    config, undisturbed = ppo
+    workers.start(queue.DEFAULT)
+    first = workers.start(queue.TRAINING)
+    with transaction() as session:
+        job = rules.create(session, JobVerb.TRAIN_PPO, config)
+    until(lambda: found(job).step > 3, "some iterations", workers)
+    stored = finish_after(blow, first, job, workers)
+
+    numbers = [event.number for event in stored if event.kind == "started"]
+    before, after = (
+        [event.body["step"] for event in stored if event.kind == "metrics" and (event.number > numbers[1]) == later]
+        for later in (False, True)
+    )
+    resumed_from = stored[numbers[1] - 1].body["resumed_from_step"]
+    assert resumed_from % 3 == 0 and before == list(range(1, len(before) + 1)) and len(before) < 60
+    assert after == list(range(resumed_from + 1, 61))
+    assert len(before) - resumed_from <= 3  # no more is done again than was done since the last state
+    for name in ("policy", "policy_ema"):
+        path = Path("checkpoints") / name / "model.safetensors"
+        assert (rules.folder(job) / path).read_bytes() == (undisturbed / path).read_bytes()
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
