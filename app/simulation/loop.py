@@ -26,7 +26,7 @@ class Sizes:
     validation_share: float = 0.15  # of the comparisons, on which the reward model is measured
     completions: int = 6
     shared_items: int = SHARED_ITEMS
-    evaluation_prompts: int = 400
+    evaluation_prompts: int = 800  # a hundred of each family: a fall of 10 points is two standard errors
     training: dict[str, dict] = field(default_factory=dict)
 
 
