@@ -1,11 +1,14 @@
 """Plans for admins: start one from a round, follow it, mend it when a step has failed."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
+from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from app import queue
+from app.accounts.tables import Account
 from app.checkpoints import queries as checkpoint_queries
 from app.checkpoints.tables import CheckpointRole
 from app.database import reading, transaction
@@ -14,7 +17,7 @@ from app.i18n import gettext as _
 from app.jobs.keys import parse_keys
 from app.plans import queries, rules
 from app.plans.schemas import NextRound, PlanConfig, Source
-from app.plans.tables import PlanState, StepKind, StepState
+from app.plans.tables import Plan, PlanState, StepKind, StepState
 from app.rounds.rules import round_
 from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
 from training import recipes
@@ -156,29 +159,24 @@ def detail_page(request: Request, id: str):
 @router.post("/admin/plans/{id}/retry")
 def retry(request: Request, id: str, set: Annotated[str, Form(max_length=20_000)] = ""):
     """Try the failed step again, changed or as it is."""
-    account = admin(request)
-    response = redirect(f"/admin/plans/{id}")
-    try:
-        keys = parse_keys(set)
-        with transaction() as session:
-            rules.retry(session, queries.find(session, id), account, keys)
-        flash(response, _("The plan goes on."))
-    except PlumblineError as error:
-        if error.status == 404:
-            raise
-        flash(response, error.message)
-    return response
+    return _act(
+        request, id, lambda session, plan, by: rules.retry(session, plan, by, parse_keys(set)), _("The plan goes on.")
+    )
 
 
 @router.post("/admin/plans/{id}/cancel")
 def cancel(request: Request, id: str):
     """End the plan."""
+    return _act(request, id, rules.cancel, _("The plan is cancelled; what it has finished stays."))
+
+
+def _act(request: Request, id: str, act: Callable[[Session, Plan, Account], object], done: str):
     account = admin(request)
     response = redirect(f"/admin/plans/{id}")
     try:
         with transaction() as session:
-            rules.cancel(session, queries.find(session, id), account)
-        flash(response, _("The plan is cancelled; what it has finished stays."))
+            act(session, queries.find(session, id), account)
+        flash(response, done)
     except PlumblineError as error:
         if error.status == 404:
             raise

@@ -1,6 +1,6 @@
 """Finding plans and what the steps of one have brought about."""
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.checkpoints.queries import chosen_of
@@ -90,7 +90,11 @@ def startable_rounds(session: Session) -> list[Round]:
 
 def has_demonstrations(session: Session) -> bool:
     """Whether a closed training round holds a demonstration."""
-    return session.scalar(_in_closed_rounds(select(Demonstration.id).join(Demonstration.item)).limit(1)) is not None
+    query = select(Demonstration.id).join(Demonstration.item).join(Item.round)
+    in_rounds = (
+        (Round.state == RoundState.CLOSED) & (Round.purpose == RoundPurpose.TRAINING) & Demonstration.surplus.is_(False)
+    )
+    return session.scalar(query.where(in_rounds).limit(1)) is not None
 
 
 def has_comparisons(session: Session, imported: list[str]) -> bool:
@@ -100,14 +104,6 @@ def has_comparisons(session: Session, imported: list[str]) -> bool:
         (Round.state == RoundState.CLOSED) & (Round.purpose == RoundPurpose.TRAINING) & Comparison.surplus.is_(False)
     )
     return session.scalar(query.where(or_(in_rounds, Comparison.collection.in_(imported))).limit(1)) is not None
-
-
-def _in_closed_rounds(query):
-    return query.join(Item.round).where(
-        Round.state == RoundState.CLOSED,
-        Round.purpose == RoundPurpose.TRAINING,
-        Demonstration.surplus.is_(False),
-    )
 
 
 def collections_of(session: Session, round: Round) -> list[str]:
@@ -145,11 +141,16 @@ def same_job(session: Session, verb: str, config: dict, snapshot: Snapshot) -> J
     return next((job for job in session.scalars(query) if {**job.config, "data": None} == wanted), None)
 
 
-def round_steps(session: Session) -> list[PlanStep]:
+def round_steps(session: Session, *conditions: ColumnElement[bool]) -> list[PlanStep]:
     """The steps that make a next round and are under way."""
     query = (
         select(PlanStep)
         .join(Plan, Plan.id == PlanStep.plan_id)
-        .where(PlanStep.kind == StepKind.ROUND, PlanStep.state == StepState.RUNNING, Plan.state == PlanState.RUNNING)
+        .where(
+            PlanStep.kind == StepKind.ROUND,
+            PlanStep.state == StepState.RUNNING,
+            Plan.state == PlanState.RUNNING,
+            *conditions,
+        )
     )
     return list(session.scalars(query))

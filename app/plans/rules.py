@@ -6,7 +6,6 @@ train a reward model on: then a plan goes from sft_for_ppo straight to the next 
 """
 
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -177,9 +176,7 @@ def _look(session: Session, plan: Plan, step: PlanStep) -> tuple[StepState, str]
         if job.state is JobState.CANCELLED:
             return StepState.CANCELLED, _("its job was cancelled")
         return _OF_JOB[job.state], job.error
-    if plan.next_round_id is not None:
-        return StepState.FINISHED, ""
-    return StepState.RUNNING, ""
+    return StepState.RUNNING if plan.next_round_id is None else StepState.FINISHED, ""
 
 
 def fail_round(session: Session, step_id: int, error: str) -> None:
@@ -235,16 +232,6 @@ def reconcile(session: Session) -> None:
     """Take every plan on that a lost message has left standing."""
     for id in queries.running(session):
         advance(session, id)
-    stale = (
-        select(PlanStep)
-        .join(Plan, Plan.id == PlanStep.plan_id)
-        .where(
-            PlanStep.kind == StepKind.ROUND,
-            PlanStep.state == StepState.RUNNING,
-            Plan.state == PlanState.RUNNING,
-            PlanStep.lease_until < utc_now(),
-        )
-    )
-    for step in session.scalars(stale):
+    for step in queries.round_steps(session, PlanStep.lease_until < utc_now()):
         step.lease_until = utc_now(steps.LEASE_SECONDS)
         queue.send(session, "plans.make_round", step.id)
