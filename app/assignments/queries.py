@@ -62,14 +62,17 @@ class Standing(StrEnum):
     HELD = "held"  # it is the labeler's, also when the lease ran out and nobody else asked
     LOST = "lost"  # given to somebody else, skipped, or its round closed; what is handed in is kept all the same
     SUBMITTED = "submitted"
+    EDITING = "editing"  # handed in, and being changed; what was handed in stands until it is handed in again
 
 
 def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing:
     """How the assignment stands for this labeler."""
+    is_open = assignment.item.round.state is RoundState.OPEN
     if draft.submitted_at is not None:
-        return Standing.SUBMITTED
+        return Standing.EDITING if draft.reopened_at is not None and is_open else Standing.SUBMITTED
     leased = assignment.labeler_id == labeler.id and assignment.state is AssignmentState.LEASED
-    return Standing.HELD if leased and assignment.item.round.state is RoundState.OPEN else Standing.LOST
+    reserved = assignment.ahead_for_id == labeler.id and assignment.state is AssignmentState.OPEN
+    return Standing.HELD if (leased or reserved) and is_open else Standing.LOST
 
 
 class Work(NamedTuple):

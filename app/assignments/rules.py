@@ -16,17 +16,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
-from app.assignments import slots
+from app.assignments import changes, slots
 from app.assignments.briefing import note_beginning, unknown_guidelines
+from app.assignments.locks import is_open, one_at_a_time
 from app.assignments.queries import Answer
 from app.assignments.tables import (
     Assignment,
     AssignmentState,
     Draft,
-    EarlierVersion,
     Skip,
     SkipReason,
-    VersionEnd,
 )
 from app.completions.tables import Completion
 from app.config import settings
@@ -90,11 +89,6 @@ def _turn(session: Session, round: Round, before: RoundState, after: RoundState)
 
 
 # --- Handing out ---
-
-
-def one_at_a_time(session: Session, labeler: Account) -> None:
-    """Let other requests of this labeler wait; on SQLite, which has one writer, they wait anyway."""
-    session.execute(select(Account.id).where(Account.id == labeler.id).with_for_update(key_share=True))
 
 
 def claim(session: Session, labeler: Account) -> Assignment | None:
@@ -301,11 +295,9 @@ def handed_in(
 ) -> Answer | None:
     """The row of `answers` that this very submission stored before, or None; a Conflict if another one stands.
 
-    None, too, when the labeler is editing what was handed in: `replaced` then tells which row is to be changed.
+    None, too, when the labeler is editing what was handed in: `answer` then tells which row changes.
     """
-    stored = session.scalar(
-        select(answers).where(answers.item_id == assignment.item_id, answers.labeler_id == labeler.id)
-    )
+    stored = answer(session, assignment, labeler, answers)
     if stored is None or stored.idempotency_key == key:
         return stored
     draft = session.get_one(Draft, (assignment.item_id, labeler.id))
@@ -317,10 +309,10 @@ def handed_in(
     )
 
 
-def replaced(session: Session, assignment: Assignment, labeler: Account, answers: type[Answer]) -> int | None:
-    """The id of the row of `answers` that the labeler handed in before and is editing."""
+def answer(session: Session, assignment: Assignment, labeler: Account, answers: type[Answer]) -> Answer | None:
+    """The row of `answers` that the labeler has handed in, and that an edited one takes the place of."""
     return session.scalar(
-        select(answers.id).where(answers.item_id == assignment.item_id, answers.labeler_id == labeler.id)
+        select(answers).where(answers.item_id == assignment.item_id, answers.labeler_id == labeler.id)
     )
 
 
@@ -345,7 +337,8 @@ def fill_slot(
     """
     draft = session.get_one(Draft, (assignment.item_id, labeler.id))
     if draft.reopened_at is not None:
-        return _fill_again(session, draft, content, active_seconds)
+        slot = changes.fill_again(session, draft, content, active_seconds)
+        return Filled(slot, draft.submitted_at, draft.updated_at)
     at = session.scalar(
         update(Draft)
         .where(Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id)
@@ -363,46 +356,6 @@ def fill_slot(
         slots.release(session, assignment.item_id, labeler)
         return Filled(None, at)
     return Filled(slots.fill(session, assignment.item_id, labeler, at), at)
-
-
-def is_open(session: Session, item_id: int) -> bool:
-    """Whether the item's round is open, and stays so to the end of the transaction.
-
-    A shared lock: whoever closes the round waits for us, so a closed round never gains an answer that counts.
-    """
-    state = session.scalar(
-        select(Round.state)
-        .join(Item, Item.round_id == Round.id)
-        .where(Item.id == item_id)
-        .with_for_update(read=True, of=Round)
-    )
-    return state is RoundState.OPEN
-
-
-def _fill_again(session: Session, draft: Draft, content: dict, active_seconds: float) -> Filled:
-    """The labeler's slot as it is filled already; the version that stood until now is history."""
-    if not is_open(session, draft.item_id):
-        raise Conflict(_("The round closed before you handed this in again: what you had handed in stands."))
-    slot = session.scalar(
-        select(Assignment.id).where(
-            Assignment.item_id == draft.item_id,
-            Assignment.labeler_id == draft.labeler_id,
-            Assignment.state == AssignmentState.SUBMITTED,
-        )
-    )
-    standing = session.scalars(
-        select(EarlierVersion).where(
-            EarlierVersion.item_id == draft.item_id,
-            EarlierVersion.labeler_id == draft.labeler_id,
-            EarlierVersion.ended_at.is_(None),
-        )
-    ).one()
-    standing.end, standing.ended_at = VersionEnd.EDITED, utc_now()
-    draft.content, draft.version, draft.reopened_at = content, draft.version + 1, None
-    draft.active_seconds = max(draft.active_seconds, active_seconds)
-    draft.updated_at = utc_now()
-    session.flush()
-    return Filled(slot, draft.submitted_at, draft.updated_at)
 
 
 # --- What is shown ---

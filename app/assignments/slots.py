@@ -4,6 +4,7 @@ Between labelers PostgreSQL's SKIP LOCKED keeps one from waiting for another; SQ
 built once and take their values as parameters: building them costs more than running them.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    delete,
     exists,
     func,
     or_,
@@ -35,6 +37,8 @@ from app.rounds.tables import ONBOARDING, Item, Round, RoundPurpose, RoundState
 _me = bindparam("me", type_=Integer)
 _item = bindparam("item", type_=Integer)
 _pool = bindparam("pool", type_=String)
+_UNRESERVED = {"ahead_for_id": None, "ahead_until": None}
+AHEAD_SECONDS = 120  # how long a slot is reserved for the labeler whose next page it is
 _held = and_(Assignment.item_id == _item, Assignment.labeler_id == _me, Assignment.state == AssignmentState.LEASED)
 
 
@@ -47,6 +51,43 @@ def take_next(session: Session, labeler: Account) -> int | None:
     """Give the labeler the first slot that waits; returns its id."""
     statement = _next(settings().lease_minutes, labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive)
     return session.scalar(statement, {"me": labeler.id, "pool": _named(labeler.pool)})
+
+
+def other_unfinished(session: Session, item_id: int, labeler: Account) -> int | None:
+    """What `take_unfinished` would give once this item is done."""
+    return session.scalar(_other_unfinished(), {"me": labeler.id, "item": item_id})
+
+
+def reserve(session: Session, labeler: Account) -> int | None:
+    """Reserve the first slot that waits, so that its page can be prepared; the same one again while it is free.
+
+    The slot stays open, and the reservation is short: others take the slot when nothing else waits for them.
+    """
+    values = {"me": labeler.id, "pool": _named(labeler.pool)}
+    how = (labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive)
+    if again := session.scalar(_reserve(_reserved, *how), values):
+        return again
+    give_back(session, labeler)  # one whose round closed, for example: a labeler has one at most
+    return session.scalar(_reserve(_unreserved, *how), values)
+
+
+def give_back(session: Session, labeler: Account) -> None:
+    """End the labeler's reservation; that nothing was begun there is forgotten."""
+    reserved = select(Assignment.item_id).where(Assignment.ahead_for_id == labeler.id)
+    untouched = delete(Draft).where(
+        Draft.labeler_id == labeler.id,
+        Draft.version == 0,
+        Draft.item_id.in_(reserved),
+        _none(Assignment.item_id == Draft.item_id, Assignment.labeler_id == labeler.id),
+    )
+    session.execute(untouched.execution_options(synchronize_session=False))
+    free = update(Assignment).where(Assignment.ahead_for_id == labeler.id).values(**_UNRESERVED)
+    session.execute(_quick(free))
+
+
+def reopen(session: Session, item_id: int, labeler: Account) -> int | None:
+    """Put the slot that the labeler filled back into the labeler's hands, under the same fence."""
+    return session.scalar(_reopen(settings().lease_minutes), {"me": labeler.id, "item": item_id})
 
 
 def take(session: Session, item_id: int, labeler: Account) -> int | None:
@@ -89,6 +130,14 @@ def _abandoned(slot):
 
 def _fresh(slot):
     return slot.state == AssignmentState.OPEN
+
+
+def _unreserved(slot):
+    return and_(_fresh(slot), or_(slot.ahead_for_id.is_(None), slot.ahead_until < utc_now()))
+
+
+def _reserved(slot):
+    return and_(_fresh(slot), slot.ahead_for_id == _me)
 
 
 def _offered(slot, simulated: bool, avoids_sensitive: bool):
@@ -134,14 +183,15 @@ def _lease_until(minutes: float) -> utc_now:
 
 def _hand(slot_id, **values) -> Update:
     """The UPDATE that puts a slot into the labeler's hands; a new holder means a new fence."""
-    mine = Assignment.labeler_id == _me
+    mine = or_(Assignment.labeler_id == _me, Assignment.ahead_for_id == _me)
     return _quick(
         update(Assignment)
         .where(Assignment.id == slot_id)
         .values(
             labeler_id=_me,
             fence=case((mine, Assignment.fence), else_=Assignment.fence + 1),
-            claimed_at=case((mine, Assignment.claimed_at), else_=utc_now()),
+            claimed_at=case((Assignment.labeler_id == _me, Assignment.claimed_at), else_=utc_now()),
+            **_UNRESERVED,
             **values,
         )
         .returning(Assignment.id)
@@ -152,35 +202,74 @@ def _quick(statement: Update) -> Update:
     return statement.execution_options(synchronize_session=False)
 
 
-@lru_cache
-def _unfinished(lease_minutes: float) -> Update:
-    slot, item, round = aliased(Assignment), aliased(Item), aliased(Round)
-    own = (
+def _own(slot):
+    item, round = aliased(Item), aliased(Round)
+    return (
         select(slot.id)
         .join(item, item.id == slot.item_id)
         .join(round, round.id == item.round_id)
         .where(slot.labeler_id == _me, slot.state == AssignmentState.LEASED, round.state == RoundState.OPEN)
         .order_by(slot.position, slot.id)
     )
+
+
+@lru_cache
+def _other_unfinished():
+    slot = aliased(Assignment)
+    return _own(slot).where(slot.item_id != _item).limit(1)
+
+
+@lru_cache
+def _unfinished(lease_minutes: float) -> Update:
+    slot = aliased(Assignment)
+    own = _own(slot)
     taken = {"state": AssignmentState.LEASED, "lease_until": _lease_until(lease_minutes)}
     return _hand(_first(own, slot, skip_locked=False), **taken)
 
 
 @lru_cache
 def _next(lease_minutes: float, simulated: bool, avoids_sensitive: bool) -> Update:
-    # Two look-ups, because an OR of both would sort the whole queue; the second runs only if the first finds none.
+    # Single look-ups, because an OR would sort the whole queue; each runs only if those before it found none. The last
+    # one takes what is reserved for somebody else: a reservation keeps nobody from working.
     candidates = []
-    for free in (_abandoned, _fresh):
+    for free in (_reserved, _abandoned, _unreserved, _fresh):
         slot = aliased(Assignment)
         candidates.append(_first(_offered(slot, simulated, avoids_sensitive).where(free(slot)), slot, skip_locked=True))
     taken = {"state": AssignmentState.LEASED, "lease_until": _lease_until(lease_minutes)}
     return _hand(func.coalesce(*candidates), **taken)
 
 
+@lru_cache
+def _reserve(which: Callable, simulated: bool, avoids_sensitive: bool) -> Update:
+    slot = aliased(Assignment)
+    mine = Assignment.ahead_for_id == _me
+    offered = _offered(slot, simulated, avoids_sensitive).where(which(slot))
+    return _quick(
+        update(Assignment)
+        .where(Assignment.id == _first(offered, slot, skip_locked=True))
+        .values(
+            ahead_for_id=_me,
+            ahead_until=utc_now(AHEAD_SECONDS),
+            fence=case((mine, Assignment.fence), else_=Assignment.fence + 1),
+        )
+        .returning(Assignment.id)
+    )
+
+
+@lru_cache
+def _reopen(lease_minutes: float) -> Update:
+    filled = and_(
+        Assignment.item_id == _item, Assignment.labeler_id == _me, Assignment.state == AssignmentState.SUBMITTED
+    )
+    again = {"state": AssignmentState.LEASED, "submitted_at": None, "lease_until": _lease_until(lease_minutes)}
+    return _quick(update(Assignment).where(filled).values(**again).returning(Assignment.id))
+
+
 def _slot_of_item():
     own, other = aliased(Assignment), aliased(Assignment)
     held = select(own.id).where(own.item_id == _item, own.labeler_id == _me, own.state == AssignmentState.LEASED)
-    free = select(other.id).where(other.item_id == _item, or_(_abandoned(other), _fresh(other))).order_by(other.slot)
+    free = select(other.id).where(other.item_id == _item, or_(_abandoned(other), _fresh(other)))
+    free = free.order_by(case((other.ahead_for_id == _me, 0), (other.ahead_for_id.is_(None), 1), else_=2), other.slot)
     # No SKIP LOCKED for the own one: a heartbeat of the same labeler must not make it look lost.
     return func.coalesce(_first(held, own, skip_locked=False), _first(free, other, skip_locked=True))
 

@@ -55,8 +55,11 @@ class Assignment(Base):
     lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     claimed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # While open: whose page of it is being prepared, and until when others leave it to that labeler if they can.
+    ahead_for_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"), unique=True)
+    ahead_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     item: Mapped[Item] = relationship()
-    labeler: Mapped[Account | None] = relationship()
+    labeler: Mapped[Account | None] = relationship(foreign_keys=labeler_id)
 
 
 class Draft(Base):
@@ -71,8 +74,33 @@ class Draft(Base):
     content: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # a submission, as incomplete as need be
     active_seconds: Mapped[float] = mapped_column(default=0.0)
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
-    submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in: nothing more is written here
+    submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # first handed in
+    reopened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # being edited since; what was handed in stands
     warned_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # chose to see a prompt marked as sensitive
+
+
+class VersionEnd(StrEnum):
+    """What became of a version that was handed in."""
+
+    EDITED = "edited"  # a later one took its place
+    WITHDRAWN = "withdrawn"  # undone at once
+
+
+class EarlierVersion(Base):
+    """What was handed in before: one that was withdrawn or replaced, or that stands while its labeler edits it."""
+
+    __tablename__ = "earlier_versions"
+    __table_args__ = (UniqueConstraint("item_id", "labeler_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    number: Mapped[int] = mapped_column(Integer)  # 1, 2, 3 of this item and labeler
+    content: Mapped[dict] = mapped_column(JSONColumn)  # as handed in
+    active_seconds: Mapped[float] = mapped_column(default=0.0)
+    submitted_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # none: it still stands
+    end: Mapped[VersionEnd | None] = mapped_column(choice(VersionEnd))
 
 
 class Skip(Base):

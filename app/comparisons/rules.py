@@ -1,21 +1,30 @@
 """Handing in a comparison: what was answered about each completion, and one ranking with ties."""
 
+import re
 from collections.abc import Iterable
+from typing import TypeVar
 
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
+from app.assignments import changes
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS, Assignment
 from app.comparisons.schemas import Answer, ComparisonContent
-from app.comparisons.tables import ComparedCompletion, Comparison
+from app.comparisons.tables import ComparedCompletion, Comparison, SeededOrder
 from app.errors import BadInput
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import Form
 from app.i18n import gettext as _
 from app.prompts.tables import Prompt
 from app.rounds.tables import ItemKind
+
+Place = TypeVar("Place", int, tuple[bool, int])  # smaller is better
+# Silent reading takes 175 to 300 words a minute (Brysbaert 2019); at twice that and more, one skims.
+READING_WORDS_A_MINUTE = 600
+# Scripts without spaces between words; a word is about two of their characters.
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 def submit(
@@ -39,12 +48,14 @@ def submit(
     shown = assignments.shown_completions(item, labeler)
     letters = LETTERS[: len(shown)]
     tiers = _tiers(letters, content)
+    _check_seeded_order(letters, content)
     rows = [
         {
             "completion_id": completion.id,
             "shown_position": position,
             "rating": content.of(letter).rating,
             "tier": tiers[letter],
+            "unacceptable": content.of(letter).unacceptable,
             "flags": flags_of(item.round.form, item.prompt, letter, content.of(letter)),
         }
         for position, (letter, completion) in enumerate(zip(letters, shown, strict=True))
@@ -52,7 +63,9 @@ def submit(
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
+    before = assignments.answer(session, assignment, labeler, Comparison) if filled.edited_at else None
     comparison = Comparison(
+        id=before and before.id,
         prompt_id=item.prompt_id,
         item_id=item.id,
         assignment_id=filled.assignment_id,
@@ -63,18 +76,37 @@ def submit(
         notes=content.notes,
         surplus=filled.surplus,
         idempotency_key=key,
+        seeded_order=content.seeded_order,
         active_seconds=active_seconds,
+        # A clock that goes ahead must not cost the answer.
+        first_action_at=min(content.first_action_at, filled.at) if content.first_action_at else None,
         submitted_at=filled.at,
+        edited_at=filled.edited_at,
     )
-    session.add(comparison)
+    comparison = session.merge(comparison)  # into the one that was edited, if one was
     session.flush()
+    if before:
+        session.execute(delete(ComparedCompletion).where(ComparedCompletion.comparison_id == comparison.id))
     session.execute(insert(ComparedCompletion), [{"comparison_id": comparison.id, **row} for row in rows])
     return comparison
 
 
-def dense(tiers: Iterable[int]) -> dict[int, int]:
+def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """Undo handing it in: the ranking is a draft again and nothing else."""
+    stored = assignments.answer(session, assignment, labeler, Comparison)
+    if changes.take_back(session, assignment, labeler) and stored:
+        session.execute(delete(Comparison).where(Comparison.id == stored.id))
+
+
+def dense(places: Iterable[Place]) -> dict[Place, int]:
     """Tiers without gaps, 1 the best: {2, 5} -> {2: 1, 5: 2}."""
-    return {tier: number for number, tier in enumerate(sorted(set(tiers)), 1)}
+    return {place: number for number, place in enumerate(sorted(set(places)), 1)}
+
+
+def reading_seconds(texts: Iterable[str]) -> float:
+    """How long it takes at least to read these texts; who is faster is told so, and never stopped."""
+    words = sum(len(text.split()) + len(UNSPACED.findall(text)) / 2 for text in texts)
+    return 60 * words / READING_WORDS_A_MINUTE
 
 
 def _tiers(letters: str, content: ComparisonContent) -> dict[str, int]:
@@ -84,14 +116,41 @@ def _tiers(letters: str, content: ComparisonContent) -> dict[str, int]:
             % {"letter": ", ".join(unknown), "letters": ", ".join(letters)},
             field=f"completions.{unknown[0]}",
         )
-    if missing := [letter for letter in letters if content.of(letter).tier is None]:
+    if undecided := [letter for letter in letters if content.of(letter).undecided]:
+        groups: dict[int | None, list[str]] = {}
+        for letter in undecided:
+            level = [one for one in letters if content.of(one).depth == content.of(letter).depth]
+            groups[content.of(letter).tier] = level
+        raise BadInput(
+            _("Undecided: %(groups)s. Say of each group whether it is a tie, or which of them is better.")
+            % {"groups": "; ".join(", ".join(group) for group in groups.values())},
+            field=f"completions.{undecided[0]}.undecided",
+        )
+    if missing := [letter for letter in letters if content.of(letter).depth is None]:
         raise BadInput(
             _("Not ranked yet: %(letters)s. Give each a place; equally good ones may share one.")
             % {"letters": ", ".join(missing)},
             field=f"completions.{missing[0]}.tier",
         )
-    places = dense(answer.tier for answer in content.completions.values())
-    return {letter: places[content.of(letter).tier] for letter in letters}
+    places = dense(answer.depth for answer in content.completions.values())
+    return {letter: places[content.of(letter).depth] for letter in letters}
+
+
+def _check_seeded_order(letters: str, content: ComparisonContent) -> None:
+    if content.seeded_order is not SeededOrder.CONFIRMED:
+        return
+    said = {letter: content.of(letter).depth for letter in letters}
+    seeded = {letter: place.depth for letter, place in content.seeded(letters).items()}
+    if None in seeded.values() or _ordered(said) != _ordered(seeded):
+        raise BadInput(
+            _("This is not the order that the ratings give, so it was not confirmed but edited."),
+            field="seeded_order",
+        )
+
+
+def _ordered(places: dict[str, Place]) -> dict[str, int]:
+    numbers = dense(places.values())
+    return {letter: numbers[place] for letter, place in places.items()}
 
 
 def flags_of(form: Form, prompt: Prompt, letter: str, answer: Answer) -> dict[str, bool]:

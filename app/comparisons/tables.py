@@ -24,6 +24,13 @@ class ComparisonSource(StrEnum):
     AI_JUDGE = "ai_judge"
 
 
+class SeededOrder(StrEnum):
+    """What a labeler did with the order that the own ratings gave."""
+
+    CONFIRMED = "confirmed"  # handed in as it was, saying so
+    EDITED = "edited"  # handed in another one
+
+
 class Comparison(Base):
     """One ranking of K completions, K = 2 to 9; `surplus` if its slot was filled or its round closed before it came."""
 
@@ -50,8 +57,11 @@ class Comparison(Base):
     notes: Mapped[str] = mapped_column(Text, default="")
     surplus: Mapped[bool] = mapped_column(default=False)
     idempotency_key: Mapped[str] = mapped_column(String(80), default="")
+    seeded_order: Mapped[SeededOrder | None] = mapped_column(choice(SeededOrder))  # none: no seeded order was shown
     active_seconds: Mapped[float] = mapped_column(default=0.0)
+    first_action_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the first answer was given
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+    edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in anew; assignments keep what was before
     prompt: Mapped[Prompt] = relationship()
     item: Mapped[Item | None] = relationship()
     assignment: Mapped[Assignment | None] = relationship()
@@ -77,6 +87,7 @@ class ComparedCompletion(Base):
     shown_position: Mapped[int] = mapped_column(Integer)  # 0 = shown as A
     rating: Mapped[int | None] = mapped_column(Integer)
     tier: Mapped[int | None] = mapped_column(Integer)  # 1 is best; equal tiers are a tie
+    unacceptable: Mapped[bool] = mapped_column(default=False)  # stands in the last tier, by itself
     # {flag: true | false}; a flag that is absent was not shown, or the completion was not gone on from
     flags: Mapped[dict] = mapped_column(JSONColumn, default=dict)
     completion: Mapped[Completion] = relationship()

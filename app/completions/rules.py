@@ -3,10 +3,13 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
@@ -85,6 +88,12 @@ def add(
         session, [CompletionDraft(prompt.id, policy.id, check_text(text), settings or {}, tokens, finished)]
     )
     return session.get_one(Completion, id)
+
+
+def forget(session: Session, completion_id: int) -> None:
+    """Delete a completion that nothing points to any more; one in use stays."""
+    with suppress(IntegrityError), session.begin_nested():
+        session.execute(delete(Completion).where(Completion.id == completion_id))
 
 
 def check_text(text: object, field: str = "completion", *, may_be_empty: bool = False) -> str:

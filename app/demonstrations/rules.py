@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
+from app.assignments import changes
 from app.assignments import rules as assignments
 from app.assignments.tables import Assignment
 from app.completions import rules as completions
@@ -39,7 +40,10 @@ def submit(
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
+    before = assignments.answer(session, assignment, labeler, Demonstration) if filled.edited_at else None
+    was = before and before.completion_id
     demonstration = Demonstration(
+        id=before and before.id,
         item_id=item.id,
         assignment_id=filled.assignment_id,
         labeler_id=labeler.id,
@@ -50,7 +54,19 @@ def submit(
         idempotency_key=key,
         active_seconds=active_seconds,
         submitted_at=filled.at,
+        edited_at=filled.edited_at,
     )
-    session.add(demonstration)
+    demonstration = session.merge(demonstration)  # into the one that was edited, if one was
     session.flush()
+    if was not in (None, completion.id):
+        completions.forget(session, was)
     return demonstration
+
+
+def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """Undo handing it in: the text is a draft again and nothing else."""
+    stored = assignments.answer(session, assignment, labeler, Demonstration)
+    if changes.take_back(session, assignment, labeler) and stored:
+        session.delete(stored)
+        session.flush()
+        completions.forget(session, stored.completion_id)

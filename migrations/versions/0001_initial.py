@@ -181,6 +181,8 @@ def upgrade() -> None:
                 "labeler_few_shot",
                 "labeler_user_based",
                 "customer",
+                "use_case",
+                "conversation",
                 name="prompt_source",
                 native_enum=False,
                 create_constraint=True,
@@ -545,7 +547,13 @@ def upgrade() -> None:
         sa.Column(
             "kind",
             sa.Enum(
-                "demonstration", "comparison", name="item_kind", native_enum=False, create_constraint=True, length=32
+                "demonstration",
+                "conversation",
+                "comparison",
+                name="item_kind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
             ),
             nullable=False,
         ),
@@ -642,12 +650,18 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ahead_for_id", sa.Integer(), nullable=True),
+        sa.Column("ahead_until", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("(state = 'open') = (labeler_id IS NULL)", name=op.f("ck_assignments_labeler")),
+        sa.ForeignKeyConstraint(
+            ["ahead_for_id"], ["accounts.id"], name=op.f("fk_assignments_ahead_for_id"), ondelete="SET NULL"
+        ),
         sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_assignments_item_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
             ["labeler_id"], ["accounts.id"], name=op.f("fk_assignments_labeler_id"), ondelete="RESTRICT"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_assignments")),
+        sa.UniqueConstraint("ahead_for_id", name=op.f("uq_assignments_ahead_for_id")),
         sa.UniqueConstraint("item_id", "labeler_id", name=op.f("uq_assignments_item_id_labeler_id")),
         sa.UniqueConstraint("item_id", "slot", name=op.f("uq_assignments_item_id_slot")),
         sa.UniqueConstraint("public_id", name=op.f("uq_assignments_public_id")),
@@ -665,6 +679,7 @@ def upgrade() -> None:
         sa.Column("active_seconds", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reopened_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("warned_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_drafts_item_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["labeler_id"], ["accounts.id"], name=op.f("fk_drafts_labeler_id"), ondelete="CASCADE"),
@@ -672,6 +687,35 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("drafts", schema=None) as batch_op:
         batch_op.create_index("ix_drafts_labeler", ["labeler_id", "submitted_at"], unique=False)
+
+    op.create_table(
+        "earlier_versions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("content", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("active_seconds", sa.Double(), nullable=False),
+        sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "end",
+            sa.Enum("edited", "withdrawn", name="version_end", native_enum=False, create_constraint=True, length=32),
+            nullable=True,
+        ),
+        sa.ForeignKeyConstraint(
+            ["item_id"], ["items.id"], name=op.f("fk_earlier_versions_item_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_earlier_versions_labeler_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_earlier_versions")),
+        sa.UniqueConstraint(
+            "item_id", "labeler_id", "number", name=op.f("uq_earlier_versions_item_id_labeler_id_number")
+        ),
+    )
+    with op.batch_alter_table("earlier_versions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_earlier_versions_labeler_id"), ["labeler_id"], unique=False)
 
     op.create_table(
         "exercises",
@@ -768,6 +812,36 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("item_id", "labeler_id", name=op.f("pk_skips")),
     )
     op.create_table(
+        "suggestions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column("policy_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum("user", "assistant", name="role", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("settings", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_suggestions_item_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_suggestions_labeler_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["policy_id"], ["policies.id"], name=op.f("fk_suggestions_policy_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_suggestions")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_suggestions_public_id")),
+    )
+    with op.batch_alter_table("suggestions", schema=None) as batch_op:
+        batch_op.create_index("ix_suggestions_labeler", ["item_id", "labeler_id", "position"], unique=False)
+
+    op.create_table(
         "comparisons",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("public_id", sa.String(length=32), nullable=False),
@@ -801,8 +875,15 @@ def upgrade() -> None:
         sa.Column("notes", sa.Text(), nullable=False),
         sa.Column("surplus", sa.Boolean(), nullable=False),
         sa.Column("idempotency_key", sa.String(length=80), nullable=False),
+        sa.Column(
+            "seeded_order",
+            sa.Enum("confirmed", "edited", name="seeded_order", native_enum=False, create_constraint=True, length=32),
+            nullable=True,
+        ),
         sa.Column("active_seconds", sa.Double(), nullable=False),
+        sa.Column("first_action_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("edited_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "source <> 'person' OR (item_id IS NOT NULL AND labeler_id IS NOT NULL)", name=op.f("ck_comparisons_person")
         ),
@@ -832,6 +913,41 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_comparisons_prompt_id"), ["prompt_id"], unique=False)
 
     op.create_table(
+        "conversations",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("assignment_id", sa.Integer(), nullable=True),
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "pool",
+            sa.Enum("train", "held-out", name="pool", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("guideline_id", sa.Integer(), nullable=False),
+        sa.Column("surplus", sa.Boolean(), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=80), nullable=False),
+        sa.Column("active_seconds", sa.Double(), nullable=False),
+        sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["assignment_id"], ["assignments.id"], name=op.f("fk_conversations_assignment_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["guideline_id"], ["guidelines.id"], name=op.f("fk_conversations_guideline_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_conversations_item_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_conversations_labeler_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
+        sa.UniqueConstraint("assignment_id", name=op.f("uq_conversations_assignment_id")),
+        sa.UniqueConstraint("item_id", "labeler_id", name=op.f("uq_conversations_item_id_labeler_id")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_conversations_public_id")),
+    )
+    with op.batch_alter_table("conversations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_conversations_labeler_id"), ["labeler_id"], unique=False)
+
+    op.create_table(
         "demonstrations",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("public_id", sa.String(length=32), nullable=False),
@@ -849,6 +965,7 @@ def upgrade() -> None:
         sa.Column("idempotency_key", sa.String(length=80), nullable=False),
         sa.Column("active_seconds", sa.Double(), nullable=False),
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("edited_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["assignment_id"], ["assignments.id"], name=op.f("fk_demonstrations_assignment_id"), ondelete="SET NULL"
         ),
@@ -893,12 +1010,55 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("item_id", "completion_id", name=op.f("pk_exercise_references")),
     )
     op.create_table(
+        "alternatives",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("conversation_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "queued",
+                "sampling",
+                "ready",
+                "failed",
+                name="alternatives_state",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("sampled", sa.Integer(), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["conversation_id"], ["conversations.id"], name=op.f("fk_alternatives_conversation_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_alternatives_item_id"), ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(
+            ["prompt_id"], ["prompts.id"], name=op.f("fk_alternatives_prompt_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alternatives")),
+        sa.UniqueConstraint("conversation_id", name=op.f("uq_alternatives_conversation_id")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_alternatives_public_id")),
+    )
+    with op.batch_alter_table("alternatives", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_alternatives_prompt_id"), ["prompt_id"], unique=False)
+        batch_op.create_index("ix_alternatives_state_lease", ["state", "lease_until"], unique=False)
+
+    op.create_table(
         "compared_completions",
         sa.Column("comparison_id", sa.Integer(), nullable=False),
         sa.Column("completion_id", sa.Integer(), nullable=False),
         sa.Column("shown_position", sa.Integer(), nullable=False),
         sa.Column("rating", sa.Integer(), nullable=True),
         sa.Column("tier", sa.Integer(), nullable=True),
+        sa.Column("unacceptable", sa.Boolean(), nullable=False),
         sa.Column("flags", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.CheckConstraint("rating BETWEEN 1 AND 7", name=op.f("ck_compared_completions_rating")),
         sa.CheckConstraint("shown_position BETWEEN 0 AND 8", name=op.f("ck_compared_completions_shown_position")),
@@ -919,6 +1079,49 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "comparison_id", "shown_position", name=op.f("uq_compared_completions_comparison_id_shown_position")
         ),
+    )
+    op.create_table(
+        "conversation_messages",
+        sa.Column("conversation_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum("user", "assistant", name="role", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column(
+            "origin",
+            sa.Enum(
+                "written",
+                "taken",
+                "edited",
+                "ignored",
+                name="origin",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("suggestion_id", sa.Integer(), nullable=True),
+        sa.CheckConstraint(
+            "(origin IN ('taken', 'edited')) = (suggestion_id IS NOT NULL)",
+            name=op.f("ck_conversation_messages_suggestion"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["conversation_id"],
+            ["conversations.id"],
+            name=op.f("fk_conversation_messages_conversation_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["suggestion_id"],
+            ["suggestions.id"],
+            name=op.f("fk_conversation_messages_suggestion_id"),
+            ondelete="RESTRICT",
+        ),
+        sa.PrimaryKeyConstraint("conversation_id", "position", name=op.f("pk_conversation_messages")),
     )
     op.create_table(
         "demonstration_reviews",
@@ -988,18 +1191,32 @@ def downgrade() -> None:
 
     op.drop_table("snapshot_members")
     op.drop_table("demonstration_reviews")
+    op.drop_table("conversation_messages")
     op.drop_table("compared_completions")
+    with op.batch_alter_table("alternatives", schema=None) as batch_op:
+        batch_op.drop_index("ix_alternatives_state_lease")
+        batch_op.drop_index(batch_op.f("ix_alternatives_prompt_id"))
+
+    op.drop_table("alternatives")
     op.drop_table("exercise_references")
     with op.batch_alter_table("demonstrations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_demonstrations_labeler_id"))
 
     op.drop_table("demonstrations")
+    with op.batch_alter_table("conversations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_conversations_labeler_id"))
+
+    op.drop_table("conversations")
     with op.batch_alter_table("comparisons", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_comparisons_prompt_id"))
         batch_op.drop_index(batch_op.f("ix_comparisons_labeler_id"))
         batch_op.drop_index(batch_op.f("ix_comparisons_collection"))
 
     op.drop_table("comparisons")
+    with op.batch_alter_table("suggestions", schema=None) as batch_op:
+        batch_op.drop_index("ix_suggestions_labeler")
+
+    op.drop_table("suggestions")
     op.drop_table("skips")
     with op.batch_alter_table("plan_steps", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_plan_steps_job_id"))
@@ -1007,6 +1224,10 @@ def downgrade() -> None:
     op.drop_table("plan_steps")
     op.drop_table("item_completions")
     op.drop_table("exercises")
+    with op.batch_alter_table("earlier_versions", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_earlier_versions_labeler_id"))
+
+    op.drop_table("earlier_versions")
     with op.batch_alter_table("drafts", schema=None) as batch_op:
         batch_op.drop_index("ix_drafts_labeler")
 

@@ -1,0 +1,145 @@
+"""Changing what was handed in: undone within seconds, edited until the round closes; what was before is kept.
+
+While somebody edits, the answer stands as it was; the draft is what they write, and an `EarlierVersion` without an end
+holds what stands.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.assignments import slots
+from app.assignments.locks import is_open, one_at_a_time
+from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, VersionEnd
+from app.database import utc_now
+from app.errors import Conflict
+from app.i18n import gettext as _
+from app.rounds.tables import ONBOARDING, ItemKind
+
+UNDO_SECONDS = 10
+_ON_THE_WAY_SECONDS = 5  # between the page that offers it and the answer to its button
+
+
+def may_change(assignment: Assignment) -> bool:
+    """Whether what is handed in can be changed: not practice and screening, which show what somebody does at first."""
+    changes = assignment.item.kind in (ItemKind.COMPARISON, ItemKind.DEMONSTRATION)  # models answer conversations
+    return changes and assignment.item.round.purpose not in ONBOARDING
+
+
+def take_back(session: Session, assignment: Assignment, labeler: Account) -> bool:
+    """Reopen the draft and the slot of what was handed in a moment ago; whoever calls it deletes the answer.
+
+    False if nothing is handed in (any more). A labeler whose answer was surplus has no slot to get back.
+    """
+    one_at_a_time(session, labeler)
+    draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
+    if draft.submitted_at is None:
+        return False
+    _check_open(session, assignment)
+    fresh = session.scalar(
+        select(Draft.submitted_at > utc_now(-UNDO_SECONDS - _ON_THE_WAY_SECONDS)).where(
+            Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id
+        )
+    )
+    if not fresh or draft.reopened_at is not None or _was_edited(session, draft):
+        raise Conflict(
+            _("The %(seconds)s seconds to undo are over. What you handed in stands; you can still edit it.")
+            % {"seconds": UNDO_SECONDS}
+        )
+    _keep(session, draft, end=VersionEnd.WITHDRAWN, ended_at=utc_now())
+    draft.submitted_at, draft.version = None, draft.version + 1
+    session.flush()
+    slots.reopen(session, assignment.item_id, labeler)
+    return True
+
+
+def begin(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """Open what was handed in for editing; it stands as it is until it is handed in again."""
+    one_at_a_time(session, labeler)
+    draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
+    if draft.submitted_at is None or draft.reopened_at is not None:
+        return
+    _check_open(session, assignment)
+    _keep(session, draft)
+    draft.reopened_at, draft.version = utc_now(), draft.version + 1
+    session.flush()
+
+
+def leave(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """Stop editing: what was handed in stands, and what was written since is let go."""
+    one_at_a_time(session, labeler)
+    draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
+    if draft.reopened_at is None:
+        return
+    standing = standing_version(session, draft)
+    draft.content, draft.version, draft.reopened_at = standing.content, draft.version + 1, None
+    session.delete(standing)
+    session.flush()
+
+
+def fill_again(session: Session, draft: Draft, content: dict, active_seconds: float) -> int | None:
+    """End the editing with `content`, and what stood until now is history; returns the slot, none if it is surplus."""
+    if not is_open(session, draft.item_id):
+        raise Conflict(_("The round closed before you handed this in again. What you had handed in stands."))
+    standing = standing_version(session, draft)
+    standing.end, standing.ended_at = VersionEnd.EDITED, utc_now()
+    draft.content, draft.version, draft.reopened_at = content, draft.version + 1, None
+    draft.active_seconds = max(draft.active_seconds, active_seconds)
+    draft.updated_at = utc_now()
+    session.flush()
+    return session.scalar(
+        select(Assignment.id).where(
+            Assignment.item_id == draft.item_id,
+            Assignment.labeler_id == draft.labeler_id,
+            Assignment.state == AssignmentState.SUBMITTED,
+        )
+    )
+
+
+def versions(session: Session, item_id: int, labeler_id: int) -> Sequence[EarlierVersion]:
+    """What was handed in before, the oldest first."""
+    return session.scalars(_versions(item_id, labeler_id).where(EarlierVersion.ended_at.is_not(None))).all()
+
+
+def standing_version(session: Session, draft: Draft) -> EarlierVersion:
+    """What stands of an answer that is being edited."""
+    mine = _versions(draft.item_id, draft.labeler_id)
+    return session.scalars(mine.where(EarlierVersion.ended_at.is_(None))).one()
+
+
+def _versions(item_id: int, labeler_id: int):
+    return (
+        select(EarlierVersion)
+        .where(EarlierVersion.item_id == item_id, EarlierVersion.labeler_id == labeler_id)
+        .order_by(EarlierVersion.number)
+    )
+
+
+def _was_edited(session: Session, draft: Draft) -> bool:
+    edited = _versions(draft.item_id, draft.labeler_id).where(EarlierVersion.end == VersionEnd.EDITED)
+    return session.scalars(edited.limit(1)).first() is not None
+
+
+def _keep(session: Session, draft: Draft, **ended) -> None:
+    last = select(func.max(EarlierVersion.number)).where(
+        EarlierVersion.item_id == draft.item_id, EarlierVersion.labeler_id == draft.labeler_id
+    )
+    version = EarlierVersion(
+        item_id=draft.item_id,
+        labeler_id=draft.labeler_id,
+        number=(session.scalar(last) or 0) + 1,
+        content=draft.content,
+        active_seconds=draft.active_seconds,
+        submitted_at=draft.updated_at,
+        **ended,
+    )
+    session.add(version)
+
+
+def _check_open(session: Session, assignment: Assignment) -> None:
+    if not may_change(assignment):
+        raise Conflict(_("This is answered once. What you handed in stands."))
+    if not is_open(session, assignment.item_id):
+        raise Conflict(_("The round has closed meanwhile. What you handed in stands, and nothing is lost."))
