@@ -137,13 +137,9 @@ def _view(public_id: str) -> View:
 def detail_page(request: Request, id: str):
     """One job, live."""
     account = admin(request)
-    return page(request, "jobs/detail.html", account, view=_view(id), config=_pretty(id))
-
-
-def _pretty(id: str) -> str:
-    with reading() as session:
-        config = queries.find(session, id).config
-    return json.dumps({key: value for key, value in config.items() if value is not None}, indent=2)
+    view = _view(id)
+    config = {key: value for key, value in view.job.config.items() if value is not None}
+    return page(request, "jobs/detail.html", account, view=view, config=json.dumps(config, indent=2))
 
 
 @router.get("/admin/jobs/{id}/stream")
