@@ -59,5 +59,6 @@ def start_plan(request: Request, round: Text = ""):
         plan = plans.start(session, round_(session, round), {"next_round": NEXT_ROUND}, account)
     response = redirect(f"/admin/plans/{plan.public_id}")
     steps = len(plan.steps)
-    flash(response, ngettext("The plan has begun: %(num)d step.", "The plan has begun: %(num)d steps.", steps))
+    note = ngettext("The plan has begun: %(num)d step.", "The plan has begun: %(num)d steps.", steps)
+    flash(response, note % {"num": steps})
     return response

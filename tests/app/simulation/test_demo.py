@@ -1,5 +1,7 @@
 """The demo: whole or not at all, loaded once, and never over people's work; its page leads around the loop."""
 
+import re
+
 import pytest
 from sqlalchemy import func, select
 
@@ -12,6 +14,7 @@ from app.jobs.tables import Job
 from app.rounds.tables import ItemKind, Round, RoundPurpose, RoundState
 from app.simulation import demo, miniature, queries
 from app.tables import metadata
+from tests.loop import fill_round, prompts
 from training.miniature.rubric import judge
 from training.records import Split
 
@@ -103,6 +106,13 @@ def test_the_page_leads_from_work_to_a_plan(loaded, client, people):
     assert client.get("/admin/simulation/state").status_code == 200
     reply = client.post("/api/v1/simulation/work", headers=people.bearer(admin, "accounts"))
     assert (reply.status_code, reply.json()) == (202, {"waiting": 300})
+
+
+def test_training_from_the_page_tells_the_steps(client, people):
+    people.sign_in(client, people.admin())
+    round = fill_round(prompts(4), comparisons=False)
+    reply = client.post("/admin/simulation/plan", data=people.csrf(client) | {"round": round.public_id})
+    assert re.search(r"The plan has begun: \d+ steps\.", client.get(reply.headers["location"]).text)
 
 
 def test_labelers_do_not_see_the_page(loaded, client, people):
