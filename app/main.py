@@ -35,6 +35,8 @@ from app.policies import pages as policies_pages
 from app.prompts import api as prompts_api
 from app.prompts import import_pages as prompts_import_pages
 from app.prompts import pages as prompts_pages
+from app.quality import admin_pages as quality_admin_pages
+from app.quality import api as quality_api
 from app.quality import pages as quality_pages
 from app.rounds import api as rounds_api
 from app.rounds import pages as rounds_pages
@@ -71,7 +73,9 @@ ROUTERS = [
     demonstrations_pages.router,
     comparisons_api.router,
     comparisons_pages.router,
+    quality_api.router,
     quality_pages.router,
+    quality_admin_pages.router,
     snapshots_api.router,
     snapshots_pages.router,
     jobs_api.router,

@@ -70,7 +70,7 @@ def _to_next(labeler: Account, note: str) -> Response:
         with transaction() as session:
             claimed = rules.claim(session, labeler)
     except NotRead as unread:
-        response = redirect(f"/guidelines/{unread.guideline.public_id}/changes")
+        response = redirect(f"/guidelines/{unread.public_id}/changes")
         flash(response, f"{note} {unread.message}".strip())
         return response
     response = redirect(f"/assignments/{claimed.public_id}" if claimed else "/")

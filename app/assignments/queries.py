@@ -1,21 +1,19 @@
 """Reading assignments as their labeler may see them, and the figures of the desk."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Integer, Select, String, bindparam, case, func, or_, select
+from sqlalchemy import Integer, Select, String, bindparam, case, exists, select
 from sqlalchemy.orm import Session, aliased, joinedload, selectinload
 
 from app.accounts.tables import Account
-from app.assignments.tables import Assignment, AssignmentState, Draft, Skip
+from app.assignments.tables import Assignment, AssignmentState, Draft
 from app.completions.tables import Completion
 from app.database import Base
 from app.errors import NotFound
 from app.i18n import gettext as _
-from app.prompts.tables import Prompt
-from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
+from app.rounds.tables import ONBOARDING, Item, ItemCompletion, Round, RoundState
 
 Answer = TypeVar("Answer", bound=Base)  # the table of demonstrations or of comparisons
 _asked = aliased(Assignment)
@@ -75,82 +73,6 @@ def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing
     return Standing.HELD if (leased or reserved) and is_open else Standing.LOST
 
 
-class Work(NamedTuple):
-    """One line of the desk."""
-
-    id: str  # of an assignment
-    kind: ItemKind
-    messages: list[dict]
-    at: datetime
-    held: bool
-    hidden: bool  # the prompt is sensitive, and its labeler has not chosen to see it
-
-
-def _work(labeler: Account):
-    own, any_slot = aliased(Assignment), aliased(Assignment)
-    some_slot = select(any_slot.public_id).where(any_slot.item_id == Draft.item_id).limit(1).scalar_subquery()
-    return (
-        select(
-            func.coalesce(own.public_id, some_slot),
-            Item.kind,
-            Prompt.messages,
-            func.coalesce(Draft.submitted_at, Draft.updated_at, type_=Draft.updated_at.type),
-            own.id.is_not(None),
-            Prompt.sensitive & Draft.warned_at.is_(None),
-        )
-        .join(Item, Item.id == Draft.item_id)
-        .join(Prompt, Prompt.id == Item.prompt_id)
-        .outerjoin(own, (own.item_id == Draft.item_id) & (own.labeler_id == Draft.labeler_id))
-        .where(Draft.labeler_id == labeler.id)
-    ), own
-
-
-def unfinished(session: Session, labeler: Account, limit: int = 50) -> list[Work]:
-    """What the labeler holds, or has begun and not handed in, the newest first."""
-    work, own = _work(labeler)
-    skipped = select(Skip.item_id).where(Skip.labeler_id == labeler.id)
-    rows = session.execute(
-        work.where(
-            Draft.submitted_at.is_(None),
-            Draft.item_id.not_in(skipped),
-            or_(own.id.is_not(None), Draft.version > 0),
-        )
-        .order_by(Draft.updated_at.desc())
-        .limit(limit)
-    )
-    return [Work(*row) for row in rows]
-
-
-def submitted(session: Session, labeler: Account, limit: int = 10) -> list[Work]:
-    """What the labeler handed in, the newest first."""
-    work, _own = _work(labeler)
-    rows = session.execute(work.where(Draft.submitted_at.is_not(None)).order_by(Draft.submitted_at.desc()).limit(limit))
-    return [Work(*row) for row in rows]
-
-
-class Figures(NamedTuple):
-    """A labeler's counts."""
-
-    submitted_today: int
-    active_seconds_today: float
-    submitted: int
-    skipped: int
-
-
-def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
-    """How much the labeler has done since midnight and in all."""
-    today = Draft.submitted_at >= midnight
-    done = session.execute(
-        select(
-            func.count(case((today, 1))),
-            func.coalesce(func.sum(case((today, Draft.active_seconds))), 0.0),
-            func.count(Draft.submitted_at),
-        ).where(Draft.labeler_id == labeler.id)
-    ).one()
-    skipped = session.scalar(select(func.count()).select_from(Skip).where(Skip.labeler_id == labeler.id))
-    return Figures(*done, skipped)
-
-
 def page_of_answers(
     session: Session,
     answers: Select[tuple[Answer]],
@@ -161,8 +83,12 @@ def page_of_answers(
     round_number: int | None,
     labeler: str,
 ) -> tuple[Sequence[Answer], str | None]:
-    """One page of what was handed in, the newest first, and the next cursor; of a round, of a labeler (id or name)."""
-    query = answers.order_by(table.id.desc()).limit(limit + 1)
+    """One page of what was handed in, the newest first, and the next cursor; of a round, of a labeler (id or name).
+
+    What was answered in practice and screening is not among it: the list has names, and those are judged without.
+    """
+    onboarding = exists().where(Item.id == table.item_id, Round.id == Item.round_id, Round.purpose.in_(ONBOARDING))
+    query = answers.where(~onboarding.correlate(table)).order_by(table.id.desc()).limit(limit + 1)
     if cursor:
         query = query.where(table.id < select(table.id).where(table.public_id == cursor).scalar_subquery())
     if round_number is not None:

@@ -112,7 +112,7 @@ class NotRead(Conflict):
             current={"guideline": guideline.public_id, "name": guideline.name, "version": guideline.version},
             field="guideline",
         )
-        self.guideline = guideline
+        self.public_id = guideline.public_id  # the row is of no use after the rollback
 
 
 def acknowledge(session: Session, guideline: Guideline, account: Account, *, said_so: bool = True) -> None:

@@ -55,7 +55,7 @@ def next_exercise(request: Request, part: Text = RoundPurpose.PRACTICE):
         with transaction() as session:
             begun = rules.begin(session, labeler, RoundPurpose(part))
     except NotRead as unread:
-        return redirect(f"/guidelines/{unread.guideline.public_id}/changes?next=/onboarding")
+        return redirect(f"/guidelines/{unread.public_id}/changes?next=/onboarding")
     return redirect(f"/assignments/{begun.public_id}" if begun else "/onboarding")
 
 

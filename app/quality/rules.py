@@ -30,6 +30,7 @@ class Standing:
     practice: Progress
     screening: Screening | None
     screened: Progress
+    reviews: bool  # rates what others wrote in their screenings
 
 
 def standing(session: Session, labeler: Account) -> Standing:
@@ -41,6 +42,7 @@ def standing(session: Session, labeler: Account) -> Standing:
         practice=queries.progress(session, labeler, RoundPurpose.PRACTICE),
         screening=screening,
         screened=queries.progress(session, labeler, RoundPurpose.SCREENING) if screening else Progress(0, 0),
+        reviews=queries.may_review(session, labeler),
     )
 
 

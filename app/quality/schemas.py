@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.demonstrations.schemas import Typed
+from app.demonstrations.tables import Demonstration
 from app.quality.agreement import Figures
 from app.quality.tables import Exercise, Screening, Verdict
 from app.rounds.tables import ItemKind, RoundPurpose
@@ -235,6 +236,11 @@ class ToReviewOut(BaseModel):
     id: str
     prompt: Sequence[Message]
     text: str
+
+    @classmethod
+    def of(cls, one: Demonstration) -> "ToReviewOut":
+        """From its row."""
+        return cls(id=one.public_id, prompt=one.item.prompt.messages, text=one.completion.text)
 
 
 class ReviewIn(_Strict):

@@ -11,8 +11,12 @@ from app.web.security import SAFE_METHODS
 from tests.conftest import fresh_database
 
 OPEN_PAGES = {"/healthz", "/readyz", "/docs", "/sign-in", "/sign-out", "/first-run"}
-LABELERS_WORK = ("/api/v1/assignments", "/api/v1/accounts/me")
-FOR_LABELERS = re.compile(r"/(api/v1/(guidelines|forms|prompts|demonstrations|comparisons)\b.*)")
+LABELERS_WORK = (
+    "/api/v1/assignments",
+    "/api/v1/accounts/me",
+    *(f"/api/v1/onboarding/{act}" for act in ("next", "feedback", "self-assessment", "hand-in", "reviews")),
+)
+FOR_LABELERS = re.compile(r"/(api/v1/(guidelines|forms|prompts|demonstrations|comparisons)\b.*|api/v1/onboarding$)")
 
 
 @pytest.fixture(params=["sqlite"])

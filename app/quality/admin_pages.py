@@ -1,0 +1,318 @@
+"""What admins write, see and decide of onboarding."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Path, Request
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+from starlette.datastructures import FormData
+
+from app.accounts.tables import Account
+from app.database import reading, transaction
+from app.errors import BadInput, PlumblineError
+from app.guidelines import rules as guidelines
+from app.guidelines.defaults import COMPLETION_FORM
+from app.guidelines.queries import newest_form
+from app.guidelines.tables import FormKind
+from app.i18n import gettext as _
+from app.i18n import ngettext
+from app.quality import exercises, queries, screening, survey
+from app.quality.schemas import ExerciseIn, ReferenceIn
+from app.quality.tables import Exercise, Verdict
+from app.rounds.tables import ONBOARDING, RoundPurpose
+from app.web import Text, admin, flash, form_data, page, redirect
+
+router = APIRouter(prefix="/admin/onboarding", include_in_schema=False)
+Posted = Annotated[FormData, Depends(form_data)]
+Reason = Annotated[str, Form(max_length=2000)]
+Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
+
+
+@router.get("")
+def overview(request: Request):
+    """Exercises, screenings, reviewers and the survey."""
+    return _overview(request)
+
+
+def _overview(request: Request, error: PlumblineError | None = None):
+    account = admin(request)
+    with reading() as session:
+        found = queries.exercises(session)
+        shown = [(one, screening.figures(session, one)) for one in queries.screenings(session)]
+        reviewers = queries.reviewers(session)
+        waiting = len(queries.to_review(session, account))
+        covered = queries.coverage(session)
+    return page(
+        request,
+        "quality/admin.html",
+        account,
+        error.status if error else 200,
+        exercises=found,
+        screenings=shown,
+        reviewers=reviewers,
+        waiting=waiting,
+        coverage=covered,
+        topics=screening.TOPICS,
+        error=error,
+    )
+
+
+def _to(path: str, note: str):
+    response = redirect(f"/admin/onboarding{path}")
+    flash(response, note)
+    return response
+
+
+# --- Exercises ---
+
+
+@router.get("/exercises/new")
+def new_exercise(request: Request, part: str = "practice", kind: str = "comparison"):
+    """The form for a new exercise."""
+    admin(request)
+    blank = [{"text": "", "tier": "", "why": "", "flags": []}] * 4
+    return _new(
+        request,
+        {
+            "part": part if part in ONBOARDING else RoundPurpose.PRACTICE,
+            "prompt": "",
+            "sensitive": False,
+            "completions": [] if kind == "demonstration" else blank,
+            "explanation": "",
+        },
+    )
+
+
+def _flag_questions(session: Session):
+    form = newest_form(session, FormKind.COMPLETION)
+    found = guidelines.questions(form) if form else COMPLETION_FORM
+    return [question for question in found if question.kind == "yes_no"]
+
+
+def _new(request: Request, given: dict, error: PlumblineError | None = None):
+    with reading() as session:
+        flags = _flag_questions(session)
+    status = error.status if error else 200
+    return page(request, "quality/new.html", admin(request), status, given=given, flags=flags, error=error)
+
+
+def _given(form: FormData) -> dict:
+    count = min(len(form.getlist("text")), 9)
+    return {
+        "part": str(form.get("part", "")),
+        "prompt": str(form.get("prompt", "")),
+        "sensitive": bool(form.get("sensitive")),
+        "explanation": str(form.get("explanation", "")),
+        "completions": [
+            {
+                "text": str(form.getlist("text")[n]),
+                "tier": str(form.get(f"tier.{n}", "")),
+                "why": str(form.get(f"why.{n}", "")),
+                "flags": [str(name) for name in form.getlist(f"flag.{n}")],
+            }
+            for n in range(count)
+        ],
+    }
+
+
+@router.post("/exercises/new")
+def write_exercise(request: Request, form: Posted):
+    """Write it, or show the form with one more completion."""
+    account = admin(request)
+    given = _given(form)
+    if form.get("more"):
+        given["completions"] = [*given["completions"], {"text": "", "tier": "", "why": "", "flags": []}][:9]
+        return _new(request, given)
+    try:
+        with transaction() as session:
+            names = [question.name for question in _flag_questions(session)]
+            written = [one for one in given["completions"] if one["text"].strip()]
+            new = _checked(
+                ExerciseIn, {**given, "completions": [{"text": one["text"], **_said(one, names)} for one in written]}
+            )
+            made = exercises.write(session, new, account)
+    except PlumblineError as error:
+        return _new(request, given, error)
+    return _to("", _("The exercise is written: “%(text)s”.") % {"text": made.item.prompt.messages[-1]["text"][:60]})
+
+
+def _said(one: dict, names: list[str]) -> dict:
+    """A form's word on one completion: a flag that is not ticked is a no."""
+    return {"tier": one["tier"] or None, "why": one["why"], "flags": {name: name in one["flags"] for name in names}}
+
+
+def _checked(schema, values):
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "exercise"
+        raise BadInput(f"{field}: {first['msg']}", field=field) from error
+
+
+@router.get("/exercises/{id}")
+def exercise(request: Request, id: str):
+    """One exercise, to be read and said better."""
+    account = admin(request)
+    with reading() as session:
+        return _one(request, account, exercises.exercise_(session, id), _flag_questions(session))
+
+
+def _one(request: Request, account: Account, found: Exercise, flags, error: PlumblineError | None = None):
+    status = error.status if error else 200
+    return page(request, "quality/exercise.html", account, status, exercise=found, flags=flags, error=error)
+
+
+@router.post("/exercises/{id}")
+def change_exercise(request: Request, id: str, form: Posted):
+    """Save what is right and why."""
+    account = admin(request)
+    try:
+        with transaction() as session:
+            found = exercises.exercise_(session, id)
+            asked = {flag for one in found.references for flag in one.flags}
+            names = [question.name for question in _flag_questions(session)]
+            references = []
+            for n in range(len(found.references)):
+                ticked = [str(name) for name in form.getlist(f"flag.{n}")]
+                one = {"tier": form.get(f"tier.{n}"), "why": form.get(f"why.{n}", ""), "flags": ticked}
+                said = _said(one, [name for name in names if name in asked or name in ticked])
+                references.append(_checked(ReferenceIn, said))
+            exercises.change(
+                session, found, account, explanation=str(form.get("explanation", "")), references=references
+            )
+    except BadInput as error:
+        with reading() as session:
+            return _one(request, account, exercises.exercise_(session, id), _flag_questions(session), error)
+    return _to(f"/exercises/{id}", _("Saved."))
+
+
+@router.post("/exercises/{id}/retire")
+def retire_exercise(request: Request, id: str):
+    """Give it to nobody any more."""
+    return _set_retired(request, id, True, _("Nobody is given it any more; what was answered stays."))
+
+
+@router.post("/exercises/{id}/restore")
+def restore_exercise(request: Request, id: str):
+    """Give it again."""
+    return _set_retired(request, id, False, _("It is given again."))
+
+
+def _set_retired(request: Request, id: str, retired: bool, note: str):
+    account = admin(request)
+    with transaction() as session:
+        exercises.change(session, exercises.exercise_(session, id), account, retired=retired)
+    return _to(f"/exercises/{id}", note)
+
+
+# --- Screenings ---
+
+
+@router.post("/invite")
+def invite(request: Request, username: Text = ""):
+    """Have a labeler screened."""
+    account = admin(request)
+    try:
+        with transaction() as session:
+            screening.invite(session, username, account)
+    except PlumblineError as error:
+        return _overview(request, error)
+    return _to("", _("“%(name)s” is invited; the steps stand at their desk.") % {"name": username.strip()})
+
+
+@router.post("/call-off")
+def call_off(request: Request, username: Text = ""):
+    """Undo an invitation."""
+    account = admin(request)
+    try:
+        with transaction() as session:
+            screening.call_off(session, username, account)
+    except PlumblineError as error:
+        return _overview(request, error)
+    return _to("", _("“%(name)s” is not screened any more and works as before.") % {"name": username.strip()})
+
+
+@router.get("/screenings/{number}")
+def screening_page(request: Request, number: Number):
+    """One screening under its number: what was measured, what was written, what was said of oneself."""
+    return _screening(request, number)
+
+
+def _screening(request: Request, number: int, error: PlumblineError | None = None):
+    account = admin(request)
+    with reading() as session:
+        found = screening.screening_(session, number)
+        figures = screening.figures(session, found)
+        written = queries.demonstrations_of(session, found)
+    return page(
+        request,
+        "quality/screening.html",
+        account,
+        error.status if error else 200,
+        screening=found,
+        figures=figures,
+        written=written,
+        topics=screening.TOPICS,
+        comforts=screening.COMFORT,
+        error=error,
+    )
+
+
+@router.post("/screenings/{number}/decide")
+def decide(request: Request, number: Number, verdict: Text = "", reason: Reason = ""):
+    """Take somebody into a pool, or decline."""
+    account = admin(request)
+    try:
+        if verdict not in set(Verdict):
+            raise BadInput(_("Choose one of the three."), field="verdict")
+        with transaction() as session:
+            screening.decide(session, number, Verdict(verdict), account, reason.replace("\x00", ""))
+    except PlumblineError as error:
+        return _screening(request, number, error)
+    return _to(f"/screenings/{number}", _("Decided."))
+
+
+# --- Reviewers and the survey ---
+
+
+@router.post("/reviewers")
+def name_reviewer(request: Request, username: Text = ""):
+    """Let somebody rate demonstrations."""
+    account = admin(request)
+    try:
+        with transaction() as session:
+            named = screening.name_reviewer(session, username, account)
+    except PlumblineError as error:
+        return _overview(request, error)
+    return _to("", _("%(name)s may rate demonstrations now, at /reviews.") % {"name": named.name})
+
+
+@router.post("/reviewers/{id}/dismiss")
+def dismiss_reviewer(request: Request, id: str):
+    """Take that back."""
+    account = admin(request)
+    with transaction() as session:
+        screening.dismiss_reviewer(session, id, account)
+    return _to("", _("Saved."))
+
+
+@router.get("/survey")
+def survey_results(request: Request):
+    """Counts, once at least five have answered."""
+    account = admin(request)
+    with reading() as session:
+        found = survey.results(session)
+    return page(
+        request, "quality/results.html", account, results=found, questions=survey.questions(), enough=survey.ENOUGH
+    )
+
+
+@router.post("/survey/offer")
+def offer_survey(request: Request):
+    """Put the survey to every labeler who was never asked."""
+    account = admin(request)
+    with transaction() as session:
+        asked = survey.offer(session, account)
+    note = ngettext("%(num)d labeler is asked now, once.", "%(num)d labelers are asked now, once.", asked)
+    return _to("/survey", note % {"num": asked})

@@ -1,0 +1,281 @@
+"""Onboarding over REST: a labeler's steps, a reviewer's ratings, and all that admins do."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from app.accounts.schemas import AccountOut
+from app.assignments import queries as assignments
+from app.database import reading, transaction
+from app.quality import exercises, queries, rules, screening, survey
+from app.quality.schemas import (
+    AssessmentIn,
+    ExerciseChange,
+    ExerciseIn,
+    ExerciseOut,
+    FeedbackCompletion,
+    FeedbackOut,
+    FeedbackPair,
+    GivenOut,
+    InviteIn,
+    NextIn,
+    OnboardingOut,
+    Part,
+    ProgressOut,
+    ReviewIn,
+    ScreeningOut,
+    SurveyResults,
+    ToReviewOut,
+    VerdictIn,
+)
+from app.quality.tables import Screening
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/onboarding", tags=["onboarding"])
+Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
+
+
+# --- A labeler's steps ---
+
+
+@router.get("")
+def standing(request: Request) -> OnboardingOut:
+    """Where one is with the onboarding."""
+    labeler = api_account(request, "work")
+    with reading() as session:
+        return _standing(rules.standing(session, labeler))
+
+
+def _standing(found: rules.Standing) -> OnboardingOut:
+    return OnboardingOut(
+        guideline=found.to_read.public_id if found.to_read else None,
+        practice=ProgressOut(**found.practice._asdict()),
+        screening=ProgressOut(**found.screened._asdict()) if found.screening else None,
+        handed_in=bool(found.screening and found.screening.handed_in_at),
+        verdict=found.screening.verdict if found.screening else None,
+    )
+
+
+@router.post("/next", response_model=GivenOut, responses={204: {"description": "All of them are done."}})
+def next_exercise(request: Request, given: NextIn):
+    """The next exercise of the practice or the screening; the newest guideline is acknowledged first."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        begun = rules.begin(session, labeler, given.part)
+    return GivenOut(assignment=begun.public_id) if begun else Response(status_code=204)
+
+
+@router.get("/feedback/{id}")
+def feedback(request: Request, id: str) -> FeedbackOut:
+    """What the reference says of a practice exercise that one has handed in; `id` is the assignment's."""
+    labeler = api_account(request, "work")
+    with reading() as session:
+        found = rules.feedback(session, assignments.assignment(session, id, labeler), labeler)
+    return FeedbackOut(
+        alike=found.count.alike,
+        compared=found.count.compared,
+        pairs=[
+            FeedbackPair(better=found.letters[pair.better], worse=found.letters[pair.worse], tied=pair in found.tied)
+            for pair in (*found.reversed, *found.tied)
+        ],
+        completions=[
+            FeedbackCompletion(
+                letter=one.letter,
+                text=one.text,
+                tier=one.tier,
+                reference_tier=one.reference.tier,
+                flags=one.flags,
+                why=one.reference.why,
+            )
+            for one in found.completions
+        ],
+        explanation=found.exercise.explanation,
+    )
+
+
+@router.put("/self-assessment", status_code=204)
+def assess(request: Request, given: AssessmentIn) -> None:
+    """Say which sensitive speech one can tell well; until the screening is handed in."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        screening.assess(session, labeler, given.comfort, given.note)
+
+
+@router.post("/hand-in")
+def hand_in(request: Request) -> OnboardingOut:
+    """Hand the screening in: every exercise is done or skipped, and the self-assessment given."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        screening.hand_in(session, labeler)
+        return _standing(rules.standing(session, labeler))
+
+
+# --- Rating demonstrations ---
+
+
+@router.get("/reviews")
+def to_review(request: Request) -> dict[str, list[ToReviewOut]]:
+    """The demonstrations that wait for this reviewer's rating, without names and in no order."""
+    account = api_account(request, "work")
+    with reading() as session:
+        screening.check_reviewer(session, account)
+        waiting = queries.to_review(session, account)
+    return {"items": [ToReviewOut.of(one) for one in waiting]}
+
+
+@router.post("/reviews/{id}", status_code=204)
+def review(request: Request, id: str, given: ReviewIn) -> None:
+    """Rate one of them, once."""
+    account = api_account(request, "work")
+    with transaction() as session:
+        screening.review(session, id, account, given.rating, given.note)
+
+
+# --- Exercises ---
+
+
+@router.get("/exercises")
+def list_exercises(request: Request, part: Part | None = None) -> dict[str, list[ExerciseOut]]:
+    """Every exercise, in the order in which they are given, the retired ones last."""
+    api_account(request, "read")
+    with reading() as session:
+        return {"items": [ExerciseOut.of(one) for one in queries.exercises(session, part)]}
+
+
+@router.post("/exercises", status_code=201)
+def write_exercise(request: Request, given: ExerciseIn) -> ExerciseOut:
+    """Write an exercise; it is part of the practice or the screening from now on."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        return ExerciseOut.of(exercises.write(session, given, by))
+
+
+@router.get("/exercises/{id}")
+def read_exercise(request: Request, id: str) -> ExerciseOut:
+    """One exercise."""
+    api_account(request, "read")
+    with reading() as session:
+        return ExerciseOut.of(exercises.exercise_(session, id))
+
+
+@router.patch("/exercises/{id}")
+def change_exercise(request: Request, id: str, given: ExerciseChange) -> ExerciseOut:
+    """Change what is right and why, or retire it; the texts stay."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        found = exercises.exercise_(session, id)
+        return ExerciseOut.of(
+            exercises.change(
+                session,
+                found,
+                by,
+                explanation=given.explanation,
+                references=given.references,
+                retired=given.retired,
+            )
+        )
+
+
+# --- Screenings ---
+
+
+@router.get("/screenings")
+def list_screenings(request: Request) -> dict[str, list[ScreeningOut]]:
+    """Every screening under its number, the undecided first."""
+    api_account(request, "read")
+    with reading() as session:
+        return {"items": [_screening(session, one) for one in queries.screenings(session)]}
+
+
+def _screening(session, one: Screening) -> ScreeningOut:
+    return ScreeningOut.of(one, screening.figures(session, one))
+
+
+@router.post("/screenings", status_code=204)
+def invite(request: Request, given: InviteIn) -> None:
+    """Have a labeler screened; until the verdict they get no other new work."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        screening.invite(session, given.username, by)
+
+
+@router.post("/screenings/call-off", status_code=204)
+def call_off(request: Request, given: InviteIn) -> None:
+    """Undo an invitation."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        screening.call_off(session, given.username, by)
+
+
+@router.get("/screenings/{number}")
+def read_screening(request: Request, number: Number) -> ScreeningOut:
+    """One screening."""
+    api_account(request, "read")
+    with reading() as session:
+        return _screening(session, screening.screening_(session, number))
+
+
+@router.post("/screenings/{number}/decide")
+def decide(request: Request, number: Number, given: VerdictIn) -> ScreeningOut:
+    """Take the labeler into a pool, or decline; the first verdict stands."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        return _screening(session, screening.decide(session, number, given.verdict, by, given.reason))
+
+
+@router.get("/coverage")
+def coverage(request: Request) -> dict[str, dict[str, int]]:
+    """Of those who were taken: how many can tell sensitive speech well, by topic."""
+    api_account(request, "read")
+    with reading() as session:
+        return queries.coverage(session)
+
+
+# --- Reviewers ---
+
+
+@router.get("/reviewers")
+def list_reviewers(request: Request) -> dict[str, list[AccountOut]]:
+    """Who rates demonstrations besides the admins."""
+    api_account(request, "accounts")
+    with reading() as session:
+        return {"items": [AccountOut.model_validate(one) for one in queries.reviewers(session)]}
+
+
+@router.post("/reviewers", status_code=201)
+def name_reviewer(request: Request, given: InviteIn) -> AccountOut:
+    """Let somebody rate demonstrations."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        return AccountOut.model_validate(screening.name_reviewer(session, given.username, by))
+
+
+@router.delete("/reviewers/{id}", status_code=204)
+def dismiss_reviewer(request: Request, id: str) -> None:
+    """Take that back; `id` is the account's."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        screening.dismiss_reviewer(session, id, by)
+
+
+# --- The survey ---
+
+
+@router.get("/survey")
+def survey_results(request: Request) -> SurveyResults:
+    """How often each answer was given, once at least five have answered."""
+    api_account(request, "read")
+    with reading() as session:
+        found = survey.results(session)
+    if found is None:
+        return SurveyResults(enough=False, answered=None, questions={})
+    answered = found.pop(survey.ANSWERED)
+    return SurveyResults(enough=True, answered=answered["yes"], questions=found)
+
+
+@router.post("/survey/offer")
+def offer_survey(request: Request) -> dict[str, int]:
+    """Put the survey, once, to every labeler who was never asked."""
+    by = api_account(request, "accounts")
+    with transaction() as session:
+        return {"asked": survey.offer(session, by)}
