@@ -27,7 +27,7 @@ from app.database import reading, transaction
 from app.errors import Forbidden, NotFound, NotSignedIn, PlumblineError
 from app.i18n import gettext as _
 from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
-from app.web.text import markdown
+from app.web.text import is_plain, markdown
 
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
@@ -129,7 +129,12 @@ def environment() -> Environment:
     )
     made.install_gettext_callables(i18n.gettext, i18n.ngettext, newstyle=True)
     made.globals.update(
-        markdown=markdown, static=static_url, when=when, languages=i18n.languages, language_name=i18n.language_name
+        markdown=markdown,
+        is_plain=is_plain,
+        static=static_url,
+        when=when,
+        languages=i18n.languages,
+        language_name=i18n.language_name,
     )
     return made
 

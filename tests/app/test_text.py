@@ -1,11 +1,13 @@
 """Markdown of untrusted text: what it may show, and what no attack gets through."""
 
 import time
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
 
-from app.web.text import ATTRIBUTES, MAX_CHARACTERS, TAGS, markdown
+from app.web import environment
+from app.web.text import ATTRIBUTES, LANGUAGES, MAX_CHARACTERS, MAX_CODE, TAGS, is_plain, markdown
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -32,6 +34,21 @@ ATTACKS = [
     "<math><mtext><style><img src=x onerror=alert(1)></style></mtext></math>",
     "&lt;script&gt;alert(1)&lt;/script&gt;",
     "| <b onclick=x> | b |\n|---|---|\n| <script>x</script> | y |",
+    "\\(\\text{<img src=x onerror=alert(1)>}\\)",
+    "\\[<script>alert(1)</script>\\]",
+    '[a](https://a.example "onmouseover=alert(1)")',
+    "<style>body { background: url(https://evil.example/) }</style>",
+    "<link rel=stylesheet href=https://evil.example/x.css>",
+    "<base href=https://evil.example/>",
+    '<meta http-equiv=refresh content="0; url=https://evil.example/">',
+    "[![x](https://evil.example/pixel.png)](https://evil.example)",
+    "![x][1]\n\n[1]: https://evil.example/pixel.png",
+    "<a href=x style=background:url(//evil.example)>x</a>",
+    "<audio src=//evil.example autoplay></audio>",
+    "```css\n}</style><script>alert(1)</script>\n```",
+    "$\\color{red;background:url(//evil.example)}{x}$",
+    "$\\includegraphics{https://evil.example/pixel.png}$",
+    "</pre></div></main><script>alert(1)</script>",
 ]
 
 
@@ -44,6 +61,10 @@ class Strict(HTMLParser):
             assert name in ATTRIBUTES.get(tag, set()) | ({"rel"} if tag == "a" else set()), (tag, name)
             if name == "href":
                 assert value.lower().startswith(("http://", "https://", "mailto:", "/", "#")), value
+            if name == "tabindex":
+                assert value == "0"
+            if name == "class":
+                assert not {"raw", "alert", "skip", "visually-hidden", "primary"} & set(value.split()), value
 
     handle_startendtag = handle_starttag
 
@@ -53,15 +74,28 @@ class Strict(HTMLParser):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_attack_gets_through(attack):
-    for text in (attack, f"> - {attack}", f"**{attack}**", f"[{attack}](https://a.example)"):
+    for text in (attack, f"> - {attack}", f"**{attack}**", f"[{attack}](https://a.example)", f"| {attack} |\n|---|"):
         Strict().feed(markdown(text))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_nothing_gets_through_where_a_text_is_shown_as_it_is_written(attack):
+    shown = shown_text(attack)
+    written = shown[shown.index("<pre class=") :].split("</pre>")[0] if '<pre class="raw"' in shown else ""
+    assert "<" not in written[1:], "only the tag that begins it"
+    assert "<script" not in shown and "<img" not in shown
+
+
+def shown_text(content: str, **how) -> str:
+    """What a page shows of a text."""
+    return environment().get_template("texts.html").module.text(content, **how)
 
 
 def test_what_is_meant_is_shown():
     html = markdown("# Title\n\nSome *text* with `code` & a [link](https://a.example), ~~gone~~\n\n1. one\n2. two")
-    for part in ("<h1>Title</h1>", "<em>text</em>", "<code>code</code>", "&amp;", "<s>gone</s>", "<li>two</li>"):
+    for part in ("<h2>Title</h2>", "<em>text</em>", "<code>code</code>", "&amp;", "<s>gone</s>", "<li>two</li>"):
         assert part in html
-    assert '<a href="https://a.example" rel="noopener noreferrer nofollow">link</a>' in html
+    assert '<a href="https://a.example" target="_blank" rel="noopener noreferrer nofollow">link</a>' in html
     assert "one<br>" in markdown("one\ntwo")  # a policy's line breaks are part of its answer
     assert "<td>1</td>" in markdown("| a |\n|---|\n| 1 |")
 
@@ -81,6 +115,77 @@ def test_formulas_become_mathml_and_prices_stay():
 def test_long_text_is_shown_as_it_is_written():
     html = markdown("*a* <b> " * MAX_CHARACTERS)
     assert html.startswith('<pre class="raw">*a* &lt;b&gt;')
+
+
+def test_tex_brackets_are_formulas_too():
+    html = markdown("so \\(x^2\\) and\n\\[\n\\frac{a}{b}\n\\]\nbut \\(not closed")
+    assert html.count("<math") == 2 and "<mfrac>" in html and 'display="block"' in html and "(not closed" in html
+    assert "<math" not in markdown("`\\(x\\)`") and "<math" not in markdown("\\(\\)")
+
+
+def test_headings_take_their_place_in_the_page():
+    html = markdown("#### deep\n\n# high\n\n###### far below", 3)
+    assert "<h3>deep</h3>" in html and "<h3>high</h3>" in html and "<h4>far below</h4>" in html
+
+
+def test_tables_scroll_in_themselves_and_keep_their_alignment():
+    html = markdown("| a | b |\n|:--|--:|\n| 1 | 2 |")
+    assert '<div class="scroll" tabindex="0"><table>' in html and '<td class="right">2</td>' in html
+
+
+def test_code_is_a_stop_for_the_keyboard_only_where_it_may_scroll():
+    assert "<pre><code>" in markdown("```\nshort\n```")
+    assert '<pre tabindex="0"><code>' in markdown("```\n" + "long " * 20 + "\n```")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("one\ntwo\n\nthree & <b>", True),
+        ("It costs $5, or 2 < 3.", True),
+        ("", True),
+        ("a *b*", False),
+        ("a  b", False),
+        ("    indented", False),
+        ("a\n\n\nb", False),
+        ("\\* x", False),
+        ("1. a", False),
+        ("a &amp; b", False),
+        ("see https://a.example", True),
+    ],
+)
+def test_the_raw_view_is_offered_where_it_shows_something_else(text, plain):
+    assert is_plain(text) is plain
+    assert ("<pre class" in shown_text(text)) is not plain
+
+
+def test_the_raw_view_is_the_text_itself():
+    text = "  *a* <b>\n\n\n\tx  y\n1) &lt; $z$"
+    assert unescape(shown_text(text).split('<pre class="raw" dir="auto" lang="">\n')[1].split("</pre>")[0]) == text
+    assert 'lang="de"' in shown_text("Guten *Tag*", lang="de")
+
+
+@pytest.mark.parametrize(
+    "unit", ["\\(", "\\[", "(", "[](", "***a", "~~", "# ", "1. ", "`a", "a|b\n-|-\n", "    ", "&#", "\\"]
+)
+def test_hostile_text_takes_bounded_time(unit):
+    began = time.process_time()
+    markdown(unit * (MAX_CHARACTERS // len(unit)))
+    markdown("\n".join(unit * 40 for _ in range(MAX_CHARACTERS // len(unit) // 40)))
+    assert time.process_time() - began < 10.0
+
+
+def test_deep_nesting_ends():
+    for open_ in ("> ", "- ", "**", "[", "*_", "> - "):
+        Strict().feed(markdown(open_ * 2000 + "x"))
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_hostile_code_takes_bounded_time(language):
+    began = time.process_time()
+    for unit in ["(", "{", '"', "/*", "<a", "a", "\\", "#", "$", "0", "::", "@a", "%{", "<<", "/"]:
+        markdown(f"```{language}\n{unit * (MAX_CODE // len(unit) // 2)}\n```")
+    assert time.process_time() - began < 20.0
 
 
 @pytest.mark.parametrize("unit", ["[", "*", "`", "> ", "$", "- ", "![](", "_a", "|", "\\(", "<a ", "$$\\frac{"])
