@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
-from typing import NamedTuple
 
 ALIKE = 0.4  # two paragraphs with less in common are shown whole, the old one and the new one
 
@@ -17,7 +17,8 @@ class Kind(StrEnum):
     REMOVED = "removed"
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True)
+class Piece:
     """Some words and what became of them."""
 
     kind: Kind
