@@ -21,6 +21,8 @@ from app.comparisons import pages as comparisons_pages
 from app.completions import api as completions_api
 from app.completions import pages as completions_pages
 from app.config import settings
+from app.conversations import api as conversations_api
+from app.conversations import pages as conversations_pages
 from app.demonstrations import api as demonstrations_api
 from app.demonstrations import pages as demonstrations_pages
 from app.errors import PlumblineError
@@ -71,6 +73,8 @@ ROUTERS = [
     assignments_pages.router,
     demonstrations_api.router,
     demonstrations_pages.router,
+    conversations_api.router,
+    conversations_pages.router,
     comparisons_api.router,
     comparisons_pages.router,
     quality_api.router,

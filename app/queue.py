@@ -62,14 +62,21 @@ def _configuration() -> dict:
         "worker_hijack_root_logger": False,
         "beat_scheduler": "celery.beat:Scheduler",  # intervals alone need no file that remembers them
         "beat_schedule": {
-            name: {"task": name, **repair} for name in ("snapshots.reconcile", "jobs.reconcile", "plans.reconcile")
+            name: {"task": name, **repair}
+            for name in ("conversations.reconcile", "snapshots.reconcile", "jobs.reconcile", "plans.reconcile")
         },
     }
 
 
 celery = Celery(
     "plumbline",
-    include=["app.snapshots.tasks", "app.jobs.tasks", "app.plans.tasks", "app.simulation.tasks"],
+    include=[
+        "app.conversations.tasks",
+        "app.snapshots.tasks",
+        "app.jobs.tasks",
+        "app.plans.tasks",
+        "app.simulation.tasks",
+    ],
 )
 celery.add_defaults(_configuration)
 

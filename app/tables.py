@@ -5,6 +5,7 @@ from app.assignments import tables as assignments  # noqa: F401
 from app.checkpoints import tables as checkpoints  # noqa: F401
 from app.comparisons import tables as comparisons  # noqa: F401
 from app.completions import tables as completions  # noqa: F401
+from app.conversations import tables as conversations  # noqa: F401
 from app.database import Base
 from app.demonstrations import tables as demonstrations  # noqa: F401
 from app.guidelines import tables as guidelines  # noqa: F401

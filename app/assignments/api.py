@@ -24,6 +24,8 @@ from app.assignments.schemas import (
 from app.assignments.tables import LETTERS
 from app.comparisons import rules as comparisons
 from app.comparisons.schemas import ComparisonContent
+from app.conversations import rules as conversations
+from app.conversations.schemas import ConversationContent
 from app.database import reading, transaction
 from app.demonstrations import rules as demonstrations
 from app.demonstrations.schemas import DemonstrationContent
@@ -34,7 +36,11 @@ from app.rounds.tables import ItemKind
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
-SUBMIT = {ItemKind.COMPARISON: comparisons.submit, ItemKind.DEMONSTRATION: demonstrations.submit}
+SUBMIT = {
+    ItemKind.COMPARISON: comparisons.submit,
+    ItemKind.CONVERSATION: conversations.submit,
+    ItemKind.DEMONSTRATION: demonstrations.submit,
+}
 
 
 @router.post("/next", response_model=AssignmentOut, responses={204: {"description": "Nothing is waiting."}})
@@ -142,7 +148,7 @@ def parse_etag(if_match: str | None) -> int:
     return int(version)
 
 
-def matching(kind: ItemKind, body: ComparisonContent | DemonstrationContent):
+def matching(kind: ItemKind, body: ComparisonContent | ConversationContent | DemonstrationContent):
     """The bare content of a draft or submission, which must be of the item's kind."""
     content = CONTENT[kind]
     if not isinstance(body, content):

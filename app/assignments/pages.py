@@ -25,6 +25,8 @@ from app.assignments.tables import SkipReason
 from app.assignments.work import Work, find_work
 from app.comparisons import rules as comparisons
 from app.config import settings
+from app.conversations import rules as conversations
+from app.conversations.steps import to_message
 from app.database import reading, transaction
 from app.demonstrations import rules as demonstrations
 from app.errors import BadInput, Conflict
@@ -35,7 +37,11 @@ from app.rounds.tables import ONBOARDING, ItemKind
 from app.web import flash, form_data, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
-SUBMIT = {ItemKind.COMPARISON: comparisons.submit, ItemKind.DEMONSTRATION: demonstrations.submit}
+SUBMIT = {
+    ItemKind.COMPARISON: comparisons.submit,
+    ItemKind.CONVERSATION: conversations.submit,
+    ItemKind.DEMONSTRATION: demonstrations.submit,
+}
 Posted = Annotated[FormData, Depends(form_data)]
 FLAG_KEYS = "qwertasdfgzxcvb"  # the left hand, while the right one rates
 
@@ -111,6 +117,8 @@ def _show(request: Request, labeler: Account, id: str, at: str = "", status: int
         return page(request, "assignments/submitted.html", labeler, status, **context)
     if work.kind is ItemKind.DEMONSTRATION:
         return page(request, "demonstrations/write.html", labeler, status, **context)
+    if work.kind is ItemKind.CONVERSATION:
+        return page(request, "conversations/write.html", labeler, status, at=at, **context)
     if at not in (*work.letters, "ranking"):
         at = work.left[0] if work.left else "ranking"
     template = "comparisons/rank.html" if at == "ranking" else "comparisons/rate.html"
@@ -151,13 +159,15 @@ def keep_draft(request: Request, id: str, form: Posted):
                 "lost": work.standing is Standing.LOST,
             }
         )
-    return _to_step(id, work, form, saved)
+    return _to_step(labeler, id, work, form, saved)
 
 
-def _to_step(id: str, work: Work, form: FormData, saved: rules.Saved) -> Response:
+def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: rules.Saved) -> Response:
     """Where a form's button leads: `do` is go_on, save, or at:<letter or ranking>."""
     at, do = form.get("rated", ""), form.get("do", "save")
     note = ""
+    if work.kind is ItemKind.CONVERSATION and do != "save":
+        return to_message(labeler, id, do, form.get("text", ""))
     if do == "go_on" and not form.get("rating"):
         note = _("Rate it from 1 to 7, then go on.")
     elif do == "go_on":

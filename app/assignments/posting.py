@@ -10,8 +10,8 @@ from starlette.datastructures import FormData
 from app.accounts.tables import Account
 from app.assignments import rules
 from app.assignments.work import Work, find_work
+from app.comparisons.schemas import ComparisonContent
 from app.database import transaction
-from app.demonstrations.schemas import DemonstrationContent
 from app.errors import Forbidden, NotSignedIn
 from app.i18n import gettext as _
 from app.web import expired_session, flash, page, redirect, signed_in
@@ -50,8 +50,9 @@ def keep(
     stale = work.draft.version != seen_version(form)
     if stale and content == work.content:  # a double click: the first one has kept it
         return work, rules.Saved(work.draft.version, work.draft.updated_at)
-    if stale and force and isinstance(content, DemonstrationContent) and work.content.text.strip():
-        content = DemonstrationContent(text=f"{work.content.text}\n\n{content.text}")  # two texts: keep both
+    if stale and force and not isinstance(content, ComparisonContent):  # two texts: keep both
+        texts = dict.fromkeys(text for text in (work.content.text, content.text) if text.strip())
+        content = content.model_copy(update={"text": "\n\n".join(texts)})
     saved = rules.save_draft(
         session,
         work.assignment,

@@ -8,11 +8,16 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from app.assignments.queries import Standing
 from app.assignments.tables import SkipReason
 from app.comparisons.schemas import ComparisonContent, Letter
+from app.conversations.schemas import ConversationContent
 from app.demonstrations.schemas import DemonstrationContent, Seconds, Typed
 from app.rounds.tables import ItemKind
 from training.records import Message
 
-CONTENT = {ItemKind.COMPARISON: ComparisonContent, ItemKind.DEMONSTRATION: DemonstrationContent}
+CONTENT = {
+    ItemKind.COMPARISON: ComparisonContent,
+    ItemKind.CONVERSATION: ConversationContent,
+    ItemKind.DEMONSTRATION: DemonstrationContent,
+}
 
 
 class ShownCompletion(BaseModel):
@@ -46,7 +51,7 @@ class DraftOut(BaseModel):
     """What is written so far."""
 
     version: int
-    content: ComparisonContent | DemonstrationContent
+    content: ComparisonContent | ConversationContent | DemonstrationContent
     active_seconds: float
 
 
@@ -78,21 +83,31 @@ class ComparisonSubmission(ComparisonContent, _Handed):
     """A comparison, handed in."""
 
 
+class ConversationSubmission(ConversationContent, _Handed):
+    """A conversation, handed in."""
+
+
 class DemonstrationSubmission(DemonstrationContent, _Handed):
     """A demonstration, handed in."""
 
 
 def _kind(body: object) -> str:
-    text = "text" in body if isinstance(body, dict) else hasattr(body, "text")
-    return "demonstration" if text else "comparison"
+    def has(name: str) -> bool:
+        return name in body if isinstance(body, dict) else hasattr(body, name)
+
+    return "conversation" if has("messages") else "demonstration" if has("text") else "comparison"
 
 
 Submission = Annotated[
-    Annotated[ComparisonSubmission, Tag("comparison")] | Annotated[DemonstrationSubmission, Tag("demonstration")],
+    Annotated[ComparisonSubmission, Tag("comparison")]
+    | Annotated[ConversationSubmission, Tag("conversation")]
+    | Annotated[DemonstrationSubmission, Tag("demonstration")],
     Discriminator(_kind),
 ]
 Content = Annotated[
-    Annotated[ComparisonContent, Tag("comparison")] | Annotated[DemonstrationContent, Tag("demonstration")],
+    Annotated[ComparisonContent, Tag("comparison")]
+    | Annotated[ConversationContent, Tag("conversation")]
+    | Annotated[DemonstrationContent, Tag("demonstration")],
     Discriminator(_kind),
 ]
 

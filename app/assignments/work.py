@@ -12,6 +12,9 @@ from app.assignments.queries import Standing
 from app.assignments.schemas import CONTENT
 from app.assignments.tables import LETTERS, Assignment, Draft
 from app.comparisons.schemas import ComparisonContent
+from app.conversations.queries import suggestions
+from app.conversations.schemas import ConversationContent, first_role
+from app.conversations.tables import Role
 from app.demonstrations.schemas import DemonstrationContent
 from app.errors import BadInput
 from app.guidelines.rules import questions_for
@@ -25,10 +28,11 @@ class Work:
 
     assignment: Assignment
     draft: Draft
-    content: ComparisonContent | DemonstrationContent
+    content: ComparisonContent | ConversationContent | DemonstrationContent
     standing: Standing
-    texts: dict[str, str]  # by letter, in the labeler's own order; empty for a demonstration
+    texts: dict[str, str]  # by letter, in the labeler's own order; only of a comparison
     questions: list[Question]
+    suggestions: dict[str, str]  # for the next message of a conversation, by id, the newest first
 
     @property
     def kind(self) -> ItemKind:
@@ -56,9 +60,16 @@ class Work:
         """Letters of the completions that were not gone on from."""
         return [letter for letter in self.letters if not self.content.of(letter).gone_on]
 
-    def with_form(self, form: Mapping[str, str]) -> ComparisonContent | DemonstrationContent:
+    @property
+    def first_role(self) -> Role:
+        """Who writes the first message of a conversation."""
+        return first_role(self.assignment.item.prompt)
+
+    def with_form(self, form: Mapping[str, str]) -> ComparisonContent | ConversationContent | DemonstrationContent:
         """What stands after a posted form."""
         try:
+            if isinstance(self.content, ConversationContent):
+                return self.content.with_form(form, self.first_role, self.suggestions)
             if isinstance(self.content, DemonstrationContent):
                 return self.content.with_form(form)
             return self.content.with_form(form, self.letters, [flag.name for flag in self.flags])
@@ -73,11 +84,16 @@ def find_work(session: Session, id: str, labeler: Account) -> Work:
     draft = queries.draft(session, found, labeler)
     item = found.item
     shown = rules.shown_completions(item, labeler)
+    content = CONTENT[item.kind].model_validate(draft.content)
+    suggested = []
+    if isinstance(content, ConversationContent):
+        suggested = suggestions(session, item.id, labeler.id, len(content.messages))
     return Work(
         assignment=found,
         draft=draft,
-        content=CONTENT[item.kind].model_validate(draft.content),
+        content=content,
         standing=queries.standing(found, labeler, draft),
         texts={letter: completion.text for letter, completion in zip(LETTERS, shown, strict=False)},
         questions=questions_for(item.round.form, item.prompt) if item.kind is ItemKind.COMPARISON else [],
+        suggestions={one.public_id: one.text for one in suggested},
     )

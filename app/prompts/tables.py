@@ -20,6 +20,8 @@ class PromptSource(StrEnum):
     LABELER_FEW_SHOT = "labeler_few_shot"
     LABELER_USER_BASED = "labeler_user_based"
     CUSTOMER = "customer"
+    USE_CASE = "use_case"  # the description of a use, from which a labeler begins a conversation; no policy is asked it
+    CONVERSATION = "conversation"  # what a labeler's conversation was up to a message of a model
 
 
 class Prompt(Base):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app.prompts.tables import Prompt
+from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundState
 from training.records import Split
 
@@ -103,6 +103,7 @@ def candidates(
     splits: Sequence[str] = (),
     use_cases: Sequence[str] = (),
     sources: Sequence[str] = (),
+    but_source: PromptSource | None = None,
     unasked: ItemKind | None = None,
     but_round: int | None = None,
 ) -> list[Candidate]:
@@ -112,6 +113,8 @@ def candidates(
     ).order_by(Prompt.id)
     if not prompts:  # a withdrawn prompt that is named is left out with that reason
         found = found.where(Prompt.withdrawn_at.is_(None))
+        if but_source is not None:
+            found = found.where(Prompt.source != but_source)
     for column, values in (
         (Prompt.public_id, prompts),
         (Prompt.collection, collections),

@@ -1,6 +1,7 @@
 """Making a round: its prompts and completions are chosen while it is a draft; opening it makes the assignments."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from sqlalchemy import delete, insert
 from sqlalchemy.exc import IntegrityError
@@ -17,10 +18,12 @@ from app.i18n import gettext as _
 from app.policies import queries as policies
 from app.policies import rules as policy_rules
 from app.policies.tables import PolicyKind
+from app.prompts import rules as prompts
+from app.prompts.tables import PromptSource
 from app.rounds import queries
 from app.rounds.mixing import by_prompt, choose, keyed
 from app.rounds.queries import Candidate
-from app.rounds.schemas import PolicyShare, PromptFilter, RoundPlan
+from app.rounds.schemas import ConversationPlan, PolicyShare, PromptFilter, RoundPlan
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
 from training.records import Pool
 
@@ -61,6 +64,10 @@ def create(
                 % {"name": share.policy},
                 field="policies",
             )
+    if plan.conversations:
+        asked = [share.policy for share in plan.conversations.policies]
+        for policy in [*asked, plan.conversations.suggests] if plan.conversations.suggests else asked:
+            policy_rules.writer(session, policy)
     evaluates = purpose is RoundPurpose.EVALUATION
     words = guidelines.current_guideline(
         session, guideline or (guidelines.EVALUATION if evaluates else guidelines.TRAINING)
@@ -98,6 +105,9 @@ def prepare(session: Session, round: Round) -> int:
         chosen = list(_in_order(session, round, plan.demonstrations, ItemKind.DEMONSTRATION, left_out))
         asked = [(one, []) for one in chosen[: plan.demonstrations.count]]
         position += _store(session, round, ItemKind.DEMONSTRATION, asked, position)
+    if plan.conversations:
+        asked = [(one, []) for one in _talked_about(session, round, plan.conversations, left_out)]
+        position += _store(session, round, ItemKind.CONVERSATION, asked, position)
     if plan.comparisons:
         asked = list(_compared(session, round, plan, left_out))
         position += _store(session, round, ItemKind.COMPARISON, asked, position)
@@ -117,6 +127,7 @@ def choose_prompts(
         splits=wanted.splits,
         use_cases=wanted.use_cases,
         sources=wanted.sources,
+        but_source=None if kind is ItemKind.CONVERSATION else PromptSource.USE_CASE,
         unasked=kind if wanted.fresh else None,
         but_round=round.id if round else None,
     )
@@ -139,6 +150,24 @@ def _in_order(
             yield one
 
 
+def _talked_about(session: Session, round: Round, plan: ConversationPlan, left_out: list[dict]) -> Iterator[Candidate]:
+    """Prompts that open a conversation, then the descriptions of the plan, which enter the bank as such."""
+    chosen = {}
+    if plan.starters:
+        found = _in_order(session, round, plan.starters, ItemKind.CONVERSATION, left_out)
+        chosen = {one.id: one for one in islice(found, plan.starters.count)}
+    for topic in plan.topics:
+        made = prompts.add(session, messages=[{"role": "user", "text": topic}], source=PromptSource.USE_CASE)
+        if made.source is not PromptSource.USE_CASE:
+            raise BadInput(
+                _("“%(topic)s” is a prompt of the bank, not the description of a use; choose it among the prompts.")
+                % {"topic": topic[:60]},
+                field="topics",
+            )
+        chosen[made.id] = Candidate(made.id, made.public_id, made.text_sha256, made.split, False)
+    yield from chosen.values()
+
+
 def _compared(
     session: Session, round: Round, plan: RoundPlan, left_out: list[dict]
 ) -> Iterator[tuple[Candidate, list[Completion]]]:
@@ -146,10 +175,10 @@ def _compared(
         PolicyShare(policy=one.name) for one in policies.policies(session) if one.kind is not PolicyKind.PEOPLE
     ]
     names = {one.id: one.name for one in policies.named(session, [share.policy for share in shares]).values()}
-    prompts = list(_in_order(session, round, plan.comparisons, ItemKind.COMPARISON, left_out))
+    asked = list(_in_order(session, round, plan.comparisons, ItemKind.COMPARISON, left_out))
     made = 0
-    for start in range(0, len(prompts), BATCH):
-        batch = prompts[start : start + BATCH]
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
         found = by_prompt(completions.of_prompts(session, [one.id for one in batch], names), names)
         for prompt in batch:
             if made == plan.comparisons.count:

@@ -1,7 +1,7 @@
 """What a round is made of, as it is stored in Round.plan and spoken over REST."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,12 +34,45 @@ class PolicyShare(BaseModel):
     count: int | None = Field(None, ge=1, le=9, description="At most so many; absent: it fills what is left of K.")
 
 
+def _check_shares(shares: list[PolicyShare], completions: int) -> None:
+    named = [share.policy for share in shares]
+    if twice := {name for name in named if named.count(name) > 1}:
+        raise ValueError(f"policies: {', '.join(sorted(twice))} is named twice")
+    counted = sum(share.count or 0 for share in shares)
+    if counted > completions:
+        raise ValueError(f"policies: their counts add up to {counted}, an item has {completions} completions")
+
+
+class ConversationPlan(BaseModel):
+    """What conversations begin with, which policy suggests messages, and the alternatives that are ranked later."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    starters: PromptFilter | None = Field(None, description="Prompts that open a conversation, one each.")
+    topics: list[Annotated[str, Field(min_length=1, max_length=4000)]] = Field(
+        [], max_length=1000, description="Descriptions of a use, from which the labeler writes both sides, one each."
+    )
+    suggests: str = Field("", description="Policy that suggests messages, by name; empty: the newest that writes.")
+    alternatives: int | None = Field(
+        4, ge=4, le=9, description="K, the completions sampled for one model-written message; null: none."
+    )
+    policies: list[PolicyShare] = Field([], description="Who writes the alternatives; empty: the policy that suggests.")
+
+    @model_validator(mode="after")
+    def _begins_with_something(self) -> "ConversationPlan":
+        if self.starters is None and not self.topics:
+            raise ValueError("starters or topics: a conversation begins with a prompt or the description of a use")
+        _check_shares(self.policies, self.alternatives or 9)
+        return self
+
+
 class RoundPlan(BaseModel):
-    """Which prompts are answered, which are compared, and where the K completions come from."""
+    """Which prompts are answered, talked about and compared, and where the K completions come from."""
 
     model_config = ConfigDict(extra="forbid")
 
     demonstrations: PromptFilter | None = None
+    conversations: ConversationPlan | None = None
     comparisons: PromptFilter | None = None
     policies: list[PolicyShare] = Field([], description="Empty: every policy but people, in turn.")
     completions: int = Field(4, ge=2, le=9, description="K, the completions of an item; fewer where texts coincide.")
@@ -47,14 +80,9 @@ class RoundPlan(BaseModel):
 
     @model_validator(mode="after")
     def _asks_something(self) -> "RoundPlan":
-        if self.demonstrations is None and self.comparisons is None:
-            raise ValueError("demonstrations or comparisons: a round asks for at least one of them")
-        named = [share.policy for share in self.policies]
-        if twice := {name for name in named if named.count(name) > 1}:
-            raise ValueError(f"policies: {', '.join(sorted(twice))} is named twice")
-        counted = sum(share.count or 0 for share in self.policies)
-        if self.policies and counted > self.completions:
-            raise ValueError(f"policies: their counts add up to {counted}, an item has {self.completions} completions")
+        if self.demonstrations is None and self.conversations is None and self.comparisons is None:
+            raise ValueError("demonstrations, conversations or comparisons: a round asks for at least one of them")
+        _check_shares(self.policies, self.completions)
         return self
 
 

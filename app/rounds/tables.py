@@ -37,6 +37,7 @@ class ItemKind(StrEnum):
     """What a labeler does with an item."""
 
     DEMONSTRATION = "demonstration"  # write a completion
+    CONVERSATION = "conversation"  # play both sides of a dialogue that the prompt begins, or describes
     COMPARISON = "comparison"  # rate and rank its completions
 
 

@@ -11,7 +11,7 @@ from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.guidelines.tables import Guideline
 from app.i18n import gettext as _
-from app.prompts.tables import Prompt
+from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot, SnapshotState
@@ -119,8 +119,10 @@ def prompts(session: Session, filter: SnapshotFilter) -> Iterator[Prompt]:
     query = select(Prompt)
     if filter.prompts is not None:
         query = query.where(Prompt.public_id.in_(filter.prompts))
-    elif filter.collections:
-        query = query.where(Prompt.collection.in_(filter.collections))
+    else:
+        query = query.where(Prompt.source != PromptSource.USE_CASE)
+        if filter.collections:
+            query = query.where(Prompt.collection.in_(filter.collections))
     return session.scalars(_of_prompts(query, filter)).yield_per(500)
 
 

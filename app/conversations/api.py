@@ -1,0 +1,59 @@
+"""Conversations over REST for those who may read everything, and suggestions for a labeler at work."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from app.conversations import queries, suggesting
+from app.conversations.schemas import ConversationOut, ConversationPage, SuggestionOut
+from app.database import reading
+from app.web import api_account
+
+router = APIRouter(tags=["conversations"])
+Number = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Number of a round.")]
+
+
+@router.get("/api/v1/conversations")
+def list_conversations(
+    request: Request,
+    round: Number = None,
+    labeler: Annotated[str, Query(max_length=80, description="Public id or user name of an account.")] = "",
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> ConversationPage:
+    """Conversations, the newest first."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = queries.page(session, cursor, limit, round_number=round, labeler=labeler)
+        return ConversationPage(items=[ConversationOut.of(one) for one in found], next_cursor=following)
+
+
+@router.get("/api/v1/conversations.jsonl", response_class=StreamingResponse)
+def export(request: Request, round: Number = None):
+    """Every conversation (of a round), the oldest first, one JSON object a line, as the list has them."""
+    api_account(request, "read")
+    return StreamingResponse(_lines(round), media_type="application/jsonl")
+
+
+def _lines(round: int | None) -> Iterator[bytes]:
+    with reading() as session:
+        for one in queries.every(session, round):
+            yield ConversationOut.of(one).model_dump_json().encode() + b"\n"
+
+
+@router.get("/api/v1/conversations/{id}")
+def read_conversation(request: Request, id: str) -> ConversationOut:
+    """One conversation."""
+    api_account(request, "read")
+    with reading() as session:
+        return ConversationOut.of(queries.conversation(session, id))
+
+
+@router.post("/api/v1/assignments/{id}/suggestions", status_code=201, tags=["assignments"])
+def suggest(request: Request, id: str) -> SuggestionOut:
+    """A model-written suggestion for the message after those of the draft; 503 where there is none just now."""
+    labeler = api_account(request, "work")
+    made = suggesting.suggest(labeler, id)
+    return SuggestionOut(id=made.public_id, role=made.role, text=made.text)

@@ -1,0 +1,90 @@
+"""Conversations as admins read them, and what the script of the desk asks for."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from app.accounts import rules as accounts
+from app.assignments.posting import acting
+from app.conversations import queries, rules, suggesting
+from app.conversations.schemas import opening
+from app.conversations.tables import AlternativesState, Origin
+from app.database import reading, transaction
+from app.errors import NotFound, PlumblineError
+from app.i18n import gettext as _
+from app.prompts.tables import PromptSource
+from app.web import admin, flash, page, redirect
+
+router = APIRouter(include_in_schema=False)
+PAGE = 50
+
+
+@router.post("/assignments/{id}/suggest")
+def suggest(request: Request, id: str):
+    """A suggestion for a script that shows it beside what is being written."""
+    labeler = acting(request)
+    try:
+        made = suggesting.suggest(labeler, id)
+    except PlumblineError as error:
+        if error.status == 404:
+            raise
+        return JSONResponse({"detail": error.message}, error.status)
+    return JSONResponse({"id": made.public_id, "text": made.text})
+
+
+@router.post("/assignments/{id}/suggest/prepare", status_code=204)
+def prepare(request: Request, id: str) -> Response:
+    """Somebody has begun a conversation: let the network that will be asked be loaded meanwhile."""
+    suggesting.prepare(acting(request), id)
+    return Response(status_code=204)
+
+
+@router.get("/admin/conversations")
+def conversations(request: Request, round: str = "", labeler: str = "", cursor: str | None = None):
+    """Who handed in what, the newest first."""
+    account = admin(request)
+    number = int(round) if round.isdecimal() and len(round) < 10 else None
+    with reading() as session:
+        found, following = queries.page(session, cursor, PAGE, round_number=number, labeler=labeler.strip())
+    return page(
+        request,
+        "conversations/list.html",
+        account,
+        found=found,
+        following=following,
+        round=number or "",
+        labeler=labeler,
+        origins=list(Origin),
+    )
+
+
+@router.get("/admin/conversations/{id}")
+def conversation(request: Request, id: str):
+    """One of them: each message with what was suggested, and what became of its alternatives."""
+    account = admin(request)
+    with reading() as session:
+        whole = queries.conversation(session, id)
+    prompt = whole.conversation.item.prompt
+    return page(
+        request,
+        "conversations/one.html",
+        account,
+        whole=whole,
+        found=whole.conversation,
+        opening=opening(prompt),
+        topic=prompt.messages[-1]["text"] if prompt.source is PromptSource.USE_CASE else "",
+    )
+
+
+@router.post("/admin/conversations/{id}/alternatives")
+def sample_again(request: Request, id: str):
+    """Sample alternatives that failed anew."""
+    account = admin(request)
+    with transaction() as session:
+        later = queries.conversation(session, id).alternatives
+        if later is None or later.state is not AlternativesState.FAILED:
+            raise NotFound(_("There are no alternatives here that failed."))
+        rules.try_again(session, later)
+        accounts.record(session, account, "conversation.alternatives", subject=id)
+    response = redirect(f"/admin/conversations/{id}")
+    flash(response, _("They are being sampled again."))
+    return response

@@ -1,0 +1,110 @@
+"""Reading conversations, suggestions and alternatives."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from app.accounts.tables import Account
+from app.conversations.tables import Alternatives, Conversation, ConversationMessage, Suggestion
+from app.errors import NotFound
+from app.i18n import gettext as _
+from app.rounds.tables import Item, Round
+
+BATCH = 200
+
+
+class Whole(NamedTuple):
+    """A conversation with everything that was suggested, by the message's position, and its alternatives."""
+
+    conversation: Conversation
+    suggestions: dict[int, list[Suggestion]]
+    alternatives: Alternatives | None
+
+
+def suggestions(session: Session, item_id: int, labeler_id: int, position: int | None = None) -> list[Suggestion]:
+    """What was suggested to a labeler for an item (for one message of it), the newest first."""
+    query = select(Suggestion).where(Suggestion.item_id == item_id, Suggestion.labeler_id == labeler_id)
+    if position is not None:
+        query = query.where(Suggestion.position == position)
+    return list(session.scalars(query.order_by(Suggestion.id.desc())))
+
+
+def _rows(round_number: int | None = None, labeler: str = "") -> Select[tuple[Conversation]]:
+    query = select(Conversation).options(
+        joinedload(Conversation.item).options(joinedload(Item.prompt), joinedload(Item.round)),
+        joinedload(Conversation.labeler),
+        joinedload(Conversation.guideline),
+        selectinload(Conversation.messages).joinedload(ConversationMessage.suggestion).joinedload(Suggestion.policy),
+    )
+    if round_number is not None:
+        of_round = select(Item.id).join(Round, Round.id == Item.round_id).where(Round.number == round_number)
+        query = query.where(Conversation.item_id.in_(of_round))
+    if labeler:
+        known = select(Account.id).where((Account.public_id == labeler) | (Account.username == labeler.lower()))
+        query = query.where(Conversation.labeler_id.in_(known))
+    return query
+
+
+def _whole(session: Session, rows: Sequence[Conversation]) -> list[Whole]:
+    items = [row.item_id for row in rows]
+    found: dict[tuple[int, int], dict[int, list[Suggestion]]] = {}
+    for one in session.scalars(
+        select(Suggestion)
+        .where(Suggestion.item_id.in_(items))
+        .options(joinedload(Suggestion.policy))
+        .order_by(Suggestion.id)
+    ):
+        found.setdefault((one.item_id, one.labeler_id), {}).setdefault(one.position, []).append(one)
+    later = {
+        one.conversation_id: one
+        for one in session.scalars(
+            select(Alternatives)
+            .where(Alternatives.conversation_id.in_([row.id for row in rows]))
+            .options(joinedload(Alternatives.prompt), joinedload(Alternatives.item))
+        )
+    }
+    return [Whole(row, found.get((row.item_id, row.labeler_id), {}), later.get(row.id)) for row in rows]
+
+
+def conversation(session: Session, public_id: str) -> Whole:
+    """A conversation with all that belongs to it, or NotFound."""
+    row = session.scalar(_rows().where(Conversation.public_id == public_id))
+    if row is None:
+        raise NotFound(_("There is no such conversation."))
+    return _whole(session, [row])[0]
+
+
+def page(
+    session: Session, cursor: str | None, limit: int, *, round_number: int | None = None, labeler: str = ""
+) -> tuple[list[Whole], str | None]:
+    """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
+    query = _rows(round_number, labeler).order_by(Conversation.id.desc()).limit(limit + 1)
+    if cursor:
+        older = select(Conversation.id).where(Conversation.public_id == cursor).scalar_subquery()
+        query = query.where(Conversation.id < older)
+    found = session.scalars(query).all()
+    return _whole(session, found[:limit]), found[limit - 1].public_id if len(found) > limit else None
+
+
+def every(session: Session, round_number: int | None = None) -> Iterator[Whole]:
+    """All of them (of a round), the oldest first, some at a time."""
+    rows = session.scalars(_rows(round_number).order_by(Conversation.id)).yield_per(BATCH)
+    while some := list(islice(rows, BATCH)):
+        yield from _whole(session, some)
+
+
+def alternatives(session: Session, id: int) -> Alternatives:
+    """The row of some alternatives with everything that sampling them needs."""
+    return session.scalars(
+        select(Alternatives)
+        .where(Alternatives.id == id)
+        .options(
+            joinedload(Alternatives.prompt),
+            joinedload(Alternatives.conversation)
+            .joinedload(Conversation.item)
+            .options(joinedload(Item.round), joinedload(Item.prompt)),
+        )
+    ).one()

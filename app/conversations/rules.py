@@ -1,0 +1,186 @@
+"""Handing in a conversation: every message with where its text came from, and which message gets alternatives."""
+
+import hashlib
+
+from sqlalchemy.orm import Session
+
+from app import queue
+from app.accounts.tables import Account
+from app.assignments import rules as assignments
+from app.assignments.tables import Assignment
+from app.conversations import queries
+from app.conversations.schemas import ConversationContent, Turn, first_role, opening
+from app.conversations.tables import (
+    Alternatives,
+    AlternativesState,
+    Conversation,
+    ConversationMessage,
+    Origin,
+    Role,
+    Suggestion,
+)
+from app.database import utc_now
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.prompts import rules as prompts
+from app.prompts.messages import clean_text
+from app.prompts.tables import SENSITIVE, Prompt, PromptSource
+from app.rounds.schemas import ConversationPlan
+from app.rounds.tables import Item, ItemKind
+from training.records import Pool, Split, UseCase
+
+COLLECTION = "conversations"  # of the prompts that conversations were up to a message
+RESEND_SECONDS = 60
+
+
+def submit(
+    session: Session,
+    assignment: Assignment,
+    labeler: Account,
+    content: ConversationContent,
+    *,
+    key: str = "",
+    version: int | None = None,
+    active_seconds: float = 0.0,
+) -> Conversation:
+    """Store a labeler's conversation, once; a repetition gives the same row, another text or key a Conflict."""
+    item = assignment.item
+    if item.kind is not ItemKind.CONVERSATION:
+        raise BadInput(_("This is no conversation; “messages” cannot be sent."), field="messages")
+    key = assignments.idempotency_key(key, content)
+    assignments.begin_submit(session, assignment, labeler, version)
+    if stored := assignments.handed_in(session, assignment, labeler, Conversation, key):
+        return stored
+    turns = _checked(content.whole(first_role(item.prompt)), first_role(item.prompt))
+    messages = _messages(turns, queries.suggestions(session, item.id, labeler.id))
+    filled = assignments.fill_slot(
+        session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
+    )
+    conversation = Conversation(
+        item_id=item.id,
+        assignment_id=filled.assignment_id,
+        labeler_id=labeler.id,
+        pool=labeler.pool,
+        guideline_id=item.round.guideline_id,
+        surplus=filled.surplus,
+        idempotency_key=key,
+        active_seconds=active_seconds,
+        submitted_at=filled.at,
+        messages=messages,
+    )
+    session.add(conversation)
+    session.flush()
+    if not filled.surplus:
+        _ask_for_alternatives(session, conversation, item)
+    return conversation
+
+
+def _checked(turns: list[Turn], first: Role) -> list[Turn]:
+    """The messages as they are stored; they take turns, none is blank, and the assistant has the last word."""
+    made = []
+    for place, turn in enumerate(turns):
+        expected = first if place == 0 else Role.USER if turns[place - 1].role is Role.ASSISTANT else Role.ASSISTANT
+        if turn.role is not expected:
+            raise BadInput(
+                _("Message %(n)d is the %(given)s's, but it is the %(expected)s's turn.")
+                % {"n": place + 1, "given": turn.role, "expected": expected},
+                field=f"messages.{place}.role",
+            )
+        if not turn.text.strip():
+            raise BadInput(
+                _("Message %(n)d is empty: write it, or take the messages back up to it.") % {"n": place + 1},
+                field=f"messages.{place}.text",
+            )
+        made.append(turn.model_copy(update={"text": clean_text(turn.text, f"messages.{place}.text")}))
+    if not made or made[-1].role is not Role.ASSISTANT:
+        raise BadInput(
+            _("A conversation ends with a message of the assistant: write its answer, then hand in."), field="messages"
+        )
+    return made
+
+
+def _messages(turns: list[Turn], suggested: list[Suggestion]) -> list[ConversationMessage]:
+    by_id = {one.public_id: one for one in suggested}
+    made = []
+    for place, turn in enumerate(turns):
+        offered = [one for one in suggested if one.position == place]
+        if turn.suggestion is not None and turn.suggestion not in by_id:
+            raise BadInput(
+                _("There is no suggestion %(id)s; leave it out if the message was not begun with one.")
+                % {"id": turn.suggestion},
+                field=f"messages.{place}.suggestion",
+            )
+        began = by_id.get(turn.suggestion) or next((one for one in offered if one.text.strip() == turn.text), None)
+        if began is not None:
+            origin = Origin.TAKEN if began.text.strip() == turn.text else Origin.EDITED
+        else:
+            origin = Origin.IGNORED if offered else Origin.WRITTEN
+        made.append(
+            ConversationMessage(
+                position=place,
+                role=turn.role,
+                text=turn.text,
+                origin=origin,
+                suggestion_id=began.id if began else None,
+            )
+        )
+    return made
+
+
+# --- Alternatives ---
+
+
+def plan_of(item: Item) -> ConversationPlan:
+    """What the item's round plans for conversations."""
+    return ConversationPlan.model_validate(item.round.plan["conversations"])
+
+
+def _ask_for_alternatives(session: Session, conversation: Conversation, item: Item) -> None:
+    """Choose one model-written message at random and let a worker sample what else could stand in its place."""
+    written = [
+        message.position
+        for message in conversation.messages
+        if message.role is Role.ASSISTANT and message.origin in (Origin.TAKEN, Origin.EDITED)
+    ]
+    if plan_of(item).alternatives is None or not written:
+        return
+    # By the conversation's random id: as good as a die, and the same whoever looks again.
+    digest = hashlib.sha256(f"alternatives {conversation.public_id}".encode()).digest()
+    position = written[int.from_bytes(digest[:8], "big") % len(written)]
+    made = Alternatives(
+        conversation_id=conversation.id,
+        position=position,
+        prompt_id=_prefix(session, conversation, item.prompt, position).id,
+        lease_until=utc_now(RESEND_SECONDS),
+    )
+    session.add(made)
+    session.flush()
+    queue.send(session, "conversations.sample", made.id)
+
+
+def _prefix(session: Session, conversation: Conversation, starter: Prompt, position: int) -> Prompt:
+    """The conversation up to a message, as a prompt of the bank."""
+    said = [{"role": message.role.value, "text": message.text} for message in conversation.messages[:position]]
+    # What held-out labelers write never trains; their conversations count as validation, whatever the starter was.
+    held_out = conversation.pool is Pool.HELD_OUT and starter.split is Split.TRAIN
+    return prompts.add(
+        session,
+        messages=[*opening(starter), *said],
+        source=PromptSource.CONVERSATION,
+        use_case=starter.use_case or UseCase.CHAT,
+        owner="" if held_out else starter.owner,
+        split=Split.VALIDATION if held_out else starter.split,
+        collection=COLLECTION,
+        answers={SENSITIVE: True} if starter.sensitive else None,
+        written_by=conversation.labeler,
+    )
+
+
+def try_again(session: Session, alternatives: Alternatives) -> None:
+    """Sample alternatives anew that have failed."""
+    if alternatives.state is not AlternativesState.FAILED:
+        raise BadInput(_("Only alternatives that failed can be sampled again."))
+    alternatives.state, alternatives.attempt, alternatives.error = AlternativesState.QUEUED, 0, ""
+    alternatives.lease_until = utc_now(RESEND_SECONDS)
+    session.flush()
+    queue.send(session, "conversations.sample", alternatives.id)

@@ -1,0 +1,129 @@
+"""Asking a policy for the next message of a conversation while its labeler waits.
+
+No database connection is held meanwhile, and only some labelers may wait at once: the other threads serve requests.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from threading import BoundedSemaphore
+
+from app.accounts.tables import Account
+from app.assignments import queries as assignments
+from app.conversations.queries import suggestions
+from app.conversations.rules import plan_of
+from app.conversations.schemas import MAX_MESSAGES, ConversationContent, first_role, opening
+from app.conversations.tables import Role, Suggestion
+from app.database import reading, transaction
+from app.errors import BadInput, Conflict, PlumblineError, TooMany
+from app.i18n import N_
+from app.i18n import gettext as _
+from app.policies import rules as policies
+from app.policies import serving
+from app.policies.endpoint import NoAnswer
+from app.prompts.tables import Prompt
+from app.rounds.tables import ItemKind
+from training.records import Message
+
+AT_ONCE = 8  # of the forty threads that serve requests
+MAX_TOKENS = 512
+MAX_SUGGESTIONS = 20  # for one message
+TEMPERATURE = 1.0  # the policy itself
+
+# What a policy is told when it shall write the person's message; the two change places.
+PERSON = "You play a person who talks with an assistant. Write that person's next message and nothing else."
+GREETING = "Hello! What can I do for you?"
+
+log = logging.getLogger(__name__)
+_waiting = BoundedSemaphore(AT_ONCE)
+
+
+class NoSuggestion(PlumblineError):
+    """There is none; a labeler is not told whose fault it is, for that would name the policy."""
+
+    status = 503
+    title = N_("No suggestion this time")
+
+
+def suggest(labeler: Account, assignment_id: str) -> Suggestion:
+    """A suggestion for the message that the labeler's draft comes to next; it is stored with its policy."""
+    with reading() as session:
+        assignment = assignments.assignment(session, assignment_id, labeler)
+        draft = assignments.draft(session, assignment, labeler)
+        item = assignment.item
+        if item.kind is not ItemKind.CONVERSATION:
+            raise BadInput(_("Only messages of a conversation are suggested."))
+        if draft.submitted_at is not None:
+            raise Conflict(_("You have handed this in already."))
+        content = ConversationContent.model_validate(draft.content)
+        try:
+            policy = policies.writer(session, plan_of(item).suggests)
+        except BadInput as error:
+            log.warning("round %s has nobody to suggest: %s", item.round.number, error.message)
+            raise _none() from error
+        asked_before = len(suggestions(session, item.id, labeler.id, len(content.messages)))
+    if len(content.messages) >= MAX_MESSAGES:
+        raise BadInput(_("A conversation has at most %(n)d messages.") % {"n": MAX_MESSAGES})
+    if asked_before >= MAX_SUGGESTIONS:
+        raise BadInput(
+            _("That were %(n)d suggestions for one message: take one of them, or write it yourself.")
+            % {"n": MAX_SUGGESTIONS}
+        )
+    role = content.next_role(first_role(item.prompt))
+    said = [Message(role=turn.role, text=turn.text) for turn in content.messages if turn.text.strip()]
+    began = time.monotonic()
+    if not _waiting.acquire(blocking=False):
+        raise TooMany(_("Many are waiting for a suggestion; ask again in a moment."), retry_after_seconds=3)
+    try:
+        (written,) = serving.write(
+            policy, asked(role, item.prompt, said), temperature=TEMPERATURE, max_tokens=MAX_TOKENS
+        )
+    except NoAnswer as error:
+        log.warning("no suggestion from %s: %s", policy.name, error.message)
+        raise _none() from error
+    finally:
+        _waiting.release()
+    with transaction() as session:
+        made = Suggestion(
+            item_id=item.id,
+            labeler_id=labeler.id,
+            policy_id=policy.id,
+            position=len(content.messages),
+            role=role,
+            text=written.text,
+            settings={"temperature": TEMPERATURE, "max_tokens": MAX_TOKENS, "finished": written.finished},
+            seconds=round(time.monotonic() - began, 3),
+        )
+        session.add(made)
+        session.flush()
+    return made
+
+
+def _none() -> NoSuggestion:
+    return NoSuggestion(_("There is no suggestion just now: write the message yourself, or ask again later."))
+
+
+def prepare(labeler: Account, assignment_id: str) -> None:
+    """Let the policy that will be asked be in memory by then."""
+    with transaction() as session:
+        item = assignments.assignment(session, assignment_id, labeler).item
+        if item.kind is ItemKind.CONVERSATION:
+            try:
+                policy = policies.writer(session, plan_of(item).suggests)
+            except BadInput:
+                return  # nobody can be asked; who asks is told so
+            if policy.path is not None:
+                serving.want(session, policy)
+
+
+def asked(role: Role, starter: Prompt, said: Sequence[Message]) -> list[dict[str, str]]:
+    """The messages that a policy is sent for the next one; for the person's, the two change places."""
+    begun = opening(starter)
+    if role is Role.ASSISTANT:
+        return [{"role": message.role, "text": message.text} for message in (*begun, *said)]
+    wants = "" if begun else f"\n\nWhat this person is after: {starter.messages[-1]['text']}"
+    other = {"user": "assistant", "assistant": "user"}
+    turned = [
+        {"role": other[message.role], "text": message.text} for message in (*begun, *said) if message.role in other
+    ]
+    return [{"role": "system", "text": PERSON + wants}, {"role": "user", "text": GREETING}, *turned]

@@ -1,0 +1,27 @@
+"""Sampling alternatives in the background."""
+
+import logging
+
+from sqlalchemy.exc import OperationalError
+
+from app.conversations import sampling
+from app.database import transaction
+from app.queue import celery
+
+log = logging.getLogger(__name__)
+
+
+@celery.task(name="conversations.sample")
+def sample(id: int) -> None:
+    """Sample alternatives `id`, if nobody else does or did."""
+    try:
+        sampling.sample(id)
+    except OperationalError as error:  # the database is away: once the lease ends, they are queued again
+        log.warning("alternatives %s wait for the database: %s", id, error)
+
+
+@celery.task(name="conversations.reconcile")
+def reconcile() -> None:
+    """Repair what a lost message or a dead worker left behind."""
+    with transaction() as session:
+        sampling.reconcile(session)
