@@ -13,7 +13,13 @@ from app.web import Text, admin, flash, fragment, page, redirect
 
 router = APIRouter(include_in_schema=False)
 # A tenth of what a simulation trains on, so that a turn takes minutes.
-NEXT_ROUND = {"prompts": 300, "completions": 6, "mix": {"policy": 4, "previous": 1, "sft": 1}}
+# 300 prompts gave 252 rankings, on which the reward model stayed at a coin's 50 % and PPO refused (docs/experiments.md).
+NEXT_ROUND = {
+    "prompts": 1500,
+    "validation_share": 0.15,
+    "completions": 6,
+    "mix": {"policy": 4, "previous": 1, "sft": 1},
+}
 
 
 @router.get("/admin/simulation")
