@@ -12,8 +12,8 @@ from app.simulation.rules import start_work
 from app.web import Text, admin, flash, fragment, page, redirect
 
 router = APIRouter(include_in_schema=False)
-# A tenth of what a simulation trains on, so that a turn takes minutes.
-# 300 prompts gave 252 rankings, on which the reward model stayed at a coin's 50 % and PPO refused (docs/experiments.md).
+# Less than a simulation's, so that a turn takes minutes. On 300 prompts the reward model was no better than a coin, and
+# PPO refused it (docs/experiments.md).
 NEXT_ROUND = {
     "prompts": 1500,
     "validation_share": 0.15,
