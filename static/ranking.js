@@ -1,46 +1,466 @@
-// Ranking with a script: a letter marks a completion, a digit gives it a place. Saving and the lease are desk.js's.
+// The board of tiers: cards go to tiers by key, tap or drag. What stands on it is written into the page's own fields
+// (a place for each completion); saving them, and the lease, are desk.js's, and side by side is comparing.js's.
 
 const form = document.getElementById("work");
 const desk = form.closest(".desk");
-const cards = [...desk.querySelectorAll(".ranked")];
-const order = document.getElementById("order");
+const root = document.getElementById("ranking");
+const board = document.getElementById("board");
+const tools = document.getElementById("tools");
+const said = document.getElementById("said");
+const dialog = document.getElementById("peek");
+const handIn = document.getElementById("hand-in").querySelector("[data-confirm]");
+const words = board.dataset;
+const articles = new Map([...root.querySelectorAll(".ranked")].map((one) => [one.dataset.letter, one]));
+const letters = [...articles.keys()];
+const k = letters.length;
+const ratings = new Map(letters.map((one) => [one, Number(articles.get(one).dataset.rating)]));
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_all, name) => values[name] ?? "");
 
-addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.repeat) return;
-  if (desk.classList.contains("without-keys") || event.target.closest("textarea, select, input:not([type=radio], [type=checkbox])")) return;
-  const card = cards.find((one) => one.dataset.letter === event.key.toUpperCase());
-  if (/^[1-9]$/.test(event.key) ? place(event.key, event.target) : card && go(card)) event.preventDefault();
+function make(tag, name = "", text = "") {
+  const made = document.createElement(tag);
+  made.className = name;
+  made.textContent = text;
+  return made;
+}
+
+// --- Where everything stands: letter -> {tier: 1 to k or 0 (nowhere), open: not decided, bad: unacceptable} ---
+
+let places = read();
+let chosen = letters[0];
+let marked = [];
+const undos = [];
+
+function read() {
+  const one = (letter) => {
+    const value = form.querySelector(`[name="tier.${letter}"]:checked`)?.value ?? "";
+    const open = form.elements.namedItem(`undecided.${letter}`).value;
+    return [letter, { tier: Number(open && !value ? open : value) || 0, open: Boolean(open && !value), bad: value === "unacceptable" }];
+  };
+  return Object.fromEntries(letters.map(one));
+}
+
+let writing = false;
+function write() {
+  for (const letter of letters) {
+    const { tier, open, bad } = places[letter];
+    const value = bad ? "unacceptable" : open ? "" : String(tier);
+    for (const box of articles.get(letter).querySelectorAll("[type=radio]")) box.checked = box.value === value;
+    form.elements.namedItem(`undecided.${letter}`).value = open ? tier : "";
+  }
+  writing = true;
+  form.dispatchEvent(new Event("input", { bubbles: true }));
+  writing = false;
+}
+
+const seeded = Object.fromEntries(
+  letters.map((one) => {
+    const rating = ratings.get(one);
+    const all = [...ratings.values()];
+    const tier = rating ? 1 + all.filter((other) => other > rating).length : 0;
+    return [one, { tier, open: rating > 0 && all.filter((other) => other === rating).length > 1, bad: false }];
+  }),
+);
+const same = (a, b) => letters.every((one) => a[one].tier === b[one].tier && a[one].open === b[one].open && a[one].bad === b[one].bad);
+
+const row = (tier) => letters.filter((one) => places[one].tier === tier);
+const tiers = Array.from({ length: k }, (_none, index) => index + 1);
+const bad = () => letters.filter((one) => places[one].bad);
+const unplaced = () => letters.filter((one) => !places[one].bad && !places[one].tier);
+const sequence = () => [...unplaced(), ...tiers.flatMap(row), ...bad()];
+const isOpen = (letter) => places[letter].open && row(places[letter].tier).length > 1;
+const openRows = () => tiers.filter((tier) => row(tier).some(isOpen));
+const depth = ({ tier, bad }) => (bad ? k + 1 : tier);
+
+function settle(letter, tier) {
+  places[letter] = { tier, open: false, bad: false };
+}
+
+// Makes the row below `tier` empty (tier 0: above all) and returns its number; there is an empty one, because a card
+// that asks for a tier of its own has left one that it shared.
+function gapBelow(tier) {
+  const empty = (one) => !row(one).length;
+  const below = tiers.find((one) => one > tier && empty(one));
+  if (below) {
+    for (const one of letters) if (places[one].tier > tier && places[one].tier < below) places[one].tier += 1;
+    return tier + 1;
+  }
+  const above = tiers.findLast((one) => one <= tier && empty(one));
+  for (const one of letters) if (places[one].tier > above && places[one].tier <= tier) places[one].tier -= 1;
+  return tier;
+}
+
+function leave(letter) {
+  places[letter] = { tier: 0, open: false, bad: false };
+}
+
+// --- Acts: each changes `places`, or returns false where there is nothing to change ---
+
+const acts = {
+  up(letter) {
+    const { tier } = places[letter];
+    if (!tier) return acts.lowest(letter);
+    const shared = row(tier).length > 1;
+    const above = tiers.findLast((one) => one < tier && row(one).length);
+    if (!shared && !above) return false;
+    if (!shared) return settle(letter, above);
+    leave(letter);
+    settle(letter, gapBelow(tier - 1));
+  },
+  down(letter) {
+    const { tier } = places[letter];
+    if (!tier) return places[letter].bad ? false : acts.lowest(letter);
+    const shared = row(tier).length > 1;
+    const below = tiers.find((one) => one > tier && row(one).length);
+    if (!shared && !below) return false;
+    if (!shared) return settle(letter, below);
+    leave(letter);
+    settle(letter, gapBelow(tier));
+  },
+  lowest(letter) {
+    const last = tiers.findLast((one) => row(one).length) ?? 0;
+    settle(letter, Math.min(last + 1, k));
+  },
+  own(letter) {
+    return row(places[letter].tier).length > 1 && places[letter].tier ? acts.down(letter) : false;
+  },
+  tie(letter) {
+    const order = sequence();
+    const above = order[order.indexOf(letter) - 1];
+    if (!above || !places[above].tier) return false;
+    places[above].open = false;
+    settle(letter, places[above].tier);
+  },
+  whole(letter) {
+    if (!isOpen(letter)) return false;
+    for (const one of row(places[letter].tier)) places[one].open = false;
+  },
+  bad(letter) {
+    if (places[letter].bad) return false;
+    places[letter] = { tier: 0, open: false, bad: true };
+  },
+  send(letter, tier) {
+    settle(letter, tier);
+  },
+  before(letter, tier) {
+    leave(letter);
+    settle(letter, gapBelow(tier - 1));
+  },
+  after(letter, tier) {
+    leave(letter);
+    settle(letter, gapBelow(tier));
+  },
+};
+const GOES_ON = new Set(["send", "tie", "own", "whole", "bad"]); // with these one goes to the next that is undecided
+
+function act(name, letter = chosen, tier = 0) {
+  const before = structuredClone(places);
+  const changed = acts[name](letter, tier) !== false;
+  for (const one of tiers) if (row(one).length === 1) places[row(one)[0]].open = false;
+  if (changed && !same(before, places)) {
+    undos.push({ places: before, chosen });
+    write();
+  }
+  const next = GOES_ON.has(name) ? nextOpen(letter) : undefined;
+  const told = described(letter);
+  choose(next ?? letter);
+  tell(next && next !== letter ? `${told}. ${described(next)}` : told);
+}
+
+function undo() {
+  const last = undos.pop();
+  if (!last) return tell(words.nothing);
+  places = last.places;
+  write();
+  choose(last.chosen);
+  tell(`${words.undone} ${described(chosen)}`);
+}
+
+// The first of an undecided tier comes after the others: the question is how they stand to it.
+function nextOpen(after) {
+  const order = sequence();
+  const from = [...order.slice(order.indexOf(after) + 1), ...order.slice(0, order.indexOf(after) + 1)];
+  const asked = from.filter((one) => isOpen(one) || (!places[one].tier && !places[one].bad));
+  return asked.find((one) => !places[one].tier || row(places[one].tier)[0] !== one) ?? asked[0];
+}
+
+// --- What it looks like ---
+
+function slip(letter) {
+  const made = make("div", "slip");
+  made.dataset.letter = letter;
+  const grip = make("span", "grip", "⠿");
+  grip.setAttribute("aria-hidden", "true");
+  const pick = make("button", "pick");
+  pick.type = "button";
+  pick.append(make("span", "letter", letter));
+  const about = articles.get(letter).querySelector(".about").textContent;
+  pick.append(make("span", "facts-line", about));
+  const text = articles.get(letter).querySelector(".text .markdown");
+  const excerpt = make("span", "excerpt", text.textContent.trim().slice(0, 240).replace(/\s+/g, " "));
+  excerpt.dir = "auto";
+  excerpt.setAttribute("aria-hidden", "true");
+  pick.append(excerpt);
+  made.append(grip, pick);
+  return made;
+}
+
+const slips = new Map(letters.map((letter) => [letter, slip(letter)]));
+const pick = (letter) => slips.get(letter).querySelector(".pick");
+
+function tierRow(kind, number, label, small = "") {
+  const made = make("li", kind);
+  made.dataset.tier = number;
+  const put = make("button", "put", label);
+  put.type = "button";
+  if (small) put.append(make("small", "", small));
+  const question = make("p", "question");
+  question.hidden = true;
+  const tie = make("button", "small", words.allTie);
+  tie.type = "button";
+  tie.dataset.key = "w";
+  const key = make("kbd", "key", "W");
+  tie.append(key);
+  question.append(make("span", "", words.undecided), tie);
+  const held = make("div", "held");
+  const right = make("div");
+  right.append(question, held);
+  made.append(put, right);
+  return made;
+}
+
+const rows = [
+  tierRow("none", "0", words.unplaced),
+  ...tiers.map((n) => tierRow("tier-row", String(n), String(n), n === 1 ? words.best : "")),
+  tierRow("last", "bad", words.unacceptable),
+];
+rows[0].querySelector(".put").disabled = true;
+board.replaceChildren(...rows);
+
+function render() {
+  for (const one of rows) {
+    const { tier } = one.dataset;
+    const held = tier === "bad" ? bad() : tier === "0" ? unplaced() : row(Number(tier));
+    const open = held.some(isOpen);
+    const place = one.querySelector(".held");
+    const wanted = held.map((letter) => slips.get(letter));
+    if (wanted.length !== place.children.length || wanted.some((made, index) => place.children[index] !== made)) place.replaceChildren(...wanted);
+    one.classList.toggle("open", open);
+    one.querySelector(".question").hidden = !open;
+    if (tier === "0") one.hidden = !held.length;
+    else one.querySelector(".put").setAttribute("aria-label", filled(tier === "bad" ? words.putLast : words.put, { letter: chosen, n: tier }));
+  }
+  const contradictions = letters.flatMap((a) =>
+    letters.filter((b) => ratings.get(b) && ratings.get(a) >= ratings.get(b) + 2 && depth(places[b]) && depth(places[a]) > depth(places[b])).map((b) => [a, b]),
+  );
+  const odd = document.getElementById("odd");
+  odd.replaceChildren(...contradictions.map(([a, b]) => make("li", "", filled(words.odd, { a, b, x: ratings.get(a), y: ratings.get(b) }))));
+  odd.hidden = !contradictions.length;
+  for (const [letter, made] of slips) {
+    made.classList.toggle("chosen", letter === chosen);
+    made.classList.toggle("marked", marked.includes(letter));
+    made.classList.toggle("odd", contradictions.some((pair) => pair.includes(letter)));
+    articles.get(letter).classList.toggle("read", letter === chosen);
+    pick(letter).setAttribute("aria-pressed", letter === chosen);
+    pick(letter).setAttribute("aria-label", `${described(letter)}, ${made.querySelector(".facts-line").textContent}${marked.includes(letter) ? `, ${words.marked}` : ""}`);
+  }
+  tools.querySelector("[data-act=mark]").setAttribute("aria-pressed", marked.includes(chosen));
+  handIn.textContent = same(places, seeded) ? handIn.dataset.confirm : handIn.dataset.edited;
+}
+
+function described(letter) {
+  const { tier, bad } = places[letter];
+  const others = row(tier).filter((one) => one !== letter).join(", ");
+  const text = bad ? words.bad : !tier ? words.nowhere : isOpen(letter) ? words.open : others ? words.tied : words.alone;
+  return filled(text, { letter, n: tier, others });
+}
+
+function tell(text) {
+  said.textContent = text;
+}
+
+function choose(letter, focus = true) {
+  const other = letter !== chosen;
+  chosen = letter;
+  render();
+  if (other) root.querySelector(".reading").scrollTop = 0;
+  if (focus) pick(letter).focus({ preventScroll: true });
+  if (focus) pick(letter).scrollIntoView({ block: "nearest" });
+}
+
+function choosePlainly(letter) {
+  choose(letter);
+  tell(described(letter));
+}
+
+// --- Taps, clicks and keys ---
+
+board.addEventListener("click", (event) => {
+  const picked = event.target.closest(".pick");
+  const to = event.target.closest(".put");
+  const all = event.target.closest(".question button");
+  const { tier } = event.target.closest("li")?.dataset ?? {};
+  if (picked) choosePlainly(picked.parentElement.dataset.letter);
+  else if (to) tier === "bad" ? act("bad") : act("send", chosen, Number(tier));
+  else if (all) act("whole", row(Number(tier))[0]);
 });
 
-const placed = (card) => card.querySelector(":checked");
+tools.addEventListener("click", (event) => {
+  const name = event.target.closest("button")?.dataset.act;
+  if (name) press(name);
+});
 
-function go(card) {
-  (placed(card) ?? card.querySelector("[type=radio]")).focus();
-  card.scrollIntoView({ block: "nearest" });
-  return true;
+function press(name) {
+  if (name === "undo") undo();
+  else if (name === "peek") peek([chosen]);
+  else if (name === "mark") mark();
+  else if (name === "compare") marked.length === 2 ? peek(marked) : tell(words.markTwo);
+  else act(name);
 }
 
-function place(number, target) {
-  const card = target.closest(".ranked") ?? cards.find((one) => !placed(one));
-  const box = card?.querySelector(`[value="${number}"]`);
-  if (!box) return false;
-  box.checked = true;
-  box.dispatchEvent(new Event("input", { bubbles: true }));
-  const next = [...cards.slice(cards.indexOf(card)), ...cards].find((one) => !placed(one));
-  return go(next ?? card);
+function mark() {
+  marked = marked.includes(chosen) ? marked.filter((one) => one !== chosen) : [...marked, chosen].slice(-2);
+  choose(chosen);
+  tell(marked.includes(chosen) ? `${described(chosen)}, ${words.marked}` : described(chosen));
 }
 
-function showOrder() {
-  const tiers = new Map();
-  for (const card of cards)
-    if (placed(card)) tiers.set(placed(card).value, [...(tiers.get(placed(card).value) ?? []), card.dataset.letter]);
-  const shown = [...tiers].sort(([a], [b]) => a - b).map(([tier, letters]) => {
-    const one = document.createElement("span");
-    one.className = "tier";
-    one.textContent = `${tier}: ${letters.join(" = ")}`;
-    return one;
+function peek(which) {
+  dialog.dispatchEvent(new CustomEvent("show-texts", { detail: which.map((one) => articles.get(one)) }));
+}
+dialog.addEventListener("close", () => pick(chosen).focus());
+
+const KEYS = { "=": "tie", t: "tie", n: "own", w: "whole", x: "bad", " ": "peek", m: "mark", u: "undo" };
+
+addEventListener(
+  "keydown",
+  (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;
+    if (desk.classList.contains("without-keys") || event.target.closest("textarea, select, input:not([type=radio], [type=checkbox])")) return;
+    if (document.querySelector("dialog[open]") || !key(event)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  },
+  { capture: true },
+);
+
+function key({ key: name, shiftKey, repeat, target }) {
+  const step = { ArrowUp: -1, ArrowDown: 1 }[name];
+  if (step && target.closest("summary, [type=radio]")) return false;
+  if (step && shiftKey) return act(step < 0 ? "up" : "down"), true;
+  if (step) {
+    const order = sequence();
+    const next = order[order.indexOf(chosen) + step];
+    if (next) choosePlainly(next);
+    return true;
+  }
+  if (repeat || (shiftKey && name !== "=")) return false;
+  if (name === " " && target.closest("button:not(.pick), a, summary, label, input")) return false;
+  if (name === "c" && marked.length === 2) return press("compare"), true;
+  if (name === "Escape" && marked.length) return (marked = []), choosePlainly(chosen), true;
+  if (letters.includes(name.toUpperCase())) return choosePlainly(name.toUpperCase()), true;
+  if (/^[1-9]$/.test(name) && Number(name) <= k) return act("send", chosen, Number(name)), true;
+  if (KEYS[name]) return press(KEYS[name]), true;
+  return false;
+}
+
+// --- Dragging, with the mouse by the whole card, with a finger by its grip ---
+
+let drag = null;
+
+board.addEventListener("pointerdown", (event) => {
+  const card = event.target.closest(".slip");
+  if (!card || event.button !== 0 || (event.pointerType !== "mouse" && !event.target.closest(".grip"))) return;
+  drag = { card, x: event.clientX, y: event.clientY, scroll: scrollY, lifted: false, id: event.pointerId };
+});
+
+addEventListener("pointermove", (event) => {
+  if (!drag || event.pointerId !== drag.id) return;
+  drag.now = event;
+  if (!drag.lifted && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) < 6) return;
+  if (!drag.lifted) lift();
+  hover();
+});
+
+function lift() {
+  drag.lifted = true;
+  drag.card.setPointerCapture(drag.id);
+  drag.card.classList.add("lifted");
+  document.documentElement.classList.add("dragging");
+  choose(drag.card.dataset.letter, false);
+  const held = drag;
+  const scroll = () => {
+    if (drag !== held) return;
+    const by = held.now.clientY < 56 ? -9 : held.now.clientY > innerHeight - 56 ? 9 : 0;
+    if (by) {
+      scrollBy({ top: by, behavior: "instant" });
+      hover();
+    }
+    requestAnimationFrame(scroll);
+  };
+  requestAnimationFrame(scroll);
+}
+
+function hover() {
+  const { clientX, clientY } = drag.now;
+  drag.card.style.transform = `translate(${clientX - drag.x}px, ${clientY - drag.y + scrollY - drag.scroll}px)`;
+  const over = document.elementFromPoint(clientX, clientY)?.closest(".board > li") ?? null;
+  const tier = Number(over?.dataset.tier);
+  const box = over?.getBoundingClientRect();
+  const others = tier ? row(tier).filter((one) => one !== drag.card.dataset.letter) : [];
+  const height = others.length ? (clientY - box.top) / box.height : 0.5;
+  drag.name = !over || over.dataset.tier === "0" ? "" : over.dataset.tier === "bad" ? "bad" : height < 0.2 ? "before" : height > 0.8 ? "after" : "send";
+  drag.tier = tier;
+  for (const one of rows) {
+    one.classList.toggle("over", one === over && ["send", "bad"].includes(drag.name));
+    for (const edge of ["before", "after"]) one.classList.toggle(edge, one === over && drag.name === edge);
+  }
+}
+
+function drop(event) {
+  if (!drag || event.pointerId !== drag.id) return;
+  const { lifted, card, name, tier } = drag;
+  drag = null;
+  if (!lifted) return;
+  card.classList.remove("lifted");
+  card.style.transform = "";
+  document.documentElement.classList.remove("dragging");
+  for (const one of rows) one.classList.remove("over", "before", "after");
+  if (event.type === "pointerup" && name) act(name, card.dataset.letter, tier);
+}
+addEventListener("pointerup", drop);
+addEventListener("pointercancel", drop);
+
+// --- Handing in ---
+
+for (const button of form.querySelectorAll("[formaction]")) {
+  if (!["hand_in", "stop"].includes(button.value)) continue;
+  button.addEventListener("click", (event) => {
+    const groups = openRows().map((tier) => row(tier).join(", "));
+    const text = groups.length
+      ? filled(words.unsettled, { groups: groups.join("; ") })
+      : unplaced().length && filled(words.missing, { letters: unplaced().join(", ") });
+    if (!text) return;
+    event.preventDefault();
+    choose(nextOpen(chosen));
+    tell(text);
   });
-  order.replaceChildren(...(shown.length ? shown : [order.dataset.empty]));
 }
-showOrder();
-form.addEventListener("input", showOrder);
+
+const tooFast = document.getElementById("too-fast");
+setInterval(() => {
+  const active = Number(form.elements.namedItem("active_seconds").value);
+  tooFast.hidden = active >= Number(tooFast.dataset.seconds);
+}, 1000);
+
+// What another tab or the local copy put into the fields is what stands.
+form.addEventListener("input", (event) => {
+  if (writing || event.target.name === "notes") return;
+  const now = read();
+  if (same(now, places)) return;
+  places = now;
+  render();
+});
+
+desk.classList.add("with-board");
+board.hidden = tools.hidden = false;
+chosen = nextOpen(letters.at(-1)) ?? sequence()[0];
+choosePlainly(chosen);

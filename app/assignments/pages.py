@@ -168,10 +168,11 @@ def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: rules
     note = ""
     if work.kind is ItemKind.CONVERSATION and do != "save":
         return to_message(labeler, id, do, form.get("text", ""))
-    if do == "go_on" and not form.get("rating"):
+    if do == "go_on" and not form.get(f"rating.{at}"):
         note = _("Rate it from 1 to 7, then go on.")
     elif do == "go_on":
-        left = [letter for letter in work.left if letter != at]
+        said = work.with_form(form)
+        left = [letter for letter in work.letters if not said.of(letter).gone_on]
         at = next((letter for letter in left if letter > at), left[0] if left else "ranking")
     elif do.startswith("at:"):
         at = do.removeprefix("at:")

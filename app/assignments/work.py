@@ -11,6 +11,7 @@ from app.assignments import queries, rules
 from app.assignments.queries import Standing
 from app.assignments.schemas import CONTENT
 from app.assignments.tables import LETTERS, Assignment, Draft
+from app.comparisons.rules import reading_seconds
 from app.comparisons.schemas import ComparisonContent
 from app.conversations.queries import suggestions
 from app.conversations.schemas import ConversationContent, first_role
@@ -64,6 +65,12 @@ class Work:
     def first_role(self) -> Role:
         """Who writes the first message of a conversation."""
         return first_role(self.assignment.item.prompt)
+
+    @property
+    def reading_seconds(self) -> float:
+        """How long it takes at least to read the prompt and what is shown."""
+        said = [message["text"] for message in self.assignment.item.prompt.messages]
+        return reading_seconds([*said, *self.texts.values()])
 
     def with_form(self, form: Mapping[str, str]) -> ComparisonContent | ConversationContent | DemonstrationContent:
         """What stands after a posted form."""

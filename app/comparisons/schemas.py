@@ -1,19 +1,21 @@
 """What a labeler hands in for a comparison, and comparisons as REST tells them."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import permutations
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
 from app.accounts.tables import AccountKind
 from app.assignments.tables import LETTERS
 from app.comparisons.queries import ranked
-from app.comparisons.tables import Comparison, ComparisonSource
+from app.comparisons.tables import Comparison, ComparisonSource, SeededOrder
 from app.demonstrations.schemas import Typed
 from training.records import Message, Pool
 
 Letter = Literal[*LETTERS]
+UNACCEPTABLE = "unacceptable"  # in place of a number, on the page
 
 
 class Answer(BaseModel):
@@ -25,6 +27,20 @@ class Answer(BaseModel):
     flags: dict[str, StrictBool | None] = {}
     gone_on: StrictBool = Field(False, description="The labeler's word that none of the other flags apply.")
     tier: int | None = Field(None, ge=1, le=9, description="1 is best; equal tiers are a tie.")
+    undecided: StrictBool = Field(
+        False,
+        description="In a draft: its tier comes from the ratings, and nobody said whether it ties with the others.",
+    )
+    unacceptable: StrictBool = Field(
+        False, description="Stands in the last tier, shared only with others like it, whatever `tier` says."
+    )
+
+    @property
+    def depth(self) -> tuple[bool, int] | None:
+        """How far down it stands, to compare with others; None: nowhere yet."""
+        if self.unacceptable:
+            return True, 0
+        return None if self.tier is None else (False, self.tier)
 
 
 class ComparisonContent(BaseModel):
@@ -34,27 +50,96 @@ class ComparisonContent(BaseModel):
 
     completions: dict[Letter, Answer] = {}
     notes: Annotated[Typed, Field(max_length=10_000)] = ""
+    seeded_order: SeededOrder | None = Field(
+        None, description="What the labeler did with an order shown from the ratings; null: none was shown."
+    )
+    first_action_at: AwareDatetime | None = Field(None, description="When the first answer was given.")
 
     def of(self, letter: str) -> Answer:
         """What was answered about one completion so far."""
         return self.completions.get(letter) or Answer()
 
+    def seeded(self, letters: str) -> dict[str, Answer]:
+        """Places as the ratings give them: after all that are rated better; where several share one, undecided."""
+        ratings = {letter: self.of(letter).rating for letter in letters}
+        rated = [rating for rating in ratings.values() if rating is not None]
+        return {
+            letter: Answer()
+            if rating is None
+            else Answer(tier=1 + sum(one > rating for one in rated), undecided=rated.count(rating) > 1)
+            for letter, rating in ratings.items()
+        }
+
+    def placed(self, letters: str) -> dict[str, Answer]:
+        """Where each completion stands in the ranking: as the labeler said, else as the ratings give it."""
+        return {letter: self.of(letter) for letter in letters} if self._is_placed() else self.seeded(letters)
+
+    def undecided(self, letters: str) -> list[str]:
+        """Letters whose place somebody has yet to give."""
+        return [letter for letter, place in self.placed(letters).items() if place.depth is None or place.undecided]
+
+    def contradictions(self, letters: str) -> list[tuple[str, str]]:
+        """(a, b) where a is rated at least two better than b and yet ranked below it."""
+        places = self.placed(letters)
+        known = [one for one in letters if places[one].depth is not None and self.of(one).rating is not None]
+        pairs = permutations(known, 2)
+        return [
+            (a, b) for a, b in pairs if self.of(a).rating >= self.of(b).rating + 2 and places[a].depth > places[b].depth
+        ]
+
     def with_form(self, form: Mapping[str, str], letters: str, flags: Iterable[str]) -> "ComparisonContent":
-        """What stands after the fields of a posted form: the answers about one completion, or places in the ranking.
+        """What stands after the fields of a posted form: answers about completions, or places in the ranking.
 
         A box that is not ticked answers nothing; going on is what answers no.
         """
         made = {letter: self.of(letter).model_dump() for letter in letters}
-        if (at := form.get("rated", "")) and at in letters:
-            before = made[at]["flags"]
-            ticked = {flag: True for flag in flags if f"flag.{flag}" in form}
-            denied = {flag: False for flag, answer in before.items() if answer is False and flag not in ticked}
-            made[at] |= {"rating": form.get("rating") or None, "flags": denied | ticked}
-            made[at]["gone_on"] |= form.get("do") == "go_on" and bool(form.get("rating"))
         for letter in letters:
-            if f"tier.{letter}" in form:
-                made[letter]["tier"] = form[f"tier.{letter}"] or None
-        return ComparisonContent(completions=made, notes=form.get("notes", self.notes))
+            if f"gone_on.{letter}" in form:
+                ticked = {flag: True for flag in flags if f"flag.{letter}.{flag}" in form}
+                before = self.of(letter).flags
+                denied = {flag: False for flag, answer in before.items() if answer is False and flag not in ticked}
+                rating = form.get(f"rating.{letter}") or None
+                here = form.get("do") == "go_on" and form.get("rated") == letter
+                made[letter] |= {"rating": rating, "flags": denied | ticked}
+                made[letter]["gone_on"] |= rating is not None and (here or bool(form[f"gone_on.{letter}"]))
+        notes = form.get("notes", self.notes)
+        content = ComparisonContent(completions=made, notes=notes, seeded_order=self.seeded_order)
+        if "ranking" in form:
+            content = content._with_places({letter: _place(form, letter) for letter in letters}, form.get("do", ""))
+        answered = content.notes or any(answer != Answer() for answer in content.completions.values())
+        first = self.first_action_at or (datetime.now(UTC) if answered else None)
+        return content.model_copy(update={"first_action_at": first})
+
+    def _is_placed(self) -> bool:
+        return any(answer.depth is not None for answer in self.completions.values())
+
+    def _with_places(self, places: dict[str, Answer], do: str) -> "ComparisonContent":
+        """With places from the page; the seeded order stays unsaid until it is changed or handed in."""
+        handed_in = do in ("hand_in", "stop")
+        if places == self.seeded("".join(places)):
+            if not handed_in and not self._is_placed():
+                return self
+            order = SeededOrder.CONFIRMED
+        else:
+            order = SeededOrder.EDITED
+        said = {
+            letter: self.of(letter).model_copy(
+                update={name: getattr(place, name) for name in ("tier", "undecided", "unacceptable")}
+            )
+            for letter, place in places.items()
+        }
+        return self.model_copy(update={"completions": said, "seeded_order": order})
+
+
+def _place(form: Mapping[str, str], letter: str) -> Answer:
+    """A place on the page: one that was chosen, or one of those that the ratings gave to several."""
+    chosen = form.get(f"tier.{letter}", "")
+    if chosen == UNACCEPTABLE:
+        return Answer(unacceptable=True)
+    if chosen:
+        return Answer(tier=chosen)
+    undecided = form.get(f"undecided.{letter}", "")
+    return Answer(tier=undecided or None, undecided=bool(undecided))
 
 
 class ComparedOut(BaseModel):
@@ -66,6 +151,7 @@ class ComparedOut(BaseModel):
     text: str
     rating: int | None
     tier: int | None
+    unacceptable: bool = Field(description="Stands in the last tier, shared only with others like it.")
     flags: dict[str, bool] = Field(description="What is absent was not asked or not answered.")
 
 
@@ -85,7 +171,11 @@ class ComparisonOut(BaseModel):
     form_version: int | None
     notes: str
     surplus: bool
+    seeded_order: SeededOrder | None = Field(
+        description="Whether the order that the labeler's own ratings gave was edited; null: none was shown."
+    )
     active_seconds: float
+    first_action_at: datetime | None = Field(description="When the first answer was given.")
     submitted_at: datetime
 
     @classmethod
@@ -105,6 +195,7 @@ class ComparisonOut(BaseModel):
                     text=row.completion.text,
                     rating=row.rating,
                     tier=row.tier,
+                    unacceptable=row.unacceptable,
                     flags=row.flags,
                 )
                 for row in ranked(one)
@@ -116,7 +207,9 @@ class ComparisonOut(BaseModel):
             form_version=one.form.version if one.form else None,
             notes=one.notes,
             surplus=one.surplus,
+            seeded_order=one.seeded_order,
             active_seconds=one.active_seconds,
+            first_action_at=one.first_action_at,
             submitted_at=one.submitted_at,
         )
 

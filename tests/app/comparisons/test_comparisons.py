@@ -77,9 +77,10 @@ def test_a_form_changes_only_what_it_shows(data):
     go_on = data.draw(st.booleans())
     form = {
         "rated": at,
-        "rating": rating,
+        f"gone_on.{at}": "",
+        f"rating.{at}": rating,
         "do": "go_on" if go_on else "save",
-        **{f"flag.{one}": "yes" for one in ticked},
+        **{f"flag.{at}.{one}": "yes" for one in ticked},
     }
     after = before.with_form(form, letters, FLAGS)
     for letter in set(letters) - {at}:

@@ -34,7 +34,7 @@ def test_a_double_click_on_a_step_is_no_conflict(ana):
     page = ana.html
     for _ in range(2):
         ana.html = page
-        ana.press(do="go_on", rating=5)
+        ana.press(do="go_on", **{"rating.A": 5})
         assert ana.reply.status_code == 200 and "Rate completion B" in ana.html
 
 

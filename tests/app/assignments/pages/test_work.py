@@ -33,12 +33,13 @@ def test_a_comparison_from_the_first_page_to_the_row(ana):
     ana.next()
     assert "Rate completion A" in ana.html
     texts = []
-    for letter, rating, flags in (("A", 6, {}), ("B", 2, {"flag.fails_task": "yes"})):
-        texts.append(re.search(r"completion \d for prompt 0 of round 1", ana.html)[0])
+    for letter, rating, flags in (("A", 6, {}), ("B", 2, {"flag.B.fails_task": "yes"})):
+        shown = rf'<section class="completion" data-letter="{letter}".*?(completion \d for prompt 0 of round 1)'
+        texts.append(re.search(shown, ana.html, re.DOTALL)[1])
         assert f"Rate completion {letter}" in ana.html
-        ana.press(do="go_on", rating=rating, **flags)
+        ana.press(do="go_on", **{f"rating.{letter}": rating}, **flags)
     assert "Rate completion C" in ana.html
-    ana.press(do="at:ranking", **{"flag.violent_content": "yes"})
+    ana.press(do="at:ranking", **{"flag.C.violent_content": "yes"})
     assert "Rank the completions" in ana.html and "Not gone on from: C" in ana.html
     ana.press("submit", **{"tier.A": 1, "tier.B": 3})
     assert ana.reply.status_code == 422 and "Not ranked yet: C" in ana.html
@@ -60,20 +61,21 @@ def test_going_on_needs_a_rating_and_arrows_answer_nothing(ana):
     ana.next()
     ana.press(do="go_on")
     assert "Rate completion A" in ana.html and "Rate it from 1 to 7" in ana.html
-    ana.press(do="at:B", rating=3)
+    ana.press(do="at:B", **{"rating.A": 3})
     assert "Rate completion B" in ana.html
     draft = one(Draft).content["completions"]["A"]
-    assert draft == {"rating": 3, "flags": {}, "gone_on": False, "tier": None}
+    assert (draft["rating"], draft["flags"], draft["gone_on"], draft["tier"]) == (3, {}, False, None)
 
 
 def test_a_flag_can_be_taken_back_after_going_on(ana):
     make_round(1, k=2)
     ana.next()
-    ana.press(do="go_on", rating=3, **{"flag.fails_task": "yes"})
+    ana.press(do="go_on", **{"rating.A": 3, "flag.A.fails_task": "yes"})
     ana.press(do="at:A")
     assert "what is not ticked is answered no" in ana.html
-    ana.press(do="save", **{"flag.fails_task": None})
-    assert one(Draft).content["completions"]["A"] == {"rating": 3, "flags": {}, "gone_on": True, "tier": None}
+    ana.press(do="save", **{"flag.A.fails_task": None})
+    draft = one(Draft).content["completions"]["A"]
+    assert (draft["rating"], draft["flags"], draft["gone_on"], draft["tier"]) == (3, {}, True, None)
 
 
 def test_a_demonstration_is_kept_handed_in_and_shown_again(ana):
@@ -109,10 +111,10 @@ def test_skipping_asks_why_keeps_the_text_and_goes_on(ana):
 def test_forged_fields_are_refused_and_nobody_sees_anothers_work(ana):
     make_round(1, k=2)
     ana.next()
-    ana.press(rating=9)
+    ana.press(**{"rating.A": 9})
     assert ana.reply.status_code == 422
     ana.open(f"/assignments/{one(Assignment).public_id}")
-    ana.press(do="at:Z", rating=4)
+    ana.press(do="at:Z", **{"rating.A": 4})
     assert ana.reply.status_code == 200, "an unknown step is the first that is left"
     ana.press(do="at:https://example.org", version="x" * 30)
     assert ana.reply.status_code == 409 or ana.url.startswith("/assignments/")
@@ -136,8 +138,8 @@ def test_no_page_a_labeler_can_reach_tells_where_a_completion_is_from(ana):
         ana.next()
         order = []
         for number in range(9):
-            order.append(int(re.search(r"completion (\d) for", ana.html)[1]))
-            ana.press(do="go_on", rating=number % 7 + 1)
+            order.append(int(re.findall(r"completion (\d) for", ana.html)[number]))
+            ana.press(do="go_on", **{f"rating.{'ABCDEFGHI'[number]}": number % 7 + 1})
         orders.append(order)
         ana.open(ana.url + "?at=ranking")
         assert [int(place) for place in re.findall(r"completion (\d) for", ana.html)] == order, "the letters stay"
