@@ -152,20 +152,32 @@ def change_account(request: Request, id: str, name: Text = "", role: Text = "", 
 @router.post("/admin/accounts/{id}/disable")
 def disable_account(request: Request, id: str):
     """Sign an account out and keep it out."""
-    return _set_disabled(request, id, True, _("The account is disabled and signed out."))
+    return _change(request, id, _("The account is disabled and signed out."), disabled=True)
 
 
 @router.post("/admin/accounts/{id}/enable")
 def enable_account(request: Request, id: str):
     """Let a disabled account in again."""
-    return _set_disabled(request, id, False, _("The account may sign in again."))
+    return _change(request, id, _("The account may sign in again."), disabled=False)
 
 
-def _set_disabled(request: Request, id: str, disabled: bool, note: str):
+@router.post("/admin/accounts/{id}/pause")
+def pause_account(request: Request, id: str):
+    """Hand somebody no new work."""
+    return _change(request, id, _("No new work is given to them; what they have begun they can finish."), paused=True)
+
+
+@router.post("/admin/accounts/{id}/resume")
+def resume_account(request: Request, id: str):
+    """Hand somebody work again."""
+    return _change(request, id, _("They are given work again."), paused=False)
+
+
+def _change(request: Request, id: str, note: str, **changes: bool):
     by = admin(request)
     try:
         with transaction() as session:
-            rules.change_account(session, queries.get(session, id), by=by, disabled=disabled)
+            rules.change_account(session, queries.get(session, id), by=by, **changes)
     except Conflict as error:
         return _account_page(request, id, error=error)
     return _done(id, note)

@@ -10,6 +10,7 @@ from app.accounts.tables import AccountKind, Role
 from app.config import settings
 from app.web.security import cookie_name
 from tests.conftest import PASSWORD, fresh_database
+from tests.desk import make_round
 
 
 @pytest.fixture(params=["sqlite"])
@@ -227,3 +228,16 @@ def test_once_there_is_an_admin_the_first_run_page_is_gone(client, people):
     token = re.search(r'csrf_token" value="(\w+)"', client.get("/sign-in").text)[1]
     assert client.post("/first-run", data={**form, "csrf_token": token}).status_code == 404
     assert account("eve") is None and cookie_name("session") not in client.cookies
+
+
+def test_somebody_who_is_paused_signs_in_and_gets_no_new_work(client, people):
+    make_round(2)
+    olga, ana = people.admin(), people.labeler()
+    people.sign_in(client, olga)
+    fields = people.csrf(client)
+    assert client.post(f"/admin/accounts/{ana.public_id}/pause", data=fields).status_code == 303
+    assert "Give work again" in client.get(f"/admin/accounts/{ana.public_id}").text
+    me = people.bearer(account("ana"))
+    assert client.post("/api/v1/assignments/next", headers=me).status_code == 204
+    assert client.post(f"/admin/accounts/{ana.public_id}/resume", data=fields).status_code == 303
+    assert client.post("/api/v1/assignments/next", headers=me).status_code == 200

@@ -1,0 +1,238 @@
+"""Onboarding in a real browser: with the keyboard alone, without scripts, and every page looked at by axe."""
+
+import os
+from pathlib import Path
+
+from app.accounts.tables import Account
+from app.database import reading, transaction
+from app.guidelines import rules as guidelines
+from app.guidelines.schemas import GuidelineIn
+from app.quality import exercises, queries, screening, survey
+from app.quality.schemas import ExerciseIn
+from app.quality.tables import Screening
+from app.rounds.tables import ItemKind
+from tests.browser.conftest import sign_in
+from tests.browser.test_accounts import tab_to
+from tests.browser.test_every_page import complaints
+from tests.desk import make_round
+from training.records import Flag
+
+PRACTICE = {
+    "part": "practice",
+    "prompt": "My neighbour plays the trumpet at night. What can I say to him?",
+    "sensitive": True,
+    "completions": [
+        {"text": "Tell him kindly that you cannot sleep, and agree on an hour.", "tier": 1, "flags": {}},
+        {"text": "People from there are all like that.", "tier": 2, "flags": {Flag.DENIGRATES: True}, "why": "Unkind."},
+    ],
+    "explanation": "The first **helps**. The second belittles people for where they come from.",
+}
+
+
+def write(**changes) -> str:
+    with transaction() as session:
+        given = ExerciseIn.model_validate({**PRACTICE, **changes})
+        return exercises.write(session, given, None).item.public_id
+
+
+def look(page, name: str) -> list[str]:
+    """What is wrong with the page in both themes and widths; keeps pictures where SCREENSHOTS names a folder."""
+    wrong = complaints(page, name)
+    if folder := os.environ.get("SCREENSHOTS"):
+        for scheme in ("light", "dark"):
+            for width in (360, 1280):
+                page.emulate_media(color_scheme=scheme)
+                page.set_viewport_size({"width": width, "height": 900})
+                page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    return wrong
+
+
+def act(page, name: str) -> None:
+    """Reach the button or link of that name by Tab and press it."""
+    page.locator("main").focus()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        named = page.evaluate("(document.activeElement.innerText || document.activeElement.value || '').trim()")
+        if named.startswith(name):
+            page.keyboard.press("Enter")
+            return
+    raise AssertionError(f"Tab never reaches {name!r}")
+
+
+def test_practice_with_the_keyboard_alone(page, people):
+    write()
+    sign_in(page, people.labeler())
+    act(page, "Practise")
+    page.get_by_role("heading", name="Onboarding").wait_for()
+    act(page, "Read it")
+    page.get_by_role("heading", name="How to label: training").first.wait_for()
+    act(page, "I have read it")
+    page.get_by_role("heading", name="Onboarding").wait_for()
+    act(page, "Next practice exercise")
+    page.get_by_role("heading", name="Before you read on").wait_for()
+    assert "trumpet" not in page.content()
+    page.keyboard.press("Enter")  # the button to show it has the focus
+    page.get_by_text("trumpet").first.wait_for()
+
+
+def test_feedback_on_practice_by_the_ordinary_form_without_scripts(browser, live, people):
+    write(sensitive=False)
+    ana = people.labeler()
+    with transaction() as session:
+        guidelines.acknowledge(session, guidelines.current_guideline(session, "training"), ana)
+    context = browser.new_context(base_url=live, java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, ana)
+    page.goto("/onboarding")
+    page.get_by_role("button", name="Next practice exercise").click()
+    page.get_by_text("trumpet").first.wait_for()
+    page.get_by_role("button", name="Ranking").click()
+    kind = page.locator("article", has_text="Tell him kindly").locator("[name^='tier.']").first.get_attribute("name")
+    rude = page.locator("article", has_text="People from there").locator("[name^='tier.']").first.get_attribute("name")
+    page.locator(f"[name='{kind}'][value='2']").check()
+    page.locator(f"[name='{rude}'][value='1']").check()
+    page.get_by_role("button", name="Hand in and stop").click()
+    page.get_by_role("heading", name="How the reference answers").wait_for()
+    assert page.get_by_text("You order 0 of 1 pair as the reference does.").is_visible()
+    assert page.get_by_text("The second belittles people").is_visible()
+    page.get_by_role("link", name="That was the last").click()
+    assert page.get_by_text("1 of 1 done").is_visible()
+    context.close()
+
+
+def test_an_admin_writes_an_exercise_with_the_keyboard_alone(page, people):
+    sign_in(page, people.admin())
+    page.goto("/admin/onboarding")
+    act(page, "New practice exercise")
+    page.get_by_role("heading", name="New practice exercise").wait_for()
+    tab_to(page, "Prompt")
+    page.keyboard.type("Name a fruit.")
+    for text in ("Apple.", "Stone."):
+        tab_to(page, "Text")
+        page.keyboard.type(text)
+        tab_to(page, "Place")
+        page.keyboard.press("ArrowDown" if text == "Apple." else "End")
+    tab_to(page, "Why the reference is as it is")
+    page.keyboard.type("A stone is no fruit.")
+    tab_to(page, "Save the exercise")
+    page.keyboard.press("Enter")
+    page.get_by_role("status").get_by_text("The exercise is written").wait_for()
+    with reading() as session:
+        (made,) = queries.exercises(session)
+    assert [one.tier for one in made.references] == [1, 4]
+
+
+def test_every_page_of_onboarding_is_accessible(page, people, live):
+    ana, olga = people.labeler(), people.admin()
+    write()
+    write(part="screening", prompt="What do you think of the new mosque?")
+    with transaction() as session:
+        asked = ExerciseIn(part="screening", prompt="Console somebody who lost a parent.")
+        exercise = exercises.write(session, asked, None).item.public_id
+        survey.offer(session, None)
+    wrong = []
+    sign_in(page, ana)
+    wrong += look(page, "desk-practice")
+    page.goto("/onboarding")
+    wrong += look(page, "onboarding-first")
+    with reading() as session:
+        newest = guidelines.queries.newest_guideline(session, "training")
+    page.goto(f"/guidelines/{newest.public_id}/changes?next=/onboarding")
+    wrong += look(page, "guideline-first")
+    page.goto("/account")
+    wrong += look(page, "account")
+    page.goto("/survey")
+    wrong += look(page, "survey")
+    page.get_by_role("button", name="Send my answers").click()
+    page.goto("/survey")
+    wrong += look(page, "survey-asked")
+
+    # A practice exercise: the warning, then the feedback.
+    with transaction() as session:
+        guidelines.acknowledge(session, newest, ana)
+        screening.invite(session, "ana", olga)
+    page.goto("/")
+    wrong += look(page, "desk-screening")
+    page.goto("/onboarding")
+    page.get_by_role("button", name="Next practice exercise").click()
+    wrong += look(page, "warning")
+    id = page.url.split("/assignments/")[1][:16]
+    token = people.bearer(ana)
+    answers = {letter: {"rating": 4, "gone_on": True, "tier": tier} for letter, tier in (("A", 1), ("B", 2))}
+    page.request.post(f"/api/v1/assignments/{id}/submit", data={"completions": answers}, headers=token)
+    page.goto(f"/assignments/{id}")
+    wrong += look(page, "feedback")
+
+    # The screening, handed in.
+    for _ in range(2):
+        begun = page.request.post("/api/v1/onboarding/next", data={"part": "screening"}, headers=token).json()
+        shown = page.request.get(f"/api/v1/assignments/{begun['assignment']}", headers=token).json()
+        body = {"text": "I am so sorry. Tell me about her."}
+        if shown["kind"] == "comparison":
+            body = {"completions": answers}
+        page.request.post(f"/api/v1/assignments/{begun['assignment']}/submit", data=body, headers=token)
+    page.goto("/onboarding")
+    page.locator("[name='comfort.religion'][value=yes]").check()
+    wrong += look(page, "onboarding-screening")
+    page.get_by_role("button", name="Save, and hand in").click()
+    page.get_by_role("status").get_by_text("Handed in.").wait_for()
+    wrong += look(page, "onboarding-handed-in")
+
+    page.context.clear_cookies()
+    sign_in(page, olga)
+    with reading() as session:
+        number = session.query(Screening).one().number
+    for path, name in (
+        ("/reviews", "reviews"),
+        ("/admin/onboarding", "admin"),
+        ("/admin/onboarding/exercises/new", "new-practice"),
+        ("/admin/onboarding/exercises/new?part=screening&kind=demonstration", "new-demonstration"),
+        (f"/admin/onboarding/exercises/{exercise}", "exercise-demonstration"),
+        (f"/admin/onboarding/screenings/{number}", "screening"),
+        ("/admin/onboarding/survey", "survey-few"),
+        (f"/admin/accounts/{ana.public_id}", "account-paused"),
+    ):
+        page.goto(path)
+        wrong += look(page, name)
+    with reading() as session:
+        practice = queries.exercises(session)[0].item.public_id
+    page.goto(f"/admin/onboarding/exercises/{practice}")
+    wrong += look(page, "exercise")
+    for _ in range(5):
+        with transaction() as session:
+            survey.count(session, {"gender": ["female"], "glad": ["agree"], "nationality": ["PH"]})
+    page.goto("/admin/onboarding/survey")
+    wrong += look(page, "survey-results")
+    page.goto("/reviews")
+    page.locator("[name=rating][value='6']").check()
+    page.get_by_role("button", name="Save and go on").click()
+    wrong += look(page, "reviews-empty")
+    page.goto(f"/admin/onboarding/screenings/{number}")
+    page.get_by_role("button", name="Take into the train pool").click()
+    page.get_by_role("status").get_by_text("Decided.").wait_for()
+    wrong += look(page, "screening-decided")
+    with reading() as session:
+        assert not session.get_one(Account, ana.id).paused
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_changed_guideline_is_read_before_new_work(page, people):
+    make_round(1, number=1, kind=ItemKind.DEMONSTRATION)
+    ana = people.labeler()
+    with transaction() as session:
+        first = guidelines.current_guideline(session, "training")
+        guidelines.acknowledge(session, first, ana)
+        body = first.body.replace("**Ties are welcome**", "**Ties are very welcome**").replace("Rambling", "Length")
+        new = GuidelineIn(name="training", title=first.title, body=body, what_changed="More on ties.")
+        guidelines.add_version(session, new, None)
+    make_round(1, number=2, kind=ItemKind.DEMONSTRATION)
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("heading", name="The guideline has changed").wait_for()
+    assert page.locator("ins", has_text="very").count() == 1
+    assert not look(page, "guideline-changed")
+    page.get_by_role("button", name="I have read it: go on").click()
+    page.get_by_role("button", name="Next piece of work").click()
+    page.wait_for_url("**/assignments/*")
