@@ -29,7 +29,9 @@ run: .venv/run-$(TORCH)
 	@exec $(BIN)/plumbline run --end-with-parent $(if $(filter 0,$(DEMO)),,--demo)
 
 test: .venv/test-$(TORCH) lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/app tests/training tests/browser tests/end_to_end
+	@export OMP_NUM_THREADS=1; failed=0; \
+	$(BIN)/python -m pytest tests/app tests/training -n 2 --dist loadfile || failed=1; \
+	$(BIN)/python -m pytest tests/browser tests/end_to_end || failed=1; exit $$failed
 
 lint: .venv/test-$(TORCH)
 	@$(BIN)/ruff check .

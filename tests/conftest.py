@@ -24,9 +24,21 @@ SECONDS: Counter[str] = Counter()  # part of tests/ -> how long its tests took
 
 
 def pytest_runtest_logreport(report) -> None:
-    """Add up how long each part of tests/ takes; on two cores unit 10, browser 8 and end to end 10 minutes at most."""
+    """Add up how long the tests of each part of tests/ take, those that run side by side too."""
     part = report.nodeid.split("/")[1]
     SECONDS["unit" if part in ("app", "training") else part.replace("_", " ")] += report.duration
+
+
+def pytest_sessionfinish(session) -> None:
+    """Tell the process that sums up, where tests run in several, which services this one used."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["used"] = USED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """Take over what a test process used."""
+    USED.update(getattr(node, "workeroutput", {}).get("used", {}))
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -57,11 +57,14 @@ def postgresql() -> Service:
 
 
 def redis_server() -> Service:
-    """TEST_REDIS_URL, else database 15 of a server at 127.0.0.1:6379 where that is empty, else one from binaries."""
+    """TEST_REDIS_URL, else the last database of a server at 127.0.0.1:6379 where that is empty, else one from binaries.
+
+    Test processes side by side take a database each, counted down from the one named.
+    """
     if url := os.environ.get("TEST_REDIS_URL"):
-        return Service(url, "TEST_REDIS_URL")
+        return Service(_own_database(url), "TEST_REDIS_URL")
     if _listens(6379):
-        url = "redis://127.0.0.1:6379/15"
+        url = _own_database("redis://127.0.0.1:6379/15")
         with suppress(redis.RedisError), redis.Redis.from_url(url) as server:
             if server.dbsize() == 0:
                 return Service(url, "running at 127.0.0.1:6379", lambda: _flush(url))
@@ -74,6 +77,12 @@ def redis_server() -> Service:
             return _start_redis(binary)
         tried.append(f"{binary}: did not start")
     raise NoService("\n".join(["no Redis: TEST_REDIS_URL is not set, 127.0.0.1:6379 is no use", *tried]))
+
+
+def _own_database(url: str) -> str:
+    head, slash, number = url.rpartition("/")
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return f"{head}{slash}{(int(number) - process) % 16}" if number.isdecimal() else url
 
 
 def database_name() -> str:
