@@ -146,6 +146,7 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
     page.goto("/survey")
     wrong += look(page, "survey")
     page.get_by_role("button", name="Send my answers").click()
+    page.get_by_role("status").get_by_text("You will not be asked again.").wait_for()
     page.goto("/survey")
     wrong += look(page, "survey-asked")
 
@@ -157,6 +158,7 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
     wrong += look(page, "desk-screening")
     page.goto("/onboarding")
     page.get_by_role("button", name="Next practice exercise").click()
+    page.get_by_role("heading", name="Before you read on").wait_for()
     wrong += look(page, "warning")
     id = page.url.split("/assignments/")[1][:16]
     token = people.bearer(ana)
@@ -208,6 +210,7 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
     page.goto("/reviews")
     page.locator("[name=rating][value='6']").check()
     page.get_by_role("button", name="Save and go on").click()
+    page.get_by_text("Nothing is waiting to be rated.").wait_for()
     wrong += look(page, "reviews-empty")
     page.goto(f"/admin/onboarding/screenings/{number}")
     page.get_by_role("button", name="Take into the train pool").click()
