@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from app.checkpoints.queries import chosen_of
 from app.checkpoints.tables import Checkpoint
 from app.comparisons.tables import Comparison
+from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.i18n import gettext as _
@@ -89,12 +90,13 @@ def startable_rounds(session: Session) -> list[Round]:
 
 
 def has_demonstrations(session: Session) -> bool:
-    """Whether a closed training round holds a demonstration."""
-    query = select(Demonstration.id).join(Demonstration.item).join(Item.round)
-    in_rounds = (
-        (Round.state == RoundState.CLOSED) & (Round.purpose == RoundPurpose.TRAINING) & Demonstration.surplus.is_(False)
-    )
-    return session.scalar(query.where(in_rounds).limit(1)) is not None
+    """Whether a closed training round holds a demonstration, or a conversation, whose answers are as good as one."""
+    closed = (Round.state == RoundState.CLOSED) & (Round.purpose == RoundPurpose.TRAINING)
+    for rows in (Demonstration, Conversation):
+        query = select(rows.id).join(rows.item).join(Item.round).where(closed, rows.surplus.is_(False))
+        if session.scalar(query.limit(1)) is not None:
+            return True
+    return False
 
 
 def has_comparisons(session: Session, imported: list[str]) -> bool:

@@ -50,6 +50,12 @@ def create(
     name: Annotated[str, typer.Argument(help="What the round is called.")],
     comparisons: Annotated[int | None, typer.Option(help="Prompts to compare completions of; 0 is all.")] = None,
     demonstrations: Annotated[int | None, typer.Option(help="Prompts to write completions for; 0 is all.")] = None,
+    conversations: Annotated[int | None, typer.Option(help="Prompts that open a conversation; 0 is all.")] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="Description of a use to begin a conversation from.")] = None,
+    suggests: Annotated[str, typer.Option(help="Policy that suggests messages; absent: the newest that writes.")] = "",
+    alternatives: Annotated[
+        int, typer.Option(help="K, completions sampled in place of one model-written message, 4 to 9; 0 is none.")
+    ] = 4,
     collection: Annotated[list[str] | None, typer.Option(help="Only prompts of these collections.")] = None,
     split: Annotated[list[Split] | None, typer.Option(help="Only prompts of these splits.")] = None,
     use_case: Annotated[list[UseCase] | None, typer.Option(help="Only prompts of these use cases.")] = None,
@@ -89,6 +95,14 @@ def create(
                 "demonstrations": None
                 if demonstrations is None
                 else PromptFilter(**shared, count=demonstrations or None),
+                "conversations": None
+                if conversations is None and not topic
+                else {
+                    "starters": None if conversations is None else PromptFilter(**shared, count=conversations or None),
+                    "topics": topic or [],
+                    "suggests": suggests,
+                    "alternatives": alternatives or None,
+                },
                 "policies": [_share(text) for text in policy or []],
                 "completions": k,
                 "seed": seed,

@@ -21,7 +21,7 @@ from app.policies import queries as policies
 from app.policies.tables import PolicyKind
 from app.prompts import queries as prompts
 from app.prompts.tables import PromptSource
-from app.rounds import queries, rules
+from app.rounds import conversation_form, queries, rules
 from app.rounds.schemas import RoundIn
 from app.rounds.tables import ONBOARDING, ItemKind, Round, RoundPurpose
 from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
@@ -57,6 +57,7 @@ def new_round(request: Request):
         "comparisons": "",
         "ask_demonstrations": "",
         "demonstrations": "",
+        **conversation_form.EMPTY,
         "completions": "4",
         "policies": {},
         "fresh": "",
@@ -69,6 +70,7 @@ def new_round(request: Request):
 def _new_page(request: Request, account: Account, given: dict, error: PlumblineError | None = None):
     with reading() as session:
         counts = count_by_policy(session)
+        writers = [one.name for one in policies.writers(session)]
         known = [one for one in policies.policies(session) if one.id in counts]
         collections = prompts.collections(session)
         guidelines = [one.name for one in newest_guidelines(session)]
@@ -80,6 +82,7 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
         given=given,
         error=error,
         policies=known,
+        writers=writers,
         counts=counts,
         people=PolicyKind.PEOPLE,
         guidelines=guidelines,
@@ -128,6 +131,7 @@ def _given(form: FormData) -> dict:
         **{name: str(form.get(name, "")).strip() for name in ("comparisons", "demonstrations", "completions")},
         **{name: str(form.get(name, "")) for name in ("ask_comparisons", "ask_demonstrations")},
         **{name: [str(value) for value in form.getlist(name)] for name in (*FILTERS, "pools")},
+        **conversation_form.given(form),
         "policies": {name: str(form.get(f"count:{name}", "")).strip() for name in named},
     }
 
@@ -141,6 +145,7 @@ def _checked(given: dict) -> RoundIn:
     }
     plan = {
         **asked,
+        **conversation_form.planned(given, chosen),
         "policies": [{"policy": name, "count": count or None} for name, count in given["policies"].items()],
         "completions": given["completions"] or 4,
         "seed": given["seed"] or 0,
@@ -158,12 +163,15 @@ def _checked(given: dict) -> RoundIn:
         first = error.errors()[0]
         where = [str(part) for part in first["loc"]]
         field = next((part for part in reversed(where) if part in given), where[-1] if where else "plan")
-        if "count" in where and len(where) > 1 and where[1] in given:
+        if "topics" in where:
+            field = "topics"
+        elif "count" in where and len(where) > 1 and where[1] in given:
             field = where[1]
         messages = {
             "name": _("Give the round a name of 1 to 120 characters."),
             "overlap": _("The overlap is a number from 1 to 50."),
             "completions": _("An item has 2 to 9 completions."),
+            **conversation_form.messages(),
             "pools": _("Choose at least one pool of labelers."),
             "seed": _("The seed is a whole number from 0 on."),
             "comparisons": _("The number of prompts is 1 to 1,000,000; leave it empty for all."),
@@ -218,6 +226,8 @@ def _plan_in_words(round: Round) -> list[tuple[str, str]]:
             parts.append(_("new ones only"))
         most = _("at most %(n)d") % {"n": wanted["count"]} if wanted.get("count") else _("all")
         said.append((label, "; ".join([*parts, most])))
+    if talks := round.plan.get("conversations"):
+        said += conversation_form.in_words(talks)
     if "comparisons" in round.plan:
         shares = [
             f"{share['policy']} ({share['count']})" if share.get("count") else share["policy"]

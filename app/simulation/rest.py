@@ -98,6 +98,9 @@ def work(labeler: Labeler, desk: Api) -> Answer | None:
                 answers = labeler.compare(prompt, texts, asked)
                 content: dict = {"completions": answers}
                 tiers = {texts[letter]: answer["tier"] for letter, answer in answers.items()}
+            elif assignment["kind"] == "conversation":
+                answer = {"role": "assistant", "text": labeler.demonstrate(prompt)}
+                content, tiers = {"messages": [answer]}, None
             else:
                 content, tiers = {"text": labeler.demonstrate(prompt)}, None
         except UnknownPrompt:

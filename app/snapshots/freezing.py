@@ -3,7 +3,7 @@
 import hmac
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,10 @@ from sqlalchemy.orm import Session
 from app.accounts.tables import Account, AccountKind
 from app.comparisons.tables import Comparison
 from app.config import settings
+from app.conversations.schemas import opening
+from app.conversations.tables import Conversation, Role
 from app.demonstrations.tables import Demonstration
+from app.prompts.messages import text_sha256
 from app.prompts.tables import Prompt
 from app.snapshots import queries
 from app.snapshots.schemas import SnapshotFilter
@@ -55,8 +58,11 @@ class Freezer:
     def write(self, folder: Path) -> Manifest:
         """Write the data files and the manifest into a new folder."""
         streams = {
-            DEMONSTRATIONS: lambda: self._ordered(
-                queries.demonstrations(self.session, self.filter), lambda row: row.item.prompt, self._demonstration
+            DEMONSTRATIONS: lambda: chain(
+                self._ordered(
+                    queries.demonstrations(self.session, self.filter), lambda row: row.item.prompt, self._demonstration
+                ),
+                self._conversations(),
             ),
             COMPARISONS: lambda: self._ordered(
                 queries.comparisons(self.session, self.filter), lambda row: row.prompt, self._comparison
@@ -90,6 +96,39 @@ class Freezer:
             for record, member in frozen:
                 self.members.append(member)
                 yield record
+
+    def _conversations(self) -> Iterator[records.DemonstrationRecord]:
+        """Conversations by the text hash of what they began with, then labeler, then content; a member for each."""
+        rows = queries.conversations(self.session, self.filter)
+        for _hash, group in groupby(rows, key=lambda row: row.item.prompt.text_sha256):
+            self.alive()
+            frozen = [self._conversation(row, row.item.prompt) for row in group]
+            frozen.sort(key=lambda pair: [pair[0][0].labeler, *(record.model_dump_json() for record in pair[0])])
+            for turns, member in frozen:
+                self.members.append(member)
+                yield from turns
+
+    def _conversation(self, row: Conversation, starter: Prompt) -> tuple[list[records.DemonstrationRecord], dict]:
+        """Each message of the assistant is a completion of all messages before it: the labeler wrote or approved it."""
+        split = self._note("conversations", row, starter)
+        said = opening(starter)
+        made = []
+        for message in row.messages:
+            if message.role is Role.ASSISTANT:
+                made.append(
+                    records.DemonstrationRecord(
+                        prompt_key=_pseudonym("prompt", text_sha256(said)),
+                        prompt=tuple(said),
+                        split=split,
+                        use_case=starter.use_case,
+                        completion=message.text,
+                        labeler=labeler_key(row.labeler),
+                        pool=row.pool,
+                    )
+                )
+            said = [*said, records.Message(role=message.role.value, text=message.text)]
+        self.counts["conversation_messages"] += len(made)
+        return made, {"conversation_id": row.id, "split": split, "pool": row.pool}
 
     def _demonstration(self, row: Demonstration, prompt: Prompt) -> tuple[records.DemonstrationRecord, dict]:
         split = self._note("demonstrations", row, prompt)
@@ -130,7 +169,7 @@ class Freezer:
             "pool": None,
         }
 
-    def _note(self, what: str, row: Demonstration | Comparison, prompt: Prompt) -> Split:
+    def _note(self, what: str, row: Demonstration | Conversation | Comparison, prompt: Prompt) -> Split:
         """Count a row by split, pool and kind of labeler, keep its guideline; returns its split."""
         split = split_of(prompt, row.pool)
         self.counts[f"{what}_{split}"] += 1

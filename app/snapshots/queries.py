@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
 
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.tables import Completion
+from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.guidelines.tables import Guideline
@@ -83,6 +84,23 @@ def demonstrations(session: Session, filter: SnapshotFilter) -> Iterator[Demonst
             contains_eager(Demonstration.item).contains_eager(Item.prompt),
             joinedload(Demonstration.labeler),
             joinedload(Demonstration.completion),
+        )
+    )
+    return session.scalars(_of_prompts(query, filter)).yield_per(500)
+
+
+def conversations(session: Session, filter: SnapshotFilter) -> Iterator[Conversation]:
+    """Conversations of the filter's rounds, without surplus ones."""
+    query = (
+        select(Conversation)
+        .join(Conversation.item)
+        .join(Item.round)
+        .join(Item.prompt)
+        .where(Round.number.in_(filter.rounds or []), Conversation.surplus.is_(False))
+        .options(
+            contains_eager(Conversation.item).contains_eager(Item.prompt),
+            joinedload(Conversation.labeler),
+            selectinload(Conversation.messages),
         )
     )
     return session.scalars(_of_prompts(query, filter)).yield_per(500)

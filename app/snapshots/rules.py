@@ -122,7 +122,7 @@ def finish(session: Session, snapshot: Snapshot, manifest: Manifest, members: li
     )
     if won and members:
         # Every kind of member goes by itself, since the rows of one insert must have the same columns.
-        for column in ("demonstration_id", "comparison_id", "prompt_id"):
+        for column in ("demonstration_id", "conversation_id", "comparison_id", "prompt_id"):
             rows = [{"snapshot_id": snapshot.id, **member} for member in members if column in member]
             if rows:
                 session.execute(insert(SnapshotMember), rows)

@@ -40,13 +40,14 @@ class Snapshot(Base):
 
 
 class SnapshotMember(Base):
-    """What a snapshot froze: exactly one of demonstration, comparison, prompt; held-out labelers never in train."""
+    """What a snapshot froze: exactly one of its subjects; held-out labelers never in train."""
 
     __tablename__ = "snapshot_members"
     __table_args__ = (
         CheckConstraint("NOT (split = 'train' AND pool = 'held-out')", name="held_out"),
         CheckConstraint(
             "(CASE WHEN demonstration_id IS NULL THEN 0 ELSE 1 END)"
+            " + (CASE WHEN conversation_id IS NULL THEN 0 ELSE 1 END)"
             " + (CASE WHEN comparison_id IS NULL THEN 0 ELSE 1 END)"
             " + (CASE WHEN prompt_id IS NULL THEN 0 ELSE 1 END) = 1",
             name="one_subject",
@@ -57,6 +58,7 @@ class SnapshotMember(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshots.id", ondelete="CASCADE"))
     demonstration_id: Mapped[int | None] = mapped_column(ForeignKey("demonstrations.id", ondelete="RESTRICT"))
+    conversation_id: Mapped[int | None] = mapped_column(ForeignKey("conversations.id", ondelete="RESTRICT"))
     comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id", ondelete="RESTRICT"))
     prompt_id: Mapped[int | None] = mapped_column(ForeignKey("prompts.id", ondelete="RESTRICT"))
     split: Mapped[Split] = mapped_column(choice(Split))

@@ -1147,6 +1147,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("snapshot_id", sa.Integer(), nullable=False),
         sa.Column("demonstration_id", sa.Integer(), nullable=True),
+        sa.Column("conversation_id", sa.Integer(), nullable=True),
         sa.Column("comparison_id", sa.Integer(), nullable=True),
         sa.Column("prompt_id", sa.Integer(), nullable=True),
         sa.Column(
@@ -1161,11 +1162,17 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("NOT (split = 'train' AND pool = 'held-out')", name=op.f("ck_snapshot_members_held_out")),
         sa.CheckConstraint(
-            "(CASE WHEN demonstration_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN comparison_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN prompt_id IS NULL THEN 0 ELSE 1 END) = 1",
+            "(CASE WHEN demonstration_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN conversation_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN comparison_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN prompt_id IS NULL THEN 0 ELSE 1 END) = 1",
             name=op.f("ck_snapshot_members_one_subject"),
         ),
         sa.ForeignKeyConstraint(
             ["comparison_id"], ["comparisons.id"], name=op.f("fk_snapshot_members_comparison_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["conversation_id"],
+            ["conversations.id"],
+            name=op.f("fk_snapshot_members_conversation_id"),
+            ondelete="RESTRICT",
         ),
         sa.ForeignKeyConstraint(
             ["demonstration_id"],

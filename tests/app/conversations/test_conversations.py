@@ -15,10 +15,16 @@ from app.database import reading, transaction, utc_now
 from app.errors import BadInput, Conflict, TooMany
 from app.policies.tables import Policy
 from app.prompts.tables import Prompt, PromptSource
-from app.rounds.schemas import ConversationPlan, PolicyShare
+from app.rounds import rules as rounds
+from app.rounds.schemas import ConversationPlan, PolicyShare, PromptFilter
 from app.rounds.tables import Item, ItemKind
+from app.snapshots import queries as snapshot_queries
+from app.snapshots import rules as snapshots
+from app.snapshots import tasks as snapshot_tasks
+from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.tables import Snapshot, SnapshotMember
 from tests.app.conversations.conftest import OPENING, SECRET_POLICY, TOPIC
-from training.records import Pool, Split
+from training.records import DemonstrationRecord, Pool, Purpose, Split, read
 
 
 def begin(labeler) -> str:
@@ -468,3 +474,47 @@ def test_a_script_gets_suggestions_as_json(client, people, talk, server):
     none = client.post(f"{desk.place}/suggest", data=csrf)
     assert none.status_code == 503 and server.url not in none.text
     assert client.post("/assignments/nowhere/suggest", data=csrf).status_code == 404
+
+
+# --- Frozen ---
+
+
+def test_every_answer_of_a_conversation_is_a_training_target(people, talk, server):
+    round = talk(split=Split.TRAIN, overlap=2, alternatives=None)
+    stored = talked(people.labeler("ana"), server)
+    hal = people.labeler("hal", pool=Pool.HELD_OUT)
+    submit(hal, begin(hal), [says("assistant", "The Po.")])
+    with transaction() as session:
+        assignments.close_round(session, session.merge(round))
+        made = snapshots.create(session, Purpose.SFT, {})
+    snapshot_tasks.write(made.id)
+    with reading() as session:
+        made = session.get_one(Snapshot, made.id)
+        members = list(session.scalars(select(SnapshotMember).where(SnapshotMember.snapshot_id == made.id)))
+    assert made.state == "ready", made.error
+    lines = list(read(snapshots.folder(made) / "demonstrations.jsonl", DemonstrationRecord))
+    mine = [one for one in lines if one.pool is Pool.TRAIN]
+    assert [([m.text for m in one.prompt], one.completion) for one in mine] == [
+        ([OPENING], "The Rhine."),
+        ([OPENING, "The Rhine.", "How long is it?"], "It is 1,230 km long."),
+    ]
+    assert [one.split for one in mine] == [Split.TRAIN] * 2
+    assert [(one.completion, one.split) for one in lines if one.pool is Pool.HELD_OUT] == [
+        ("The Po.", Split.VALIDATION)
+    ]
+    assert len({one.prompt_key for one in lines}) == 2, "the same words before it, the same key"
+    assert sorted(member.conversation_id for member in members) == [stored.id, stored.id + 1]
+    counts = made.manifest["counts"]
+    names = ("conversations_train", "conversations_held_out", "conversation_messages")
+    assert [counts[name] for name in names] == [1, 1, 3]
+
+
+def test_a_described_use_is_asked_of_no_policy(people, talk):
+    talk(topics=[TOPIC], opened=False)
+    with transaction() as session:
+        described = session.scalar(select(Prompt).where(Prompt.source == PromptSource.USE_CASE))
+        compared = rounds.choose_prompts(session, PromptFilter(), ItemKind.COMPARISON)
+        talked_about = rounds.choose_prompts(session, PromptFilter(), ItemKind.CONVERSATION)
+        asked = list(snapshot_queries.prompts(session, SnapshotFilter()))
+    assert described.id not in {one.id for one in compared} | {one.id for one in asked}
+    assert described.id in {one.id for one in talked_about}

@@ -1,0 +1,62 @@
+"""What the form of a round says about conversations, and a plan's conversations in words."""
+
+import re
+
+from starlette.datastructures import FormData
+
+from app.i18n import gettext as _
+
+EMPTY = {
+    "ask_conversations": "",
+    "conversations": "",
+    "topics": "",
+    "suggests": "",
+    "alternatives": "4",
+    "alternative_policies": [],
+}
+
+
+def given(form: FormData) -> dict:
+    """The fields of a posted form."""
+    made: dict = {name: str(form.get(name, "")).replace("\r\n", "\n").strip() for name in EMPTY}
+    return made | {"alternative_policies": [str(name) for name in form.getlist("alternative_policies")]}
+
+
+def planned(given: dict, chosen: dict) -> dict:
+    """The part of a plan, if conversations are asked for; `chosen` is the filter of all prompts."""
+    topics = [topic.strip() for topic in re.split(r"\n\s*\n", given["topics"]) if topic.strip()]
+    if not given["ask_conversations"] and not topics:
+        return {}
+    plan = {
+        "starters": {**chosen, "count": given["conversations"] or None} if given["ask_conversations"] else None,
+        "topics": topics,
+        "suggests": given["suggests"],
+        "alternatives": given["alternatives"] or None,
+        "policies": [{"policy": name} for name in given["alternative_policies"]],
+    }
+    return {"conversations": plan}
+
+
+def messages() -> dict[str, str]:
+    """What to say about a field that is wrong."""
+    return {
+        "alternatives": _("A message gets 4 to 9 alternatives; leave it empty for none."),
+        "topics": _("A description has at most 4,000 characters."),
+        "conversations": _("The number of prompts is 1 to 1,000,000; leave it empty for all."),
+    }
+
+
+def in_words(plan: dict) -> list[tuple[str, str]]:
+    """A plan's conversations as (what, which) lines."""
+    said = []
+    if starters := plan.get("starters"):
+        most = _("at most %(n)d") % {"n": starters["count"]} if starters.get("count") else _("all")
+        filters = [", ".join(values) for values in starters.values() if isinstance(values, list)]
+        said.append((_("Prompts that open a conversation"), "; ".join([*filters, most])))
+    if topics := plan.get("topics"):
+        said.append((_("Descriptions of a use to talk about"), str(len(topics))))
+    said.append((_("Messages are suggested by"), plan.get("suggests") or _("the newest policy that can be asked")))
+    k = plan.get("alternatives", 4)
+    writers = ", ".join(share["policy"] for share in plan.get("policies", [])) or _("the policy that suggests")
+    alternatives = _("%(k)d of %(policies)s") % {"k": k, "policies": writers} if k else _("none")
+    return [*said, (_("Alternatives of one message"), alternatives)]
