@@ -12,6 +12,7 @@ from app.accounts import admin_pages as accounts_admin_pages
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
 from app.assignments import api as assignments_api
+from app.assignments import day_api, day_pages
 from app.assignments import pages as assignments_pages
 from app.checkpoints import api as checkpoints_api
 from app.checkpoints import pages as checkpoints_pages
@@ -40,6 +41,8 @@ from app.prompts import pages as prompts_pages
 from app.quality import admin_pages as quality_admin_pages
 from app.quality import api as quality_api
 from app.quality import pages as quality_pages
+from app.reports import api as reports_api
+from app.reports import pages as reports_pages
 from app.rounds import api as rounds_api
 from app.rounds import pages as rounds_pages
 from app.simulation import api as simulation_api
@@ -69,8 +72,12 @@ ROUTERS = [
     completions_api.router,
     comparisons_import_api.router,
     rounds_api.router,
+    day_api.router,
+    day_pages.router,
     assignments_api.router,
     assignments_pages.router,
+    reports_api.router,
+    reports_pages.router,
     demonstrations_api.router,
     demonstrations_pages.router,
     conversations_api.router,

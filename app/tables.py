@@ -14,6 +14,7 @@ from app.plans import tables as plans  # noqa: F401
 from app.policies import tables as policies  # noqa: F401
 from app.prompts import tables as prompts  # noqa: F401
 from app.quality import tables as quality  # noqa: F401
+from app.reports import tables as reports  # noqa: F401
 from app.rounds import tables as rounds  # noqa: F401
 from app.snapshots import tables as snapshots  # noqa: F401
 

@@ -4,33 +4,27 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from app.accounts.tables import Account
 from app.assignments import queries, rules
 from app.assignments.schemas import (
     CONTENT,
     AssignmentOut,
     DraftIn,
-    DraftOut,
     HeartbeatIn,
     HeartbeatOut,
     SavedOut,
-    ShownCompletion,
-    ShownGuideline,
-    ShownQuestion,
     SkipIn,
     Submission,
     SubmittedOut,
 )
-from app.assignments.tables import LETTERS
+from app.assignments.showing import shown
 from app.comparisons import rules as comparisons
 from app.comparisons.schemas import ComparisonContent
 from app.conversations import rules as conversations
 from app.conversations.schemas import ConversationContent
-from app.database import reading, transaction
+from app.database import transaction
 from app.demonstrations import rules as demonstrations
 from app.demonstrations.schemas import DemonstrationContent
 from app.errors import BadInput, Conflict
-from app.guidelines.rules import questions_for
 from app.i18n import gettext as _
 from app.rounds.tables import ItemKind
 from app.web import api_account
@@ -51,13 +45,13 @@ def next_assignment(request: Request, response: Response):
         claimed = rules.claim(session, labeler)
     if claimed is None:
         return Response(status_code=204)
-    return _shown(response, claimed.public_id, labeler)
+    return shown(response, claimed.public_id, labeler)
 
 
 @router.get("/{id}")
 def assignment(request: Request, response: Response, id: str) -> AssignmentOut:
     """An assignment that the labeler was given, with the draft as it stands."""
-    return _shown(response, id, api_account(request, "work"))
+    return shown(response, id, api_account(request, "work"))
 
 
 @router.post("/{id}/draft")
@@ -157,40 +151,3 @@ def matching(kind: ItemKind, body: ComparisonContent | ConversationContent | Dem
             field="content",
         )
     return content.model_construct(**{name: getattr(body, name) for name in content.model_fields})
-
-
-def _shown(response: Response, public_id: str, labeler: Account) -> AssignmentOut:
-    with reading() as session:
-        found = queries.assignment(session, public_id, labeler)
-        draft = queries.draft(session, found, labeler)
-        item = found.item
-        guideline = item.round.guideline
-        ranked = item.kind is ItemKind.COMPARISON
-        shown = rules.shown_completions(item, labeler)
-        state = queries.standing(found, labeler, draft)
-        response.headers["ETag"] = f'"{draft.version}"'
-        return AssignmentOut(
-            id=found.public_id,
-            kind=item.kind,
-            state=state,
-            sensitive=item.prompt.sensitive,
-            prompt=item.prompt.messages,
-            completions=[
-                ShownCompletion(letter=letter, text=completion.text)
-                for letter, completion in zip(LETTERS, shown, strict=False)
-            ],
-            questions=[
-                ShownQuestion(**question.model_dump(exclude={"shown_if"}))
-                for question in (questions_for(item.round.form, item.prompt) if ranked else ())
-            ],
-            guideline=ShownGuideline(
-                name=guideline.name, version=guideline.version, title=guideline.title, body=guideline.body
-            ),
-            fence=found.fence,
-            lease_until=found.lease_until if state is queries.Standing.HELD else None,
-            draft=DraftOut(
-                version=draft.version,
-                content=CONTENT[item.kind].model_validate(draft.content),
-                active_seconds=draft.active_seconds,
-            ),
-        )

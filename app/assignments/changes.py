@@ -5,9 +5,10 @@ holds what stands.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session, contains_eager
 
 from app.accounts.tables import Account
 from app.assignments import slots
@@ -16,7 +17,7 @@ from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVe
 from app.database import utc_now
 from app.errors import Conflict
 from app.i18n import gettext as _
-from app.rounds.tables import ONBOARDING, ItemKind
+from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundState
 
 UNDO_SECONDS = 10
 _ON_THE_WAY_SECONDS = 5  # between the page that offers it and the answer to its button
@@ -26,6 +27,47 @@ def may_change(assignment: Assignment) -> bool:
     """Whether what is handed in can be changed: not practice and screening, which show what somebody does at first."""
     changes = assignment.item.kind in (ItemKind.COMPARISON, ItemKind.DEMONSTRATION)  # models answer conversations
     return changes and assignment.item.round.purpose not in ONBOARDING
+
+
+def check(assignment: Assignment) -> None:
+    """Refuse what is answered once."""
+    if not may_change(assignment):
+        raise Conflict(_("This is answered once. What you handed in stands."))
+
+
+class Undoable(NamedTuple):
+    """What the labeler handed in a moment ago, and for how long it can be taken back."""
+
+    id: str  # of the assignment
+    seconds: float
+
+
+def undoable(session: Session, labeler: Account) -> Undoable | None:
+    """What can be undone now, if anything can."""
+    row = session.execute(
+        select(Assignment, Draft.submitted_at, utc_now())
+        .join(Draft, (Draft.item_id == Assignment.item_id) & (Draft.labeler_id == Assignment.labeler_id))
+        .join(Assignment.item)
+        .join(Item.round)
+        .options(contains_eager(Assignment.item).contains_eager(Item.round))
+        .where(
+            Draft.labeler_id == labeler.id,
+            Draft.submitted_at > utc_now(-UNDO_SECONDS),
+            Draft.reopened_at.is_(None),
+            Round.state == RoundState.OPEN,
+            ~exists().where(
+                EarlierVersion.item_id == Draft.item_id,
+                EarlierVersion.labeler_id == Draft.labeler_id,
+                EarlierVersion.end == VersionEnd.EDITED,
+            ),
+        )
+        .order_by(Draft.submitted_at.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None or not may_change(row[0]):
+        return None
+    assignment, submitted_at, now = row
+    return Undoable(assignment.public_id, UNDO_SECONDS - (now - submitted_at).total_seconds())
 
 
 def take_back(session: Session, assignment: Assignment, labeler: Account) -> bool:
@@ -139,7 +181,6 @@ def _keep(session: Session, draft: Draft, **ended) -> None:
 
 
 def _check_open(session: Session, assignment: Assignment) -> None:
-    if not may_change(assignment):
-        raise Conflict(_("This is answered once. What you handed in stands."))
+    check(assignment)
     if not is_open(session, assignment.item_id):
         raise Conflict(_("The round has closed meanwhile. What you handed in stands, and nothing is lost."))

@@ -1,7 +1,6 @@
-"""The desk: what is waiting, and the pages on which it is done. Each step is a post that keeps the draft."""
+"""The pages on which work is done. Each step is a post that keeps the draft; scripts post the same and get JSON."""
 
 import secrets
-from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -10,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
-from app.assignments import queries, rules
+from app.assignments import changes, queries, rules, slots
 from app.assignments.posting import (
     acting,
     active_seconds,
@@ -22,17 +21,17 @@ from app.assignments.posting import (
 )
 from app.assignments.queries import Standing
 from app.assignments.tables import SkipReason
-from app.assignments.work import Work, find_work
+from app.assignments.work import Work, find_work, stands_as
 from app.comparisons import rules as comparisons
 from app.config import settings
 from app.conversations import rules as conversations
 from app.conversations.steps import to_message
 from app.database import reading, transaction
 from app.demonstrations import rules as demonstrations
-from app.errors import BadInput, Conflict
+from app.demonstrations.writing import beside
+from app.errors import BadInput, Conflict, PlumblineError
 from app.guidelines.rules import NotRead
 from app.i18n import gettext as _
-from app.quality import rules as onboarding
 from app.rounds.tables import ONBOARDING, ItemKind
 from app.web import flash, form_data, page, redirect, signed_in
 
@@ -46,42 +45,35 @@ Posted = Annotated[FormData, Depends(form_data)]
 FLAG_KEYS = "qwertasdfgzxcvb"  # the left hand, while the right one rates
 
 
-# --- The desk ---
-
-
-@router.get("/")
-def desk(request: Request):
-    """What waits, what is unfinished, what is done."""
-    labeler = signed_in(request)
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    with reading() as session:
-        context = {
-            "waiting": rules.waiting(session, labeler),
-            "figures": queries.figures(session, labeler, midnight),
-            "unfinished": queries.unfinished(session, labeler),
-            "submitted": queries.submitted(session, labeler),
-            "onboarding": onboarding.standing(session, labeler),
-        }
-    return page(request, "assignments/desk.html", labeler, **context)
+# --- To the next ---
 
 
 @router.post("/assignments/next")
 def next_assignment(request: Request):
     """To the next piece of work, or back to the desk if nothing waits."""
-    return _to_next(acting(request), "")
+    return _to_next(request, acting(request), "")
 
 
-def _to_next(labeler: Account, note: str) -> Response:
+def _to_next(request: Request, labeler: Account, note: str, undo: str | None = None) -> Response:
     try:
         with transaction() as session:
             claimed = rules.claim(session, labeler)
+            stands = claimed and stands_as(claimed, queries.draft(session, claimed, labeler))
     except NotRead as unread:
-        response = redirect(f"/guidelines/{unread.public_id}/changes")
-        flash(response, f"{note} {unread.message}".strip())
-        return response
-    response = redirect(f"/assignments/{claimed.public_id}" if claimed else "/")
+        return _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
     if claimed is None:
-        note = f"{note} {_('Nothing more is waiting for you.')}".strip()
+        return _go(request, "/", f"{note} {_('Nothing more is waiting for you.')}".strip())
+    return _go(request, f"/assignments/{claimed.public_id}", note, stands=stands, undo=undo)
+
+
+def _go(request: Request, url: str, note: str, **told: str | None) -> Response:
+    """To another page with a note; a script shows both itself, if it is a page of work."""
+    if not from_script(request):
+        response = redirect(url)
+    elif url.startswith("/assignments/"):
+        return JSONResponse({"next": url, "note": note, **told})
+    else:
+        response = JSONResponse({"next": url})
     if note:
         flash(response, note)
     return response
@@ -99,6 +91,7 @@ def assignment(request: Request, id: str, at: str = ""):
 def _show(request: Request, labeler: Account, id: str, at: str = "", status: int = 200, error: str = "", form=None):
     with reading() as session:
         work = find_work(session, id, labeler)
+        undo = changes.undoable(session, labeler)
     content = work.with_form(form) if form else work.content
     context = {
         "work": work,
@@ -108,6 +101,9 @@ def _show(request: Request, labeler: Account, id: str, at: str = "", status: int
         "flag_keys": FLAG_KEYS,
         "lease_seconds": settings().lease_minutes * 60,
         "reasons": _reasons(),
+        "stands": stands_as(work.assignment, work.draft),
+        "may_change": changes.may_change(work.assignment),
+        "undo": undo,
     }
     if work.standing is Standing.SUBMITTED and work.assignment.item.round.purpose in ONBOARDING:
         return redirect(f"/onboarding/exercises/{id}")
@@ -116,6 +112,7 @@ def _show(request: Request, labeler: Account, id: str, at: str = "", status: int
     if work.standing is Standing.SUBMITTED:
         return page(request, "assignments/submitted.html", labeler, status, **context)
     if work.kind is ItemKind.DEMONSTRATION:
+        context |= beside(content, work.assignment.item.round)
         return page(request, "demonstrations/write.html", labeler, status, **context)
     if work.kind is ItemKind.CONVERSATION:
         return page(request, "conversations/write.html", labeler, status, at=at, **context)
@@ -149,7 +146,7 @@ def keep_draft(request: Request, id: str, form: Posted):
             work, saved = keep(session, labeler, id, form)
     except Conflict as conflict:
         if for_script:
-            return JSONResponse({"detail": conflict.message, "current": conflict.current}, 409)
+            return _told(conflict)
         return _show_conflict(request, labeler, id, form, conflict)
     if for_script:
         return JSONResponse(
@@ -206,23 +203,39 @@ def submit(request: Request, id: str, form: Posted):
                 active_seconds=max(active_seconds(form), work.draft.active_seconds),
             )
     except Conflict as conflict:
+        if conflict.current is None:  # the round closed on an edit: what was handed in stands, this is kept beside it
+            return _kept_as_draft(request, labeler, id, form, conflict)
+        if from_script(request):
+            return _told(conflict)
         return _show_conflict(request, labeler, id, form, conflict)
     except BadInput as error:
-        with transaction() as session:
-            keep(session, labeler, id, form, force=True)
-        return _show(request, labeler, id, "ranking", error.status, error.message)
+        return _kept_as_draft(request, labeler, id, form, error)
     note = _("Handed in.")
     if stored.surplus:
         note = _("Handed in and kept as an extra answer: others had answered this, or its round closed, before you.")
+    elif work.standing is Standing.EDITING:
+        note = _("Handed in again; what was before is kept as history.")
     if work.assignment.item.round.purpose in ONBOARDING:
-        response = redirect(f"/onboarding/exercises/{id}")
-        flash(response, note)
-        return response
+        return _go(request, f"/onboarding/exercises/{id}", note)
     if form.get("do") == "stop":
-        response = redirect("/")
-        flash(response, note)
-        return response
-    return _to_next(labeler, note)
+        with transaction() as session:
+            slots.give_back(session, labeler)
+        return _go(request, "/", note)
+    first = work.standing is not Standing.EDITING and changes.may_change(work.assignment)
+    undo = f"/assignments/{id}/undo" if first and not stored.surplus else None
+    return _to_next(request, labeler, note, undo)
+
+
+def _kept_as_draft(request: Request, labeler: Account, id: str, form: FormData, error: PlumblineError) -> Response:
+    with transaction() as session:
+        _work, saved = keep(session, labeler, id, form, force=True)
+    if from_script(request):
+        return JSONResponse({"detail": error.message, "field": error.field, "version": saved.version}, error.status)
+    return _show(request, labeler, id, "ranking", error.status, error.message)
+
+
+def _told(conflict: Conflict) -> Response:
+    return JSONResponse({"detail": conflict.message, "current": conflict.current}, 409)
 
 
 def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, conflict: Conflict) -> Response:
@@ -251,16 +264,13 @@ def skip(request: Request, id: str, form: Posted):
     if hindrance:
         return kept_for_later(request, labeler, id, form, hindrance)
     if form.get("reason") not in set(SkipReason):
-        with transaction() as session:
-            keep(session, labeler, id, form, force=True)
-        message = _("Choose why you pass, then press the button again.")
-        return _show(request, labeler, id, form.get("rated") or "ranking", 422, message)
+        return _kept_as_draft(request, labeler, id, form, BadInput(_("Choose why you pass."), field="reason"))
     with transaction() as session:
         work, _saved = keep(session, labeler, id, form, force=True)
         rules.skip(session, work.assignment, labeler, SkipReason(form["reason"]), form.get("note", "")[:2000])
     if work.assignment.item.round.purpose in ONBOARDING:
-        return redirect("/onboarding")
-    return _to_next(labeler, _("Skipped; you will not see it again."))
+        return _go(request, "/onboarding", "")
+    return _to_next(request, labeler, _("Skipped; you will not see it again."), f"/assignments/{id}/resume")
 
 
 @router.post("/assignments/{id}/show")

@@ -155,7 +155,7 @@ def show_sensitive(session: Session, assignment: Assignment, labeler: Account) -
 
 def waiting(session: Session, labeler: Account, at_most: int = 1000) -> int:
     """How many pieces of work wait for this labeler, counted up to `at_most`."""
-    return 0 if labeler.paused else slots.count_waiting(session, labeler, at_most)
+    return 0 if labeler.paused else sum(slots.count_waiting(session, labeler, at_most).values())
 
 
 def resume(session: Session, assignment: Assignment, labeler: Account) -> Assignment | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from app.assignments.queries import Standing
-from app.assignments.tables import SkipReason
+from app.assignments.tables import EarlierVersion, SkipReason, VersionEnd
 from app.comparisons.schemas import ComparisonContent, Letter
 from app.conversations.schemas import ConversationContent
 from app.demonstrations.schemas import DemonstrationContent, Seconds, Typed
@@ -161,3 +161,65 @@ class HeartbeatOut(BaseModel):
 
     fence: int
     lease_until: datetime
+
+
+class LineOut(BaseModel):
+    """One line of a list of one's own work."""
+
+    id: str
+    kind: ItemKind
+    round: int
+    prompt: list[Message] | None = Field(description="None: it is sensitive, and you have not chosen to see it.")
+    at: datetime = Field(description="Last saved, handed in, or skipped.")
+    state: Literal["held", "lost", "submitted", "editing", "skipped"]
+    reason: SkipReason | None = Field(description="Why it was skipped.")
+
+
+class LinePage(BaseModel):
+    """One's own work, the newest first."""
+
+    items: list[LineOut]
+    next_cursor: str | None
+
+
+class PartOut(BaseModel):
+    """One kind of work of an open round."""
+
+    round: int
+    kind: ItemKind
+    submitted: int = Field(description="By you.")
+    waiting: int = Field(description="For you; counted up to 1000 over all rounds.")
+
+
+class DayOut(BaseModel):
+    """What a labeler's desk shows."""
+
+    submitted_today: int = Field(description="Since midnight, UTC.")
+    active_seconds_today: float
+    submitted: int
+    skipped: int
+    unfinished: int
+    rounds: list[PartOut]
+
+
+class VersionOut(BaseModel):
+    """What was handed in before."""
+
+    number: int
+    content: ComparisonContent | ConversationContent | DemonstrationContent
+    active_seconds: float
+    submitted_at: datetime
+    ended_at: datetime
+    end: VersionEnd
+
+    @classmethod
+    def of(cls, one: EarlierVersion, kind: ItemKind) -> "VersionOut":
+        """From the row."""
+        return cls(
+            number=one.number,
+            content=CONTENT[kind].model_validate(one.content),
+            active_seconds=one.active_seconds,
+            submitted_at=one.submitted_at,
+            ended_at=one.ended_at,
+            end=one.end,
+        )

@@ -32,7 +32,7 @@ from app.assignments.tables import Assignment, AssignmentState, Draft, Skip
 from app.config import settings
 from app.database import UTCDateTime, utc_now
 from app.prompts.tables import Prompt
-from app.rounds.tables import ONBOARDING, Item, Round, RoundPurpose, RoundState
+from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundPurpose, RoundState
 
 _me = bindparam("me", type_=Integer)
 _item = bindparam("item", type_=Integer)
@@ -111,10 +111,11 @@ def release(session: Session, item_id: int, labeler: Account) -> None:
     session.execute(_release(), {"me": labeler.id, "item": item_id})
 
 
-def count_waiting(session: Session, labeler: Account, at_most: int) -> int:
-    """How many items have a free slot for this labeler, counted up to `at_most`."""
+def count_waiting(session: Session, labeler: Account, at_most: int) -> dict[tuple[int, ItemKind], int]:
+    """How many items have a free slot for this labeler, by round number and kind, counted up to `at_most` in all."""
     statement = _count(labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive)
-    return session.scalar(statement, {"me": labeler.id, "pool": _named(labeler.pool), "at_most": at_most})
+    rows = session.execute(statement, {"me": labeler.id, "pool": _named(labeler.pool), "at_most": at_most})
+    return {(number, kind): count for number, kind, count in rows}
 
 
 # --- Conditions ---
@@ -304,4 +305,10 @@ def _count(simulated: bool, avoids_sensitive: bool):
     slot = aliased(Assignment)
     free = _offered(slot, simulated, avoids_sensitive).where(or_(_abandoned(slot), _fresh(slot))).order_by(None)
     items = free.with_only_columns(slot.item_id, maintain_column_froms=True).distinct()
-    return select(func.count()).select_from(items.limit(bindparam("at_most", type_=Integer)).subquery())
+    counted = items.limit(bindparam("at_most", type_=Integer)).subquery()
+    return (
+        select(Round.number, Item.kind, func.count())
+        .join(Item, Item.round_id == Round.id)
+        .join(counted, counted.c.item_id == Item.id)
+        .group_by(Round.number, Item.kind)
+    )

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
-from app.assignments import queries, rules
+from app.assignments import changes, queries, rules
 from app.assignments.queries import Standing
 from app.assignments.schemas import CONTENT
 from app.assignments.tables import LETTERS, Assignment, Draft
@@ -33,6 +33,7 @@ class Work:
     standing: Standing
     texts: dict[str, str]  # by letter, in the labeler's own order; only of a comparison
     questions: list[Question]
+    unsent: ComparisonContent | DemonstrationContent | None  # an edit that the round's end came before
     suggestions: dict[str, str]  # for the next message of a conversation, by id, the newest first
 
     @property
@@ -92,6 +93,9 @@ def find_work(session: Session, id: str, labeler: Account) -> Work:
     item = found.item
     shown = rules.shown_completions(item, labeler)
     content = CONTENT[item.kind].model_validate(draft.content)
+    standing, unsent = queries.standing(found, labeler, draft), None
+    if standing is Standing.SUBMITTED and draft.reopened_at is not None:
+        unsent, content = content, CONTENT[item.kind].model_validate(changes.standing_version(session, draft).content)
     suggested = []
     if isinstance(content, ConversationContent):
         suggested = suggestions(session, item.id, labeler.id, len(content.messages))
@@ -99,8 +103,14 @@ def find_work(session: Session, id: str, labeler: Account) -> Work:
         assignment=found,
         draft=draft,
         content=content,
-        standing=queries.standing(found, labeler, draft),
+        standing=standing,
         texts={letter: completion.text for letter, completion in zip(LETTERS, shown, strict=False)},
         questions=questions_for(item.round.form, item.prompt) if item.kind is ItemKind.COMPARISON else [],
+        unsent=unsent,
         suggestions={one.public_id: one.text for one in suggested},
     )
+
+
+def stands_as(assignment: Assignment, draft: Draft) -> str:
+    """What a page of it was made from; a page that was prepared earlier is good while this is the same."""
+    return f"{assignment.public_id}:{assignment.fence}:{draft.version}"

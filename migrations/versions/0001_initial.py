@@ -787,6 +787,32 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_plan_steps_job_id"), ["job_id"], unique=False)
 
     op.create_table(
+        "reports",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resolved_by_id", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_reports_item_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_reports_labeler_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["resolved_by_id"], ["accounts.id"], name=op.f("fk_reports_resolved_by_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_reports_public_id")),
+    )
+    with op.batch_alter_table("reports", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_reports_item_id"), ["item_id"], unique=False)
+        batch_op.create_index("ix_reports_labeler", ["labeler_id", "answered_at"], unique=False)
+        batch_op.create_index("ix_reports_resolved", ["resolved_at", "id"], unique=False)
+
+    op.create_table(
         "skips",
         sa.Column("item_id", sa.Integer(), nullable=False),
         sa.Column("labeler_id", sa.Integer(), nullable=False),
@@ -961,6 +987,28 @@ def upgrade() -> None:
         ),
         sa.Column("completion_id", sa.Integer(), nullable=False),
         sa.Column("guideline_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "use_case",
+            sa.Enum(
+                "generation",
+                "open qa",
+                "brainstorming",
+                "chat",
+                "rewrite",
+                "summarization",
+                "classification",
+                "other",
+                "closed qa",
+                "extract",
+                name="use_case",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=True,
+        ),
+        sa.Column("answers", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("form_id", sa.Integer(), nullable=True),
         sa.Column("surplus", sa.Boolean(), nullable=False),
         sa.Column("idempotency_key", sa.String(length=80), nullable=False),
         sa.Column("active_seconds", sa.Double(), nullable=False),
@@ -972,6 +1020,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["completion_id"], ["completions.id"], name=op.f("fk_demonstrations_completion_id"), ondelete="RESTRICT"
         ),
+        sa.ForeignKeyConstraint(["form_id"], ["forms.id"], name=op.f("fk_demonstrations_form_id"), ondelete="RESTRICT"),
         sa.ForeignKeyConstraint(
             ["guideline_id"], ["guidelines.id"], name=op.f("fk_demonstrations_guideline_id"), ondelete="RESTRICT"
         ),
@@ -1009,6 +1058,24 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("item_id", "completion_id", name=op.f("pk_exercise_references")),
     )
+    op.create_table(
+        "report_messages",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("report_id", sa.Integer(), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_report_messages_account_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["report_id"], ["reports.id"], name=op.f("fk_report_messages_report_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_report_messages")),
+    )
+    with op.batch_alter_table("report_messages", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_report_messages_report_id"), ["report_id"], unique=False)
+
     op.create_table(
         "alternatives",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -1205,6 +1272,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_alternatives_prompt_id"))
 
     op.drop_table("alternatives")
+    with op.batch_alter_table("report_messages", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_report_messages_report_id"))
+
+    op.drop_table("report_messages")
     op.drop_table("exercise_references")
     with op.batch_alter_table("demonstrations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_demonstrations_labeler_id"))
@@ -1225,6 +1296,12 @@ def downgrade() -> None:
 
     op.drop_table("suggestions")
     op.drop_table("skips")
+    with op.batch_alter_table("reports", schema=None) as batch_op:
+        batch_op.drop_index("ix_reports_resolved")
+        batch_op.drop_index("ix_reports_labeler")
+        batch_op.drop_index(batch_op.f("ix_reports_item_id"))
+
+    op.drop_table("reports")
     with op.batch_alter_table("plan_steps", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_plan_steps_job_id"))
 

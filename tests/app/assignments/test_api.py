@@ -43,7 +43,7 @@ def test_a_comparison_from_claim_to_row(client, ana, bearer):
     make_round(1, k=3)
     work = client.post(f"{API}/next", headers=bearer).json()
     assert (work["kind"], work["state"], work["fence"]) == ("comparison", "held", 1)
-    assert work["draft"] == {"version": 0, "content": {"completions": {}, "notes": ""}, "active_seconds": 0.0}
+    assert work["draft"]["version"] == 0 and work["draft"]["content"]["completions"] == {}
     assert work["questions"][0]["name"] == "rating" and len(work["questions"]) == 12
     body = ranking(work, notes="close")
     body["completions"]["A"] = {"rating": 7, "flags": {"fails_task": True}, "gone_on": True, "tier": 2}

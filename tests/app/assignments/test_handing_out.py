@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select, update
 
-from app.assignments import queries, rules
+from app.assignments import day, queries, rules
 from app.assignments.tables import Assignment, AssignmentState, Draft, Skip, SkipReason
 from app.database import reading, transaction, utc_now
 from app.errors import BadInput, Conflict, NotFound
@@ -226,11 +226,11 @@ def test_the_desk_counts(people):
         rules.skip(session, second, ana, SkipReason.OTHER)
     third = claim(ana)
     with reading() as session:
-        figures = queries.figures(session, ana, first.claimed_at)
-        assert figures == (1, 30, 1, 1)
+        figures = day.figures(session, ana, first.claimed_at)
+        assert figures == (1, 30, 1, 1, 1)
         assert rules.waiting(session, ana) == 1
-        assert [work.id for work in queries.unfinished(session, ana)] == [third.public_id]
-        assert [work.id for work in queries.submitted(session, ana)] == [first.public_id]
+        assert [line.id for line in day.page(session, ana, day.Listing.UNFINISHED)[0]] == [third.public_id]
+        assert [line.id for line in day.page(session, ana, day.Listing.SUBMITTED)[0]] == [first.public_id]
 
 
 @pytest.mark.parametrize("overlap", [1, 3])

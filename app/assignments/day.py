@@ -1,0 +1,165 @@
+"""A labeler's day in figures and lists: what waits, what is unfinished, handed in or skipped, and the progress made."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import case, func, literal, null, or_, select, tuple_
+from sqlalchemy.orm import Session, aliased
+
+from app.accounts.tables import Account
+from app.assignments import slots
+from app.assignments.tables import Assignment, Draft, Skip, SkipReason
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.prompts.tables import Prompt
+from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundState
+
+MOST_WAITING = 1000  # counted up to here
+
+
+class Listing(StrEnum):
+    """A list of the labeler's own work."""
+
+    UNFINISHED = "unfinished"  # held, begun and not handed in, or being edited
+    SUBMITTED = "submitted"
+    SKIPPED = "skipped"
+
+
+class Line(NamedTuple):
+    """One line of a list."""
+
+    id: str  # of an assignment
+    kind: ItemKind
+    round: int
+    messages: list[dict]
+    at: datetime  # last saved, handed in, or skipped
+    held: bool
+    hidden: bool  # the prompt is sensitive, and its labeler has not chosen to see it
+    editing: bool
+    reason: SkipReason | None
+    item_id: int
+
+
+def page(
+    session: Session, labeler: Account, listing: Listing, cursor: str | None = None, limit: int = 20
+) -> tuple[Sequence[Line], str | None]:
+    """One page of a list, the newest first, and the next cursor."""
+    own, any_slot = aliased(Assignment), aliased(Assignment)
+    some_slot = select(any_slot.public_id).where(any_slot.item_id == Draft.item_id).limit(1).scalar_subquery()
+    at = {
+        Listing.UNFINISHED: Draft.updated_at,
+        Listing.SUBMITTED: Draft.submitted_at,
+        Listing.SKIPPED: Skip.at,
+    }[listing]
+    passed = listing is Listing.SKIPPED
+    query = (
+        select(
+            func.coalesce(own.public_id, some_slot),
+            Item.kind,
+            Round.number,
+            Prompt.messages,
+            at,
+            own.id.is_not(None),
+            Prompt.sensitive & Draft.warned_at.is_(None),
+            Draft.reopened_at.is_not(None) & (Round.state == RoundState.OPEN),
+            Skip.reason if passed else null(),
+            Item.id,
+        )
+        .select_from(Draft)
+        .join(Item, Item.id == Draft.item_id)
+        .join(Round, Round.id == Item.round_id)
+        .join(Prompt, Prompt.id == Item.prompt_id)
+        .outerjoin(own, (own.item_id == Draft.item_id) & (own.labeler_id == Draft.labeler_id))
+        .where(Draft.labeler_id == labeler.id)
+        .order_by(at.desc(), Draft.item_id.desc())
+        .limit(limit + 1)
+    )
+    if passed:
+        query = query.join(Skip, (Skip.item_id == Draft.item_id) & (Skip.labeler_id == Draft.labeler_id))
+    elif listing is Listing.SUBMITTED:
+        query = query.where(Draft.submitted_at.is_not(None))
+    else:
+        skipped = select(Skip.item_id).where(Skip.labeler_id == labeler.id)
+        begun = Draft.submitted_at.is_(None) & or_(own.id.is_not(None), Draft.version > 0)
+        editing = Draft.reopened_at.is_not(None) & (Round.state == RoundState.OPEN)
+        query = query.where(or_(begun & Draft.item_id.not_in(skipped), editing))
+    if cursor:
+        moment, item = _parse(cursor)
+        last = select(Item.id).where(Item.public_id == item).scalar_subquery()
+        query = query.where(tuple_(at, Draft.item_id) < tuple_(literal(moment, at.type), last))
+    rows = [Line(*row) for row in session.execute(query)]
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], f"{last.at.timestamp():.6f}-{session.get_one(Item, last.item_id).public_id}"
+
+
+def _parse(cursor: str) -> tuple[datetime, str]:
+    moment, _dash, item = cursor.partition("-")
+    try:
+        return datetime.fromtimestamp(float(moment), UTC), item
+    except (ValueError, OverflowError, OSError) as error:
+        message = _("“%(cursor)s” is no cursor of this list; begin without one.") % {"cursor": cursor}
+        raise BadInput(message, field="cursor") from error
+
+
+class Figures(NamedTuple):
+    """A labeler's counts."""
+
+    submitted_today: int
+    active_seconds_today: float
+    submitted: int
+    skipped: int
+    unfinished: int
+
+
+def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
+    """How much the labeler has done since midnight and in all."""
+    today = Draft.submitted_at >= midnight
+    own, passed = aliased(Assignment), aliased(Skip)
+    mine = (own.item_id == Draft.item_id) & (own.labeler_id == Draft.labeler_id)
+    begun = (Draft.version > 0) | own.id.is_not(None)
+    done = session.execute(
+        select(
+            func.count(case((today, 1))),
+            func.coalesce(func.sum(case((today, Draft.active_seconds))), 0.0),
+            func.count(Draft.submitted_at),
+            func.count(passed.item_id),
+            func.count(case((Draft.submitted_at.is_(None) & passed.item_id.is_(None) & begun, 1))),
+        )
+        .outerjoin(own, mine)
+        .outerjoin(passed, (passed.item_id == Draft.item_id) & (passed.labeler_id == Draft.labeler_id))
+        .where(Draft.labeler_id == labeler.id)
+    ).one()
+    return Figures(*done)
+
+
+class Part(NamedTuple):
+    """One kind of work of an open round, and how far the labeler is with it."""
+
+    round: int
+    kind: ItemKind
+    submitted: int  # by the labeler
+    waiting: int  # for the labeler, counted up to MOST_WAITING over all rounds
+
+
+def parts(session: Session, labeler: Account) -> list[Part]:
+    """The rounds the labeler can work on or has worked on, while they are open."""
+    waiting = {} if labeler.paused else slots.count_waiting(session, labeler, MOST_WAITING)
+    done = session.execute(
+        select(Round.number, Item.kind, func.count())
+        .select_from(Draft)
+        .join(Item, Item.id == Draft.item_id)
+        .join(Round, Round.id == Item.round_id)
+        .where(
+            Draft.labeler_id == labeler.id,
+            Draft.submitted_at.is_not(None),
+            Round.state == RoundState.OPEN,
+            Round.purpose.not_in(ONBOARDING),
+        )
+        .group_by(Round.number, Item.kind)
+    )
+    submitted = {(number, kind): count for number, kind, count in done}
+    return [Part(*key, submitted.get(key, 0), waiting.get(key, 0)) for key in sorted(waiting.keys() | submitted.keys())]

@@ -1,0 +1,128 @@
+"""The desk over REST: figures, lists, and what is done about work that is handed in or still to come."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.assignments import changes, day, queries, rules, slots
+from app.assignments.day import Listing
+from app.assignments.schemas import AssignmentOut, DayOut, LineOut, LinePage, PartOut, VersionOut
+from app.assignments.showing import shown
+from app.comparisons import rules as comparisons
+from app.database import reading, transaction
+from app.demonstrations import rules as demonstrations
+from app.errors import Conflict
+from app.i18n import gettext as _
+from app.rounds.tables import ItemKind
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
+WITHDRAW = {ItemKind.COMPARISON: comparisons.withdraw, ItemKind.DEMONSTRATION: demonstrations.withdraw}
+NOTHING = {204: {"description": "Nothing comes after it."}}
+
+
+@router.get("")
+def listed(
+    request: Request,
+    state: Listing = Listing.UNFINISHED,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> LinePage:
+    """One's own work: unfinished, submitted or skipped, the newest first."""
+    labeler = api_account(request, "work")
+    with reading() as session:
+        lines, following = day.page(session, labeler, state, cursor, limit)
+    return LinePage(items=[_line(one, state) for one in lines], next_cursor=following)
+
+
+def _line(one: day.Line, listing: Listing) -> LineOut:
+    state = "editing" if one.editing else {Listing.SUBMITTED: "submitted", Listing.SKIPPED: "skipped"}.get(listing)
+    return LineOut(
+        id=one.id,
+        kind=one.kind,
+        round=one.round,
+        prompt=None if one.hidden else one.messages,
+        at=one.at,
+        state=state or ("held" if one.held else "lost"),
+        reason=one.reason,
+    )
+
+
+@router.get("/day")
+def figures(request: Request) -> DayOut:
+    """Today's count and active time, and how far one is in each open round."""
+    labeler = api_account(request, "work")
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with reading() as session:
+        counted = day.figures(session, labeler, midnight)
+        parts = day.parts(session, labeler)
+    return DayOut(**counted._asdict(), rounds=[PartOut(**part._asdict()) for part in parts])
+
+
+@router.get("/{id}/versions")
+def versions(request: Request, id: str) -> list[VersionOut]:
+    """What one handed in for it before, the oldest first."""
+    labeler = api_account(request, "work")
+    with reading() as session:
+        found = queries.assignment(session, id, labeler)
+        return [VersionOut.of(one, found.item.kind) for one in changes.versions(session, found.item_id, labeler.id)]
+
+
+@router.post("/{id}/undo")
+def undo(request: Request, response: Response, id: str) -> AssignmentOut:
+    """Take back what was handed in within the last ten seconds; it is a draft again, under the same lease."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        found = queries.assignment(session, id, labeler)
+        changes.check(found)
+        WITHDRAW[found.item.kind](session, found, labeler)
+    return shown(response, id, labeler)
+
+
+@router.post("/{id}/edit")
+def edit(request: Request, response: Response, id: str) -> AssignmentOut:
+    """Open what was handed in for editing, until its round closes; it stands until it is handed in again."""
+    return _change(request, response, id, changes.begin)
+
+
+@router.post("/{id}/leave")
+def leave(request: Request, response: Response, id: str) -> AssignmentOut:
+    """Stop editing: it stays as it was handed in."""
+    return _change(request, response, id, changes.leave)
+
+
+def _change(request: Request, response: Response, id: str, verb: Callable) -> AssignmentOut:
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        verb(session, queries.assignment(session, id, labeler), labeler)
+    return shown(response, id, labeler)
+
+
+@router.post("/{id}/resume", responses={409: {"description": "Others hold all of its slots by now."}})
+def resume(request: Request, response: Response, id: str) -> AssignmentOut:
+    """Take up again what one began or skipped."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
+    if taken is None:
+        raise Conflict(_("Somebody else has this item now. What you wrote is kept; you can still hand it in."))
+    return shown(response, taken.public_id, labeler)
+
+
+@router.post("/{id}/ahead", response_model=AssignmentOut, responses=NOTHING)
+def ahead(request: Request, response: Response, id: str):
+    """What will come after this one, reserved for two minutes: it yields to whoever finds nothing else."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        ready = rules.prepare(session, labeler, queries.assignment(session, id, labeler))
+    return shown(response, ready.public_id, labeler) if ready else Response(status_code=204)
+
+
+@router.delete("/ahead", status_code=204)
+def give_back(request: Request) -> None:
+    """Free what is reserved at once."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        slots.give_back(session, labeler)

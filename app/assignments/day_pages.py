@@ -1,0 +1,120 @@
+"""The desk and its lists, and what is done about work that is handed in or still to come."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.assignments import changes, day, queries, rules, slots
+from app.assignments.day import Listing
+from app.assignments.posting import acting
+from app.comparisons import rules as comparisons
+from app.database import reading, transaction
+from app.demonstrations import rules as demonstrations
+from app.errors import Conflict
+from app.guidelines.rules import NotRead
+from app.i18n import gettext as _
+from app.quality import rules as onboarding
+from app.reports import queries as reports
+from app.rounds.tables import ItemKind
+from app.web import flash, page, redirect, signed_in
+
+router = APIRouter(include_in_schema=False)
+WITHDRAW = {ItemKind.COMPARISON: comparisons.withdraw, ItemKind.DEMONSTRATION: demonstrations.withdraw}
+SHOWN_ON_DESK = 5
+
+
+@router.get("/")
+def desk(request: Request):
+    """What waits, what is unfinished, what is done."""
+    labeler = signed_in(request)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with reading() as session:
+        context = {
+            "parts_of_rounds": day.parts(session, labeler),
+            "figures": day.figures(session, labeler, midnight),
+            "unfinished": day.page(session, labeler, Listing.UNFINISHED, limit=SHOWN_ON_DESK)[0],
+            "submitted": day.page(session, labeler, Listing.SUBMITTED, limit=SHOWN_ON_DESK)[0],
+            "onboarding": onboarding.standing(session, labeler),
+            "replies": reports.answered(session, labeler),
+            "undo": changes.undoable(session, labeler),
+        }
+    return page(request, "assignments/desk.html", labeler, **context)
+
+
+@router.get("/work/{listing}")
+def listed(request: Request, listing: Listing, cursor: str | None = None):
+    """A whole list, page by page."""
+    labeler = signed_in(request)
+    with reading() as session:
+        lines, following = day.page(session, labeler, listing, cursor)
+    return page(request, "assignments/listed.html", labeler, listing=listing, lines=lines, following=following)
+
+
+# --- What was handed in ---
+
+
+@router.post("/assignments/{id}/undo")
+def undo(request: Request, id: str):
+    """Take back what was handed in a moment ago; its page is as it was before."""
+    labeler = acting(request)
+    try:
+        with transaction() as session:
+            found = queries.assignment(session, id, labeler)
+            changes.check(found)
+            WITHDRAW[found.item.kind](session, found, labeler)
+    except Conflict as refused:
+        return _told(f"/assignments/{id}", refused.message)
+    return _told(f"/assignments/{id}", _("Taken back: it is a draft again. Hand it in when it is as you want it."))
+
+
+@router.post("/assignments/{id}/edit")
+def edit(request: Request, id: str):
+    """Open what was handed in for editing."""
+    labeler = acting(request)
+    try:
+        with transaction() as session:
+            changes.begin(session, queries.assignment(session, id, labeler), labeler)
+    except Conflict as refused:
+        return _told(f"/assignments/{id}", refused.message)
+    return redirect(f"/assignments/{id}")
+
+
+@router.post("/assignments/{id}/leave")
+def leave(request: Request, id: str):
+    """Stop editing: it stays as it was handed in."""
+    labeler = acting(request)
+    with transaction() as session:
+        changes.leave(session, queries.assignment(session, id, labeler), labeler)
+    return _told(f"/assignments/{id}", _("It stays as you had handed it in."))
+
+
+def _told(url: str, note: str) -> Response:
+    response = redirect(url)
+    flash(response, note)
+    return response
+
+
+# --- What comes next ---
+
+
+@router.post("/assignments/{id}/ahead")
+def ahead(request: Request, id: str):
+    """A script prepares the page that comes after this one: its address, or nothing."""
+    labeler = acting(request)
+    try:
+        with transaction() as session:
+            current = queries.assignment(session, id, labeler)
+            ready = rules.prepare(session, labeler, current)
+    except NotRead:
+        ready = None
+    return JSONResponse({"next": f"/assignments/{ready.public_id}"}) if ready else Response(status_code=204)
+
+
+@router.post("/assignments/ahead/give-back")
+def give_back(request: Request):
+    """The page is left; what was reserved for the labeler is free for everybody at once."""
+    labeler = acting(request)
+    with transaction() as session:
+        slots.give_back(session, labeler)
+    return Response(status_code=204)

@@ -1,0 +1,56 @@
+"""An assignment as REST shows it to its labeler."""
+
+from fastapi import Response
+
+from app.accounts.tables import Account
+from app.assignments import queries, rules
+from app.assignments.schemas import (
+    CONTENT,
+    AssignmentOut,
+    DraftOut,
+    ShownCompletion,
+    ShownGuideline,
+    ShownQuestion,
+)
+from app.assignments.tables import LETTERS
+from app.database import reading
+from app.guidelines.rules import questions_for
+from app.rounds.tables import ItemKind
+
+
+def shown(response: Response, public_id: str, labeler: Account) -> AssignmentOut:
+    """An assignment as its labeler sees it now; its draft's version is the ETag."""
+    with reading() as session:
+        found = queries.assignment(session, public_id, labeler)
+        draft = queries.draft(session, found, labeler)
+        item = found.item
+        guideline = item.round.guideline
+        ranked = item.kind is ItemKind.COMPARISON
+        completions = rules.shown_completions(item, labeler)
+        state = queries.standing(found, labeler, draft)
+        response.headers["ETag"] = f'"{draft.version}"'
+        return AssignmentOut(
+            id=found.public_id,
+            kind=item.kind,
+            state=state,
+            sensitive=item.prompt.sensitive,
+            prompt=item.prompt.messages,
+            completions=[
+                ShownCompletion(letter=letter, text=completion.text)
+                for letter, completion in zip(LETTERS, completions, strict=False)
+            ],
+            questions=[
+                ShownQuestion(**question.model_dump(exclude={"shown_if"}))
+                for question in (questions_for(item.round.form, item.prompt) if ranked else ())
+            ],
+            guideline=ShownGuideline(
+                name=guideline.name, version=guideline.version, title=guideline.title, body=guideline.body
+            ),
+            fence=found.fence,
+            lease_until=found.lease_until if state is queries.Standing.HELD else None,
+            draft=DraftOut(
+                version=draft.version,
+                content=CONTENT[item.kind].model_validate(draft.content),
+                active_seconds=draft.active_seconds,
+            ),
+        )

@@ -1,0 +1,1 @@
+"""Problems that labelers report about items, and what admins answer."""

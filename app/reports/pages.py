@@ -1,0 +1,139 @@
+"""Reports as labelers write and read them, and as admins answer them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import JSONResponse
+from starlette.datastructures import FormData
+
+from app.accounts.tables import Account
+from app.assignments import queries as assignments
+from app.assignments.posting import from_script, keep, kept_for_later, posting_labeler
+from app.database import reading, transaction
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.reports import queries, rules
+from app.web import admin, flash, form_data, page, redirect, signed_in
+
+router = APIRouter(include_in_schema=False)
+PAGE = 50
+Posted = Annotated[FormData, Depends(form_data)]
+Written = Annotated[str, Form(max_length=20_000)]
+
+
+# --- Labelers ---
+
+
+@router.post("/assignments/{id}/report")
+def make(request: Request, id: str, form: Posted):
+    """Report a problem with what one works on; the draft is kept, and the work goes on."""
+    labeler, hindrance = posting_labeler(request)
+    if hindrance:
+        return kept_for_later(request, labeler, id, form, hindrance)
+    try:
+        with transaction() as session:
+            found = assignments.assignment(session, id, labeler)
+            if assignments.draft(session, found, labeler).submitted_at is None:
+                keep(session, labeler, id, form, force=True)
+            rules.make(session, found, labeler, form.get("problem", ""))
+    except BadInput as error:
+        if from_script(request):
+            return JSONResponse({"detail": error.message}, error.status)
+        response = redirect(f"/assignments/{id}")
+        flash(response, error.message)
+        return response
+    note = _("Reported. The answer will be on your desk. Go on with the work, or skip it.")
+    if from_script(request):
+        return JSONResponse({"note": note})
+    response = redirect(f"/assignments/{id}")
+    flash(response, note)
+    return response
+
+
+@router.get("/reports")
+def own(request: Request, cursor: str | None = None):
+    """What one has reported, the newest first."""
+    labeler = signed_in(request)
+    with reading() as session:
+        found, following = queries.page(session, cursor, PAGE, labeler=labeler)
+    return page(request, "reports/mine.html", labeler, found=found, following=following)
+
+
+@router.get("/reports/{id}")
+def own_report(request: Request, id: str):
+    """One of them, with what was answered."""
+    return _own(request, signed_in(request), id)
+
+
+def _own(request: Request, labeler: Account, id: str, error: BadInput | None = None, text: str = ""):
+    with reading() as session:
+        found = queries.report(session, id, labeler)
+    return page(
+        request, "reports/one.html", labeler, error.status if error else 200, found=found, error=error, text=text
+    )
+
+
+@router.post("/reports/{id}")
+def add(request: Request, id: str, text: Written = ""):
+    """Write again."""
+    labeler = signed_in(request)
+    try:
+        with transaction() as session:
+            rules.add(session, queries.report(session, id, labeler), labeler, text)
+    except BadInput as error:
+        return _own(request, labeler, id, error, text)
+    return redirect(f"/reports/{id}")
+
+
+@router.post("/reports/{id}/seen")
+def see(request: Request, id: str):
+    """Take the answer off the desk."""
+    labeler = signed_in(request)
+    with transaction() as session:
+        rules.see(session, queries.report(session, id, labeler))
+    return redirect("/")
+
+
+# --- Admins ---
+
+
+@router.get("/admin/reports")
+def reports(request: Request, show: str = "open", cursor: str | None = None):
+    """What labelers reported, the newest first."""
+    account = admin(request)
+    resolved = {"open": False, "resolved": True}.get(show)
+    with reading() as session:
+        found, following = queries.page(session, cursor, PAGE, resolved=resolved)
+    return page(request, "reports/admin.html", account, found=found, following=following, show=show)
+
+
+@router.get("/admin/reports/{id}")
+def report(request: Request, id: str):
+    """One report with its item."""
+    return _one(request, admin(request), id)
+
+
+def _one(request: Request, account: Account, id: str, error: BadInput | None = None, text: str = ""):
+    with reading() as session:
+        found = queries.report(session, id)
+    return page(
+        request, "reports/admin_one.html", account, error.status if error else 200, found=found, error=error, text=text
+    )
+
+
+@router.post("/admin/reports/{id}/reply")
+def reply(request: Request, id: str, text: Written = "", then: str = Form("")):
+    """Answer, and resolve it if that button was pressed."""
+    account = admin(request)
+    try:
+        with transaction() as session:
+            found = queries.report(session, id)
+            if text.strip() or then != "resolve":
+                rules.reply(session, found, account, text)
+            if then == "resolve":
+                rules.resolve(session, found, account)
+    except BadInput as error:
+        return _one(request, account, id, error, text)
+    response = redirect(f"/admin/reports/{id}")
+    flash(response, _("Resolved.") if then == "resolve" else _("Answered; it is on the labeler's desk."))
+    return response

@@ -1,0 +1,58 @@
+"""Reading reports."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from app.accounts.tables import Account
+from app.errors import NotFound
+from app.i18n import gettext as _
+from app.reports.tables import Report, ReportMessage
+from app.rounds.tables import Item
+
+
+def _whole():
+    return select(Report).options(
+        joinedload(Report.item).options(joinedload(Item.prompt), joinedload(Item.round)),
+        joinedload(Report.labeler),
+        joinedload(Report.resolved_by),
+        selectinload(Report.messages).joinedload(ReportMessage.account),
+    )
+
+
+def report(session: Session, public_id: str, labeler: Account | None = None) -> Report:
+    """A report with all it points to, or NotFound; with `labeler`, only an own one."""
+    query = _whole().where(Report.public_id == public_id)
+    if labeler is not None:
+        query = query.where(Report.labeler_id == labeler.id)
+    if (found := session.scalar(query)) is None:
+        raise NotFound(_("There is no such report."))
+    return found
+
+
+def page(
+    session: Session,
+    cursor: str | None,
+    limit: int,
+    *,
+    resolved: bool | None = None,
+    labeler: Account | None = None,
+) -> tuple[Sequence[Report], str | None]:
+    """One page of reports, the newest first, and the next cursor; the open or the resolved ones, of one labeler."""
+    query = _whole().order_by(Report.id.desc()).limit(limit + 1)
+    if resolved is not None:
+        query = query.where(Report.resolved_at.is_not(None) if resolved else Report.resolved_at.is_(None))
+    if labeler is not None:
+        query = query.where(Report.labeler_id == labeler.id)
+    if cursor:
+        query = query.where(Report.id < select(Report.id).where(Report.public_id == cursor).scalar_subquery())
+    found = session.scalars(query).all()
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+
+
+def answered(session: Session, labeler: Account) -> Sequence[Report]:
+    """The labeler's reports with an answer that the labeler has not seen."""
+    unseen = or_(Report.seen_at.is_(None), Report.seen_at < Report.answered_at)
+    query = _whole().where(Report.labeler_id == labeler.id, Report.answered_at.is_not(None), unseen)
+    return session.scalars(query.order_by(Report.answered_at.desc()).limit(20)).all()

@@ -1,0 +1,66 @@
+"""Reporting a problem with an item, answering, and resolving it."""
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from app.accounts.rules import record
+from app.accounts.tables import Account
+from app.assignments.tables import Assignment
+from app.database import utc_now
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.reports.tables import Report, ReportMessage
+
+MAX_CHARACTERS = 4_000
+
+
+def make(session: Session, assignment: Assignment, labeler: Account, text: str) -> Report:
+    """Report a problem with the item of an assignment that the labeler was given; the work itself is untouched."""
+    report = Report(item_id=assignment.item_id, labeler_id=labeler.id)
+    report.messages.append(ReportMessage(account_id=labeler.id, text=_checked(text)))
+    session.add(report)
+    session.flush()
+    return report
+
+
+def add(session: Session, report: Report, labeler: Account, text: str) -> None:
+    """The labeler writes again, which opens a resolved report anew."""
+    session.add(ReportMessage(report_id=report.id, account_id=labeler.id, text=_checked(text)))
+    session.execute(
+        update(Report).where(Report.id == report.id).values(resolved_at=None, resolved_by_id=None, seen_at=utc_now())
+    )
+
+
+def reply(session: Session, report: Report, by: Account, text: str) -> None:
+    """An admin answers; the labeler finds it on the desk."""
+    session.add(ReportMessage(report_id=report.id, account_id=by.id, text=_checked(text)))
+    session.execute(update(Report).where(Report.id == report.id).values(answered_at=utc_now()))
+    record(session, by, "report.reply", report.public_id)
+
+
+def resolve(session: Session, report: Report, by: Account) -> None:
+    """An admin is done with it; the labeler is told. A second time changes nothing."""
+    done = session.execute(
+        update(Report)
+        .where(Report.id == report.id, Report.resolved_at.is_(None))
+        .values(resolved_at=utc_now(), resolved_by_id=by.id, answered_at=utc_now())
+    )
+    if done.rowcount:
+        record(session, by, "report.resolve", report.public_id)
+
+
+def see(session: Session, report: Report) -> None:
+    """The labeler has read what was answered."""
+    session.execute(update(Report).where(Report.id == report.id).values(seen_at=utc_now()))
+
+
+def _checked(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\x00", "").strip()
+    if not text:
+        raise BadInput(_("Say in a few words what is wrong; nothing is written yet."), field="text")
+    if len(text) > MAX_CHARACTERS:
+        raise BadInput(
+            _("This has %(given)s characters; at most %(most)s fit.") % {"given": len(text), "most": MAX_CHARACTERS},
+            field="text",
+        )
+    return text

@@ -1,0 +1,85 @@
+"""Reports as REST tells them."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.reports.tables import Report
+from training.records import Message
+
+
+class ReportIn(BaseModel):
+    """A message about a problem."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=4_000)
+
+
+class ReportMessageOut(BaseModel):
+    """One message."""
+
+    by: str = Field(description="`labeler` or `admin`.")
+    text: str
+    at: datetime
+
+
+class OwnReportOut(BaseModel):
+    """A report as its labeler sees it."""
+
+    id: str
+    prompt: list[Message]
+    messages: list[ReportMessageOut] = Field(description="The first is the report itself.")
+    unseen: bool = Field(description="Answered, and not marked as seen since.")
+    resolved_at: datetime | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, one: Report, **more) -> "OwnReportOut":
+        """From the row and what it points to."""
+        unseen = one.answered_at is not None and (one.seen_at is None or one.seen_at < one.answered_at)
+        messages = [
+            ReportMessageOut(by="labeler" if said.account_id == one.labeler_id else "admin", text=said.text, at=said.at)
+            for said in one.messages
+        ]
+        return cls(
+            id=one.public_id,
+            prompt=one.item.prompt.messages,
+            messages=messages,
+            unseen=unseen,
+            resolved_at=one.resolved_at,
+            created_at=one.created_at,
+            **more,
+        )
+
+
+class ReportOut(OwnReportOut):
+    """A report as admins see it."""
+
+    labeler: str = Field(description="Public id of the account.")
+    round: int
+    resolved_by: str | None = Field(description="Public id of the account.")
+
+    @classmethod
+    def of(cls, one: Report, **more) -> "ReportOut":
+        """From the row and what it points to."""
+        return super().of(
+            one,
+            labeler=one.labeler.public_id,
+            round=one.item.round.number,
+            resolved_by=one.resolved_by.public_id if one.resolved_by else None,
+        )
+
+
+class OwnReportPage(BaseModel):
+    """One's own reports, the newest first."""
+
+    items: list[OwnReportOut]
+    next_cursor: str | None
+
+
+class ReportPage(BaseModel):
+    """Reports, the newest first."""
+
+    items: list[ReportOut]
+    next_cursor: str | None

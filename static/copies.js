@@ -1,0 +1,102 @@
+// Words that have not reached the server are also kept in this browser, by account and assignment, until it has them or
+// one signs out. Those of other accounts are never looked at. Every page of a signed-in person runs this.
+
+const PREFIX = `plumbline.words.${document.body.dataset.account}.`;
+const own = Math.random().toString(36).slice(2); // two tabs never write over each other
+
+function keep(assignment, copy) {
+  try {
+    localStorage.setItem(`${PREFIX}${assignment}.${own}`, JSON.stringify({ ...copy, at: Date.now() }));
+  } catch {
+    // A full or forbidden storage: the server's draft remains.
+  }
+}
+
+const drop = (assignment) => localStorage.removeItem(`${PREFIX}${assignment}.${own}`);
+
+function all() {
+  const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+  return keys.map((key) => ({ key, assignment: key.split(".")[3], ...JSON.parse(localStorage.getItem(key)) }));
+}
+
+function body(copy, csrf) {
+  const made = new FormData();
+  for (const [name, value] of copy.entries) made.append(name, value);
+  const about = { csrf_token: csrf, labeler: document.body.dataset.account, version: copy.version, active_seconds: 0 };
+  for (const name in about) made.append(name, about[name]);
+  return made;
+}
+
+async function send(copy, csrf) {
+  const reply = await fetch(`/assignments/${copy.assignment}/draft`, {
+    method: "POST",
+    body: body(copy, csrf),
+    headers: { Accept: "application/json" },
+  }).catch(() => null);
+  const told = reply?.headers.get("content-type")?.startsWith("application/json") ? await reply.json() : {};
+  if (reply?.ok && told.version !== undefined) localStorage.removeItem(copy.key);
+  return { ok: reply?.ok && told.version !== undefined, ...told };
+}
+
+globalThis.plumbline = { keep, drop, all, send, own, save: async () => true };
+
+// --- Signing out: first everything goes to the server, or one is asked ---
+
+document.addEventListener(
+  "submit",
+  async (event) => {
+    const form = event.target;
+    if (form.getAttribute("action") !== "/sign-out" || form.dataset.sure) return;
+    event.preventDefault();
+    await plumbline.save();
+    for (const copy of all()) await send(copy, form.elements.csrf_token.value);
+    if (!all().length || (await sure(form.dataset))) {
+      for (const { key } of all()) localStorage.removeItem(key);
+      form.dataset.sure = "yes";
+      form.requestSubmit();
+    }
+  },
+  { capture: true },
+);
+
+function sure({ unsent, stay, go }) {
+  const dialog = document.createElement("dialog");
+  const text = document.createElement("p");
+  text.id = "unsent-text";
+  text.textContent = unsent;
+  dialog.setAttribute("aria-labelledby", text.id);
+  const acts = document.createElement("form");
+  acts.method = "dialog";
+  acts.className = "row";
+  for (const [value, words] of [["stay", stay], ["go", go]]) {
+    const button = document.createElement("button");
+    button.value = value;
+    button.textContent = words;
+    button.className = value === "stay" ? "primary" : "";
+    acts.append(button);
+  }
+  dialog.append(text, acts);
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((decided) =>
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      decided(dialog.returnValue === "go");
+    }),
+  );
+}
+
+// --- The desk says where words wait ---
+
+const list = document.getElementById("unsent");
+if (list) {
+  for (const { assignment, at } of all()) {
+    const link = document.createElement("a");
+    link.href = `/assignments/${assignment}`;
+    link.textContent = list.dataset.open.replace("{time}", new Date(at).toLocaleTimeString([], { timeStyle: "short" }));
+    const line = document.createElement("li");
+    line.append(link);
+    list.querySelector("ul").append(line);
+    list.hidden = false;
+  }
+}
