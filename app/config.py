@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(4_000_000, description="Largest request accepted that is not an import.")
     endpoint_keys: str = Field("", description="Environment variables that may hold keys of endpoints, by comma.")
     sampler_host: str = Field("127.0.0.1", description="Address at which `plumbline sampler` lets networks answer.")
-    tokenizer: str = Field("", description="A tokenizer.json to count prompts by. Empty: 4 bytes of text a token.")
+    tokenizer: str = Field("", description="A tokenizer.json to count texts by. Empty: 4 bytes of text a token.")
+    max_completion_tokens: int = Field(1024, description="Longest completion that a labeler may hand in, in tokens.")
     max_upload_bytes: int = Field(200_000_000, description="Largest import file accepted.")
 
     @property

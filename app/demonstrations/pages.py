@@ -1,13 +1,27 @@
-"""Demonstrations as admins read them."""
+"""Demonstrations as admins read them, and what helps to write one."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import JSONResponse
 
 from app.database import reading
-from app.demonstrations import queries
-from app.web import admin, page
+from app.demonstrations import lengths, queries
+from app.web import admin, environment, page, signed_in
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
+
+
+@router.post("/writing/shown")
+def shown(request: Request, text: Annotated[str, Form(max_length=50_000)] = ""):
+    """For the editor's script: how long a text is, and how it will be shown."""
+    signed_in(request)
+    with reading() as session:
+        tokenizer = lengths.tokenizer(session)
+    length = lengths.measure(text, tokenizer)
+    html = environment().get_template("demonstrations/preview.html").render(text=text)
+    return JSONResponse({"length": str(length), "over": length.over, "html": html})
 
 
 @router.get("/admin/demonstrations")

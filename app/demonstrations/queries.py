@@ -18,6 +18,7 @@ def _whole():
         joinedload(Demonstration.completion),
         joinedload(Demonstration.labeler),
         joinedload(Demonstration.guideline),
+        joinedload(Demonstration.form),
     )
 
 

@@ -7,11 +7,15 @@ from app.assignments import changes
 from app.assignments import rules as assignments
 from app.assignments.tables import Assignment
 from app.completions import rules as completions
+from app.demonstrations import lengths
 from app.demonstrations.schemas import DemonstrationContent
 from app.demonstrations.tables import Demonstration
 from app.errors import BadInput
+from app.guidelines import rules as guidelines
+from app.guidelines.tables import Form, FormKind
 from app.i18n import gettext as _
 from app.policies import rules as policies
+from app.prompts import rules as prompts
 from app.rounds.tables import ItemKind
 
 
@@ -36,12 +40,21 @@ def submit(
     if not content.text.strip():
         raise BadInput(_("Nothing is written yet: write the completion, or skip the prompt."), field="text")
     text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
+    lengths.check(lengths.measure(text, lengths.tokenizer(session)))
+    form, answers = answered(session, content)
     completion = completions.add(session, item.prompt, policies.people(session, labeler.pool), text)
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
     before = assignments.answer(session, assignment, labeler, Demonstration) if filled.edited_at else None
     was = before and before.completion_id
+    prompts.learn(
+        session,
+        item.prompt,
+        use_case=content.use_case,
+        answers=answers,
+        said_before=(before.use_case, before.answers) if before else (None, {}),
+    )
     demonstration = Demonstration(
         id=before and before.id,
         item_id=item.id,
@@ -50,6 +63,9 @@ def submit(
         pool=labeler.pool,
         completion_id=completion.id,
         guideline_id=item.round.guideline_id,
+        use_case=content.use_case,
+        answers=answers,
+        form_id=form and form.id,
         surplus=filled.surplus,
         idempotency_key=key,
         active_seconds=active_seconds,
@@ -61,6 +77,15 @@ def submit(
     if was not in (None, completion.id):
         completions.forget(session, was)
     return demonstration
+
+
+def answered(session: Session, content: DemonstrationContent) -> tuple[Form | None, dict[str, bool]]:
+    """The version of the prompt form that was answered and the answers given, each a question of it; None: none."""
+    given = {name: answer for name, answer in content.answers.items() if answer is not None}
+    if not given and content.use_case is None:
+        return None, {}
+    form = guidelines.form(session, FormKind.PROMPT, content.form_version)
+    return form, guidelines.check_form_answers(form, given)
 
 
 def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from app.accounts.tables import AccountKind
 from app.demonstrations.tables import Demonstration
-from training.records import Message, Pool
+from training.records import Message, Pool, UseCase
 
 # As it was typed; browsers send \r\n, and no database keeps NUL.
 Typed = Annotated[str, AfterValidator(lambda text: text.replace("\r\n", "\n").replace("\x00", ""))]
@@ -21,10 +21,25 @@ class DemonstrationContent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     text: Annotated[Typed, Field(max_length=50_000)] = ""
+    use_case: UseCase | None = None
+    answers: dict[Annotated[str, Field(max_length=80)], StrictBool | None] = Field(
+        {}, max_length=50, description="The form about the prompt, Table 7; what is absent or null is not answered."
+    )
+    form_version: int | None = Field(None, ge=1, le=2**31 - 1, description="Of the form that `answers` goes by.")
 
     def with_form(self, form: Mapping[str, str]) -> "DemonstrationContent":
         """What stands after the fields of a posted form."""
-        return DemonstrationContent(text=form.get("text", self.text))
+        text = form.get("text", self.text)
+        version = form.get("form_version", "")
+        if not (version.isdecimal() and len(version) < 10):  # the page did not ask about the prompt
+            return DemonstrationContent(**self.model_dump(exclude={"text"}), text=text)
+        said = {name.removeprefix("about."): value for name, value in form.items() if name.startswith("about.")}
+        return DemonstrationContent(
+            text=text,
+            use_case=form.get("use_case") or None,
+            answers={name: value == "yes" for name, value in said.items() if value in ("yes", "no")},
+            form_version=int(version),
+        )
 
 
 class DemonstrationOut(BaseModel):
@@ -38,6 +53,9 @@ class DemonstrationOut(BaseModel):
     labeler_kind: AccountKind = Field(description="`simulated`: written by a program.")
     pool: Pool
     guideline: str = Field(description="Name and version, e.g. `training 1`.")
+    use_case: UseCase | None = Field(description="What the labeler says that the prompt asks for.")
+    answers: dict[str, bool] = Field(description="The form about the prompt; what is absent is not answered.")
+    form_version: int | None = Field(description="Of that form; null: nothing was answered.")
     surplus: bool
     active_seconds: float
     submitted_at: datetime
@@ -54,6 +72,9 @@ class DemonstrationOut(BaseModel):
             labeler_kind=one.labeler.kind,
             pool=one.pool,
             guideline=f"{one.guideline.name} {one.guideline.version}",
+            use_case=one.use_case,
+            answers=one.answers,
+            form_version=one.form.version if one.form else None,
             surplus=one.surplus,
             active_seconds=one.active_seconds,
             submitted_at=one.submitted_at,

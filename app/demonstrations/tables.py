@@ -8,10 +8,10 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from app.accounts.tables import Account
 from app.assignments.tables import Assignment
 from app.completions.tables import Completion
-from app.database import Base, UTCDateTime, choice, public_id, utc_now
-from app.guidelines.tables import Guideline
+from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
+from app.guidelines.tables import Form, Guideline
 from app.rounds.tables import Item
-from training.records import Pool
+from training.records import Pool, UseCase
 
 
 class Demonstration(Base):
@@ -28,6 +28,9 @@ class Demonstration(Base):
     pool: Mapped[Pool] = mapped_column(choice(Pool))  # the labeler's at submission
     completion_id: Mapped[int] = mapped_column(ForeignKey("completions.id", ondelete="RESTRICT"))
     guideline_id: Mapped[int] = mapped_column(ForeignKey("guidelines.id", ondelete="RESTRICT"))
+    use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))  # what the labeler says of the prompt
+    answers: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # the prompt form, Table 7; absent = unanswered
+    form_id: Mapped[int | None] = mapped_column(ForeignKey("forms.id", ondelete="RESTRICT"))  # null: not answered
     surplus: Mapped[bool] = mapped_column(default=False)
     idempotency_key: Mapped[str] = mapped_column(String(80))
     active_seconds: Mapped[float] = mapped_column(default=0.0)
@@ -38,3 +41,4 @@ class Demonstration(Base):
     labeler: Mapped[Account] = relationship()
     completion: Mapped[Completion] = relationship()
     guideline: Mapped[Guideline] = relationship()
+    form: Mapped[Form | None] = relationship()

@@ -50,6 +50,11 @@ def newest_form(session: Session, kind: FormKind) -> Form | None:
     return session.scalar(select(Form).where(Form.kind == kind).order_by(Form.version.desc()).limit(1))
 
 
+def form(session: Session, kind: FormKind, version: int) -> Form | None:
+    """One version of a form."""
+    return session.scalar(select(Form).where(Form.kind == kind, Form.version == version))
+
+
 def forms(session: Session) -> Sequence[Form]:
     """Every form, newest first."""
     return session.scalars(select(Form).order_by(Form.kind, Form.version.desc())).all()

@@ -64,6 +64,16 @@ def current_form(session: Session, kind: FormKind) -> Form:
     return found
 
 
+def form(session: Session, kind: FormKind, version: int | None = None) -> Form:
+    """One version of a form, the newest if none is named, or NotFound."""
+    if version is None:
+        return current_form(session, kind)
+    found = queries.form(session, kind, version)
+    if found is None:
+        raise NotFound(_("There is no version %(n)d of this form.") % {"n": version}, field="form_version")
+    return found
+
+
 def guideline(session: Session, public_id: str) -> Guideline:
     """One version of a guideline, or NotFound."""
     found = queries.guideline(session, public_id)
@@ -158,6 +168,19 @@ def check_flags(form: Form, prompt: Asked, flags: Mapping[str, bool | None]) -> 
                 field=name,
             )
     return {str(name): answer for name, answer in flags.items() if answer is not None}
+
+
+def check_form_answers(form: Form, answers: Mapping[str, bool]) -> dict[str, bool]:
+    """The answers given to a version of the form about prompts, each to a question of it."""
+    known = {question.name for question in questions(form)}
+    for name in answers:
+        if name not in known:
+            raise BadInput(
+                _("There is no question “%(name)s” in version %(version)d of the form; it has: %(known)s.")
+                % {"name": name, "version": form.version, "known": ", ".join(sorted(known))},
+                field="answers",
+            )
+    return dict(answers)
 
 
 def check_answers(answers: Mapping[str, bool | None]) -> dict[str, bool]:

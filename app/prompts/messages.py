@@ -100,19 +100,23 @@ def split_for(key: str) -> Split:
     return Split.TRAIN if share < 0.8 else Split.VALIDATION if share < 0.9 else Split.TEST
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _tokenizer(path: str):
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(path)
 
 
-def tokens(messages: Sequence[Message]) -> int:
-    """The prompt's length in tokens: counted by PLUMBLINE_TOKENIZER, else estimated as UTF-8 bytes / 4."""
-    texts = [message.text for message in messages]
-    if settings().tokenizer:
-        return sum(len(_tokenizer(settings().tokenizer).encode(text, add_special_tokens=False).ids) for text in texts)
+def count_tokens(texts: Iterable[str], tokenizer: str) -> int:
+    """The texts' length in tokens by the tokenizer.json at this path; without one estimated as UTF-8 bytes / 4."""
+    if tokenizer:
+        return sum(len(_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids) for text in texts)
     return -(-sum(len(text.encode()) for text in texts) // BYTES_PER_TOKEN)
+
+
+def tokens(messages: Sequence[Message]) -> int:
+    """The prompt's length in tokens, counted by PLUMBLINE_TOKENIZER or estimated."""
+    return count_tokens((message.text for message in messages), settings().tokenizer)
 
 
 def few_shot(instruction: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

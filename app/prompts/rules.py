@@ -11,6 +11,7 @@ from app.accounts.tables import Account
 from app.database import utc_now
 from app.errors import BadInput, NotFound
 from app.guidelines.rules import check_answers
+from app.guidelines.schemas import PromptAnswer
 from app.i18n import gettext as _
 from app.prompts import queries
 from app.prompts.messages import MAX_TOKENS, canonical, prefix_sha256, split_for, text_sha256, tokens
@@ -190,6 +191,25 @@ def restore(session: Session, prompt: Prompt, by: Account | None) -> None:
     )
     if changed.rowcount:
         accounts.record(session, by, "prompt.restore", subject=prompt.public_id)
+
+
+def learn(
+    session: Session,
+    prompt: Prompt,
+    *,
+    use_case: UseCase | None,
+    answers: Mapping[str, bool],
+    said_before: tuple[UseCase | None, Mapping[str, bool]] = (None, {}),
+) -> None:
+    """Take what a labeler says of a prompt where nothing else is known; `said_before` is what the same one said."""
+    was, had = said_before
+    if prompt.use_case in (None, was):
+        prompt.use_case = use_case or prompt.use_case
+    table_7 = {name: said for name, said in answers.items() if name in set(PromptAnswer)}
+    news = {name: said for name, said in table_7.items() if prompt.answers.get(name) in (None, had.get(name))}
+    if news.items() - prompt.answers.items():
+        prompt.answers = prompt.answers | news
+    session.flush()
 
 
 def describe(

@@ -56,6 +56,7 @@ def new_round(request: Request):
         "ask_comparisons": "yes",
         "comparisons": "",
         "ask_demonstrations": "",
+        "about_prompts": "yes",
         "demonstrations": "",
         **conversation_form.EMPTY,
         "completions": "4",
@@ -129,7 +130,7 @@ def _given(form: FormData) -> dict:
             for name in ("name", "purpose", "guideline", "overlap", "fresh", "seed")
         },
         **{name: str(form.get(name, "")).strip() for name in ("comparisons", "demonstrations", "completions")},
-        **{name: str(form.get(name, "")) for name in ("ask_comparisons", "ask_demonstrations")},
+        **{name: str(form.get(name, "")) for name in ("ask_comparisons", "ask_demonstrations", "about_prompts")},
         **{name: [str(value) for value in form.getlist(name)] for name in (*FILTERS, "pools")},
         **conversation_form.given(form),
         "policies": {name: str(form.get(f"count:{name}", "")).strip() for name in named},
@@ -146,6 +147,7 @@ def _checked(given: dict) -> RoundIn:
     plan = {
         **asked,
         **conversation_form.planned(given, chosen),
+        "about_prompts": bool(given["about_prompts"]),
         "policies": [{"policy": name, "count": count or None} for name, count in given["policies"].items()],
         "completions": given["completions"] or 4,
         "seed": given["seed"] or 0,

@@ -74,6 +74,9 @@ class RoundPlan(BaseModel):
     demonstrations: PromptFilter | None = None
     conversations: ConversationPlan | None = None
     comparisons: PromptFilter | None = None
+    about_prompts: bool = Field(
+        True, description="Also ask those who write demonstrations the form about the prompt; no answer is required."
+    )
     policies: list[PolicyShare] = Field([], description="Empty: every policy but people, in turn.")
     completions: int = Field(4, ge=2, le=9, description="K, the completions of an item; fewer where texts coincide.")
     seed: int = Field(0, ge=0, le=2**53, description="Chooses the completions and their order within an item.")

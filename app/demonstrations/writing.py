@@ -1,0 +1,24 @@
+"""What the page on which a completion is written shows besides the text: its length, and the form about the prompt."""
+
+from app.database import reading
+from app.demonstrations import lengths
+from app.demonstrations.schemas import DemonstrationContent
+from app.guidelines import rules as guidelines
+from app.guidelines.queries import newest_form
+from app.guidelines.tables import FormKind
+from app.rounds.tables import Round
+from training.records import UseCase
+
+
+def beside(content: DemonstrationContent, round: Round) -> dict[str, object]:
+    """The length in tokens, and the questions about the prompt if the round asks them, with their version."""
+    with reading() as session:
+        tokenizer = lengths.tokenizer(session)
+        form = newest_form(session, FormKind.PROMPT) if round.plan.get("about_prompts", True) else None
+        asked = guidelines.questions(form) if form else ()
+    return {
+        "length": lengths.measure(content.text, tokenizer),
+        "about": asked,
+        "form_version": form.version if form else None,
+        "use_cases": list(UseCase),
+    }
