@@ -18,10 +18,10 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/guidelines")
 def guidelines(request: Request):
-    """What labelers are told: the newest version of each."""
+    """What labelers are told: the newest version of each, beside the one that the reader knows."""
     account = signed_in(request)
     with reading() as session:
-        found = queries.newest_guidelines(session)
+        found = [(one, queries.last_read(session, one.name, account)) for one in queries.newest_guidelines(session)]
     return page(request, "guidelines/list.html", account, guidelines=found)
 
 

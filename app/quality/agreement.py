@@ -86,6 +86,7 @@ class Figures:
     order: Count = Count()
     tied: int = 0  # pairs that the reference orders and the labeler tied
     ratings: Sequence[Sequence[int]] = field(default=())  # of each demonstration, by its reviewers
+    skipped: int = 0  # exercises that the labeler passed on
 
     @property
     def demonstration_score(self) -> float | None:
@@ -113,6 +114,7 @@ class Figures:
             "sensitive": {"alike": self.sensitive.alike, "compared": self.sensitive.compared},
             "order": {"alike": self.order.alike, "compared": self.order.compared, "tied": self.tied},
             "demonstrations": [list(ratings) for ratings in self.ratings],
+            "skipped": self.skipped,
         }
 
     @classmethod
@@ -120,4 +122,4 @@ class Figures:
         """Back from as_dict()."""
         order = dict(stored["order"])
         tied = order.pop("tied")
-        return cls(Count(**stored["sensitive"]), Count(**order), tied, stored["demonstrations"])
+        return cls(Count(**stored["sensitive"]), Count(**order), tied, stored["demonstrations"], stored["skipped"])

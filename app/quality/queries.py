@@ -77,6 +77,12 @@ def progress(session: Session, labeler: Account, purpose: RoundPurpose) -> Progr
     return Progress(done, all_)
 
 
+def skipped(session: Session, labeler: Account, purpose: RoundPurpose) -> int:
+    """How many exercises the labeler passed on."""
+    query = select(func.count()).select_from(Skip).join(Item, Item.id == Skip.item_id).join(Item.round)
+    return session.scalar(query.where(Skip.labeler_id == labeler.id, Round.purpose == purpose)) or 0
+
+
 def next_item(session: Session, labeler: Account, purpose: RoundPurpose) -> Item | None:
     """The first exercise that the labeler has not done."""
     query = select(Item).join(Exercise, Exercise.item_id == Item.id).join(Item.round).join(Item.prompt)

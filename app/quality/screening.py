@@ -182,7 +182,8 @@ def figures(session: Session, screening: Screening) -> Figures:
             (right[row.completion_id].flags, row.flags) for row in answer.completions if row.completion_id in right
         ]
     ratings = [[one.rating for one in reviews] for _written, reviews in queries.demonstrations_of(session, screening)]
-    return Figures(sensitive_count(flags), order, tied, ratings)
+    passed_on = queries.skipped(session, screening.labeler, RoundPurpose.SCREENING)
+    return Figures(sensitive_count(flags), order, tied, ratings, passed_on)
 
 
 def screening_(session: Session, number: int) -> Screening:

@@ -394,5 +394,6 @@ def test_simulated_labelers_can_be_screened_like_any_other(client, people, admin
     work_through(client, me)
     hand_in(client, me)
     (one,) = client.get("/api/v1/onboarding/screenings", headers=admin).json()["items"]
+    assert one["counts"]["skipped"] == 0
     assert one["order_agreement"]["measured"] == one["sensitive_agreement"]["measured"] == 1.0
     assert not one["recommended"]  # nobody has rated the demonstrations
