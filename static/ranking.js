@@ -192,14 +192,13 @@ function slip(letter) {
   grip.setAttribute("aria-hidden", "true");
   const pick = make("button", "pick");
   pick.type = "button";
-  pick.append(make("span", "letter", letter));
-  const about = articles.get(letter).querySelector(".about").textContent;
-  pick.append(make("span", "facts-line", about));
-  const text = articles.get(letter).querySelector(".text .markdown");
-  const excerpt = make("span", "excerpt", text.textContent.trim().slice(0, 240).replace(/\s+/g, " "));
+  const article = articles.get(letter);
+  const flags = Number(article.dataset.flags);
+  const text = article.querySelector(".text .markdown").textContent.trim();
+  const excerpt = make("span", "excerpt", text.slice(0, 240).replace(/\s+/g, " "));
   excerpt.dir = "auto";
-  excerpt.setAttribute("aria-hidden", "true");
-  pick.append(excerpt);
+  pick.append(make("span", "letter", letter), make("span", "rating", article.dataset.rating || "–"), excerpt, make("span", "flagged", flags ? `⚑ ${flags}` : ""));
+  for (const part of pick.children) part.setAttribute("aria-hidden", "true");
   made.append(grip, pick);
   return made;
 }
@@ -261,7 +260,7 @@ function render() {
     made.classList.toggle("odd", contradictions.some((pair) => pair.includes(letter)));
     articles.get(letter).classList.toggle("read", letter === chosen);
     pick(letter).setAttribute("aria-pressed", letter === chosen);
-    pick(letter).setAttribute("aria-label", `${described(letter)}, ${made.querySelector(".facts-line").textContent}${marked.includes(letter) ? `, ${words.marked}` : ""}`);
+    pick(letter).setAttribute("aria-label", `${described(letter)}, ${articles.get(letter).querySelector(".about").textContent}${marked.includes(letter) ? `, ${words.marked}` : ""}`);
   }
   tools.querySelector("[data-act=mark]").setAttribute("aria-pressed", marked.includes(chosen));
   handIn.textContent = same(places, seeded) ? handIn.dataset.confirm : handIn.dataset.edited;
