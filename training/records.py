@@ -71,6 +71,7 @@ class Purpose(StrEnum):
 
 DEMONSTRATIONS, COMPARISONS, PROMPTS = "demonstrations.jsonl", "comparisons.jsonl", "prompts.jsonl"
 SAMPLED_COMPLETIONS = "completions.jsonl"  # in the run folder of sample_completions: what the run is for
+SERVING_ADDRESS = "address.txt"  # in the run folder of serve_policy, once it answers: its base URL
 PRETRAINING_TEXT = "pretraining.txt"  # beside a network, from train_base on: what later runs mix in
 
 FILES: dict[Purpose, tuple[str, ...]] = {

@@ -24,11 +24,10 @@ from training.formatting import decode_completion, encode_prompts
 from training.optimization import device
 from training.policy import forbidden_token_ids, load_policy, max_positions
 from training.recipes import ServeConfig
-from training.records import Message
+from training.records import SERVING_ADDRESS, Message
 from training.run_folder import RunFolder
 from training.sampler import sample, stream
 
-ADDRESS = "address.txt"  # in the run folder, once requests are answered
 KEY_VARIABLE = "SERVE_POLICY_KEY"  # environment variable; where it is set, requests need it as their bearer token
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MAX_BODY_BYTES = 4_000_000
@@ -257,13 +256,13 @@ def run(config: ServeConfig, run_folder: RunFolder) -> None:
     key = os.environ.get(KEY_VARIABLE, "")
     if config.host not in LOOPBACK and not key:
         raise ValueError(f"host: {config.host} can be reached from elsewhere; set {KEY_VARIABLE} to a key of requests")
-    (run_folder.path / ADDRESS).unlink(missing_ok=True)
+    (run_folder.path / SERVING_ADDRESS).unlink(missing_ok=True)
     run_folder.report(Started(verb=config.verb))
     resident = Resident(config)
     # The first pass through a network is slow, and nobody shall wait for it.
     resident.complete(ChatRequest(messages=[ChatMessage(role="user", content="Hello")], max_tokens=2, seed=0))
     with Server(resident, key) as server:
-        run_folder.write_text(ADDRESS, server.url + "\n")
+        run_folder.write_text(SERVING_ADDRESS, server.url + "\n")
         run_folder.report(Progress(step=0, note=f"answers at {server.url}"))
         server.serve_forever()
 

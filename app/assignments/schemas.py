@@ -9,6 +9,7 @@ from app.assignments.queries import Standing
 from app.assignments.tables import EarlierVersion, SkipReason, VersionEnd
 from app.comparisons.schemas import ComparisonContent, Letter
 from app.conversations.schemas import ConversationContent
+from app.conversations.tables import Role
 from app.demonstrations.schemas import DemonstrationContent, Seconds, Typed
 from app.rounds.tables import ItemKind
 from training.records import Message
@@ -65,6 +66,9 @@ class AssignmentOut(BaseModel):
     prompt: list[Message]
     completions: list[ShownCompletion]
     questions: list[ShownQuestion]
+    first_role: Role | None = Field(
+        description="Whose the first message of a conversation is; `user`: the prompt only describes what it is about."
+    )
     guideline: ShownGuideline
     fence: int
     lease_until: datetime | None

@@ -13,6 +13,7 @@ from app.assignments.schemas import (
     ShownQuestion,
 )
 from app.assignments.tables import LETTERS
+from app.conversations.schemas import first_role
 from app.database import reading
 from app.guidelines.rules import questions_for
 from app.rounds.tables import ItemKind
@@ -43,6 +44,7 @@ def shown(response: Response, public_id: str, labeler: Account) -> AssignmentOut
                 ShownQuestion(**question.model_dump(exclude={"shown_if"}))
                 for question in (questions_for(item.round.form, item.prompt) if ranked else ())
             ],
+            first_role=first_role(item.prompt) if item.kind is ItemKind.CONVERSATION else None,
             guideline=ShownGuideline(
                 name=guideline.name, version=guideline.version, title=guideline.title, body=guideline.body
             ),

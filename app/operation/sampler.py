@@ -22,8 +22,8 @@ from app.config import ROOT, settings
 from app.database import reading, transaction
 from app.policies import serving
 from app.policies.tables import Policy
+from training.records import SERVING_ADDRESS
 
-ADDRESS = "address.txt"  # training.serve_policy writes it once it answers
 POLL_SECONDS = 0.25
 SECRETS = ("PLUMBLINE_SECRET", "PLUMBLINE_DATABASE_URL", "PLUMBLINE_BROKER_URL")
 
@@ -37,7 +37,7 @@ class Resident:
         self.policy_id, self.name = policy.id, policy.name
         self.folder = settings().data_dir.absolute() / "serving" / policy.public_id
         self.folder.mkdir(parents=True, exist_ok=True)
-        for stale in (ADDRESS, "events.jsonl", "config.json"):
+        for stale in (SERVING_ADDRESS, "events.jsonl", "config.json"):
             (self.folder / stale).unlink(missing_ok=True)
         self.address = ""
         self.renewed_at = time.monotonic()
@@ -71,7 +71,7 @@ class Resident:
 
     def loaded(self) -> str:
         """Its address once it answers, else nothing."""
-        path: Path = self.folder / ADDRESS
+        path: Path = self.folder / SERVING_ADDRESS
         return path.read_text().strip() if path.exists() else ""
 
     def last_words(self) -> str:

@@ -98,6 +98,8 @@ def work(labeler: Labeler, desk: Api) -> Answer | None:
                 answers = labeler.compare(prompt, texts, asked)
                 content: dict = {"completions": answers}
                 tiers = {texts[letter]: answer["tier"] for letter, answer in answers.items()}
+            elif assignment["first_role"] == "user":
+                raise UnknownPrompt
             elif assignment["kind"] == "conversation":
                 answer = {"role": "assistant", "text": labeler.demonstrate(prompt)}
                 content, tiers = {"messages": [answer]}, None

@@ -15,10 +15,10 @@ import torch
 from training.formatting import decode_completion, encode_prompt
 from training.policy import forbidden_token_ids, load_policy
 from training.recipes import ServeConfig
-from training.records import Message
+from training.records import SERVING_ADDRESS, Message
 from training.run_folder import RunFolder
 from training.sampler import sample
-from training.serve_policy import ADDRESS, KEY_VARIABLE, Resident, Server, run
+from training.serve_policy import KEY_VARIABLE, Resident, Server, run
 
 TALK = [
     {"role": "user", "content": "one two three"},
@@ -150,7 +150,7 @@ def test_it_ends_when_its_supervisors_pipe_closes(networks, tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        address = _wait_for(folder / ADDRESS, child)
+        address = _wait_for(folder / SERVING_ADDRESS, child)
         assert ask(httpx.Client(base_url=address, trust_env=False, timeout=60), max_tokens=3).status_code == 200
         child.stdin.close()
         assert child.wait(10) != 0
