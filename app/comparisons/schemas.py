@@ -122,6 +122,10 @@ class ComparisonContent(BaseModel):
             order = SeededOrder.CONFIRMED
         else:
             order = SeededOrder.EDITED
+            level = [place.depth for place in places.values()]
+            for letter, place in places.items():  # whom all the others have left is undecided no more
+                if place.undecided and level.count(place.depth) == 1:
+                    places[letter] = Answer(tier=place.tier)
         said = {
             letter: self.of(letter).model_copy(
                 update={name: getattr(place, name) for name in ("tier", "undecided", "unacceptable")}
