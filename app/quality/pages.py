@@ -100,19 +100,29 @@ def assess(request: Request, form: Posted):
 
 
 @router.get("/reviews")
-def reviews(request: Request):
-    """The next demonstration to rate, without a name."""
-    return _reviews(request)
+def reviews(request: Request, show: str = ""):
+    """The next demonstration to rate, without a name; a sensitive one only when `show` names it, after a warning."""
+    return _reviews(request, show)
 
 
-def _reviews(request: Request, error: BadInput | None = None, note: str = ""):
+def _reviews(request: Request, show: str, error: BadInput | None = None, note: str = ""):
     account = signed_in(request)
     with reading() as session:
         screening.check_reviewer(session, account)
         waiting = queries.to_review(session, account)
     status = error.status if error else 200
     one = waiting[0] if waiting else None
-    return page(request, "quality/reviews.html", account, status, one=one, left=len(waiting), error=error, written=note)
+    return page(
+        request,
+        "quality/reviews.html",
+        account,
+        status,
+        one=one,
+        warns=one is not None and one.item.prompt.sensitive and show != one.public_id,
+        left=len(waiting),
+        error=error,
+        written=note,
+    )
 
 
 @router.post("/reviews/{id}")
@@ -126,7 +136,7 @@ def review(request: Request, id: str, form: Posted):
         with transaction() as session:
             screening.review(session, id, account, int(rating), note)
     except BadInput as error:
-        return _reviews(request, error, note)
+        return _reviews(request, id, error, note)
     response = redirect("/reviews")
     flash(response, _("Saved."))
     return response

@@ -12,6 +12,7 @@ from app.quality.schemas import ExerciseIn
 from app.quality.tables import Screening
 from app.rounds.tables import ItemKind
 from tests.browser.conftest import sign_in
+from tests.browser.ranking import rate
 from tests.browser.test_accounts import tab_to
 from tests.browser.test_every_page import complaints
 from tests.desk import make_round
@@ -75,6 +76,22 @@ def test_practice_with_the_keyboard_alone(page, people):
     assert "trumpet" not in page.content()
     page.keyboard.press("Enter")  # the button to show it has the focus
     page.get_by_text("trumpet").first.wait_for()
+
+
+def test_a_whole_practice_exercise_with_the_keyboard_alone(page, people):
+    write(sensitive=False)
+    ana = people.labeler()
+    with transaction() as session:
+        guidelines.acknowledge(session, guidelines.current_guideline(session, "training"), ana)
+    sign_in(page, ana)
+    page.goto("/onboarding")
+    act(page, "Next practice exercise")
+    rate(page, "63")
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("heading", name="How the reference answers").wait_for()
+    assert page.get_by_text("The second belittles people").is_visible()
+    act(page, "That was the last")
+    page.get_by_text("1 of 1 done").wait_for()
 
 
 def test_feedback_on_practice_by_the_ordinary_form_without_scripts(browser, live, people):

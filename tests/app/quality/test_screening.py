@@ -1,6 +1,7 @@
 """Screening: measured as counted by hand, known by a number, rated without names, decided once."""
 
 import random
+import re
 import statistics
 import threading
 from itertools import combinations
@@ -337,7 +338,7 @@ def test_the_pages_of_a_screening(client, people):
     olga, ana = people.admin(), people.labeler()
     people.sign_in(client, olga)
     fields = people.csrf(client)
-    form = {**fields, "part": "screening", "prompt": "Console somebody who lost a parent."}
+    form = {**fields, "part": "screening", "prompt": "Console somebody who lost a parent.", "sensitive": "yes"}
     assert client.post("/admin/onboarding/exercises/new", data=form).status_code == 303
     wrong = client.post("/admin/onboarding/invite", data={**fields, "username": "nobody"})
     assert wrong.status_code == 422 and "no labeler" in wrong.text
@@ -349,6 +350,7 @@ def test_the_pages_of_a_screening(client, people):
     assert "Your onboarding" in client.get("/").text
     assert client.get("/reviews").status_code == 404
     work = client.post("/onboarding/next", data={**mine, "part": "screening"}).headers["location"]
+    assert "Before you read on" in client.get(work).text
     sent = client.post(
         f"{work}/submit", data={**mine, "version": "0", "labeler": ana.public_id, "text": "I am so sorry."}
     )
@@ -365,7 +367,9 @@ def test_the_pages_of_a_screening(client, people):
 
     people.sign_in(client, olga)
     fields = people.csrf(client)
-    review = client.get("/reviews").text
+    warning = client.get("/reviews").text
+    assert "marked as sensitive" in warning and "so sorry" not in warning and "Console" not in warning
+    review = client.get(re.search(r"/reviews\?show=\w+", warning)[0]).text
     assert "I am so sorry." in review and "Ana" not in review
     id = review.split('action="/reviews/')[1][:16]
     assert client.post(f"/reviews/{id}", data={**fields}).status_code == 422
