@@ -13,7 +13,6 @@ const ABOUT = new Set(["", "csrf_token", "labeler", "version", "fence", "key", "
 
 plumbline.start = function start() {
   plumbline.save = async () => true;
-  undoing();
   const desk = document.querySelector(".desk");
   if (!desk) return;
   const form = document.getElementById("work");
@@ -157,6 +156,7 @@ plumbline.start = function start() {
     const now = written();
     copy();
     const step = url.endsWith("/draft");
+    if (!step) document.querySelector("#notes .undo")?.remove(); // it would take back something else than this
     const slow = setTimeout(() => tell("saving", say.saving), QUIET_MS);
     const { reply, told } = await ask(url, new FormData(form, button), step ? "text/html" : "application/json");
     clearTimeout(slow);
@@ -169,7 +169,7 @@ plumbline.start = function start() {
       done(now);
       return plumbline.follow(told);
     }
-    if (reply.ok && told.note) return reported(told.note);
+    if (reply.ok && told.note) return acknowledged(now, { version: told.version }), reported(told.note);
     if (reply.status === 422) {
       if (told.version !== undefined) acknowledged(now, { version: told.version });
       return alert("danger", told.detail);
@@ -315,22 +315,5 @@ plumbline.start = function start() {
 
   plumbline.keys(desk, form);
 };
-
-// The button that takes back what was just handed in goes when its seconds are over.
-function undoing() {
-  const form = document.querySelector("#notes .undo");
-  if (!form) return;
-  const end = setTimeout(() => {
-    if (form.contains(document.activeElement)) document.querySelector("h1").focus();
-    form.remove();
-  }, form.dataset.seconds * 1000);
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    clearTimeout(end);
-    await plumbline.save();
-    const reply = await fetch(form.action, { method: "POST", body: new FormData(form) }).catch(() => null);
-    if (reply) plumbline.show(plumbline.parse(await reply.text()), reply.url);
-  });
-}
 
 plumbline.start();

@@ -52,6 +52,7 @@ async function show(page, url, notes) {
   heading.tabIndex = -1;
   (main.querySelector("[autofocus]") ?? heading).focus({ preventScroll: true });
   turn += 1;
+  plumbline.undoing();
   plumbline.start();
   for (const script of page.querySelectorAll("script[type=module]:not([data-once])"))
     import(`${script.getAttribute("src")}#${turn}`);

@@ -15,7 +15,7 @@ for (const area of document.querySelectorAll("textarea[data-shown]")) {
     if (text === last) return;
     const body = new URLSearchParams({ text, csrf_token: area.form.elements.namedItem("csrf_token").value });
     const reply = await fetch(area.dataset.shown, { method: "POST", body }).catch(() => null);
-    if (!reply?.ok || turn !== asked) return; // a later answer is on its way, or saving says what is wrong
+    if (!reply?.ok || reply.redirected || turn !== asked) return; // a later answer is on its way, or saving says what is wrong
     const told = await reply.json();
     last = text;
     length.textContent = told.length;

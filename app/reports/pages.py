@@ -33,8 +33,10 @@ def make(request: Request, id: str, form: Posted):
     try:
         with transaction() as session:
             found = assignments.assignment(session, id, labeler)
-            if assignments.draft(session, found, labeler).submitted_at is None:
-                keep(session, labeler, id, form, force=True)
+            draft = assignments.draft(session, found, labeler)
+            version = draft.version
+            if assignments.standing(found, labeler, draft) is not assignments.Standing.SUBMITTED:
+                version = keep(session, labeler, id, form, force=True)[1].version
             rules.make(session, found, labeler, form.get("problem", ""))
     except BadInput as error:
         if from_script(request):
@@ -44,7 +46,7 @@ def make(request: Request, id: str, form: Posted):
         return response
     note = _("Reported. The answer will be on your desk. Go on with the work, or skip it.")
     if from_script(request):
-        return JSONResponse({"note": note})
+        return JSONResponse({"note": note, "version": version})
     response = redirect(f"/assignments/{id}")
     flash(response, note)
     return response

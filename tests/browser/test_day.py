@@ -1,0 +1,341 @@
+"""A labeler's whole day in a real browser: by mouse, by touch, by keyboard alone, and without scripts."""
+
+import re
+
+import pytest
+
+from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, Skip
+from app.comparisons.tables import Comparison
+from app.demonstrations.tables import Demonstration
+from app.reports.tables import Report
+from app.rounds.tables import ItemKind
+from tests.browser.conftest import sign_in
+from tests.browser.day import at_work, going_on, rows, until
+from tests.desk import make_round
+
+COMPARE, WRITE = "Rank the completions", "Write a completion"
+
+
+@pytest.fixture
+def ana(people):
+    return people.labeler("ana")
+
+
+def a_day_of_work() -> None:
+    """A comparison, a demonstration, and one more to be skipped."""
+    make_round(1, k=2, number=1)
+    make_round(2, kind=ItemKind.DEMONSTRATION, number=2)
+
+
+def focused(page) -> str:
+    return page.evaluate("document.activeElement.innerText || document.activeElement.name || ''")
+
+
+def whole_page_loads(page) -> list[str]:
+    """Notes every page that is loaded anew from now on."""
+    loads: list[str] = []
+    page.on("domcontentloaded", lambda tab: loads.append(tab.url))
+    return loads
+
+
+def test_by_mouse(page, ana, people):
+    a_day_of_work()
+    sign_in(page, ana)
+    page.get_by_text("3 pieces of work are waiting.").wait_for()
+    page.get_by_role("button", name="Next piece of work").click()
+    for rating in (5, 2):
+        page.locator(".panel:not([hidden])").get_by_role("radio", name=str(rating), exact=True).check()
+        page.get_by_role("button", name=re.compile("^Go on: none of the other flags apply")).click()
+    at_work(page, COMPARE)
+    page.locator("#board .slip.chosen").wait_for()
+    page.get_by_role("button", name=re.compile("^Confirm this order and hand in")).click()
+    at_work(page, WRITE)
+    # Undone within ten seconds, and handed in again.
+    page.get_by_role("button", name=re.compile("^Undo")).click()
+    page.get_by_text("Taken back").wait_for()
+    assert rows(Comparison) == []
+    at_work(page, COMPARE)
+    page.get_by_role("button", name=re.compile("^(Confirm this order and hand|Hand) in(?! and stop)")).click()
+    at_work(page, WRITE)
+    assert len(rows(Comparison)) == 1
+    # Reporting a problem changes nothing about the work.
+    page.get_by_label("Your completion").fill("A completion.")
+    page.get_by_text("Report a problem with this item").click()
+    page.get_by_label("What is wrong with it?").fill("The prompt ends in the middle.")
+    page.get_by_role("button", name="Send the report").click()
+    page.get_by_text("Reported. The answer will be on your desk").wait_for()
+    assert page.get_by_label("Your completion").input_value() == "A completion."
+    assert len(rows(Report)) == 1
+    with going_on(page):
+        page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
+    assert len(rows(Demonstration)) == 1
+    at_work(page, WRITE)
+    page.get_by_text("Skip this").click()
+    page.get_by_label("Note (optional)").fill("no idea what is asked")
+    page.get_by_role("button", name=re.compile("^The task is unclear")).click()
+    page.get_by_text("Nothing more is waiting for you.").wait_for()
+    assert [(one.reason, one.note) for one in rows(Skip)] == [("unclear", "no idea what is asked")]
+    # The desk at the end of it.
+    figures = dict(zip(page.locator(".figures dt").all_inner_texts(), page.locator(".figures dd").all_inner_texts()))
+    assert (figures["Handed in today"], figures["Skipped"]) == ("2", "1")
+    assert page.get_by_text("1 handed in by you, 0 waiting").count() == 2
+    page.get_by_role("link", name="1", exact=True).click()
+    page.get_by_role("button", name=re.compile("^Resume")).click()
+    at_work(page, WRITE)
+    assert rows(Skip) == []
+    page.get_by_label("Your completion").fill("Now I know.")
+    page.get_by_role("button", name="Hand in and stop").click()
+    page.get_by_text("Handed in.").wait_for()
+    # One's own work is changed until the round closes.
+    page.get_by_role("link", name="prompt 1 of round 2").click()
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_text("You are changing what you handed in").wait_for()
+    page.get_by_label("Your completion").fill("Now I know better.")
+    page.get_by_role("button", name="Hand in and stop").click()
+    page.get_by_text("Handed in again").wait_for()
+    with_text = {one.content["text"] for one in rows(Draft) if "text" in one.content}
+    assert with_text == {"A completion.", "Now I know better."}
+    assert [one.content.get("text") for one in rows(EarlierVersion)] == [None, "Now I know."]
+
+
+def test_by_touch(browser, live, ana):
+    a_day_of_work()
+    context = browser.new_context(
+        base_url=live, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, locale="en"
+    )
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").tap()
+    for rating in (3, 6):
+        page.locator(".panel:not([hidden]) .scale label").nth(rating - 1).tap()
+        page.get_by_role("button", name=re.compile("^Go on")).tap()
+    at_work(page, COMPARE)
+    page.locator("#board .slip.chosen").wait_for()
+    page.get_by_role("button", name=re.compile("^Confirm this order and hand in")).tap()
+    at_work(page, WRITE)
+    page.get_by_label("Your completion").fill("By touch.")
+    with going_on(page):
+        page.get_by_role("button", name=re.compile("^Hand in and go on")).tap()
+    page.get_by_role("button", name=re.compile("^Undo")).tap()
+    page.get_by_text("Taken back").wait_for()
+    assert rows(Demonstration) == []
+    with going_on(page):
+        page.get_by_role("button", name=re.compile("^Hand in and go on")).tap()
+    assert len(rows(Demonstration)) == 1
+    at_work(page, WRITE)
+    page.get_by_text("Skip this").tap()
+    page.get_by_role("button", name=re.compile("^Something is broken")).tap()
+    page.get_by_text("Nothing more is waiting for you.").wait_for()
+    assert [one.reason for one in rows(Skip)] == ["broken"]
+    context.close()
+
+
+def test_by_keyboard_alone(page, ana):
+    a_day_of_work()
+    sign_in(page, ana)
+    page.keyboard.press("Enter")  # the desk's button has the focus
+    for letter, rating in (("A", 3), ("B", 6)):
+        at_work(page, f"Rate completion {letter}")
+        page.keyboard.press(str(rating))
+    at_work(page, COMPARE)
+    page.locator("#board .slip.chosen").wait_for()
+    page.keyboard.press("Control+Enter")
+    at_work(page, WRITE)
+    assert focused(page) == WRITE, "after going on, the focus stands on the page's heading"
+    page.keyboard.press("u")  # undo: its key is printed on the button
+    page.get_by_text("Taken back").wait_for()
+    at_work(page, COMPARE)
+    page.locator("#board .slip.chosen").wait_for()
+    page.keyboard.press("Control+Enter")
+    at_work(page, WRITE)
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="The keys of this page").wait_for()
+    told = page.get_by_role("dialog").inner_text()
+    assert "Skip this" in told and "Save the draft" in told and "Hand in and go on" in told
+    page.keyboard.press("Escape")
+    page.get_by_label("Your completion").focus()
+    page.keyboard.type("p ? k u 1: typed, not pressed")
+    with going_on(page):
+        page.keyboard.press("Control+Enter")
+    at_work(page, WRITE)
+    assert len(rows(Demonstration)) == 1
+    page.keyboard.press("p")
+    page.get_by_role("button", name=re.compile("^It needs knowledge")).wait_for()
+    page.keyboard.press("2")  # one key for the reason
+    page.get_by_text("Nothing more is waiting for you.").wait_for()
+    assert [one.reason for one in rows(Skip)] == ["needs_expertise"]
+    texts = [one.content["text"] for one in rows(Draft) if one.content.get("text")]
+    assert texts == ["p ? k u 1: typed, not pressed"]
+
+
+def test_single_keys_can_be_switched_off(page, ana):
+    make_round(1, kind=ItemKind.DEMONSTRATION)
+    sign_in(page, ana)
+    page.keyboard.press("Enter")
+    at_work(page, WRITE)
+    page.get_by_label("Single keys work").uncheck()
+    assert page.locator("kbd.key:visible").count() == 0, "no button shows a key that does nothing"
+    page.locator("h1").focus()
+    for key in ("p", "?", "k"):
+        page.keyboard.press(key)
+    assert not page.get_by_role("dialog").is_visible()
+    assert page.locator("details.pass[open]").count() == 0
+    page.reload()
+    at_work(page, WRITE)
+    assert not page.get_by_label("Single keys work").is_checked(), "it is remembered"
+
+
+def test_without_scripts(browser, live, ana):
+    a_day_of_work()
+    context = browser.new_context(base_url=live, java_script_enabled=False)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    for rating in ("4", "2"):
+        page.locator(".panel:not([hidden])").get_by_role("radio", name=rating, exact=True).check()
+        page.get_by_role("button", name=re.compile("^Go on")).click()
+    page.get_by_role("button", name=re.compile("^Confirm this order and hand in")).click()
+    assert "Handed in." in page.inner_text("#notes")
+    page.get_by_role("button", name=re.compile("^Undo")).click()
+    assert "Taken back" in page.inner_text("#notes") and rows(Comparison) == []
+    page.get_by_role("button", name=re.compile("^(Confirm this order and hand|Hand) in(?! and stop)")).click()
+    page.get_by_label("Your completion").fill("first words")
+    page.get_by_role("button", name=re.compile("^Save the draft")).click()
+    page.get_by_text("Report a problem with this item").click()
+    page.get_by_label("What is wrong with it?").fill("It is in a language I do not read.")
+    page.get_by_role("button", name="Send the report").click()
+    assert "Reported." in page.inner_text("#notes")
+    assert page.get_by_label("Your completion").input_value() == "first words"
+    page.get_by_text("Skip this").click()
+    page.get_by_role("button", name=re.compile("^I would rather not read this")).click()
+    assert "Skipped" in page.inner_text("#notes") and rows(Demonstration) == []
+    page.get_by_label("Your completion").fill("Without scripts.")
+    page.get_by_role("button", name="Hand in and stop").click()
+    assert len(rows(Demonstration)) == 1
+    page.get_by_role("link", name="prompt 1 of round 2").click()
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_label("Your completion").fill("Changed without scripts.")
+    page.get_by_role("button", name="Leave it as it was").click()
+    assert "It stays as you had handed it in." in page.inner_text("#notes")
+    page.get_by_text("Without scripts.").wait_for()
+    context.close()
+
+
+def test_the_answer_to_a_report_is_on_the_desk(page, ana, people, client):
+    make_round(1, kind=ItemKind.DEMONSTRATION)
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    at_work(page, WRITE)
+    page.get_by_text("Report a problem with this item").click()
+    page.get_by_role("button", name="Send the report").click()
+    page.get_by_role("alert").get_by_text("nothing is written yet").wait_for()
+    page.get_by_label("What is wrong with it?").fill("Is this a joke?")
+    page.get_by_role("button", name="Send the report").click()
+    page.get_by_text("Reported.").wait_for()
+    olga = people.sign_in(client, people.admin("olga"))
+    [report] = rows(Report)
+    olga.post(f"/admin/reports/{report.public_id}/reply", data={"text": "No. Take it as it is.", **people.csrf(olga)})
+    page.goto("/")
+    page.get_by_text("No. Take it as it is.").wait_for()
+    page.get_by_role("link", name="Read it all").click()
+    page.get_by_role("heading", name="Your report").wait_for()
+    page.goto("/")
+    page.get_by_role("button", name="Seen").click()
+    page.wait_for_url("**/")
+    assert page.get_by_text("No. Take it as it is.").count() == 0
+
+
+def test_the_next_page_is_there_at_once(page, ana):
+    make_round(3, kind=ItemKind.DEMONSTRATION)
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    at_work(page, WRITE)
+    loads = whole_page_loads(page)
+    for number in (1, 2):
+        with page.expect_response(lambda reply: reply.url.endswith("/ahead")) as prepared:
+            pass
+        following = prepared.value.json()["next"]
+        until(page, lambda url=following: page.evaluate("url => performance.getEntriesByName(location.origin + url).length", url))
+        page.get_by_label("Your completion").fill(f"number {number}")
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(f"{request.method} {request.url.split('/', 3)[3]}"))
+        page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
+        page.wait_for_url(f"**{following}")
+        page.get_by_text("Handed in.").wait_for()
+        pages = [one for one in asked if one.startswith("GET assignments")]
+        assert pages == [], "the page was there before it was asked for"
+        assert focused(page) == WRITE
+        at_work(page, WRITE)
+    assert loads == [], "and nothing is loaded anew"
+    assert sum(one.ahead_for_id is not None for one in rows(Assignment)) == 0
+    page.go_back()
+    page.get_by_role("heading", name="Handed in").wait_for()
+
+
+def test_leaving_the_page_gives_the_next_one_back(page, ana):
+    make_round(2, kind=ItemKind.DEMONSTRATION)
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    at_work(page, WRITE)
+    until(page, lambda: any(one.ahead_for_id for one in rows(Assignment)))
+    page.wait_for_timeout(300)  # its page is being fetched
+    page.goto("/")
+    until(page, lambda: not any(one.ahead_for_id for one in rows(Assignment)))
+    assert sorted(one.state for one in rows(Assignment)) == [AssignmentState.LEASED, AssignmentState.OPEN]
+
+
+def test_undo_goes_after_its_seconds(page, ana, monkeypatch):
+    from app.assignments import changes
+
+    monkeypatch.setattr(changes, "UNDO_SECONDS", 2)
+    make_round(2, kind=ItemKind.DEMONSTRATION)
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_label("Your completion").fill("once")
+    page.get_by_role("button", name="Hand in and stop").click()
+    undo = page.get_by_role("button", name=re.compile("^Undo"))
+    undo.wait_for()
+    undo.wait_for(state="detached")
+    assert page.get_by_text("Handed in.").is_visible()
+
+
+def test_the_lists_of_the_desk_have_pages(page, ana):
+    from tests.app.assignments.test_changes import hand_in, written
+
+    make_round(25, kind=ItemKind.DEMONSTRATION)
+    for number in range(25):
+        hand_in(ana, written(f"text {number}"))
+    sign_in(page, ana)
+    page.get_by_role("link", name="All handed in").click()
+    seen = page.locator("tbody tr").count()
+    page.get_by_role("link", name="Older").click()
+    page.wait_for_url("**cursor=*")
+    assert (seen, page.locator("tbody tr").count()) == (20, 5)
+
+
+def test_the_first_visit_to_the_desk_is_light(browser, live, ana, people):
+    """Label Studio: 8.2 MB in 35 requests; doccano: 739 kB in 21."""
+    from tests.app.assignments.test_changes import hand_in, written
+
+    make_round(8, kind=ItemKind.DEMONSTRATION)
+    for number in range(6):
+        hand_in(ana, written(f"text {number}"))
+    context = browser.new_context(base_url=live)
+    page = context.new_page()
+    sign_in(page, ana)
+    cookies = context.cookies()
+    context.close()
+    context = browser.new_context(base_url=live)
+    context.add_cookies(cookies)
+    page = context.new_page()
+    network = context.new_cdp_session(page)
+    network.send("Network.enable")
+    sizes: dict[str, float] = {}
+    network.on("Network.loadingFinished", lambda done: sizes.update({done["requestId"]: done["encodedDataLength"]}))
+    page.goto("/", wait_until="networkidle")
+    assert page.get_by_role("heading", name="Your desk").is_visible()
+    assert len(sizes) <= 10, f"{len(sizes)} requests"
+    assert sum(sizes.values()) <= 100_000, f"{sum(sizes.values()):.0f} bytes"
+    context.close()
