@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from app.config import ROOT
+from tests.benchmarks.serving import serving
 from tests.end_to_end.test_run import Run
 
 Figure = tuple[str, float, str]  # what was measured, how much, of what
@@ -63,7 +64,7 @@ def main() -> None:
     """Measure everything and print it."""
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        for measure in (starting, desk, training):
+        for measure in (starting, desk, training, serving):
             for name, value, unit in measure(Path(folder)):
                 figures.append((name, value, unit))
                 print(f"{name:<45} {value:>10.1f} {unit}", flush=True)
