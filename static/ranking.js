@@ -445,10 +445,12 @@ for (const button of form.querySelectorAll("[formaction]")) {
 }
 
 const tooFast = document.getElementById("too-fast");
-setInterval(() => {
+function showTooFast() {
   const active = Number(form.elements.namedItem("active_seconds").value);
   tooFast.hidden = active >= Number(tooFast.dataset.seconds);
-}, 1000);
+}
+showTooFast();
+setInterval(showTooFast, 1000);
 
 // What another tab or the local copy put into the fields is what stands.
 form.addEventListener("input", (event) => {
