@@ -94,11 +94,14 @@ class Sampler:
     def __init__(self) -> None:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.residents: dict[int, Resident] = {}
+        self.alive = settings().data_dir / "serving" / "alive"  # its time tells a health check that we look
+        self.alive.parent.mkdir(parents=True, exist_ok=True)
 
     def look(self) -> None:
         """Load what is wanted, tell where it answers, keep leases, end what nobody asks."""
         with reading() as session:
             wanted = {served.policy_id for served in serving.wanted(session)}
+        self.alive.touch()
         for policy_id in list(self.residents):
             resident = self.residents[policy_id]
             if resident.process.poll() is not None:
