@@ -7,6 +7,8 @@ from difflib import SequenceMatcher
 from enum import StrEnum
 
 ALIKE = 0.4  # two paragraphs with less in common are shown whole, the old one and the new one
+NEAR = 6  # among how many new paragraphs an old one is looked for
+MOST_WORDS = 1500  # of a paragraph that is compared word by word; the time grows with the square
 
 
 class Kind(StrEnum):
@@ -29,7 +31,7 @@ def changes(old: str, new: str) -> list[list[Piece]]:
     """The paragraphs of both texts in order, each as its pieces; what is the same in both stands once."""
     before, after = _paragraphs(old), _paragraphs(new)
     made: list[list[Piece]] = []
-    for tag, i, j, k, n in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    for tag, i, j, k, n in SequenceMatcher(None, before, after).get_opcodes():
         if tag == "equal":
             made += [[Piece(Kind.SAME, text)] for text in before[i:j]]
         else:
@@ -43,18 +45,25 @@ def _paragraphs(text: str) -> list[str]:
 
 def _replaced(before: list[str], after: list[str]) -> Iterator[list[Piece]]:
     """Removed and added paragraphs; one that was only reworded, word by word."""
-    waiting = list(after)
+    new = [_words(text) for text in after]
+    done = 0  # of the new paragraphs
     for text in before:
         words = _words(text)
-        likeness = [SequenceMatcher(None, words, _words(other), autojunk=False).ratio() for other in waiting]
-        best = max(range(len(waiting)), key=likeness.__getitem__, default=None)
-        if best is None or likeness[best] < ALIKE:
+        found = next((n for n in range(done, min(done + NEAR, len(new))) if _alike(words, new[n])), None)
+        if found is None:
             yield [Piece(Kind.REMOVED, text)]
             continue
-        yield from ([Piece(Kind.ADDED, other)] for other in waiting[:best])
-        yield list(_reworded(words, _words(waiting[best])))
-        waiting = waiting[best + 1 :]
-    yield from ([Piece(Kind.ADDED, other)] for other in waiting)
+        yield from ([Piece(Kind.ADDED, other)] for other in after[done:found])
+        yield list(_reworded(words, new[found]))
+        done = found + 1
+    yield from ([Piece(Kind.ADDED, other)] for other in after[done:])
+
+
+def _alike(old: list[str], new: list[str]) -> bool:
+    if max(len(old), len(new)) > MOST_WORDS:
+        return False
+    matcher = SequenceMatcher(None, old, new)
+    return matcher.quick_ratio() >= ALIKE and matcher.ratio() >= ALIKE
 
 
 def _words(text: str) -> list[str]:
@@ -62,7 +71,7 @@ def _words(text: str) -> list[str]:
 
 
 def _reworded(before: list[str], after: list[str]) -> Iterator[Piece]:
-    for tag, i, j, k, n in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    for tag, i, j, k, n in SequenceMatcher(None, before, after).get_opcodes():
         if tag == "equal":
             yield Piece(Kind.SAME, "".join(before[i:j]))
             continue

@@ -1,6 +1,7 @@
 """What changed in a guideline since somebody read it, and that new work waits until they have."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,23 @@ def test_a_reworded_paragraph_is_told_word_by_word_and_another_one_whole():
         [("removed", "Gone.")],
         [("added", "Something else entirely")],
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a\n" * 40_000, "b\n" * 40_000),
+        ("a b\n" * 20_000, "a b\nc\n" * 15_000),
+        ("so " * 30_000, "so so " * 15_000 + "end"),
+        ("\n".join(f"{n} kind words" for n in range(6_000)), "\n".join(f"kind words {n}" for n in range(6_000))),
+        (("be kind to all people " * 60 + "\n") * 70, ("to be fair and kind " * 60 + "\n") * 70),
+    ],
+    ids=["all other", "doubled", "one long line", "all reworded", "long paragraphs"],
+)
+def test_the_longest_texts_are_compared_while_somebody_waits(old, new):
+    began = time.perf_counter()
+    changes(old[:100_000], new[:100_000])
+    assert time.perf_counter() - began < 10  # a second or two on an idle machine
 
 
 def next_version(body: str = "Be kind and brief.") -> str:
