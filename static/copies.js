@@ -49,9 +49,11 @@ document.addEventListener(
     if (form.getAttribute("action") !== "/sign-out" || form.dataset.sure) return;
     event.preventDefault();
     await plumbline.save();
+    await new Promise((next) => setTimeout(next)); // a form cannot be submitted again within its own submit event
     for (const copy of all()) await send(copy, form.elements.csrf_token.value);
     if (!all().length || (await sure(form.dataset))) {
       for (const { key } of all()) localStorage.removeItem(key);
+      plumbline.keep = () => {};
       form.dataset.sure = "yes";
       form.requestSubmit();
     }

@@ -1,0 +1,336 @@
+"""What goes wrong in a day: no network, two tabs, a session that ends, a closed tab, a double click. No word is lost."""
+
+import re
+
+import pytest
+from sqlalchemy import update
+
+from app.assignments import rules
+from app.assignments.tables import Assignment, EarlierVersion
+from app.completions.tables import Completion
+from app.database import transaction
+from app.demonstrations.tables import Demonstration
+from app.rounds.tables import ItemKind, Round
+from tests.browser.conftest import sign_in
+from tests.browser.day import at_work, copies, expire_sessions, going_on, rows, saved_text, sign_in_again, until
+from tests.desk import make_round
+
+HAND_IN = re.compile("^Hand in and go on")
+
+
+@pytest.fixture
+def ana(people):
+    return people.labeler("ana")
+
+
+@pytest.fixture
+def writing(page, ana):
+    """Ana's page with a demonstration to write."""
+    make_round(1, kind=ItemKind.DEMONSTRATION)
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    at_work(page, "Write a completion")
+    return page
+
+
+def editor(page):
+    return page.get_by_label("Your completion")
+
+
+def line(page) -> str:
+    return page.locator("#saved").inner_text()
+
+
+def test_the_draft_is_saved_within_two_seconds_and_found_again(writing):
+    editor(writing).press_sequentially("every word counts", delay=5)
+    until(writing, lambda: saved_text("every word counts"))
+    writing.locator("#saved", has_text="Saved").wait_for()
+    until(writing, lambda: copies(writing) == [])
+    writing.reload()
+    assert editor(writing).input_value() == "every word counts"
+    writing.goto("/")
+    writing.get_by_role("button", name=re.compile("^Resume")).click()
+    assert editor(writing).input_value() == "every word counts"
+
+
+def test_what_is_written_before_the_script_comes_is_saved_too(writing):
+    held: list = []
+    writing.route("**/desk.js*", lambda route: held.append(route))
+    writing.goto(writing.url, wait_until="commit")
+    editor(writing).fill("quick fingers")
+    until(writing, lambda: held)
+    held[0].continue_()
+    until(writing, lambda: saved_text("quick fingers"))
+
+
+def test_a_tab_closed_in_mid_word_loses_nothing(writing):
+    url = writing.url
+    editor(writing).fill("closed in mid w")
+    writing.close(run_before_unload=False)
+    again = writing.context.new_page()
+    again.goto(url)
+    until(again, lambda: saved_text("closed in mid w") or again.get_by_text("the server never got").is_visible())
+
+
+def test_without_a_network_the_page_says_so_and_saves_when_it_is_back(writing):
+    writing.context.set_offline(True)
+    editor(writing).fill("written in a tunnel")
+    writing.locator("#saved", has_text="No connection").wait_for()
+    assert writing.locator("#saved").get_attribute("data-state") == "offline"
+    assert "No connection" in writing.locator("#spoken").inner_text(), "it is spoken once"
+    assert len(copies(writing)) == 1
+    writing.get_by_role("button", name=HAND_IN).click()
+    writing.locator("#saved", has_text="not sent yet").wait_for()
+    assert editor(writing).input_value() == "written in a tunnel", "the page stays"
+    writing.context.set_offline(False)
+    until(writing, lambda: saved_text("written in a tunnel"))
+    until(writing, lambda: copies(writing) == [])
+    writing.locator("#saved", has_text="Saved").wait_for()
+    writing.get_by_role("button", name=HAND_IN).click()
+    until(writing, lambda: len(rows(Demonstration)) == 1)
+
+
+def leave_words_behind(writing, text: str) -> str:
+    """Write without a network and close the tab; returns the page's address."""
+    writing.context.set_offline(True)
+    editor(writing).fill(text)
+    writing.locator("#saved", has_text="No connection").wait_for()
+    url = writing.url
+    writing.close(run_before_unload=False)
+    return url
+
+
+def test_words_in_the_browser_alone_are_offered_on_return(writing):
+    context = writing.context
+    url = leave_words_behind(writing, "only here")
+    context.set_offline(False)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_text("In this browser is text that the server never got").wait_for()
+    page.get_by_role("link", name=re.compile("^Open the work of")).click()
+    page.wait_for_url(f"**{url[-20:]}")
+    at_work(page, "Write a completion")
+    page.locator("#standing").get_by_text("that the server never got").wait_for()
+    assert editor(page).input_value() == "" and not saved_text("only here"), "nothing is applied unasked"
+    page.get_by_role("button", name="Use this one").click()
+    until(page, lambda: saved_text("only here"))
+    until(page, lambda: editor(page).input_value() == "only here")
+    assert copies(page) == []
+
+
+def test_words_in_the_browser_never_go_over_newer_ones_on_the_server(writing, ana):
+    context = writing.context
+    url = leave_words_behind(writing, "older, here")
+    with transaction() as session:
+        held = session.query(Assignment).one()
+        rules.save_draft(session, held, ana, {"text": "newer, there"}, version=0)
+    context.set_offline(False)
+    page = context.new_page()
+    page.goto(url)
+    page.locator("#standing").get_by_text("The server has newer text").wait_for()
+    assert page.get_by_text("older, here").is_visible() and editor(page).input_value() == "newer, there"
+    page.get_by_role("button", name="Keep this one, let the other go").click()
+    assert copies(page) == [] and saved_text("newer, there")
+
+
+def test_words_of_another_account_are_never_shown(writing, people):
+    context = writing.context
+    url = leave_words_behind(writing, "ana's own words")
+    context.set_offline(False)
+    context.clear_cookies()
+    page = context.new_page()
+    ben = people.labeler("ben")
+    with transaction() as session:
+        session.execute(update(Assignment).values(labeler_id=None, state="open", lease_until=None, claimed_at=None))
+    sign_in(page, ben)
+    assert not page.get_by_text("the server never got").is_visible()
+    page.get_by_role("button", name="Next piece of work").click()
+    at_work(page, "Write a completion")
+    assert url.rsplit("/", 1)[1] in page.url, "the very same assignment"
+    assert page.get_by_text("ana's own words").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in")
+    assert len(copies(page)) == 1, "and they wait for ana"
+
+
+def test_signing_out_saves_first(writing):
+    editor(writing).fill("saved on the way out")
+    writing.get_by_role("button", name="Sign out").click()
+    writing.wait_for_url("**/sign-in")
+    assert saved_text("saved on the way out") and copies(writing) == []
+
+
+def test_signing_out_without_a_network_asks(writing):
+    writing.context.set_offline(True)
+    editor(writing).fill("not yet there")
+    writing.get_by_role("button", name="Sign out").click()
+    dialog = writing.get_by_role("dialog", name="Some of what you wrote has not reached the server")
+    dialog.get_by_role("button", name="Stay signed in").click()
+    assert editor(writing).input_value() == "not yet there" and len(copies(writing)) == 1
+    writing.context.set_offline(False)
+    until(writing, lambda: saved_text("not yet there"))
+
+
+def test_signing_out_can_let_words_go(writing):
+    writing.route("**/draft", lambda route: route.abort())
+    editor(writing).fill("let it go")
+    writing.get_by_role("button", name="Sign out").click()
+    writing.get_by_role("button", name="Sign out and let it go").click()
+    writing.wait_for_url("**/sign-in")
+    assert copies(writing) == [] and not saved_text("let it go")
+
+
+def test_two_tabs_show_both_texts_and_ask(writing):
+    other = writing.context.new_page()
+    other.goto(writing.url)
+    at_work(other, "Write a completion")
+    editor(other).fill("in the other tab")
+    until(writing, lambda: saved_text("in the other tab"))
+    editor(writing).fill("in this tab")
+    alert = writing.get_by_role("alert")
+    alert.get_by_text("in the other tab").wait_for()
+    assert alert.get_by_text("in this tab").is_visible(), "both are shown"
+    assert saved_text("in the other tab"), "nothing is overwritten unasked"
+    assert editor(writing).input_value() == "in this tab"
+    assert "Not saved" in line(writing)
+    alert.get_by_role("button", name="Keep what is on this page").click()
+    until(writing, lambda: saved_text("in this tab"))
+    assert alert.count() == 0
+    editor(other).fill("in the other tab again")
+    other.get_by_role("alert").get_by_role("button", name="Take the other one").click()
+    until(other, lambda: editor(other).input_value() == "in this tab")
+    assert saved_text("in this tab") and copies(other) == []
+
+
+def test_two_tabs_hand_in_once(writing):
+    other = writing.context.new_page()
+    other.goto(writing.url)
+    at_work(other, "Write a completion")
+    editor(writing).fill("handed in here")
+    writing.get_by_role("button", name=HAND_IN).click()
+    writing.get_by_text("Handed in.").wait_for()
+    editor(other).fill("and once more there")
+    other.get_by_role("button", name=HAND_IN).click()
+    other.get_by_role("alert").wait_for()
+    assert editor(other).input_value() == "and once more there"
+    assert [one.text for one in rows(Completion)] == ["handed in here"]
+
+
+def test_a_session_that_expires_in_mid_writing_keeps_the_words(writing, ana):
+    expire_sessions()
+    editor(writing).fill("written after it expired")
+    writing.locator("#saved", has_text="You were signed out").wait_for()
+    writing.locator("#saved").get_by_role("link", name="Sign in").click()
+    assert saved_text("written after it expired")
+    sign_in_again(writing, ana)
+    assert editor(writing).input_value() == "written after it expired"
+    assert copies(writing) == []
+
+
+def test_signed_out_in_another_tab_keeps_the_words_here(writing, ana):
+    other = writing.context.new_page()
+    other.goto("/")
+    other.get_by_role("button", name="Sign out").click()
+    other.wait_for_url("**/sign-in")
+    editor(writing).fill("written afterwards")
+    writing.locator("#saved", has_text="You are signed out").wait_for()
+    writing.locator("#saved").get_by_role("link", name="Sign in").click()
+    sign_in_again(writing, ana)
+    writing.get_by_role("button", name="Use this one").click()
+    until(writing, lambda: saved_text("written afterwards"))
+
+
+def test_handing_in_with_an_expired_session_keeps_the_words(writing, ana):
+    expire_sessions()
+    editor(writing).fill("handed in too late")
+    writing.get_by_role("button", name=HAND_IN).click()
+    writing.locator("#saved").get_by_role("link", name="Sign in").click()
+    sign_in_again(writing, ana)
+    assert editor(writing).input_value() == "handed in too late"
+    writing.get_by_role("button", name=HAND_IN).click()
+    until(writing, lambda: len(rows(Demonstration)) == 1)
+
+
+def test_a_double_click_hands_in_once(writing):
+    editor(writing).fill("once is enough")
+    writing.get_by_role("button", name=HAND_IN).dblclick()
+    writing.get_by_text("Handed in.").wait_for()
+    assert len(rows(Demonstration)) == 1
+
+
+def test_nothing_written_is_said_and_the_page_stays(writing):
+    writing.get_by_role("button", name=HAND_IN).click()
+    writing.get_by_role("alert").get_by_text("Nothing is written yet").wait_for()
+    editor(writing).fill("now something")
+    writing.get_by_role("button", name=HAND_IN).click()
+    until(writing, lambda: len(rows(Demonstration)) == 1)
+
+
+def test_a_lost_lease_is_said_and_the_work_is_taken(writing, people):
+    ben = people.labeler("ben")
+    with transaction() as session:
+        session.execute(update(Assignment).values(labeler_id=ben.id, fence=2))
+    editor(writing).fill("a little late")
+    writing.get_by_role("alert").get_by_text("ran out").wait_for()
+    writing.get_by_role("button", name=HAND_IN).click()
+    writing.get_by_text("kept as an extra answer").wait_for()
+    assert rows(Demonstration)[0].surplus is True
+
+
+def close_rounds() -> None:
+    with transaction() as session:
+        for round in session.query(Round):
+            rules.close_round(session, round)
+
+
+def test_a_round_that_closes_while_one_changes_what_was_handed_in(writing):
+    url = writing.url
+    editor(writing).fill("It stands.")
+    with going_on(writing):
+        writing.get_by_role("button", name="Hand in and stop").click()
+    writing.goto(url)
+    writing.get_by_role("button", name="Change it").click()
+    at_work(writing, "Write a completion")
+    editor(writing).fill("Too late.")
+    close_rounds()
+    writing.get_by_role("button", name=HAND_IN).click()
+    writing.get_by_role("alert").get_by_text("What you had handed in stands").wait_for()
+    assert editor(writing).input_value() == "Too late."
+    writing.goto(url)
+    assert writing.get_by_text("It stands.").is_visible() and writing.get_by_text("Too late.").is_visible()
+    assert [one.text for one in rows(Completion)] == ["It stands."]
+    assert [one.ended_at for one in rows(EarlierVersion)] == [None]
+
+
+def test_a_round_that_closes_before_an_undo(writing):
+    editor(writing).fill("It stands.")
+    writing.get_by_role("button", name="Hand in and stop").click()
+    writing.get_by_role("button", name=re.compile("^Undo")).wait_for()
+    close_rounds()
+    writing.get_by_role("button", name=re.compile("^Undo")).click()
+    writing.get_by_text("The round has closed meanwhile").wait_for()
+    assert [one.text for one in rows(Completion)] == ["It stands."]
+
+
+def test_active_time_is_counted(writing):
+    editor(writing).fill("thinking")
+    until(writing, lambda: int(writing.locator("[name=active_seconds]").input_value()) >= 2)
+    writing.get_by_role("button", name=HAND_IN).click()
+    writing.get_by_text("Handed in.").wait_for()
+    assert 2 <= rows(Demonstration)[0].active_seconds < 30
+
+
+def test_a_busy_server_is_said_only_if_it_takes_long(writing):
+    """No word for less than 300 ms."""
+    writing.evaluate(
+        """() => { window.states = []; new MutationObserver(() => states.push(document.getElementById("saved").dataset.state))
+        .observe(document.getElementById("saved"), {attributes: true, childList: true}); }"""
+    )
+    editor(writing).fill("fast")
+    until(writing, lambda: saved_text("fast"))
+    writing.locator("#saved", has_text="Saved").wait_for()
+    assert "saving" not in writing.evaluate("states")
+    writing.route("**/draft", lambda route: (writing.wait_for_timeout(600), route.continue_()))
+    editor(writing).fill("slow")
+    until(writing, lambda: saved_text("slow"))
+    assert "saving" in writing.evaluate("states")
