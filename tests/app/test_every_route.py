@@ -14,9 +14,11 @@ OPEN_PAGES = {"/healthz", "/readyz", "/docs", "/sign-in", "/sign-out", "/first-r
 LABELERS_WORK = (
     "/api/v1/assignments",
     "/api/v1/accounts/me",
+    "/api/v1/reports/mine",
+    "/api/v1/writings",
     *(f"/api/v1/onboarding/{act}" for act in ("next", "feedback", "self-assessment", "hand-in", "reviews")),
 )
-FOR_LABELERS = re.compile(r"/(api/v1/(guidelines|forms|prompts|demonstrations|comparisons)\b.*|api/v1/onboarding$)")
+FOR_LABELERS = re.compile(r"/(api/v1/(guidelines|forms|prompts|demonstrations|comparisons|writing-calls)\b.*|api/v1/onboarding$)")
 
 
 @pytest.fixture(params=["sqlite"])
