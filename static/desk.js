@@ -88,6 +88,7 @@ plumbline.start = function start() {
     field("version").value = told.version;
     kept = now;
     tell("saved", told.saved ?? line.textContent);
+    document.getElementById("alert")?.remove();
     if (told.lost) alert("warn", say.lost);
     if (written() === kept) plumbline.drop(say.assignment);
     else later();

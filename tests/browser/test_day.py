@@ -257,10 +257,17 @@ def test_the_next_page_is_there_at_once(page, ana):
         with page.expect_response(lambda reply: reply.url.endswith("/ahead")) as prepared:
             pass
         following = prepared.value.json()["next"]
-        until(page, lambda url=following: page.evaluate("url => performance.getEntriesByName(location.origin + url).length", url))
+        until(
+            page,
+            lambda url=following: page.evaluate(
+                "url => performance.getEntriesByName(location.origin + url).length", url
+            ),
+        )
         page.get_by_label("Your completion").fill(f"number {number}")
         asked: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(f"{request.method} {request.url.split('/', 3)[3]}"))
+        page.on(
+            "request", lambda request, asked=asked: asked.append(f"{request.method} {request.url.split('/', 3)[3]}")
+        )
         page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
         page.wait_for_url(f"**{following}")
         page.get_by_text("Handed in.").wait_for()
