@@ -63,8 +63,8 @@ def _catalogue(code: str) -> NullTranslations:
 
 
 def gettext(message: str) -> str:
-    """The message in this request's language."""
-    return _catalogue(_language.get()).gettext(message)
+    """The message in this request's language; of the empty one a catalogue would tell its own header."""
+    return _catalogue(_language.get()).gettext(message) if message else ""
 
 
 def N_(message: str) -> str:  # the usual name, which tools that collect messages know

@@ -28,6 +28,7 @@ from app.demonstrations import api as demonstrations_api
 from app.demonstrations import pages as demonstrations_pages
 from app.errors import PlumblineError
 from app.guidelines import api as guidelines_api
+from app.guidelines import form_pages as guidelines_form_pages
 from app.guidelines import pages as guidelines_pages
 from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
@@ -38,6 +39,8 @@ from app.policies import pages as policies_pages
 from app.prompts import api as prompts_api
 from app.prompts import import_pages as prompts_import_pages
 from app.prompts import pages as prompts_pages
+from app.prompts import writing_api as prompts_writing_api
+from app.prompts import writing_pages as prompts_writing_pages
 from app.quality import admin_pages as quality_admin_pages
 from app.quality import api as quality_api
 from app.quality import pages as quality_pages
@@ -64,9 +67,12 @@ ROUTERS = [
     completions_pages.router,
     rounds_pages.router,
     prompts_import_pages.router,
+    prompts_writing_pages.router,
     prompts_pages.router,
     guidelines_pages.router,
+    guidelines_form_pages.router,
     guidelines_api.router,
+    prompts_writing_api.router,
     prompts_api.router,
     policies_api.router,
     completions_api.router,

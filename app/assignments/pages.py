@@ -30,6 +30,7 @@ from app.database import reading, transaction
 from app.demonstrations import rules as demonstrations
 from app.demonstrations.writing import beside
 from app.errors import BadInput, Conflict, PlumblineError
+from app.guidelines.forms import letters
 from app.guidelines.rules import NotRead
 from app.i18n import gettext as _
 from app.rounds.tables import ONBOARDING, ItemKind
@@ -42,7 +43,6 @@ SUBMIT = {
     ItemKind.DEMONSTRATION: demonstrations.submit,
 }
 Posted = Annotated[FormData, Depends(form_data)]
-FLAG_KEYS = "qwertasdfgzxcvb"  # the left hand, while the right one rates
 
 
 # --- To the next ---
@@ -98,7 +98,7 @@ def _show(request: Request, labeler: Account, id: str, at: str = "", status: int
         "content": content,
         "error": error,
         "key": secrets.token_hex(8),
-        "flag_keys": FLAG_KEYS,
+        "flag_keys": letters(work.flags),
         "lease_seconds": settings().lease_minutes * 60,
         "reasons": _reasons(),
         "stands": stands_as(work.assignment, work.draft),

@@ -12,17 +12,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.accounts.tables import Account
 from app.completions import queries
 from app.completions.tables import Completion
 from app.errors import BadInput, NotFound
 from app.i18n import gettext as _
-from app.policies import rules as policies
 from app.policies.tables import Policy
-from app.prompts import rules as prompts
-from app.prompts.messages import few_shot
-from app.prompts.tables import Prompt, PromptSource
-from training.records import Pool, UseCase
+from app.prompts.tables import Prompt
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -120,32 +115,3 @@ def completion(session: Session, public_id: str) -> Completion:
     if found is None:
         raise NotFound(_("There is no such completion."))
     return found
-
-
-def write_few_shot(
-    session: Session,
-    *,
-    instruction: str,
-    pairs: Iterable[tuple[str, str]],
-    owner: str,
-    collection: str = "",
-    use_case: UseCase | None = None,
-    written_by: Account | None = None,
-) -> list[Prompt]:
-    """K prompts from K pairs, each asking one with the others as examples; its own completion is kept as people's."""
-    people = policies.people(session, written_by.pool if written_by else Pool.TRAIN)
-    made = []
-    for text, completion in few_shot(instruction, list(pairs)):
-        prompt = prompts.add(
-            session,
-            messages=[{"role": "user", "text": text}],
-            source=PromptSource.LABELER_FEW_SHOT,
-            use_case=use_case,
-            owner=owner,
-            collection=collection,
-            written_by=written_by,
-            filters=True,
-        )
-        add(session, prompt, people, completion)
-        made.append(prompt)
-    return made

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from app.assignments.queries import page_of_answers
+from app.completions.tables import Completion
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.i18n import gettext as _
@@ -14,8 +15,8 @@ from app.rounds.tables import Item
 
 def _whole():
     return select(Demonstration).options(
-        joinedload(Demonstration.item).options(joinedload(Item.prompt), joinedload(Item.round)),
-        joinedload(Demonstration.completion),
+        joinedload(Demonstration.item).joinedload(Item.round),
+        joinedload(Demonstration.completion).joinedload(Completion.prompt),
         joinedload(Demonstration.labeler),
         joinedload(Demonstration.guideline),
         joinedload(Demonstration.form),

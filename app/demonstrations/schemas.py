@@ -46,7 +46,7 @@ class DemonstrationOut(BaseModel):
     """A demonstration as REST tells it."""
 
     id: str
-    round: int
+    round: int | None = Field(description="null: a pair of a few-shot prompt that the labeler wrote.")
     prompt: list[Message]
     text: str
     labeler: str = Field(description="Public id of the account.")
@@ -65,8 +65,8 @@ class DemonstrationOut(BaseModel):
         """From the row and what it points to."""
         return cls(
             id=one.public_id,
-            round=one.item.round.number,
-            prompt=one.item.prompt.messages,
+            round=one.item.round.number if one.item else None,
+            prompt=one.prompt.messages,
             text=one.completion.text,
             labeler=one.labeler.public_id,
             labeler_kind=one.labeler.kind,

@@ -10,19 +10,23 @@ from app.assignments.tables import Assignment
 from app.completions.tables import Completion
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
 from app.guidelines.tables import Form, Guideline
+from app.prompts.tables import Prompt
 from app.rounds.tables import Item
 from training.records import Pool, UseCase
 
 
 class Demonstration(Base):
-    """A completion that a labeler wrote; `surplus` when it came after its slot was filled or its round closed."""
+    """A completion that a labeler wrote; `surplus` when it came after its slot was filled or its round closed.
+
+    One without an item is a pair of a few-shot prompt that the same labeler wrote.
+    """
 
     __tablename__ = "demonstrations"
     __table_args__ = (UniqueConstraint("item_id", "labeler_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
-    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="RESTRICT"))
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("items.id", ondelete="RESTRICT"))
     assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignments.id", ondelete="SET NULL"), unique=True)
     labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"), index=True)
     pool: Mapped[Pool] = mapped_column(choice(Pool))  # the labeler's at submission
@@ -36,9 +40,19 @@ class Demonstration(Base):
     active_seconds: Mapped[float] = mapped_column(default=0.0)
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in anew; assignments keep what was before
-    item: Mapped[Item] = relationship()
+    item: Mapped[Item | None] = relationship()
     assignment: Mapped[Assignment | None] = relationship()
     labeler: Mapped[Account] = relationship()
     completion: Mapped[Completion] = relationship()
     guideline: Mapped[Guideline] = relationship()
     form: Mapped[Form | None] = relationship()
+
+    @property
+    def prompt(self) -> Prompt:
+        """What was answered."""
+        return self.completion.prompt
+
+    @property
+    def collection(self) -> str:
+        """The collection that the prompt is in."""
+        return self.prompt.collection

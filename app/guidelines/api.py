@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Request
 
 from app.database import reading, transaction
-from app.guidelines import queries, rules
-from app.guidelines.schemas import FormOut, GuidelineChanges, GuidelineIn, GuidelineOut
+from app.guidelines import forms, queries, rules
+from app.guidelines.schemas import FormIn, FormOut, GuidelineChanges, GuidelineIn, GuidelineOut
+from app.guidelines.tables import FormKind
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1", tags=["guidelines"])
@@ -61,3 +62,21 @@ def list_forms(request: Request) -> dict[str, list[FormOut]]:
     api_account(request, "read")
     with reading() as session:
         return {"items": [FormOut.of(form) for form in queries.forms(session)]}
+
+
+@router.post("/forms", status_code=201)
+def add_form(request: Request, given: FormIn) -> FormOut:
+    """Add a version of a form; rounds made from now on ask it."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        made = forms.add_version(session, given, by)
+        session.refresh(made)
+    return FormOut.of(made)
+
+
+@router.get("/forms/{kind}")
+def newest_form(request: Request, kind: FormKind) -> FormOut:
+    """The newest version of a form, e.g. to ask its questions about a prompt."""
+    api_account(request, "work")
+    with reading() as session:
+        return FormOut.of(rules.form(session, kind, None))

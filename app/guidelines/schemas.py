@@ -26,6 +26,9 @@ class PromptAnswer(StrEnum):
     INTENT_UNCLEAR = "intent_unclear"
 
 
+KEYS = "qwertasdfgzxcvb"  # letters that tick a flag: the left hand, while the right one rates
+
+
 class Question(BaseModel):
     """One question of a form; `shown_if` names prompt answers: hidden only where every one of them is a no."""
 
@@ -38,6 +41,7 @@ class Question(BaseModel):
     low: str = ""  # words at 1 and at 7, of a rating
     high: str = ""
     shown_if: tuple[PromptAnswer, ...] = ()
+    key: str = ""  # one of KEYS; empty: the next one that is free
 
     def is_shown(self, answers: dict[str, bool | None]) -> bool:
         """Whether a prompt with these answers asks this; what is unknown about the prompt hides nothing."""
@@ -95,6 +99,16 @@ class GuidelineChanges(BaseModel):
             last_read=last.version if last else None,
             paragraphs=changes(last.body if last else "", guideline.body),
         )
+
+
+class FormIn(BaseModel):
+    """A new version of a form: all of its questions, in order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: FormKind
+    questions: list[Question] = Field(max_length=40)
+    after: int | None = Field(None, description="The version it was made from; if there is a newer one: 409.")
 
 
 class FormOut(BaseModel):

@@ -1,33 +1,29 @@
-"""The prompt bank for admins, and the page where anybody signed in writes a prompt."""
+"""The prompt bank for admins."""
 
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
-from app.accounts.tables import Account, Role
 from app.completions import queries as completions
-from app.completions import rules as completion_rules
 from app.config import settings
 from app.database import reading, transaction
-from app.errors import BadInput, PlumblineError
+from app.errors import BadInput
 from app.guidelines import rules as guidelines
 from app.guidelines.defaults import PROMPT_FORM
 from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
 from app.i18n import gettext as _
-from app.i18n import ngettext
 from app.prompts import messages, queries, rules
 from app.prompts.schemas import PromptQuery
 from app.prompts.tables import Prompt, PromptSource
-from app.web import admin, flash, form_data, page, redirect, signed_in
+from app.web import admin, flash, form_data, page, redirect
 from training.records import Split, UseCase
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
-WRITTEN = {"plain": PromptSource.LABELER_PLAIN, "user-based": PromptSource.LABELER_USER_BASED}
 CHOICES = {"splits": list(Split), "use_cases": list(UseCase), "sources": list(PromptSource)}
 
 
@@ -59,88 +55,6 @@ def prompts(request: Request, cursor: str | None = None):
         collections=collections,
         **CHOICES,
     )
-
-
-@router.get("/prompts/write")
-def write_page(request: Request, kind: str = "plain", pairs: Annotated[int, Query(ge=2, le=50)] = 4):
-    """The form for a new prompt."""
-    account = signed_in(request)
-    return _write_page(request, account, kind, pairs, _given(FormData()))
-
-
-def _write_page(
-    request: Request, account: Account, kind: str, pairs: int, given: dict, error: PlumblineError | None = None
-):
-    with reading() as session:
-        own = queries.page(session, queries.matching(session, owner=_owner(account)), None, 5)[0]
-    return page(
-        request,
-        "prompts/write.html",
-        account,
-        error.status if error else 200,
-        kind=kind if kind in (*WRITTEN, "few-shot") else "plain",
-        pairs=max(pairs, len(given["pairs"])),
-        given=given,
-        error=error,
-        own=own,
-        max_tokens=messages.MAX_TOKENS,
-        use_cases=CHOICES["use_cases"],
-    )
-
-
-def _owner(account: Account) -> str:
-    return f"labeler {account.username}"
-
-
-def _given(form: FormData) -> dict:
-    pairs = [
-        (str(given), str(completion))
-        for given, completion in zip(form.getlist("input"), form.getlist("output"), strict=False)
-    ]
-    return {
-        "prompt": str(form.get("prompt", "")),
-        "instruction": str(form.get("instruction", "")),
-        "use_case": str(form.get("use_case", "")),
-        "collection": str(form.get("collection", "")),
-        "pairs": [pair for pair in pairs if any(text.strip() for text in pair)],
-    }
-
-
-@router.post("/prompts/write")
-def write(request: Request, form: Annotated[FormData, Depends(form_data)]):
-    """Store a prompt, or the K prompts of K pairs."""
-    account = signed_in(request)
-    kind, given = str(form.get("kind", "plain")), _given(form)
-    if more := str(form.get("more", "")):
-        pairs = min(int(more), 50) if more.isdecimal() and len(more) < 4 else 4
-        return _write_page(request, account, kind, pairs, given)
-    try:
-        made = _write(account, kind, given)
-    except PlumblineError as error:
-        return _write_page(request, account, kind, 4, given, error)
-    response = redirect(f"/prompts/write?kind={kind}")
-    flash(response, ngettext("Saved. Thank you.", "%(num)d prompts saved. Thank you.", made) % {"num": made})
-    return response
-
-
-def _write(account: Account, kind: str, given: dict) -> int:
-    shared = {
-        "use_case": _use_case(given["use_case"]),
-        "owner": _owner(account),
-        "collection": given["collection"].strip()[:120] if account.role is Role.ADMIN else "",
-        "written_by": account,
-    }
-    if kind == "few-shot":
-        with transaction() as session:
-            pairs = given["pairs"]
-            made = completion_rules.write_few_shot(session, instruction=given["instruction"], pairs=pairs, **shared)
-            return len(made)
-    if kind not in WRITTEN:
-        raise BadInput(_("There is no kind “%(kind)s” of prompts.") % {"kind": kind}, field="kind")
-    text = messages.clean_text(given["prompt"], "prompt")
-    with transaction() as session:
-        rules.add(session, messages=[{"role": "user", "text": text}], source=WRITTEN[kind], filters=True, **shared)
-        return 1
 
 
 def _use_case(value: str) -> UseCase | None:

@@ -107,6 +107,7 @@ class Admission:
             "collection": draft.collection,
             "answers": draft.answers,
             "written_by_id": draft.written_by_id,
+            "writing_id": draft.writing_id,
         }
 
 
@@ -121,6 +122,7 @@ def add(
     collection: str = "",
     answers: Mapping[str, bool | None] | None = None,
     written_by: Account | None = None,
+    writing_id: int | None = None,
     filters: bool = False,
     keep_similar: bool = False,
 ) -> Prompt:
@@ -137,6 +139,7 @@ def add(
         collection=collection.strip(),
         answers=check_answers(answers or {}),
         written_by_id=written_by.id if written_by else None,
+        writing_id=writing_id,
     )
     (decision,) = Admission(session, filters=filters, keep_similar=keep_similar).take([draft])
     if decision.prompt_id is None:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.prompts.tables import Prompt, PromptSource
+from app.prompts.tables import Prompt, PromptSource, Writing, WritingCall
 from training.records import Message, Split, UseCase
 
 
@@ -35,6 +36,7 @@ class PromptDraft:
     collection: str = ""
     answers: dict[str, bool] = field(default_factory=dict)
     written_by_id: int | None = None
+    writing_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -165,3 +167,99 @@ class PromptsOut(BaseModel):
 
     items: list[PromptOut]
     next_cursor: str | None = None
+
+
+# As it was typed; browsers send \r\n, and no database keeps NUL.
+_Typed = Annotated[
+    str, AfterValidator(lambda text: text.replace("\r\n", "\n").replace("\x00", "")), Field(max_length=20_000)
+]
+
+
+class Pair(BaseModel):
+    """One example of a few-shot prompt; it becomes a prompt of its own with the others as examples."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: _Typed = ""
+    completion: _Typed = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.input.strip() or self.completion.strip())
+
+
+class WritingContent(BaseModel):
+    """What a labeler writes: `text`, or for a few-shot prompt `instruction` and `pairs`; a draft may be empty."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: _Typed = ""
+    instruction: _Typed = ""
+    pairs: list[Pair] = Field([], max_length=50)
+    use_case: UseCase | None = None
+
+
+class WritingCallIn(BaseModel):
+    """What labelers are asked to write."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: PromptSource = PromptSource.LABELER_PLAIN
+    use: _Typed = Field("", description="The use that prompts are written for; for the other kinds a hint.")
+    wanted: int = Field(ge=1, le=100_000, description="How many pieces; a few-shot piece becomes several prompts.")
+    collection: str = Field("written by labelers", min_length=1, max_length=120)
+
+
+class WritingCallOut(BaseModel):
+    """A call, and how far it is."""
+
+    id: str
+    kind: PromptSource
+    use: str
+    wanted: int
+    written: int
+    collection: str
+    open: bool
+
+    @classmethod
+    def of(cls, call: WritingCall, written: int) -> "WritingCallOut":
+        """From its row and the count of what was handed in for it."""
+        return cls(
+            id=call.public_id,
+            kind=call.kind,
+            use=call.use,
+            wanted=call.wanted,
+            written=written,
+            collection=call.collection,
+            open=call.closed_at is None and written < call.wanted,
+        )
+
+
+class WritingOut(BaseModel):
+    """A piece of writing, as its author sees it."""
+
+    id: str
+    call: str
+    kind: PromptSource
+    use: str
+    content: WritingContent
+    version: int
+    updated_at: datetime
+    submitted_at: datetime | None
+    withdrawn: bool
+    prompts: list[str] = Field(description="Ids of the prompts that it became.")
+
+    @classmethod
+    def of(cls, writing: Writing, prompts: Sequence[Prompt] = ()) -> "WritingOut":
+        """From its row, whose call is loaded."""
+        return cls(
+            id=writing.public_id,
+            call=writing.call.public_id,
+            kind=writing.call.kind,
+            use=writing.call.use,
+            content=writing.content,
+            version=writing.version,
+            updated_at=writing.updated_at,
+            submitted_at=writing.submitted_at,
+            withdrawn=writing.withdrawn_at is not None,
+            prompts=[prompt.public_id for prompt in prompts],
+        )

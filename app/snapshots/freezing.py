@@ -60,7 +60,7 @@ class Freezer:
         streams = {
             DEMONSTRATIONS: lambda: chain(
                 self._ordered(
-                    queries.demonstrations(self.session, self.filter), lambda row: row.item.prompt, self._demonstration
+                    queries.demonstrations(self.session, self.filter), lambda row: row.prompt, self._demonstration
                 ),
                 self._conversations(),
             ),

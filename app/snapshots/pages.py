@@ -72,7 +72,7 @@ def create(request: Request, form: Posted):
     else:
         numbers = [number for number in given["rounds"] if number != "none"]
         filter["rounds"] = numbers if given["rounds"] else None
-        filter["collections"] = given["collections"] if purpose == Purpose.RM else []
+        filter["collections"] = given["collections"] if purpose in (Purpose.RM, Purpose.SFT) else []
     try:
         if purpose not in list(Purpose):
             raise BadInput(_("Choose what it is for."), field="purpose")

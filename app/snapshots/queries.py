@@ -67,23 +67,39 @@ def imported_collections(session: Session) -> list[str]:
     return sorted(session.scalars(query))
 
 
+def written_collections(session: Session) -> list[str]:
+    """Names of the collections with few-shot pairs that labelers wrote."""
+    query = (
+        select(Prompt.collection)
+        .join(Completion, Completion.prompt_id == Prompt.id)
+        .join(Demonstration, Demonstration.completion_id == Completion.id)
+        .where(Demonstration.item_id.is_(None))
+        .distinct()
+    )
+    return sorted(session.scalars(query))
+
+
 def prompt_collections(session: Session) -> list[str]:
     """Names of the collections of prompts."""
     return sorted(name for name in session.scalars(select(Prompt.collection).distinct()) if name)
 
 
 def demonstrations(session: Session, filter: SnapshotFilter) -> Iterator[Demonstration]:
-    """Demonstrations of the filter's rounds, without surplus ones."""
+    """Demonstrations of the filter's rounds, without surplus ones, and few-shot pairs of its collections."""
+    pairs = and_(Demonstration.item_id.is_(None), Prompt.collection.in_(filter.collections))
     query = (
         select(Demonstration)
-        .join(Demonstration.item)
-        .join(Item.round)
-        .join(Item.prompt)
-        .where(Round.number.in_(filter.rounds or []), Demonstration.surplus.is_(False))
+        .join(Demonstration.completion)
+        .join(Completion.prompt)
+        .outerjoin(Demonstration.item)
+        .outerjoin(Item.round)
+        .where(
+            or_(Round.number.in_(filter.rounds or []), pairs if filter.collections else false()),
+            Demonstration.surplus.is_(False),
+        )
         .options(
-            contains_eager(Demonstration.item).contains_eager(Item.prompt),
+            contains_eager(Demonstration.completion).contains_eager(Completion.prompt),
             joinedload(Demonstration.labeler),
-            joinedload(Demonstration.completion),
         )
     )
     return session.scalars(_of_prompts(query, filter)).yield_per(500)

@@ -18,7 +18,8 @@ class SnapshotFilter(BaseModel):
         None, description="Numbers of closed rounds (sft, rm); absent: every closed training round there is by now."
     )
     collections: list[str] = Field(
-        [], description="rm: imported comparisons of these collections. ppo: prompts of these collections; empty: all."
+        [],
+        description="sft: few-shot pairs of these. rm: imported comparisons. ppo: prompts; empty: all.",
     )
     splits: list[Split] = Field([], description="Only prompts of these splits; empty: all.")
     prompts: list[str] | None = Field(None, description="ppo: public ids of the prompts; absent: by collection.")

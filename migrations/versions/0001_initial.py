@@ -168,73 +168,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("public_id", name=op.f("uq_guidelines_public_id")),
     )
     op.create_table(
-        "prompts",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("public_id", sa.String(length=32), nullable=False),
-        sa.Column("messages", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
-        sa.Column("text_sha256", sa.String(length=64), nullable=False),
-        sa.Column("prefix_sha256", sa.String(length=64), nullable=True),
-        sa.Column(
-            "source",
-            sa.Enum(
-                "labeler_plain",
-                "labeler_few_shot",
-                "labeler_user_based",
-                "customer",
-                "use_case",
-                "conversation",
-                name="prompt_source",
-                native_enum=False,
-                create_constraint=True,
-                length=32,
-            ),
-            nullable=False,
-        ),
-        sa.Column(
-            "use_case",
-            sa.Enum(
-                "generation",
-                "open qa",
-                "brainstorming",
-                "chat",
-                "rewrite",
-                "summarization",
-                "classification",
-                "other",
-                "closed qa",
-                "extract",
-                name="use_case",
-                native_enum=False,
-                create_constraint=True,
-                length=32,
-            ),
-            nullable=True,
-        ),
-        sa.Column("owner", sa.String(length=120), nullable=False),
-        sa.Column(
-            "split",
-            sa.Enum("train", "validation", "test", name="split", native_enum=False, create_constraint=True, length=32),
-            nullable=False,
-        ),
-        sa.Column("collection", sa.String(length=120), nullable=False),
-        sa.Column("answers", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
-        sa.Column("written_by_id", sa.Integer(), nullable=True),
-        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["written_by_id"], ["accounts.id"], name=op.f("fk_prompts_written_by_id"), ondelete="SET NULL"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_prompts")),
-        sa.UniqueConstraint("public_id", name=op.f("uq_prompts_public_id")),
-        sa.UniqueConstraint("text_sha256", name=op.f("uq_prompts_text_sha256")),
-    )
-    with op.batch_alter_table("prompts", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_prompts_collection"), ["collection"], unique=False)
-        batch_op.create_index(batch_op.f("ix_prompts_owner"), ["owner"], unique=False)
-        batch_op.create_index(batch_op.f("ix_prompts_prefix_sha256"), ["prefix_sha256"], unique=False)
-        batch_op.create_index(batch_op.f("ix_prompts_split"), ["split"], unique=False)
-
-    op.create_table(
         "reviewers",
         sa.Column("account_id", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -345,6 +278,38 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_snapshots_content_sha256"), ["content_sha256"], unique=False)
 
     op.create_table(
+        "writing_calls",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "labeler_plain",
+                "labeler_few_shot",
+                "labeler_user_based",
+                "customer",
+                "use_case",
+                "conversation",
+                name="prompt_source",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("use", sa.Text(), nullable=False),
+        sa.Column("wanted", sa.Integer(), nullable=False),
+        sa.Column("collection", sa.String(length=120), nullable=False),
+        sa.Column("created_by_id", sa.Integer(), nullable=True),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["accounts.id"], name=op.f("fk_writing_calls_created_by_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_writing_calls")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_writing_calls_public_id")),
+    )
+    op.create_table(
         "acknowledgements",
         sa.Column("account_id", sa.Integer(), nullable=False),
         sa.Column("guideline_id", sa.Integer(), nullable=False),
@@ -358,33 +323,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("account_id", "guideline_id", name=op.f("pk_acknowledgements")),
     )
-    op.create_table(
-        "completions",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("public_id", sa.String(length=32), nullable=False),
-        sa.Column("prompt_id", sa.Integer(), nullable=False),
-        sa.Column("policy_id", sa.Integer(), nullable=False),
-        sa.Column("text", sa.Text(), nullable=False),
-        sa.Column("text_sha256", sa.String(length=64), nullable=False),
-        sa.Column("settings", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
-        sa.Column("tokens", sa.Integer(), nullable=True),
-        sa.Column("finished", sa.Boolean(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["policy_id"], ["policies.id"], name=op.f("fk_completions_policy_id"), ondelete="RESTRICT"
-        ),
-        sa.ForeignKeyConstraint(
-            ["prompt_id"], ["prompts.id"], name=op.f("fk_completions_prompt_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_completions")),
-        sa.UniqueConstraint(
-            "prompt_id", "policy_id", "text_sha256", name=op.f("uq_completions_prompt_id_policy_id_text_sha256")
-        ),
-        sa.UniqueConstraint("public_id", name=op.f("uq_completions_public_id")),
-    )
-    with op.batch_alter_table("completions", schema=None) as batch_op:
-        batch_op.create_index("ix_completions_policy_prompt", ["policy_id", "prompt_id"], unique=False)
-
     op.create_table(
         "jobs",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -494,6 +432,30 @@ def upgrade() -> None:
         sa.UniqueConstraint("public_id", name=op.f("uq_rounds_public_id")),
     )
     op.create_table(
+        "writings",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("call_id", sa.Integer(), nullable=False),
+        sa.Column("labeler_id", sa.Integer(), nullable=False),
+        sa.Column("content", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["call_id"], ["writing_calls.id"], name=op.f("fk_writings_call_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["labeler_id"], ["accounts.id"], name=op.f("fk_writings_labeler_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_writings")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_writings_public_id")),
+    )
+    with op.batch_alter_table("writings", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_writings_call_id"), ["call_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_writings_labeler_id"), ["labeler_id"], unique=False)
+
+    op.create_table(
         "checkpoints",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("public_id", sa.String(length=32), nullable=False),
@@ -538,37 +500,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("policy_id", name=op.f("uq_checkpoints_policy_id")),
         sa.UniqueConstraint("public_id", name=op.f("uq_checkpoints_public_id")),
     )
-    op.create_table(
-        "items",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("public_id", sa.String(length=32), nullable=False),
-        sa.Column("round_id", sa.Integer(), nullable=False),
-        sa.Column("prompt_id", sa.Integer(), nullable=False),
-        sa.Column(
-            "kind",
-            sa.Enum(
-                "demonstration",
-                "conversation",
-                "comparison",
-                name="item_kind",
-                native_enum=False,
-                create_constraint=True,
-                length=32,
-            ),
-            nullable=False,
-        ),
-        sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("overlap", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["prompt_id"], ["prompts.id"], name=op.f("fk_items_prompt_id"), ondelete="RESTRICT"),
-        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_items_round_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_items")),
-        sa.UniqueConstraint("public_id", name=op.f("uq_items_public_id")),
-        sa.UniqueConstraint("round_id", "prompt_id", "kind", name=op.f("uq_items_round_id_prompt_id_kind")),
-    )
-    with op.batch_alter_table("items", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_items_prompt_id"), ["prompt_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_items_round_id"), ["round_id"], unique=False)
-
     op.create_table(
         "job_events",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -624,6 +555,178 @@ def upgrade() -> None:
             sqlite_where=sa.text("state <> 'cancelled'"),
             postgresql_where=sa.text("state <> 'cancelled'"),
         )
+
+    op.create_table(
+        "prompts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("messages", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("text_sha256", sa.String(length=64), nullable=False),
+        sa.Column("prefix_sha256", sa.String(length=64), nullable=True),
+        sa.Column(
+            "source",
+            sa.Enum(
+                "labeler_plain",
+                "labeler_few_shot",
+                "labeler_user_based",
+                "customer",
+                "use_case",
+                "conversation",
+                name="prompt_source",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "use_case",
+            sa.Enum(
+                "generation",
+                "open qa",
+                "brainstorming",
+                "chat",
+                "rewrite",
+                "summarization",
+                "classification",
+                "other",
+                "closed qa",
+                "extract",
+                name="use_case",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=True,
+        ),
+        sa.Column("owner", sa.String(length=120), nullable=False),
+        sa.Column(
+            "split",
+            sa.Enum("train", "validation", "test", name="split", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("collection", sa.String(length=120), nullable=False),
+        sa.Column("answers", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("writing_id", sa.Integer(), nullable=True),
+        sa.Column("written_by_id", sa.Integer(), nullable=True),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["writing_id"], ["writings.id"], name=op.f("fk_prompts_writing_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["written_by_id"], ["accounts.id"], name=op.f("fk_prompts_written_by_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_prompts")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_prompts_public_id")),
+        sa.UniqueConstraint("text_sha256", name=op.f("uq_prompts_text_sha256")),
+    )
+    with op.batch_alter_table("prompts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_prompts_collection"), ["collection"], unique=False)
+        batch_op.create_index(batch_op.f("ix_prompts_owner"), ["owner"], unique=False)
+        batch_op.create_index(batch_op.f("ix_prompts_prefix_sha256"), ["prefix_sha256"], unique=False)
+        batch_op.create_index(batch_op.f("ix_prompts_split"), ["split"], unique=False)
+        batch_op.create_index(batch_op.f("ix_prompts_writing_id"), ["writing_id"], unique=False)
+
+    op.create_table(
+        "completions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column("policy_id", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("text_sha256", sa.String(length=64), nullable=False),
+        sa.Column("settings", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("tokens", sa.Integer(), nullable=True),
+        sa.Column("finished", sa.Boolean(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["policy_id"], ["policies.id"], name=op.f("fk_completions_policy_id"), ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["prompt_id"], ["prompts.id"], name=op.f("fk_completions_prompt_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_completions")),
+        sa.UniqueConstraint(
+            "prompt_id", "policy_id", "text_sha256", name=op.f("uq_completions_prompt_id_policy_id_text_sha256")
+        ),
+        sa.UniqueConstraint("public_id", name=op.f("uq_completions_public_id")),
+    )
+    with op.batch_alter_table("completions", schema=None) as batch_op:
+        batch_op.create_index("ix_completions_policy_prompt", ["policy_id", "prompt_id"], unique=False)
+
+    op.create_table(
+        "items",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("round_id", sa.Integer(), nullable=False),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "demonstration",
+                "conversation",
+                "comparison",
+                name="item_kind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("overlap", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompts.id"], name=op.f("fk_items_prompt_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_items_round_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_items")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_items_public_id")),
+        sa.UniqueConstraint("round_id", "prompt_id", "kind", name=op.f("uq_items_round_id_prompt_id_kind")),
+    )
+    with op.batch_alter_table("items", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_items_prompt_id"), ["prompt_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_items_round_id"), ["round_id"], unique=False)
+
+    op.create_table(
+        "plan_steps",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("plan_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum("snapshot", "job", "round", name="step_kind", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "waiting",
+                "running",
+                "finished",
+                "failed",
+                "cancelled",
+                name="step_state",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("snapshot_id", sa.Integer(), nullable=True),
+        sa.Column("job_id", sa.Integer(), nullable=True),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_plan_steps_job_id"), ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(["plan_id"], ["plans.id"], name=op.f("fk_plan_steps_plan_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"], ["snapshots.id"], name=op.f("fk_plan_steps_snapshot_id"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_plan_steps")),
+        sa.UniqueConstraint("plan_id", "name", name=op.f("uq_plan_steps_plan_id_name")),
+        sa.UniqueConstraint("plan_id", "number", name=op.f("uq_plan_steps_plan_id_number")),
+        sa.UniqueConstraint("snapshot_id", name=op.f("uq_plan_steps_snapshot_id")),
+    )
+    with op.batch_alter_table("plan_steps", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_plan_steps_job_id"), ["job_id"], unique=False)
 
     op.create_table(
         "assignments",
@@ -744,48 +847,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("item_id", "completion_id", name=op.f("pk_item_completions")),
         sa.UniqueConstraint("item_id", "position", name=op.f("uq_item_completions_item_id_position")),
     )
-    op.create_table(
-        "plan_steps",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("plan_id", sa.Integer(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=40), nullable=False),
-        sa.Column(
-            "kind",
-            sa.Enum("snapshot", "job", "round", name="step_kind", native_enum=False, create_constraint=True, length=32),
-            nullable=False,
-        ),
-        sa.Column(
-            "state",
-            sa.Enum(
-                "waiting",
-                "running",
-                "finished",
-                "failed",
-                "cancelled",
-                name="step_state",
-                native_enum=False,
-                create_constraint=True,
-                length=32,
-            ),
-            nullable=False,
-        ),
-        sa.Column("snapshot_id", sa.Integer(), nullable=True),
-        sa.Column("job_id", sa.Integer(), nullable=True),
-        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_plan_steps_job_id"), ondelete="RESTRICT"),
-        sa.ForeignKeyConstraint(["plan_id"], ["plans.id"], name=op.f("fk_plan_steps_plan_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(
-            ["snapshot_id"], ["snapshots.id"], name=op.f("fk_plan_steps_snapshot_id"), ondelete="RESTRICT"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_plan_steps")),
-        sa.UniqueConstraint("plan_id", "name", name=op.f("uq_plan_steps_plan_id_name")),
-        sa.UniqueConstraint("plan_id", "number", name=op.f("uq_plan_steps_plan_id_number")),
-        sa.UniqueConstraint("snapshot_id", name=op.f("uq_plan_steps_snapshot_id")),
-    )
-    with op.batch_alter_table("plan_steps", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_plan_steps_job_id"), ["job_id"], unique=False)
-
     op.create_table(
         "reports",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -977,7 +1038,7 @@ def upgrade() -> None:
         "demonstrations",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("public_id", sa.String(length=32), nullable=False),
-        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=True),
         sa.Column("assignment_id", sa.Integer(), nullable=True),
         sa.Column("labeler_id", sa.Integer(), nullable=False),
         sa.Column(
@@ -1302,10 +1363,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_reports_item_id"))
 
     op.drop_table("reports")
-    with op.batch_alter_table("plan_steps", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_plan_steps_job_id"))
-
-    op.drop_table("plan_steps")
     op.drop_table("item_completions")
     op.drop_table("exercises")
     with op.batch_alter_table("earlier_versions", schema=None) as batch_op:
@@ -1321,6 +1378,27 @@ def downgrade() -> None:
         batch_op.drop_index("ix_assignments_claim")
 
     op.drop_table("assignments")
+    with op.batch_alter_table("plan_steps", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_plan_steps_job_id"))
+
+    op.drop_table("plan_steps")
+    with op.batch_alter_table("items", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_items_round_id"))
+        batch_op.drop_index(batch_op.f("ix_items_prompt_id"))
+
+    op.drop_table("items")
+    with op.batch_alter_table("completions", schema=None) as batch_op:
+        batch_op.drop_index("ix_completions_policy_prompt")
+
+    op.drop_table("completions")
+    with op.batch_alter_table("prompts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_prompts_writing_id"))
+        batch_op.drop_index(batch_op.f("ix_prompts_split"))
+        batch_op.drop_index(batch_op.f("ix_prompts_prefix_sha256"))
+        batch_op.drop_index(batch_op.f("ix_prompts_owner"))
+        batch_op.drop_index(batch_op.f("ix_prompts_collection"))
+
+    op.drop_table("prompts")
     with op.batch_alter_table("plans", schema=None) as batch_op:
         batch_op.drop_index(
             "uq_plans_round",
@@ -1330,22 +1408,19 @@ def downgrade() -> None:
 
     op.drop_table("plans")
     op.drop_table("job_events")
-    with op.batch_alter_table("items", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_items_round_id"))
-        batch_op.drop_index(batch_op.f("ix_items_prompt_id"))
-
-    op.drop_table("items")
     op.drop_table("checkpoints")
+    with op.batch_alter_table("writings", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_writings_labeler_id"))
+        batch_op.drop_index(batch_op.f("ix_writings_call_id"))
+
+    op.drop_table("writings")
     op.drop_table("rounds")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index("ix_jobs_state_lease")
 
     op.drop_table("jobs")
-    with op.batch_alter_table("completions", schema=None) as batch_op:
-        batch_op.drop_index("ix_completions_policy_prompt")
-
-    op.drop_table("completions")
     op.drop_table("acknowledgements")
+    op.drop_table("writing_calls")
     with op.batch_alter_table("snapshots", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_snapshots_content_sha256"))
 
@@ -1360,13 +1435,6 @@ def downgrade() -> None:
     op.drop_table("served_policies")
     op.drop_table("screenings")
     op.drop_table("reviewers")
-    with op.batch_alter_table("prompts", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_prompts_split"))
-        batch_op.drop_index(batch_op.f("ix_prompts_prefix_sha256"))
-        batch_op.drop_index(batch_op.f("ix_prompts_owner"))
-        batch_op.drop_index(batch_op.f("ix_prompts_collection"))
-
-    op.drop_table("prompts")
     op.drop_table("guidelines")
     with op.batch_alter_table("audit_entries", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_audit_entries_at"))

@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import select
 
 from app.database import reading
-from app.prompts.tables import Prompt
 from app.rounds.tables import Round, RoundState
 from tests.browser.conftest import sign_in
 
@@ -62,21 +61,3 @@ def test_from_a_file_to_an_open_round_by_keyboard(page, people, files):
     page.get_by_text("0 of 5 answers handed in").wait_for()
     with reading() as session:
         assert session.scalars(select(Round)).one().state is RoundState.OPEN
-
-
-def test_the_pages_work_without_scripts(browser, live, people, files):
-    with browser.new_context(base_url=live, java_script_enabled=False) as context:
-        page = context.new_page()
-        sign_in(page, people.labeler("ana"))
-        page.goto("/prompts/write?kind=few-shot")
-        page.get_by_label("Instruction").fill("Name the colour.")
-        for number, (query, response) in enumerate((("sun", "yellow"), ("sky", "blue"))):
-            page.get_by_label("Input").nth(number).fill(query)
-            page.get_by_label("Output").nth(number).fill(response)
-        page.get_by_role("button", name="Room for two more pairs").click()
-        assert page.get_by_label("Output").nth(1).input_value() == "blue"
-        assert page.get_by_label("Input").count() == 6
-        page.get_by_role("button", name="Save the prompts").click()
-        page.get_by_text("2 prompts saved").wait_for()
-    with reading() as session:
-        assert [prompt.owner for prompt in session.scalars(select(Prompt))] == ["labeler ana"] * 2

@@ -42,7 +42,7 @@ def stored(session) -> list[tuple[str, str, str]]:
 
 def test_what_a_prompt_says_is_shown_and_does_nothing(admin):
     ids = [add(f"Before {attack} after", owner=f"o{attack}", collection=f"c{attack}").public_id for attack in ATTACKS]
-    shown = [admin.get(path).text for path in ("/admin/prompts", "/admin/rounds/new", "/prompts/write")]
+    shown = [admin.get(path).text for path in ("/admin/prompts", "/admin/rounds/new")]
     single = [admin.get(f"/admin/prompts/{id}").text for id in ids]
     for attack, page in zip(ATTACKS, single, strict=True):
         assert f"Before {attack} after" in html.unescape(page)
@@ -83,47 +83,6 @@ def test_describing_and_withdrawing(admin):
     admin.post(f"{address}/restore", data=admin.fields)
     assert "Withdraw it" in admin.get(address).text
     assert admin.get("/admin/prompts/nowhere").status_code == 404
-
-
-def test_labelers_write_prompts_and_see_no_bank(client, people):
-    people.sign_in(client, people.labeler("ana"))
-    fields = people.csrf(client)
-    assert client.get("/admin/prompts").status_code == 404
-    assert client.get("/prompts/write").status_code == 200
-    one = {**fields, "kind": "user-based", "prompt": "Help me\r\nplan a trip.", "use_case": "brainstorming"}
-    assert client.post("/prompts/write", data=one).status_code == 303
-    few = {**fields, "kind": "few-shot", "instruction": "Name the colour."}
-    pairs = {"input": ["sun", "sky", " ", "grass"], "output": ["yellow", "blue", "", "green"]}
-    assert client.post("/prompts/write", data={**few, **pairs}).status_code == 303
-    with reading() as session:
-        assert stored(session)[0] == ("labeler_user_based", "labeler ana", "Help me\nplan a trip.")
-        assert [row[0] for row in stored(session)[1:]] == ["labeler_few_shot"] * 3
-        assert stored(session)[1][2] == (
-            "Name the colour.\n\nInput: sky\nOutput: blue\n\nInput: grass\nOutput: green\n\nInput: sun\nOutput:"
-        )
-        assert {prompt.written_by_id for prompt in session.scalars(select(Prompt))} == {1}
-    assert "Help me" in client.get("/prompts/write").text
-
-
-def test_a_refused_prompt_stays_in_its_form(client, people):
-    people.sign_in(client, people.labeler())
-    fields = people.csrf(client)
-    long = client.post("/prompts/write", data={**fields, "kind": "plain", "prompt": "word " * 2000})
-    assert long.status_code == 422
-    assert "word word" in long.text
-    assert "1024 tokens" in long.text
-    one = {"input": ["sun"], "output": ["yellow"], "instruction": "Name the colour."}
-    few = client.post("/prompts/write", data={**fields, "kind": "few-shot", **one})
-    assert few.status_code == 422
-    assert "at least two pairs" in few.text
-    assert "yellow" in few.text
-    more = client.post("/prompts/write", data={**fields, "kind": "few-shot", **one, "more": "6"})
-    assert more.text.count('name="input"') == 6
-    for strange in ("²", "9" * 5000):
-        more = client.post("/prompts/write", data={**fields, "kind": "few-shot", **one, "more": strange})
-        assert more.status_code == 200 and more.text.count('name="input"') == 4
-    with reading() as session:
-        assert stored(session) == []
 
 
 def upload(client, name: str, content: bytes, **fields):

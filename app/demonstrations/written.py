@@ -1,0 +1,90 @@
+"""Handing in a prompt that a labeler wrote; each pair of a few-shot prompt is a prompt with its demonstration."""
+
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.completions import rules as completions
+from app.database import utc_now
+from app.demonstrations.tables import Demonstration
+from app.errors import BadInput, Conflict
+from app.guidelines import rules as guidelines
+from app.i18n import gettext as _
+from app.policies import rules as policies
+from app.prompts import rules as prompts
+from app.prompts import writing
+from app.prompts.messages import clean_text, few_shot
+from app.prompts.schemas import WritingContent
+from app.prompts.tables import Prompt, PromptSource, Writing
+
+
+class Alike(Conflict):
+    """Something nearly the same is there already; handing it in again with that said stores it."""
+
+
+def hand_in(
+    session: Session, piece: Writing, labeler: Account, content: WritingContent, *, version: int, alike: bool = False
+) -> list[Prompt]:
+    """Store the prompts of a piece; one that is much like another is refused unless the writer says so (`alike`)."""
+    if piece.submitted_at is not None and piece.content == content.model_dump(mode="json"):
+        return list(writing.prompts_of(session, piece))  # a double click
+    writing.save(session, piece, content, version)
+    writing.check_wanted(session, piece.call)
+    if piece.call.kind is PromptSource.LABELER_FEW_SHOT:
+        made = _few_shot(session, piece, labeler, content)
+    else:
+        made = [_single(session, piece, labeler, content, alike=alike)]
+    piece.submitted_at = utc_now()
+    session.flush()
+    return made
+
+
+def _shared(piece: Writing, labeler: Account, content: WritingContent) -> dict:
+    return {
+        "source": piece.call.kind,
+        "use_case": content.use_case,
+        "owner": writing.owner(labeler),
+        "collection": piece.call.collection,
+        "written_by": labeler,
+        "writing_id": piece.id,
+        "filters": True,
+    }
+
+
+def _single(session: Session, piece: Writing, labeler: Account, content: WritingContent, *, alike: bool) -> Prompt:
+    if not content.text.strip():
+        raise BadInput(_("Nothing is written yet: write the prompt."), field="text")
+    text = clean_text(content.text, "text")
+    other = None if alike else writing.alike(session, labeler, text)
+    if other:
+        raise Alike(_("You have written nearly the same before: “%(text)s”") % {"text": other[:300]}, field="text")
+    if other == "":
+        raise Alike(_("Another prompt begins with the same 200 characters."), field="text")
+    shared = _shared(piece, labeler, content)
+    return _own(piece, prompts.add(session, messages=[{"role": "user", "text": text}], keep_similar=True, **shared))
+
+
+def _few_shot(session: Session, piece: Writing, labeler: Account, content: WritingContent) -> list[Prompt]:
+    people = policies.people(session, labeler.pool)
+    guideline = guidelines.current_guideline(session, guidelines.TRAINING)
+    made = []
+    pairs = [(pair.input, pair.completion) for pair in content.pairs if pair]
+    for text, answer in few_shot(content.instruction, pairs):
+        prompt = prompts.add(session, messages=[{"role": "user", "text": text}], **_shared(piece, labeler, content))
+        made.append(_own(piece, prompt))
+        session.add(
+            Demonstration(
+                labeler_id=labeler.id,
+                pool=labeler.pool,
+                completion_id=completions.add(session, prompt, people, answer).id,
+                guideline_id=guideline.id,
+                idempotency_key=f"{piece.public_id} {len(made)}",
+            )
+        )
+    return made
+
+
+def _own(piece: Writing, prompt: Prompt) -> Prompt:
+    """Refuse a prompt that was there before, word for word."""
+    if prompt.writing_id != piece.id:
+        raise BadInput(_("This prompt is there already, word for word; write another one."), field="text")
+    return prompt

@@ -1,0 +1,96 @@
+"""New versions of the forms: what a form may ask, told question by question."""
+
+import re
+from collections.abc import Sequence
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.accounts import rules as accounts
+from app.accounts.tables import Account
+from app.errors import BadInput, Conflict
+from app.guidelines import rules
+from app.guidelines.schemas import KEYS, FormIn, Question
+from app.guidelines.tables import Form, FormKind
+from app.i18n import gettext as _
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,79}")
+MAX_LABEL, MAX_DEFINITION = 120, 240  # characters: a label and a definition are a line each
+
+
+def add_version(session: Session, new: FormIn, by: Account | None) -> Form:
+    """Add a version; rounds made from now on ask it, and answers given before keep theirs."""
+    newest = rules.current_form(session, new.kind)
+    if new.after is not None and newest.version != new.after:
+        raise _newer(newest.version)
+    check(new.kind, new.questions)
+    stored = [question.model_dump(mode="json", exclude_defaults=True) for question in new.questions]
+    if stored == newest.questions:
+        raise BadInput(_("This is version %(n)d unchanged; change a question first.") % {"n": newest.version})
+    made = Form(kind=new.kind, version=newest.version + 1, questions=stored)
+    try:
+        with session.begin_nested():
+            session.add(made)
+    except IntegrityError as error:
+        raise _newer(newest.version + 1) from error
+    accounts.record(session, by, "form.version", subject=made.public_id, kind=made.kind, version=made.version)
+    return made
+
+
+def _newer(version: int) -> Conflict:
+    return Conflict(
+        _("Somebody else has saved version %(n)d meanwhile. Open the form anew and make your change to that one.")
+        % {"n": version}
+    )
+
+
+def check(kind: FormKind, questions: Sequence[Question]) -> None:
+    """Refuse a form that cannot be asked; the error's field is `questions.<number>.<part>`, from 0."""
+    for number, question in enumerate(questions):
+        for part, message in _problems(kind, question):
+            label = question.label or question.name or number + 1
+            raise BadInput(
+                _("Question “%(label)s”: %(problem)s") % {"label": label, "problem": message},
+                field=f"questions.{number}.{part}",
+            )
+    for part in ("name", "key"):
+        seen: dict[str, str] = {}
+        for number, question in enumerate(questions):
+            if (value := getattr(question, part)) and value in seen:
+                message = _("“%(one)s” and “%(other)s” both have “%(value)s”; each needs its own.")
+                raise BadInput(
+                    message % {"one": seen[value], "other": question.label, "value": value},
+                    field=f"questions.{number}.{part}",
+                )
+            seen[value] = question.label
+    ratings = sum(question.kind == "rating" for question in questions)
+    if kind is FormKind.COMPLETION and ratings != 1:
+        raise BadInput(_("A form about completions has one rating, not %(n)d.") % {"n": ratings}, field="questions")
+    if len(questions) == ratings:
+        raise BadInput(_("Ask at least one question that is answered by yes or no."), field="questions")
+
+
+def _problems(kind: FormKind, question: Question):
+    if not NAME.fullmatch(question.name):
+        yield "name", _("its name has small letters, digits and underscores and begins with a letter.")
+    if not 1 <= len(question.label.strip()) <= MAX_LABEL:
+        yield "label", _("write what is asked, in at most %(n)d characters.") % {"n": MAX_LABEL}
+    if not 1 <= len(question.definition.strip()) <= MAX_DEFINITION or "\n" in question.definition:
+        yield "definition", _("say what it means on one line of at most %(n)d characters.") % {"n": MAX_DEFINITION}
+    if question.key and (len(question.key) != 1 or question.key not in KEYS):
+        yield "key", _("its key is one of the letters %(keys)s, or empty.") % {"keys": " ".join(KEYS)}
+    if question.kind == "rating":
+        if kind is not FormKind.COMPLETION:
+            yield "kind", _("only completions are rated.")
+        if not (question.low.strip() and question.high.strip()):
+            yield "low", _("a rating has a word at both ends.")
+        if question.key or question.shown_if:
+            yield "key", _("a rating has no letter and is always asked.")
+    elif kind is FormKind.PROMPT and question.shown_if:
+        yield "shown_if", _("questions about a prompt are always asked.")
+
+
+def letters(questions: Sequence[Question]) -> list[str]:
+    """The key of each question: its own, else the next letter that is free; "" when they are used up."""
+    free = iter([key for key in KEYS if key not in {question.key for question in questions}])
+    return [question.key or next(free, "") for question in questions]

@@ -1,0 +1,209 @@
+"""Prompts that labelers write: what is wanted of them, drafts kept on the server, and what is too much alike."""
+
+import re
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Select, exists, func, select, update
+from sqlalchemy.orm import Session, contains_eager
+
+from app.accounts import rules as accounts
+from app.accounts.tables import Account
+from app.database import utc_now
+from app.errors import BadInput, Conflict, NotFound
+from app.i18n import gettext as _
+from app.prompts.messages import canonical, prefix_sha256
+from app.prompts.queries import known_prefixes
+from app.prompts.schemas import WritingCallIn, WritingContent
+from app.prompts.tables import WRITTEN, Prompt, PromptSource, Writing, WritingCall
+
+ALIKE = 0.5  # share of common three-word runs from which two texts of one labeler are called alike
+COMPARED = 300  # of the labeler's newest prompts
+
+
+def owner(labeler: Account) -> str:
+    """The owner of what a labeler writes, which has one split and a cap like any other."""
+    return f"labeler {labeler.username}"
+
+
+# --- What is wanted ---
+
+
+def call(session: Session, new: WritingCallIn, by: Account) -> WritingCall:
+    """Ask labelers to write prompts."""
+    if new.kind not in WRITTEN:
+        raise BadInput(
+            _("Labelers write prompts of the kinds %(kinds)s.") % {"kinds": ", ".join(WRITTEN)}, field="kind"
+        )
+    if new.kind is PromptSource.LABELER_USER_BASED and not new.use.strip():
+        raise BadInput(_("Describe the use, without anything that tells who it is for."), field="use")
+    made = WritingCall(
+        kind=new.kind,
+        use=new.use.strip(),
+        wanted=new.wanted,
+        collection=new.collection.strip(),
+        created_by_id=by.id,
+    )
+    session.add(made)
+    session.flush()
+    accounts.record(session, by, "writing.call", subject=made.public_id, kind=made.kind, wanted=made.wanted)
+    return made
+
+
+def find_call(session: Session, public_id: str) -> WritingCall:
+    """One call, or NotFound."""
+    found = session.scalar(select(WritingCall).where(WritingCall.public_id == public_id))
+    if found is None:
+        raise NotFound(_("There is no such call for prompts."))
+    return found
+
+
+def close(session: Session, found: WritingCall, by: Account) -> None:
+    """Nothing more is wanted; drafts stay with their writers."""
+    if found.closed_at is None:
+        found.closed_at = utc_now()
+        accounts.record(session, by, "writing.close", subject=found.public_id)
+        session.flush()
+
+
+def _written() -> ColumnElement[int]:
+    return (
+        select(func.count())
+        .select_from(Writing)
+        .where(Writing.call_id == WritingCall.id, Writing.submitted_at.is_not(None), Writing.withdrawn_at.is_(None))
+        .correlate(WritingCall)
+        .scalar_subquery()
+    )
+
+
+def calls(session: Session, *, only_open: bool) -> list[tuple[WritingCall, int]]:
+    """Every call and how many pieces were handed in for it, the newest first; only those that still want some."""
+    found = select(WritingCall, _written()).order_by(WritingCall.id.desc())
+    if only_open:
+        found = found.where(WritingCall.closed_at.is_(None), _written() < WritingCall.wanted)
+    return [(row[0], row[1]) for row in session.execute(found)]
+
+
+# --- Drafts ---
+
+
+def begin(session: Session, found: WritingCall, labeler: Account) -> Writing:
+    """A draft for a call: the one begun earlier, or a new one."""
+    draft = session.scalar(_own(labeler).where(Writing.call_id == found.id, Writing.submitted_at.is_(None)).limit(1))
+    if draft:
+        return draft
+    check_wanted(session, found)
+    made = Writing(call_id=found.id, labeler_id=labeler.id, content={})
+    session.add(made)
+    session.flush()
+    return find(session, made.public_id, labeler)
+
+
+def check_wanted(session: Session, found: WritingCall) -> None:
+    """Refuse where a call has all it wants."""
+    count = session.scalar(select(_written()).select_from(WritingCall).where(WritingCall.id == found.id))
+    if found.closed_at is not None or count >= found.wanted:
+        raise Conflict(_("Nothing more is wanted here. What you wrote stays with you as a draft."))
+
+
+def _own(labeler: Account) -> Select[tuple[Writing]]:
+    return (
+        select(Writing)
+        .join(Writing.call)
+        .options(contains_eager(Writing.call))
+        .where(Writing.labeler_id == labeler.id)
+        .order_by(Writing.id.desc())
+    )
+
+
+def own(session: Session, labeler: Account, limit: int = 200) -> Sequence[Writing]:
+    """What somebody has written, drafts too, the newest first."""
+    return session.scalars(_own(labeler).limit(limit)).all()
+
+
+def find(session: Session, public_id: str, labeler: Account) -> Writing:
+    """A piece of one's own, or NotFound."""
+    found = session.scalar(_own(labeler).where(Writing.public_id == public_id))
+    if found is None:
+        raise NotFound(_("There is no such piece of writing."))
+    return found
+
+
+def prompts_of(session: Session, writing: Writing) -> Sequence[Prompt]:
+    """The prompts that a piece became."""
+    return session.scalars(select(Prompt).where(Prompt.writing_id == writing.id).order_by(Prompt.id)).all()
+
+
+def save(session: Session, writing: Writing, content: WritingContent, version: int) -> Writing:
+    """Keep a draft, if nobody changed it since `version`; else a Conflict with what stands."""
+    check_is_draft(writing)
+    changed = session.execute(
+        update(Writing)
+        .where(Writing.id == writing.id, Writing.version == version, Writing.submitted_at.is_(None))
+        .values(content=content.model_dump(mode="json"), version=version + 1, updated_at=utc_now())
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(writing)
+    if not changed.rowcount and writing.content != content.model_dump(mode="json"):
+        raise Conflict(
+            _("This draft was changed elsewhere, in another tab or on another device. Nothing was overwritten."),
+            current={"version": writing.version, "content": writing.content},
+        )
+    return writing
+
+
+def check_is_draft(writing: Writing) -> None:
+    """Refuse what is handed in already."""
+    if writing.submitted_at is not None:
+        raise Conflict(_("This is handed in already."))
+
+
+def discard(session: Session, writing: Writing) -> None:
+    """Throw a draft away."""
+    check_is_draft(writing)
+    session.delete(writing)
+    session.flush()
+
+
+def withdraw(session: Session, writing: Writing, by: Account) -> int:
+    """Take back a piece with all its prompts, which new rounds leave out; returns how many."""
+    changed = session.execute(
+        update(Prompt)
+        .where(Prompt.writing_id == writing.id, Prompt.withdrawn_at.is_(None))
+        .values(withdrawn_at=utc_now())
+    )
+    writing.withdrawn_at = writing.withdrawn_at or utc_now()
+    accounts.record(session, by, "writing.withdraw", subject=writing.public_id, prompts=changed.rowcount)
+    session.flush()
+    return changed.rowcount
+
+
+# --- What is too much alike ---
+
+
+def alike(session: Session, labeler: Account, text: str) -> str | None:
+    """A prompt of one's own that says nearly the same, or any other's that begins the same: its text, or ""."""
+    mine = session.scalars(
+        select(Prompt)
+        .where(Prompt.written_by_id == labeler.id, Prompt.withdrawn_at.is_(None))
+        .where(Prompt.source != PromptSource.LABELER_FEW_SHOT)
+        .order_by(Prompt.id.desc())
+        .limit(COMPARED)
+    )
+    runs = _runs(text)
+    for prompt in mine:
+        other = _runs(prompt.messages[-1]["text"])
+        if len(runs & other) > ALIKE * len(runs | other):
+            return prompt.messages[-1]["text"]
+    prefix = prefix_sha256(canonical([{"role": "user", "text": text}]))
+    return "" if prefix and known_prefixes(session, [prefix]) else None
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.casefold())
+    return {tuple(words[start : start + 3]) for start in range(max(1, len(words) - 2))}
+
+
+def has_open_call(session: Session) -> bool:
+    """Whether anything is wanted at the moment."""
+    wants = (WritingCall.closed_at.is_(None), _written() < WritingCall.wanted)
+    return bool(session.scalar(select(exists(select(WritingCall.id).where(*wants)))))
