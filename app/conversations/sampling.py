@@ -34,7 +34,7 @@ from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
 LEASE_SECONDS = 60
 RENEW_SECONDS = 15
 ATTEMPTS = 3
-TRIES = 3  # requests to one policy for distinct texts
+TRIES = 3  # texts asked of a policy for each distinct one that is wanted
 
 log = logging.getLogger(__name__)
 
@@ -113,15 +113,13 @@ def quotas(plan: ConversationPlan, shares: Sequence[PolicyShare]) -> dict[str, i
 
 def _distinct(policy: Policy, wanted: int, messages: Sequence[Mapping[str, str]], found: dict, alive) -> None:
     """Add `wanted` texts of a policy to those found, fewer where it repeats itself or others."""
-    before = len(found)
-    for _try in range(TRIES):
-        missing = wanted - (len(found) - before)
-        if missing <= 0:
-            return
+    before, written_in_all = len(found), 0
+    while (missing := wanted - (len(found) - before)) > 0 and written_in_all < TRIES * wanted:
         alive()
         written = serving.write(
             policy, messages, n=missing, temperature=TEMPERATURE, max_tokens=MAX_TOKENS, alive=alive
         )
+        written_in_all += len(written)  # some servers write one text whatever n says
         for one in written:
             found.setdefault(one.text.strip(), (policy, one))
         alive()

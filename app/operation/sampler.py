@@ -24,7 +24,7 @@ from app.policies import serving
 from app.policies.tables import Policy
 from training.records import SERVING_ADDRESS
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 SECRETS = ("PLUMBLINE_SECRET", "PLUMBLINE_DATABASE_URL", "PLUMBLINE_BROKER_URL")
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Resident:
             "name": policy.public_id,
             "host": settings().sampler_host,
             "port": 0,
+            "max_prompt_tokens": 1_000_000,  # the network's positions are the limit
             "seed": secrets.randbits(53),  # one that is loaded anew shall not repeat itself
         }
         path = self.folder / "request.json"

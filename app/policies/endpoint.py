@@ -80,6 +80,8 @@ def chat(
         ) from error
     except httpx.HTTPError as error:
         raise NoAnswer(_("%(url)s: %(reason)s.") % {"url": endpoint.url, "reason": error}) from error
+    if status in (400, 422) and n > 1:  # some servers write one text at a time and refuse to be asked for more
+        return chat(endpoint, messages, temperature=temperature, max_tokens=max_tokens, seconds=seconds)
     if status != 200:
         raise NoAnswer(_refusal(endpoint, status, content, location))
     return _written(endpoint, content, n)

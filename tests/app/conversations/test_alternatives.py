@@ -100,7 +100,15 @@ def test_a_policy_that_repeats_itself_is_nothing_to_rank(people, talk, server):
     server.answer = lambda request: ["the same"] * request["n"]
     failed = run_alternatives(waiting.id)
     assert failed.state is AlternativesState.FAILED and "fewer than two distinct" in failed.error
-    assert len([one for one in server.requests if one["n"] > 1]) == sampling.TRIES
+    asked = sum(one["n"] for one in server.requests[1:])
+    assert 4 * sampling.TRIES <= asked < 4 * (sampling.TRIES + 1), "it comes to an end"
+
+
+def test_servers_that_write_one_text_at_a_time_are_asked_more_often(people, talk, server):
+    talk()
+    waiting = alternatives_of(talked(people.labeler(), server))
+    server.answer = lambda _request: [f"text {len(server.requests)}"]  # n is ignored
+    assert run_alternatives(waiting.id).sampled == 4
 
 
 def test_what_a_dead_worker_left_is_found(people, talk, server):

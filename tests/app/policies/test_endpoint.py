@@ -42,6 +42,12 @@ def test_what_is_asked_and_what_comes_back(server):
     assert (one.tokens, one.finished) == (3, True)
 
 
+def test_a_server_that_refuses_to_write_several_is_asked_for_one(server):
+    server.before = lambda: setattr(server, "reply", (400, {}, b"n") if server.requests[-1]["n"] > 1 else None)
+    assert [one.text for one in chat(Endpoint(server.url), TALK, n=4)] == ["answer to Name a river."]
+    assert [one["n"] for one in server.requests] == [4, 1]
+
+
 def test_the_key_comes_from_its_variable_and_is_told_to_nobody(server, monkeypatch):
     monkeypatch.setenv("RIVER_KEY", "s3cret")
     chat(Endpoint(server.url, key_variable="RIVER_KEY"), TALK)
