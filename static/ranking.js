@@ -190,16 +190,16 @@ function slip(letter) {
   made.dataset.letter = letter;
   const grip = make("span", "grip", "⠿");
   grip.setAttribute("aria-hidden", "true");
-  const pick = make("button", "pick");
+  const pick = make("button", "pick", letter); // as large as its card, by an overlay
   pick.type = "button";
   const article = articles.get(letter);
   const flags = Number(article.dataset.flags);
   const text = article.querySelector(".text .markdown").textContent.trim();
   const excerpt = make("span", "excerpt", text.slice(0, 240).replace(/\s+/g, " "));
   excerpt.dir = "auto";
-  pick.append(make("span", "letter", letter), make("span", "rating", article.dataset.rating || "–"), excerpt, make("span", "flagged", flags ? `⚑ ${flags}` : ""));
-  for (const part of pick.children) part.setAttribute("aria-hidden", "true");
-  made.append(grip, pick);
+  const about = [make("span", "rating", article.dataset.rating || "–"), excerpt, make("span", "flagged", flags ? `⚑ ${flags}` : "")];
+  for (const one of about) one.setAttribute("aria-hidden", "true");
+  made.append(grip, pick, ...about);
   return made;
 }
 
@@ -211,7 +211,7 @@ function tierRow(kind, number, label, small = "") {
   made.dataset.tier = number;
   const put = make("button", "put", label);
   put.type = "button";
-  if (small) put.append(make("small", "", small));
+  put.dataset.small = small;
   const question = make("p", "question");
   question.hidden = true;
   const tie = make("button", "small", words.allTie);

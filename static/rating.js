@@ -47,8 +47,7 @@ function tell() {
     const [letter, n] = [step.dataset.step, rating(step.dataset.step)];
     const done = gone(letter).value !== "";
     step.classList.toggle("done", done);
-    step.querySelector(".rated").textContent = n;
-    step.querySelector(".tick").textContent = done ? "✓" : "";
+    step.querySelector(".rated").dataset.n = n;
     step.setAttribute("aria-label", filled(step.dataset[done ? "done" : n ? "rated" : "none"], { n }));
     if (letter === shown.value) step.setAttribute("aria-current", "step");
     else step.removeAttribute("aria-current");

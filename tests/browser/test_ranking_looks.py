@@ -1,0 +1,109 @@
+"""How rating and ranking look and are reached: contrast, names, widths, targets, and texts of every kind."""
+
+import pytest
+
+from app.config import ROOT
+from tests.browser.ranking import begin, board, on_the_board, rate, ready
+from tests.desk import make_round
+
+AXE = (ROOT / "tests" / "browser" / "vendor" / "axe" / "axe.min.js").read_text()
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+LONG = "word " * 300 + "unbrokenlongword" * 40 + "\n\n```python\n" + "x = 1  # " + "long " * 60 + "\n```\n"
+HEBREW = "הנהר עולה בגבעות ורץ אל הים. " * 20
+SMALL = """() => [...document.querySelectorAll('main :is(button, label, summary, a, .grip)')]
+  .filter(e => e.checkVisibility() && !e.closest('.markdown') && !e.matches('.visually-hidden, .as-written'))
+  .map(e => [e.innerText || e.className, e.getBoundingClientRect()])
+  .filter(([, box]) => box.width && (box.width < 24 || box.height < 24))
+  .map(([text, box]) => `${text} ${box.width}x${box.height}`)"""
+
+WIDE = """() => [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+  .map(e => `${e.tagName} ${e.className}`).slice(0, 12)"""
+
+
+@pytest.fixture
+def ana(people):
+    return people.labeler("ana")
+
+
+def wrong(page) -> list[str]:
+    """What is wrong with the page as it stands, in both themes."""
+    found = []
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        found.append(f"too wide: {page.evaluate(WIDE)}")
+    found += page.evaluate(SMALL)
+    page.evaluate(AXE)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        for violation in page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]:
+            places = [node["html"][:160] for node in violation["nodes"][:3]]
+            found.append(f"{scheme} {violation['id']}: {violation['help']}: {places}")
+    return found
+
+
+def until(page, holds: str) -> None:
+    """Wait until an expression holds; the page's policy lets nothing be evaluated in it for longer."""
+    for _ in range(100):
+        if page.evaluate(holds):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never: {holds}")
+
+
+@pytest.mark.parametrize("width, text", [(360, LONG), (1280, LONG), (1920, HEBREW)], ids=["phone", "desk", "wide"])
+def test_every_state_is_accessible_and_fits(page, ana, width, text):
+    make_round(1, k=9, text=text)
+    page.set_viewport_size({"width": width, "height": 800})
+    begin(page, ana)
+    ready(page, "Rate completion A")
+    found = [("rating", wrong(page))]
+    page.keyboard.press("q")
+    rate(page, "554433217")
+    found.append(("seeded", wrong(page)))
+    for key in ("=", "2", "x", "e", "9", "m", "a", "m"):
+        page.keyboard.press(key)
+    assert "x:" in board(page)
+    found.append(("ranked", wrong(page)))
+    page.keyboard.press("c")
+    page.get_by_role("dialog").wait_for()
+    found.append(("side by side", wrong(page)))
+    assert not [one for one in found if one[1]], found
+
+
+def test_text_stands_in_the_direction_of_its_words(page, ana):
+    make_round(1, k=2, text=HEBREW)
+    begin(page, ana)
+    ready(page, "Rate completion A")
+    shown = page.locator(".completion:visible .markdown p, .completion:visible .markdown").first
+    assert shown.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    rate(page, "42")
+    excerpt = page.locator(".slip .excerpt").first
+    assert excerpt.evaluate("e => getComputedStyle(e).direction") == "rtl"
+
+
+def test_the_focus_and_the_place_on_the_page_are_known_after_each_step(page, ana):
+    make_round(1, k=3, text=LONG)
+    page.set_viewport_size({"width": 1280, "height": 700})
+    begin(page, ana)
+    for letter, rating in (("A", "4"), ("B", "5")):
+        ready(page, f"Rate completion {letter}")
+        page.mouse.wheel(0, 3000)
+        until(page, "scrollY > 200")
+        page.keyboard.press(rating)
+        following = chr(ord(letter) + 1)
+        assert page.evaluate("document.activeElement.innerText") == f"Completion {following}"
+        top = page.evaluate("document.activeElement.getBoundingClientRect().top")
+        assert 0 <= top < 350, "what is to be read begins at the top"
+        assert f"{letter}: rated {rating}, and none of the other flags apply." in page.locator("#said").inner_text()
+    assert "3 of 3" in page.locator(".position").inner_text() and "To do: C" in page.locator(".position").inner_text()
+    page.keyboard.press("6")
+    on_the_board(page)
+    assert page.evaluate("document.activeElement.className") == "pick"
+
+
+def test_nothing_moves_when_motion_is_unwelcome(page, ana):
+    make_round(1, k=2)
+    page.emulate_media(reduced_motion="reduce")
+    begin(page, ana)
+    rate(page, "42")
+    moving = "getComputedStyle(e).transitionDuration !== '0s' || getComputedStyle(e).animationName !== 'none'"
+    assert page.evaluate(f"[...document.querySelectorAll('.ranking *')].filter(e => {moving}).length") == 0
