@@ -140,8 +140,8 @@ def fill_again(session: Session, draft: Draft, content: dict, active_seconds: fl
     )
 
 
-def versions(session: Session, item_id: int, labeler_id: int) -> Sequence[EarlierVersion]:
-    """What was handed in before, the oldest first."""
+def versions(session: Session, item_id: int | None, labeler_id: int | None) -> Sequence[EarlierVersion]:
+    """What was handed in before, the oldest first; nothing of what was imported."""
     return session.scalars(_versions(item_id, labeler_id).where(EarlierVersion.ended_at.is_not(None))).all()
 
 

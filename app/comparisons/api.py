@@ -4,10 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from app.assignments import changes
+from app.assignments.schemas import VersionOut
 from app.comparisons import queries
 from app.comparisons.schemas import ComparisonOut, ComparisonPage
 from app.comparisons.tables import ComparisonSource
 from app.database import reading
+from app.rounds.tables import ItemKind
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/comparisons", tags=["comparisons"])
@@ -35,3 +38,13 @@ def read_comparison(request: Request, id: str) -> ComparisonOut:
     api_account(request, "read")
     with reading() as session:
         return ComparisonOut.of(queries.comparison(session, id))
+
+
+@router.get("/{id}/versions")
+def read_versions(request: Request, id: str) -> list[VersionOut]:
+    """What its labeler had handed in before it, the oldest first; lists and snapshots take the latest."""
+    api_account(request, "read")
+    with reading() as session:
+        found = queries.comparison(session, id)
+        earlier = changes.versions(session, found.item_id, found.labeler_id)
+    return [VersionOut.of(version, ItemKind.COMPARISON) for version in earlier]

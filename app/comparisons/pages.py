@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from app.assignments import changes
 from app.comparisons import queries
 from app.database import reading
 from app.web import admin, page
@@ -28,5 +29,14 @@ def comparison(request: Request, id: str):
     account = admin(request)
     with reading() as session:
         found = queries.comparison(session, id)
+        earlier = changes.versions(session, found.item_id, found.labeler_id)
     flags = {question["name"]: question["label"] for question in found.form.questions} if found.form else {}
-    return page(request, "comparisons/one.html", account, found=found, ranked=queries.ranked(found), flags=flags)
+    return page(
+        request,
+        "comparisons/one.html",
+        account,
+        found=found,
+        ranked=queries.ranked(found),
+        flags=flags,
+        earlier=earlier,
+    )

@@ -4,9 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from app.assignments import changes
+from app.assignments.schemas import VersionOut
 from app.database import reading
 from app.demonstrations import queries
 from app.demonstrations.schemas import DemonstrationOut, DemonstrationPage
+from app.rounds.tables import ItemKind
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/demonstrations", tags=["demonstrations"])
@@ -33,3 +36,13 @@ def read_demonstration(request: Request, id: str) -> DemonstrationOut:
     api_account(request, "read")
     with reading() as session:
         return DemonstrationOut.of(queries.demonstration(session, id))
+
+
+@router.get("/{id}/versions")
+def read_versions(request: Request, id: str) -> list[VersionOut]:
+    """What its labeler had handed in before it, the oldest first; lists and snapshots take the latest."""
+    api_account(request, "read")
+    with reading() as session:
+        found = queries.demonstration(session, id)
+        earlier = changes.versions(session, found.item_id, found.labeler_id)
+    return [VersionOut.of(version, ItemKind.DEMONSTRATION) for version in earlier]

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import JSONResponse
 
+from app.assignments import changes
 from app.database import reading
 from app.demonstrations import lengths, queries
 from app.web import admin, environment, page, signed_in
@@ -48,4 +49,5 @@ def demonstration(request: Request, id: str):
     account = admin(request)
     with reading() as session:
         found = queries.demonstration(session, id)
-    return page(request, "demonstrations/one.html", account, found=found)
+        earlier = changes.versions(session, found.item_id, found.labeler_id)
+    return page(request, "demonstrations/one.html", account, found=found, earlier=earlier)

@@ -76,7 +76,8 @@ def test_by_mouse(page, ana, people):
     page.get_by_text("Nothing more is waiting for you.").wait_for()
     assert [(one.reason, one.note) for one in rows(Skip)] == [("unclear", "no idea what is asked")]
     # The desk at the end of it.
-    figures = dict(zip(page.locator(".figures dt").all_inner_texts(), page.locator(".figures dd").all_inner_texts()))
+    names, counts = (page.locator(f".figures {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    figures = dict(zip(names, counts, strict=True))
     assert (figures["Handed in today"], figures["Skipped"]) == ("2", "1")
     assert page.get_by_text("1 handed in by you, 0 waiting").count() == 2
     page.get_by_role("link", name="1", exact=True).click()

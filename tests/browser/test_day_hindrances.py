@@ -1,4 +1,4 @@
-"""What goes wrong in a day: no network, two tabs, a session that ends, a closed tab, a double click. No word is lost."""
+"""What goes wrong in a day: no network, two tabs, a session that ends, a closed tab, a double click."""
 
 import re
 
@@ -323,8 +323,12 @@ def test_active_time_is_counted(writing):
 def test_a_busy_server_is_said_only_if_it_takes_long(writing):
     """No word for less than 300 ms."""
     writing.evaluate(
-        """() => { window.states = []; new MutationObserver(() => states.push(document.getElementById("saved").dataset.state))
-        .observe(document.getElementById("saved"), {attributes: true, childList: true}); }"""
+        """() => {
+          const line = document.getElementById("saved");
+          window.states = [];
+          const note = () => states.push(line.dataset.state);
+          new MutationObserver(note).observe(line, {attributes: true, childList: true});
+        }"""
     )
     editor(writing).fill("fast")
     until(writing, lambda: saved_text("fast"))

@@ -15,7 +15,8 @@ from tests.browser.test_every_page import complaints
 from tests.desk import make_round
 
 WRITE = "Write a completion"
-SMALL = """[...document.querySelectorAll('main :is(button:not(.visually-hidden), label:has(> input), summary, a.button), dialog[open] button')]
+HIT = "button:not(.visually-hidden), label:has(> input), summary, a.button"
+SMALL = f"""[...document.querySelectorAll('main :is({HIT}), dialog[open] button')]
     .filter(one => one.checkVisibility()).map(one => [one.innerText, one.getBoundingClientRect()])
     .filter(([, box]) => box.width && (box.width < 24 || box.height < 24)).map(([text]) => text)"""
 

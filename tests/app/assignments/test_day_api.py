@@ -100,3 +100,24 @@ def test_nobody_undoes_the_work_of_others(rest, client, people):
     for act in ("undo", "edit", "leave", "versions"):
         method = "GET" if act == "versions" else "POST"
         assert client.request(method, f"{API}/{id}/{act}", headers=others).status_code == 404
+
+
+def test_admins_see_the_history(rest, client, people):
+    make_round(1, kind=ItemKind.DEMONSTRATION, number=1)
+    make_round(1, k=2, number=2)
+    id = demonstrate(rest, "<i>first</i>")
+    rest("POST", f"/{id}/edit")
+    rest("POST", f"/{id}/submit", json={"text": "second"})
+    compared = rest("POST", "/next").json()["id"]
+    rest("POST", f"/{compared}/submit", json={"completions": {"A": {"tier": 1}, "B": {"tier": 2}}})
+    rest("POST", f"/{compared}/undo")
+    rest("POST", f"/{compared}/submit", json={"completions": {"A": {"tier": 2}, "B": {"tier": 1}}})
+    olga = people.admin("olga")
+    headers = people.bearer(olga)
+    people.sign_in(client, olga)
+    for kind, said in (("demonstrations", "&lt;i&gt;first&lt;/i&gt;"), ("comparisons", "A: place 1")):
+        [one] = client.get(f"/api/v1/{kind}", headers=headers).json()["items"]
+        [version] = client.get(f"/api/v1/{kind}/{one['id']}/versions", headers=headers).json()
+        assert version["number"] == 1
+        page = client.get(f"/admin/{kind}/{one['id']}").text
+        assert "Earlier versions" in page and said in page
