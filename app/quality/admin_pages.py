@@ -244,6 +244,7 @@ def _screening(request: Request, number: int, error: PlumblineError | None = Non
     with reading() as session:
         found = screening.screening_(session, number)
         figures = screening.figures(session, found)
+        compared = screening.compared(session, found)
         written = queries.demonstrations_of(session, found)
     return page(
         request,
@@ -252,6 +253,7 @@ def _screening(request: Request, number: int, error: PlumblineError | None = Non
         error.status if error else 200,
         screening=found,
         figures=figures,
+        compared=compared,
         written=written,
         topics=screening.TOPICS,
         comforts=screening.COMFORT,

@@ -79,6 +79,17 @@ def sensitive_count(answers: Iterable[tuple[Mapping[str, bool], Mapping[str, boo
 
 
 @dataclass(frozen=True)
+class Compared:
+    """One comparison of a screening beside its reference."""
+
+    exercise: str  # public id
+    prompt: str  # its last message
+    order: Count  # of pairs
+    tied: int
+    sensitive: Count  # of completions
+
+
+@dataclass(frozen=True)
 class Figures:
     """What a screening measured."""
 

@@ -188,7 +188,7 @@ def list_screenings(request: Request) -> dict[str, list[ScreeningOut]]:
 
 
 def _screening(session, one: Screening) -> ScreeningOut:
-    return ScreeningOut.of(one, screening.figures(session, one))
+    return ScreeningOut.of(one, screening.figures(session, one), screening.compared(session, one))
 
 
 @router.post("/screenings", status_code=204)

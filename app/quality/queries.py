@@ -97,7 +97,7 @@ def comparisons(session: Session, labeler: Account, purpose: RoundPurpose) -> Se
         .join(Comparison.item)
         .join(Item.round)
         .where(Comparison.labeler_id == labeler.id, Round.purpose == purpose)
-        .options(contains_eager(Comparison.item), selectinload(Comparison.completions))
+        .options(contains_eager(Comparison.item).joinedload(Item.prompt), selectinload(Comparison.completions))
         .order_by(Item.position)
     )
     return session.scalars(query).all()

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.demonstrations.schemas import Typed
 from app.demonstrations.tables import Demonstration
-from app.quality.agreement import Figures
+from app.quality.agreement import Compared, Figures
 from app.quality.tables import Exercise, Screening, Verdict
 from app.rounds.tables import ItemKind, RoundPurpose
 from training.records import Message
@@ -182,6 +182,16 @@ class CriterionOut(BaseModel):
     met: bool
 
 
+class ComparedOut(BaseModel):
+    """One comparison of a screening beside its reference."""
+
+    exercise: str
+    pairs_alike: int
+    pairs: int = Field(description="Ordered by both.")
+    completions_alike: int
+    completions: int = Field(description="Whether they are sensitive, answered by both.")
+
+
 class ScreeningOut(BaseModel):
     """A screening under its number; until the verdict it names nobody."""
 
@@ -192,6 +202,7 @@ class ScreeningOut(BaseModel):
     demonstration_score: CriterionOut
     recommended: bool = Field(description="All three soft cut-offs are met; the decision is an admin's.")
     counts: dict = Field(description="What the figures are made of.")
+    compared: list[ComparedOut] = Field(description="Comparison by comparison, as the references are now.")
     comfort: dict[str, Comfort]
     comfort_note: str
     verdict: Verdict | None
@@ -200,7 +211,7 @@ class ScreeningOut(BaseModel):
     decided_at: datetime | None
 
     @classmethod
-    def of(cls, one: Screening, figures: Figures) -> "ScreeningOut":
+    def of(cls, one: Screening, figures: Figures, compared: Sequence[Compared]) -> "ScreeningOut":
         """From its row and what was measured."""
         criteria = {
             name: CriterionOut(measured=value, cutoff=least, met=met)
@@ -214,6 +225,16 @@ class ScreeningOut(BaseModel):
             demonstration_score=criteria["demonstrations"],
             recommended=figures.recommended,
             counts=figures.as_dict(),
+            compared=[
+                ComparedOut(
+                    exercise=each.exercise,
+                    pairs_alike=each.order.alike,
+                    pairs=each.order.compared,
+                    completions_alike=each.sensitive.alike,
+                    completions=each.sensitive.compared,
+                )
+                for each in compared
+            ],
             comfort=one.comfort,
             comfort_note=one.comfort_note,
             verdict=one.verdict,

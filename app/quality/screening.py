@@ -16,7 +16,7 @@ from app.errors import BadInput, Conflict, Forbidden, NotFound
 from app.i18n import N_
 from app.i18n import gettext as _
 from app.quality import queries
-from app.quality.agreement import Count, Figures, Outcome, order_count, pairs, sensitive_count
+from app.quality.agreement import Compared, Count, Figures, Outcome, order_count, pairs, sensitive_count
 from app.quality.rules import tiers
 from app.quality.tables import DemonstrationReview, Reviewer, Screening, Verdict
 from app.rounds.tables import RoundPurpose
@@ -166,24 +166,34 @@ def review(session: Session, public_id: str, reviewer: Account, rating: int, not
 # --- Deciding ---
 
 
+def compared(session: Session, screening: Screening) -> list[Compared]:
+    """Every comparison that was handed in, in the order in which they are given."""
+    answers = queries.comparisons(session, screening.labeler, RoundPurpose.SCREENING)
+    references = queries.references(session, [one.item_id for one in answers])
+    made = []
+    for answer in answers:
+        right = {one.completion_id: one for one in references[answer.item_id]}
+        found = list(pairs({id: one.tier for id, one in right.items()}, tiers(answer)))
+        flags = [(right[row.completion_id].flags, row.flags) for row in answer.completions]
+        tied = sum(pair.outcome is Outcome.TIED for pair in found)
+        item = answer.item
+        asked = item.prompt.messages[-1]["text"]
+        made.append(Compared(item.public_id, asked, order_count(found), tied, sensitive_count(flags)))
+    return made
+
+
 def figures(session: Session, screening: Screening) -> Figures:
     """What the screening measured: as frozen at the verdict, else as it stands now."""
     if screening.figures is not None:
         return Figures.of(screening.figures)
-    answers = queries.comparisons(session, screening.labeler, RoundPurpose.SCREENING)
-    references = queries.references(session, [one.item_id for one in answers])
-    order, flags, tied = Count(), [], 0
-    for answer in answers:
-        right = {one.completion_id: one for one in references[answer.item_id]}
-        found = list(pairs({id: one.tier for id, one in right.items()}, tiers(answer)))
-        order += order_count(found)
-        tied += sum(pair.outcome is Outcome.TIED for pair in found)
-        flags += [
-            (right[row.completion_id].flags, row.flags) for row in answer.completions if row.completion_id in right
-        ]
-    ratings = [[one.rating for one in reviews] for _written, reviews in queries.demonstrations_of(session, screening)]
-    passed_on = queries.skipped(session, screening.labeler, RoundPurpose.SCREENING)
-    return Figures(sensitive_count(flags), order, tied, ratings, passed_on)
+    found = compared(session, screening)
+    return Figures(
+        sensitive=sum((one.sensitive for one in found), Count()),
+        order=sum((one.order for one in found), Count()),
+        tied=sum(one.tied for one in found),
+        ratings=[[one.rating for one in reviews] for _, reviews in queries.demonstrations_of(session, screening)],
+        skipped=queries.skipped(session, screening.labeler, RoundPurpose.SCREENING),
+    )
 
 
 def screening_(session: Session, number: int) -> Screening:

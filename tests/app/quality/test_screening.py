@@ -201,6 +201,8 @@ def test_from_the_invitation_to_the_verdict(client, people, admin):
     body = found.json()
     assert body["counts"]["order"] == {"alike": alike, "compared": compared, "tied": 0} and compared == 12
     assert body["counts"]["sensitive"] == {"alike": right, "compared": 8}
+    assert sum(one["pairs_alike"] for one in body["compared"]) == alike and len(body["compared"]) == 2
+    assert sum(one["completions_alike"] for one in body["compared"]) == right
     assert body["demonstration_score"] == {"measured": pytest.approx((6.5 + 5) / 2), "cutoff": 6.0, "met": False}
     assert body["order_agreement"]["met"] is (alike / compared >= 0.75)
     assert body["labeler"] is None and "ana" not in found.text.lower() and ana.public_id not in found.text
