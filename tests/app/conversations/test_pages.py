@@ -8,7 +8,10 @@ from sqlalchemy import select
 from app.assignments import queries as assignment_queries
 from app.conversations import queries
 from app.conversations.tables import Suggestion
-from app.database import reading
+from app.database import reading, transaction
+from app.policies import rules as policies
+from app.policies import serving
+from app.policies.tables import PolicyKind
 from tests.app.conversations.conftest import OPENING, SECRET_POLICY, TOPIC
 from tests.talk import says
 
@@ -164,3 +167,15 @@ def test_a_script_gets_suggestions_as_json(client, people, talk, server):
     none = client.post(f"{desk.place}/suggest", data=csrf)
     assert none.status_code == 503 and server.url not in none.text
     assert client.post("/assignments/nowhere/suggest", data=csrf).status_code == 404
+
+
+def test_whoever_begins_has_the_network_loaded_meanwhile(client, people, talk):
+    talk()
+    with transaction() as session:
+        trained = policies.get_or_create(session, "trained", PolicyKind.TRAINED, path="runs/1/checkpoints/a")
+    desk = Desk(client, people, people.labeler("ana"))
+    with reading() as session:
+        assert serving.wanted(session) == [], "looking at a page changes nothing"
+    assert client.post(f"{desk.place}/suggest/prepare", data=people.csrf(client)).status_code == 204
+    with reading() as session:
+        assert [one.policy_id for one in serving.wanted(session)] == [trained.id]
