@@ -224,7 +224,7 @@ plumbline.start = function start() {
     for (const [title, text, button] of sides) {
       const side = make("section", "", "");
       const raw = Object.assign(make("div", "raw", text), { dir: "auto" });
-      side.append(make("h3", "", title), raw, button);
+      side.append(make("h2", "", title), raw, button);
       made.append(side);
     }
     return made;

@@ -3,9 +3,11 @@
 import re
 
 import pytest
+from sqlalchemy import select
 
 from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, Skip
 from app.comparisons.tables import Comparison
+from app.database import reading
 from app.demonstrations.tables import Demonstration
 from app.reports.tables import Report
 from app.rounds.tables import ItemKind
@@ -81,7 +83,7 @@ def test_by_mouse(page, ana, people):
     assert (figures["Handed in today"], figures["Skipped"]) == ("2", "1")
     assert page.get_by_text("1 handed in by you, 0 waiting").count() == 2
     page.get_by_role("link", name="1", exact=True).click()
-    page.get_by_role("button", name=re.compile("^Resume")).click()
+    page.get_by_role("button", name=re.compile("^Take it up")).click()
     at_work(page, WRITE)
     assert rows(Skip) == []
     page.get_by_label("Your completion").fill("Now I know.")
@@ -280,6 +282,32 @@ def test_the_next_page_is_there_at_once(page, ana):
     assert sum(one.ahead_for_id is not None for one in rows(Assignment)) == 0
     page.go_back()
     page.get_by_role("heading", name="Handed in").wait_for()
+
+
+def test_one_comparison_after_another_without_a_page_load(page, ana):
+    """What one page's script listens to ends with it: a key rates once, and only what is shown."""
+    make_round(3, k=3)
+    sign_in(page, ana)
+    page.keyboard.press("Enter")
+    loads: list[str] = []
+    for ratings in ("642", "135", "726"):
+        for letter, rating in zip("ABC", ratings, strict=True):
+            at_work(page, f"Rate completion {letter}")
+            page.locator(f".completion[data-letter={letter}]:not([hidden])").wait_for()
+            page.keyboard.press("w")
+            page.keyboard.press("w")  # the flag is set and unset, once each
+            page.keyboard.press(rating)
+        at_work(page, COMPARE)
+        page.locator("#board .slip.chosen").wait_for()
+        loads = loads or whole_page_loads(page)
+        with going_on(page):
+            page.keyboard.press("Control+Enter")
+    page.get_by_text("Nothing more is waiting").wait_for()
+    with reading() as session:
+        stored = [one.completions for one in session.scalars(select(Comparison))]
+    assert [[row.rating for row in one] for one in stored] == [[6, 4, 2], [1, 3, 5], [7, 2, 6]]
+    assert not any(row.flags["inappropriate_for_customer_assistant"] for one in stored for row in one)
+    assert [url for url in loads if "/assignments/" in url] == []
 
 
 def test_leaving_the_page_gives_the_next_one_back(page, ana):
