@@ -3,11 +3,15 @@
 import ast
 import re
 
+import pytest
+from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from app.accounts.tables import Account
 from app.config import ROOT
-from app.i18n import FOLDER, languages
+from app.database import transaction
+from app.i18n import FOLDER, gettext, languages, ngettext, set_language
 
 CALLS = {"_", "N_", "gettext", "ngettext"}
 
@@ -22,27 +26,82 @@ def test_gettext_is_called_with_literals():
                 assert literal or marked, f"{name}:{call.lineno} cannot be collected for translation"
 
 
-def messages() -> set[str]:
+def messages() -> set[str | tuple[str, ...]]:
+    """Every message of code and templates; one with a plural as (singular, plural)."""
     found = set()
     for folder, method, options in (("app", "python", {}), ("templates", "jinja2", {"extensions": "jinja2.ext.do"})):
         for _file, _line, message, *_rest in extract_from_dir(
             ROOT / folder, method_map=[("**.py", method), ("**.html", method)], options_map={"**.html": options},
             keywords={**{"_": None, "gettext": None, "N_": None}, "ngettext": (1, 2)},
         ):  # fmt: skip
-            found |= {message} if isinstance(message, str) else set(message)
-    return found
+            found.add(message)
+    return found - {""}
+
+
+def catalogue(language: str) -> Catalog:
+    with (FOLDER / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        return read_po(file, locale=language)
 
 
 def test_the_tool_finds_messages_of_code_templates_and_errors():
     found = messages()
-    assert {"Sign in", "Please sign in", "Please sign in to go on.", "Signed in at %(num)s places."} <= found
+    assert {
+        "Sign in",
+        "Please sign in",
+        "Please sign in to go on.",
+        ("Signed in at %(num)s place.", "Signed in at %(num)s places."),
+    } <= found
 
 
-def test_translations_keep_the_placeholders():
-    for language in languages()[1:]:
-        with (FOLDER / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
-            for message in read_po(file, locale=language):
-                texts = [message.string] if isinstance(message.string, str) else list(message.string)
-                asked = message.id if isinstance(message.id, str) else message.id[-1]
-                for text in filter(None, texts):
-                    assert set(re.findall(r"%\(\w+\)[sd]", text)) == set(re.findall(r"%\(\w+\)[sd]", asked)), text
+@pytest.mark.parametrize("language", languages()[1:])
+def test_everything_said_is_translated_and_nothing_else_is(language):
+    known = {message.id for message in catalogue(language) if message.id}
+    said = messages()
+    assert not said - known, "new messages: run `make messages` and translate what is empty"
+    assert not known - said, "messages that nothing says any more: run `make messages`"
+
+
+@pytest.mark.parametrize("language", languages()[1:])
+def test_no_translation_is_empty_fuzzy_or_without_its_placeholders(language):
+    wrong = []
+    for message in catalogue(language):
+        if not message.id:
+            continue
+        texts = [message.string] if isinstance(message.string, str) else list(message.string)
+        asked = message.id if isinstance(message.id, str) else message.id[-1]
+        one = {"num"} if message.pluralizable else set()  # a singular may say its number in words
+        for text in texts:
+            lost = placeholders(asked) - one - placeholders(text) or placeholders(text) - placeholders(asked)
+            edges = (text[:1] == " ") != (asked[:1] == " ") or (text[-1:] in ":…") < (asked[-1:] in ":…")
+            if not text or message.fuzzy or lost or edges:
+                wrong.append((asked, text))
+    assert not wrong, wrong
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"%\((\w+)\)[sdr0-9]", text))
+
+
+def test_pages_speak_the_language_of_the_browser_then_of_the_account(client, people):
+    german = {"Accept-Language": "fr;q=0.9, de-AT, en;q=0.5"}
+    page = client.get("/sign-in", headers=german).text
+    assert '<html lang="de">' in page and "Benutzername" in page
+    assert '<html lang="en">' in client.get("/sign-in", headers={"Accept-Language": "fr"}).text
+    ana = people.labeler("ana")
+    people.sign_in(client, ana)
+    assert '<html lang="en">' in client.get("/", headers=german).text, "the account says English"
+    with transaction() as session:
+        session.get_one(Account, ana.id).language = "de"
+    page = client.get("/").text
+    assert '<html lang="de">' in page and "Ihr Arbeitsplatz" in page
+    assert "Diese Seite gibt es nicht." in client.get("/admin").text, "errors too"
+
+
+def test_plurals_and_the_empty_message():
+    set_language("de")
+    try:
+        assert ngettext("%(num)d prompt", "%(num)d prompts", 1) % {"num": 1} == "1 Prompt"
+        assert ngettext("%(num)d line", "%(num)d lines", 2) % {"num": 2} == "2 Zeilen"
+        assert gettext("") == "" and gettext("what nobody translated") == "what nobody translated"
+    finally:
+        set_language("en")
