@@ -1,28 +1,38 @@
-// One text whole, or two side by side with the words that only one of them has.
+// One text whole, or two side by side with the words that only one of them has; these are found while one reads.
 
 const dialog = document.getElementById("peek");
 const heading = document.getElementById("peek-heading");
 const note = document.getElementById("peek-note");
 const shown = dialog.querySelector(".peeked");
-const MOST_CELLS = 1_200_000; // of the table below: two texts of 1,000 words, some milliseconds
+const MOST_CELLS = 4_000_000; // of the table below: two texts of 2,000 words
+const SLICE_MS = 12; // then the page gets a turn
+let turn = 0;
 
-dialog.addEventListener("show-texts", ({ detail }) => {
+dialog.addEventListener("show-texts", async ({ detail }) => {
+  const mine = (turn += 1);
   const titles = detail.map((one) => one.querySelector("h2").textContent);
   const texts = detail.map((one) => one.querySelector(".text"));
-  heading.textContent = titles.length === 2 ? dialog.dataset.title : titles[0];
-  const parts = texts.length === 2 ? differences(...texts.map((one) => (one.querySelector("pre.raw") ?? one).textContent.trim())) : [];
-  note.hidden = parts !== null;
-  shown.classList.toggle("two", texts.length === 2);
+  const two = texts.length === 2;
+  heading.textContent = two ? dialog.dataset.title : titles[0];
+  note.hidden = true;
+  shown.classList.toggle("two", two);
+  const written = texts.map((text) => (text.querySelector("pre.raw") ?? text).textContent.trim());
+  const bodies = texts.map((text, index) => (two ? raw([{ text: written[index] }]) : text.cloneNode(true)));
   shown.replaceChildren(
-    ...texts.map((text, index) => {
+    ...bodies.map((body, index) => {
       const section = document.createElement("section");
-      if (texts.length === 2) section.append(Object.assign(document.createElement("h3"), { textContent: titles[index] }));
-      section.append(parts?.length ? marked(parts[index]) : text.cloneNode(true));
+      if (two) section.append(Object.assign(document.createElement("h3"), { textContent: titles[index] }));
+      section.append(body);
       return section;
     }),
   );
   dialog.showModal();
   heading.focus();
+  if (!two) return;
+  const parts = await differences(...written);
+  if (turn !== mine) return;
+  note.hidden = parts !== null;
+  parts?.forEach((pieces, index) => bodies[index].replaceWith(raw(pieces)));
 });
 
 dialog.addEventListener("click", (event) => {
@@ -34,7 +44,7 @@ dialog.addEventListener("keydown", (event) => {
   dialog.close();
 });
 
-function marked(pieces) {
+function raw(pieces) {
   const made = document.createElement("div");
   made.className = "raw text";
   made.dir = "auto";
@@ -50,7 +60,7 @@ function marked(pieces) {
 const split = (text) => text.match(/(?:[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]|[\p{L}\p{N}\p{M}]+|[^\s])\s*|\s+/gu) ?? [];
 
 // [[{text, own}] of a, the same of b], by a longest common subsequence of words; null where that would take too long.
-function differences(a, b) {
+async function differences(a, b) {
   const [left, right] = [split(a), split(b)];
   const [x, y] = [left, right].map((words) => words.map((word) => word.trim()));
   let start = 0;
@@ -64,11 +74,17 @@ function differences(a, b) {
   const [p, q] = [x.slice(start, start + m), y.slice(start, start + n)].map((words) => Int32Array.from(words, number));
   const wide = n + 1;
   const length = new Uint16Array((m + 1) * wide); // of the longest common subsequence of what follows i in p and j in q
-  for (let i = m - 1; i >= 0; i -= 1)
+  let until = performance.now() + SLICE_MS;
+  for (let i = m - 1; i >= 0; i -= 1) {
+    if (performance.now() > until) {
+      await new Promise((next) => setTimeout(next));
+      until = performance.now() + SLICE_MS;
+    }
     for (let j = n - 1; j >= 0; j -= 1) {
       const at = i * wide + j;
       length[at] = p[i] === q[j] ? length[at + wide + 1] + 1 : Math.max(length[at + wide], length[at + 1]);
     }
+  }
   const common = [new Set(), new Set()];
   for (let i = 0, j = 0; i < m && j < n; ) {
     if (p[i] === q[j]) {

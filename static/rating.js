@@ -19,8 +19,10 @@ const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_all, name) => valu
 const changed = (element) => element.dispatchEvent(new Event("input", { bubbles: true }));
 
 function show(letter) {
-  for (const one of root.querySelectorAll("[data-letter]")) one.hidden = one.dataset.letter !== letter;
-  for (const one of letters) for (const box of boxes(one)) box.required = one === letter;
+  const before = shown.value;
+  for (const one of root.querySelectorAll("[data-letter]")) if (one.hidden !== (one.dataset.letter !== letter)) one.hidden = !one.hidden;
+  for (const box of boxes(before)) box.required = false; // what cannot be seen cannot be asked for
+  for (const box of boxes(letter)) box.required = true;
   shown.value = letter;
   const here = letters.indexOf(letter);
   back.hidden = here === 0;
@@ -44,13 +46,17 @@ function show(letter) {
 
 function tell() {
   for (const step of steps) {
-    const [letter, n] = [step.dataset.step, rating(step.dataset.step)];
+    const letter = step.dataset.step;
+    const n = rating(letter);
     const done = gone(letter).value !== "";
+    const name = filled(step.dataset[done ? "done" : n ? "rated" : "none"], { n });
+    const here = letter === shown.value;
+    if (step.getAttribute("aria-label") === name && step.hasAttribute("aria-current") === here) continue;
+    step.setAttribute("aria-label", name);
+    if (here) step.setAttribute("aria-current", "step");
+    else step.removeAttribute("aria-current");
     step.classList.toggle("done", done);
     step.querySelector(".rated").dataset.n = n;
-    step.setAttribute("aria-label", filled(step.dataset[done ? "done" : n ? "rated" : "none"], { n }));
-    if (letter === shown.value) step.setAttribute("aria-current", "step");
-    else step.removeAttribute("aria-current");
     panel(letter).querySelector(".said").hidden = !done;
     panel(letter).querySelector(".unsaid").hidden = done;
   }

@@ -43,6 +43,15 @@ def desk(folder: Path) -> Iterator[Figure]:
             yield f"desk, {parameters} labelers", float(found.get("value")), "requests/s"
 
 
+def ranking(folder: Path) -> Iterator[Figure]:
+    """Nine completions of 4,000 characters in a browser: what a key waits for, and the longest task (50 ms at most)."""
+    report = folder / "ranking.xml"
+    pytest = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+    subprocess.run([*pytest, "tests/benchmarks/test_ranking.py"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    for found in ElementTree.parse(report).iter("property"):
+        yield found.get("name"), float(found.get("value")), "ms"
+
+
 def training(folder: Path) -> Iterator[Figure]:
     """The miniature base network on a fortieth of its text, from the shell, one thread."""
     run_folder = folder / "base"
@@ -64,7 +73,7 @@ def main() -> None:
     """Measure everything and print it."""
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        for measure in (starting, desk, training, serving):
+        for measure in (starting, desk, ranking, training, serving):
             for name, value, unit in measure(Path(folder)):
                 figures.append((name, value, unit))
                 print(f"{name:<45} {value:>10.1f} {unit}", flush=True)

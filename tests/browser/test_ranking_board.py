@@ -164,7 +164,7 @@ def test_two_are_compared_word_by_word_and_one_is_read_whole(page, ana):
         page.keyboard.press("m")
     page.keyboard.press("c")
     dialog = page.get_by_role("dialog")
-    dialog.wait_for()
+    dialog.locator("mark").nth(1).wait_for()
     assert [len(found) for found in dialog.locator("mark").all_inner_texts()] == [2, 2], "a digit and its space"
     assert "<script>window.hacked = 1</script>" in dialog.inner_text() and page.evaluate("window.hacked") is None
     assert page.evaluate("document.activeElement.id") == "peek-heading"
