@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.accounts.tables import Account
-from app.conversations.tables import Alternatives, Conversation, ConversationMessage, Suggestion
+from app.conversations.tables import Alternatives, AlternativesState, Conversation, ConversationMessage, Suggestion
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.rounds.tables import Item, Round
@@ -94,6 +94,13 @@ def every(session: Session, round_number: int | None = None) -> Iterator[Whole]:
     rows = session.scalars(_rows(round_number).order_by(Conversation.id)).yield_per(BATCH)
     while some := list(islice(rows, BATCH)):
         yield from _whole(session, some)
+
+
+def being_sampled(session: Session, round_id: int) -> int:
+    """How many conversations of a round wait for alternatives that would join it."""
+    of_round = select(func.count()).select_from(Alternatives).join(Alternatives.conversation).join(Conversation.item)
+    going_on = Alternatives.state.in_([AlternativesState.QUEUED, AlternativesState.SAMPLING])
+    return session.scalar(of_round.where(Item.round_id == round_id, going_on))
 
 
 def alternatives(session: Session, id: int) -> Alternatives:

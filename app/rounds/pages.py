@@ -13,6 +13,7 @@ from app.accounts.tables import Account
 from app.assignments import progress as work
 from app.assignments import rules as assignments
 from app.completions.queries import count_by_policy
+from app.conversations import queries as conversations
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.guidelines.queries import newest_guidelines
@@ -202,6 +203,7 @@ def round_(request: Request, id: str, cursor: Annotated[int, Query(ge=0, le=1_00
             "counts": queries.items_by_kind(session, [found.id]).get(found.id, {}),
             "sizes": queries.sizes(session, found),
             "labelers": work.labelers(session, found.pools),
+            "being_sampled": conversations.being_sampled(session, found.id),
         }
     return page(
         request,

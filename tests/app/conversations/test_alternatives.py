@@ -56,6 +56,17 @@ def test_a_model_written_message_gets_alternatives_that_wait_at_the_desk(people,
         assert policies == {SECRET_POLICY}
 
 
+def test_the_round_says_what_is_still_to_join_it(client, people, talk, server):
+    round = talk()
+    waiting = alternatives_of(talked(people.labeler("ana"), server))
+    people.sign_in(client, people.admin())
+    place = f"/admin/rounds/{round.public_id}"
+    assert "being sampled for 1 conversation." in client.get(place).text
+    server.answer = lambda request: [f"text {n}" for n in range(request["n"])]
+    run_alternatives(waiting.id)
+    assert "being sampled for" not in client.get(place).text
+
+
 def test_what_held_out_labelers_wrote_never_becomes_a_train_prompt(people, talk, server):
     talk(split=Split.TRAIN)
     stored = talked(people.labeler("hal", pool=Pool.HELD_OUT), server)
