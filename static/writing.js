@@ -40,8 +40,12 @@ if (piece) {
   const saved = document.getElementById("saved");
   const problem = document.getElementById("problem");
   const length = document.getElementById("length");
-  const values = () => new URLSearchParams(new FormData(piece)).toString().replace(/&?version=\d+/, "");
-  let kept = values();
+  // As it stands now, or as it came: somebody may have written before this script ran.
+  const standing = (one) => [...one.options].find((option) => option.defaultSelected)?.value ?? one.options[0].value;
+  const before = (one) => (one.options ? standing(one) : one.defaultValue);
+  const fields = [...piece.querySelectorAll("textarea, select")];
+  const values = (now = true) => JSON.stringify(fields.map((one) => (now ? one.value : before(one))));
+  let kept = values(false);
   let timer = 0;
   let saving = null;
   let stopped = false; // by a draft that was changed elsewhere
@@ -85,6 +89,7 @@ if (piece) {
     clearTimeout(timer);
     timer = setTimeout(save, SAVE_AFTER_MS);
   });
+  if (values() !== kept) timer = setTimeout(save, SAVE_AFTER_MS);
   document.addEventListener("visibilitychange", () => document.hidden && save());
   addEventListener("pagehide", () => save());
   addEventListener("online", () => save());
@@ -92,6 +97,7 @@ if (piece) {
     if (leaving) return;
     event.preventDefault();
     await saving; // else the form would send an older version than the server has by then
+    await new Promise((next) => setTimeout(next)); // a form cannot be submitted again within its own submit event
     leaving = true;
     clearTimeout(timer);
     piece.requestSubmit(event.submitter);

@@ -174,6 +174,9 @@ class Manifest(Record):
     filter: dict
     counts: dict[str, int] = Field(default_factory=dict)
     guideline_versions: tuple[str, ...] = ()
+    prompt_answers: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="Of how many prompts each answer of Table 7 is yes and no; the rest is open."
+    )
 
 
 class BadRecord(ValueError):

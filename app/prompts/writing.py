@@ -92,7 +92,8 @@ def begin(session: Session, found: WritingCall, labeler: Account) -> Writing:
     if draft:
         return draft
     check_wanted(session, found)
-    made = Writing(call_id=found.id, labeler_id=labeler.id, content={})
+    empty = WritingContent().model_dump(mode="json")
+    made = Writing(call_id=found.id, labeler_id=labeler.id, content=empty)
     session.add(made)
     session.flush()
     return find(session, made.public_id, labeler)

@@ -54,6 +54,8 @@ class Freezer:
         self.members: list[dict] = []
         self.counts: Counter[str] = Counter()
         self.guideline_ids: set[int] = set()
+        self.answered: set[int] = set()  # ids of the prompts whose answers are counted
+        self.answers: Counter[tuple[str, bool]] = Counter()
 
     def write(self, folder: Path) -> Manifest:
         """Write the data files and the manifest into a new folder."""
@@ -77,6 +79,7 @@ class Freezer:
             update={
                 "counts": manifest.counts | dict(sorted(self.counts.items())),
                 "guideline_versions": queries.guideline_names(self.session, self.guideline_ids),
+                "prompt_answers": self._answers(),
             }
         )
         (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -91,11 +94,22 @@ class Freezer:
         """Records by prompt text hash (the rows' order), then labeler, then content; a member for each."""
         for _hash, group in groupby(rows, key=lambda row: prompt_of(row).text_sha256):
             self.alive()
-            frozen = [freeze(row, prompt_of(row)) for row in group]
+            frozen = [freeze(row, self._tallied(prompt_of(row))) for row in group]
             frozen.sort(key=lambda pair: (getattr(pair[0], "labeler", ""), pair[0].model_dump_json()))
             for record, member in frozen:
                 self.members.append(member)
                 yield record
+
+    def _tallied(self, prompt: Prompt) -> Prompt:
+        """Count what is answered about a prompt, once."""
+        if prompt.answers and prompt.id not in self.answered:
+            self.answered.add(prompt.id)
+            self.answers.update(prompt.answers.items())
+        return prompt
+
+    def _answers(self) -> dict[str, dict[str, int]]:
+        names = sorted({name for name, _answer in self.answers})
+        return {name: {"yes": self.answers[name, True], "no": self.answers[name, False]} for name in names}
 
     def _conversations(self) -> Iterator[records.DemonstrationRecord]:
         """Conversations by the text hash of what they began with, then labeler, then content; a member for each."""

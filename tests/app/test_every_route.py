@@ -18,7 +18,8 @@ LABELERS_WORK = (
     "/api/v1/writings",
     *(f"/api/v1/onboarding/{act}" for act in ("next", "feedback", "self-assessment", "hand-in", "reviews")),
 )
-FOR_LABELERS = re.compile(r"/(api/v1/(guidelines|forms|prompts|demonstrations|comparisons|writing-calls)\b.*|api/v1/onboarding$)")
+LISTS = "guidelines|forms|prompts|demonstrations|comparisons|writing-calls"
+FOR_LABELERS = re.compile(rf"/(api/v1/({LISTS})\b.*|api/v1/onboarding$)")
 
 
 @pytest.fixture(params=["sqlite"])

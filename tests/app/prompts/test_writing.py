@@ -182,6 +182,7 @@ def test_the_whole_way_by_page(client, people, ask):
     assert client.post("/prompts/write", data={**fields, "call": call}).headers["location"] == url, (
         "one draft of a call"
     )
+    assert "(nothing yet)" in client.get("/prompts/write").text
     given = {"instruction": "Name it.", "input": ["sun", "sky"], "completion": ["yellow", "blue"], "version": "0"}
     more = client.post(f"{url}/draft", data={**fields, **given, "more": "5"})
     assert client.get(more.headers["location"]).text.count('name="input"') == 5

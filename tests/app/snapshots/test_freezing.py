@@ -35,6 +35,9 @@ def freeze(purpose: Purpose, **filter) -> Snapshot:
 def test_the_files_the_manifest_and_the_members_agree(database):
     asked = prompts(12)
     fill_round(asked)
+    with transaction() as session:
+        for prompt, answer in zip(session.scalars(select(Prompt).limit(3)), (True, True, False), strict=True):
+            prompt.answers = {"closed_domain": answer}
     snapshot = freeze(Purpose.RM)
     assert snapshot.state is SnapshotState.READY, snapshot.error
     folder = rules.folder(snapshot)
@@ -51,6 +54,7 @@ def test_the_files_the_manifest_and_the_members_agree(database):
     assert json.loads((folder / "manifest.json").read_text()) == snapshot.manifest
     assert snapshot.manifest["guideline_versions"] == ["training v1"]
     assert snapshot.manifest["counts"]["comparisons_simulated"] == 12
+    assert snapshot.manifest["prompt_answers"] == {"closed_domain": {"yes": 2, "no": 1}}
     assert snapshot.manifest["counts"]["comparisons_held_out"] == 3
     with reading() as session:
         members = session.scalars(select(SnapshotMember).where(SnapshotMember.snapshot_id == snapshot.id)).all()

@@ -1,0 +1,204 @@
+"""Writing in the browser: texts as shown and as written, demonstrations, prompts, with and without a script."""
+
+import pytest
+from playwright.sync_api import expect
+from sqlalchemy import select
+
+from app.config import ROOT
+from app.database import reading, transaction
+from app.demonstrations.tables import Demonstration
+from app.guidelines.queries import newest_form
+from app.guidelines.tables import FormKind
+from app.prompts import writing
+from app.prompts.schemas import WritingCallIn
+from app.prompts.tables import Prompt, PromptSource
+from app.rounds.tables import ItemKind
+from tests.browser.conftest import sign_in
+from tests.desk import make_round
+
+AXE = (ROOT / "tests" / "browser" / "vendor" / "axe" / "axe.min.js").read_text()
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+RICH = (
+    r"""# Newton
+
+Use **his method** on $x^2 - 2$, \(x_0 = 2\):
+
+\[ x_{n+1} = \frac{1}{2}\left(x_n + \frac{2}{x_n}\right) \]
+
+```python
+def root(value: float, steps: int = 20) -> float:  # a rather long line that does not fit on a telephone
+    return value
+```
+
+| step | guess | a rather long heading of a column | another rather long one | and one more |
+|:-----|------:|---|---|---|
+| 1 | 1.5 | some words that take room | some more | x |
+
+هذا نص عربي مع كلمة English في الوسط.
+
+"""
+    + "unbroken" * 60
+)
+
+
+def measure(page) -> list[str]:
+    """What is wrong with the page at both widths, in both themes."""
+    found = []
+    page.evaluate(AXE)
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        if (over := page.evaluate("document.documentElement.scrollWidth - innerWidth")) > 0:
+            found.append(f"{over} px too wide at {width}")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            for one in page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]:
+                found.append(f"{width} {scheme} {one['id']}: {[node['html'][:200] for node in one['nodes'][:3]]}")
+    return found
+
+
+@pytest.fixture
+def rich(people):
+    """A prompt with everything in it waits for a demonstration; returns the labeler."""
+    make_round(1, kind=ItemKind.DEMONSTRATION)
+    with transaction() as session:
+        session.scalar(select(Prompt)).messages = [{"role": "user", "text": RICH}]
+    return people.labeler("ana")
+
+
+def begin(page, labeler) -> None:
+    sign_in(page, labeler)
+    page.locator("main form[action='/assignments/next'] button").first.click()
+    page.locator("#text").wait_for()
+
+
+def test_texts_are_shown_as_meant_and_as_written_and_fit(page, rich):
+    begin(page, rich)
+    prompt = page.locator(".prompt .text")
+    assert prompt.locator("math").count() == 3 and prompt.locator("td").count() == 5
+    expect(prompt.get_by_role("heading", name="Newton")).to_be_visible()
+    keyword = prompt.locator("pre .k").first
+    colours = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colours.append(keyword.evaluate("one => getComputedStyle(one).color"))
+    assert len(set(colours)) == 2, "code has colours of its own in each theme"
+    page.set_viewport_size({"width": 360, "height": 900})
+    for inner in ("pre[tabindex]", ".scroll"):
+        wide, narrow = prompt.locator(inner).first.evaluate("one => [one.scrollWidth, one.clientWidth]")
+        assert wide > narrow, f"{inner} scrolls in itself"
+    assert not measure(page)
+    top = prompt.bounding_box()["y"]
+    page.locator(".prompt").get_by_label("as written").check()
+    expect(prompt.locator("pre.raw")).to_have_text(RICH, use_inner_text=False)
+    expect(prompt.locator(".markdown")).to_be_hidden()
+    assert abs(prompt.bounding_box()["y"] - top) < 1 and not measure(page)
+    page.locator(".prompt").get_by_label("as written").uncheck()
+    expect(prompt.locator(".markdown")).to_be_visible()
+
+
+def test_a_completion_is_counted_and_previewed_while_it_is_written(page, rich, monkeypatch):
+    begin(page, rich)
+    page.locator("details.preview summary").click()
+    page.locator("#text").fill("**bold**")
+    expect(page.locator("#preview strong")).to_have_text("bold")
+    expect(page.locator("#length")).to_contain_text("about 2 of 1024 tokens")
+    page.locator("#text").fill("word " * 1000)
+    expect(page.locator("#length")).to_contain_text("too many")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("shorten it by")
+    assert page.locator("#text").input_value() == "word " * 1000
+    page.locator("details.about summary").click()
+    page.get_by_role("group", name="Closed domain").get_by_label("no").check(force=True)
+    page.locator("[name=use_case]").select_option("chat")
+    page.locator("#text").fill("**Short.**")
+    assert not measure(page)
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Handed in").first.wait_for()
+    with reading() as session:
+        stored = session.scalar(select(Demonstration))
+        assert stored.answers == {"closed_domain": False} and stored.use_case == "chat" and stored.form.version == 1
+        assert stored.completion.text == "**Short.**"
+
+
+def test_without_a_script_the_save_counts_and_shows(browser, live, rich):
+    with browser.new_context(base_url=live, java_script_enabled=False) as context:
+        page = context.new_page()
+        begin(page, rich)
+        page.locator("#text").fill("*so*")
+        page.locator("main").get_by_role("button", name="Save the draft").last.click()
+        page.locator("details.preview summary").click()
+        expect(page.locator("#preview em")).to_have_text("so")
+        expect(page.locator("#length")).to_contain_text("about 1 of 1024")
+        page.locator(".prompt").get_by_label("as written").check()
+        expect(page.locator(".prompt .markdown")).to_be_hidden()
+        page.locator("#text").fill("word " * 1000)
+        page.get_by_role("button", name="Hand in and go on").click()
+        expect(page.get_by_role("alert")).to_contain_text("shorten it by")
+        assert page.locator("#text").input_value().strip() == ("word " * 1000).strip()
+
+
+@pytest.fixture
+def wanted(people):
+    """Few-shot prompts are wanted."""
+    boss = people.admin("chief")
+    with transaction() as session:
+        writing.call(session, WritingCallIn(kind=PromptSource.LABELER_FEW_SHOT, wanted=5), boss)
+        writing.call(session, WritingCallIn(kind=PromptSource.LABELER_PLAIN, wanted=5), boss)
+
+
+def test_a_prompt_is_saved_while_it_is_written_and_found_again(page, people, wanted):
+    ana = people.labeler("ana")
+    sign_in(page, ana)
+    page.goto("/prompts/write")
+    page.get_by_role("region", name="Any task").get_by_role("button").click()
+    page.get_by_label("Prompt", exact=True).fill("Why is the sea salty?")
+    expect(page.locator("#saved")).to_contain_text("Saved")
+    expect(page.locator("#length")).to_contain_text("about 6 of")
+    assert not measure(page)
+    page.goto("/prompts/write")
+    page.get_by_role("link", name="Why is the sea salty?").click()
+    page.get_by_label("Prompt", exact=True).press("Control+Enter")
+    page.get_by_text("Handed in. Thank you.").wait_for()
+    page.get_by_role("region", name="Any task").get_by_role("button").click()
+    page.get_by_label("Prompt", exact=True).fill("Why is the sea salty??")
+    page.get_by_role("button", name="Hand in").click()
+    expect(page.get_by_role("alert")).to_contain_text("nearly the same")
+    page.get_by_label("It is another task").check()
+    page.get_by_role("button", name="Hand in").click()
+    page.get_by_text("Handed in. Thank you.").wait_for()
+
+
+def test_without_a_script_pairs_become_prompts(browser, live, people, wanted):
+    with browser.new_context(base_url=live, java_script_enabled=False) as context:
+        page = context.new_page()
+        sign_in(page, people.labeler("ana"))
+        page.goto("/prompts/write")
+        page.get_by_role("region", name="A task by examples").get_by_role("button").click()
+        page.get_by_label("Instruction").fill("Name the colour.")
+        for number, (given, answer) in enumerate((("sun", "yellow"), ("sky", "blue"))):
+            page.get_by_label("Input").nth(number).fill(given)
+            page.get_by_label("Its completion").nth(number).fill(answer)
+        page.get_by_role("button", name="Room for two more pairs").click()
+        assert page.get_by_label("Its completion").nth(1).input_value() == "blue"
+        assert page.get_by_label("Input").count() == 5
+        page.get_by_role("button", name="Hand in").click()
+        page.get_by_text("Handed in as 2 prompts").wait_for()
+    with reading() as session:
+        assert [prompt.owner for prompt in session.scalars(select(Prompt))] == ["labeler ana"] * 2
+
+
+def test_a_form_is_changed_on_its_page(page, people):
+    sign_in(page, people.admin())
+    page.goto("/admin/forms/completion")
+    assert not measure(page)
+    page.get_by_role("button", name="Add a question").click()
+    new = page.locator("fieldset.asked").last
+    new.get_by_label("Question", exact=True).fill("Too long")
+    new.get_by_label("What it means, on one line").fill("It says more than was asked.")
+    new.get_by_label("Name in data").fill("too_long")
+    page.locator(".acts").get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("region", name="As labelers see it")).to_contain_text("It says more than was asked.")
+    page.get_by_role("button", name="Save as version 2").click()
+    page.get_by_text("Saved as version 2").wait_for()
+    with reading() as session:
+        assert newest_form(session, FormKind.COMPLETION).questions[-1]["name"] == "too_long"
