@@ -1,5 +1,8 @@
 """The next page is prepared under a reservation that keeps nobody from working, on both databases."""
 
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -161,3 +164,34 @@ def test_a_paused_labeler_prepares_nothing(people):
     held = claim(ana)
     ana.paused = True
     assert prepare(ana, held) is None
+
+
+def test_forty_who_all_prepare_never_share_and_leave_nothing_behind(people):
+    """Everybody reserves while working, some go home in the middle: what they reserved reaches the others."""
+    labelers = [people.labeler(f"l{number}") for number in range(40)]
+    make_round(90)
+    start, given = threading.Barrier(len(labelers)), []
+
+    def work(labeler, at_most: int) -> list[int]:
+        mine = []
+        while len(mine) < at_most and (held := claim(labeler)) is not None:
+            given.append((held.id, held.fence))
+            prepare(labeler, held)
+            with transaction() as session:
+                assert not rules.fill_slot(session, held, labeler, {}, active_seconds=0).surplus
+            mine.append(held.item_id)
+        return mine
+
+    def together(labeler) -> list[int]:
+        start.wait()
+        return work(labeler, 1 if labeler.id % 2 else 100)
+
+    with ThreadPoolExecutor(len(labelers)) as pool:
+        done = [item for mine in pool.map(together, labelers) for item in mine]
+    done += work(labelers[0], 100)  # whoever looks again finds what was held in the last moment
+    assert max(Counter(given).values()) == 1, "a slot was handed out twice under one fence"
+    assert len(done) == len(set(done)) == 90
+    with reading() as session:
+        left = select(Assignment).where(Assignment.state != AssignmentState.SUBMITTED)
+        assert session.scalars(left).all() == []
+        assert session.scalars(select(Assignment).where(Assignment.ahead_for_id.is_not(None))).all() == []
