@@ -51,7 +51,8 @@ class Resident:
         }
         path = self.folder / "request.json"
         path.write_text(json.dumps(config))
-        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        hidden = {*SECRETS, *settings().endpoint_key_names}
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
         with (self.folder / "log.txt").open("wb") as output:
             self.process = subprocess.Popen(
                 [
