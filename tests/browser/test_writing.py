@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import select
 
+from app.accounts.tables import Account
 from app.config import ROOT
 from app.database import reading, transaction
 from app.demonstrations.tables import Demonstration
@@ -202,3 +203,22 @@ def test_a_form_is_changed_on_its_page(page, people):
     page.get_by_text("Saved as version 2").wait_for()
     with reading() as session:
         assert newest_form(session, FormKind.COMPLETION).questions[-1]["name"] == "too_long"
+
+
+def test_the_pages_of_a_day_fit_in_german_too(page, rich):
+    """German words are longer; nothing grows too wide for a telephone, and the page says its language."""
+    with transaction() as session:
+        session.get_one(Account, rich.id).language = "de"
+    sign_in(page, rich)
+    wrong = []
+    for path in ("/", "/account", "/guidelines", "/prompts/write", "/work/unfinished", "/reports"):
+        assert page.goto(path).status == 200, path
+        assert page.locator("html").get_attribute("lang") == "de"
+        wrong += [f"{path}: {one}" for one in measure(page)]
+    page.goto("/")
+    page.locator("main form[action='/assignments/next'] button").first.click()
+    page.locator("#text").wait_for()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Antwort schreiben")
+    page.locator("details.about summary").click()
+    wrong += measure(page)
+    assert not wrong, wrong
