@@ -4,6 +4,7 @@
 const form = document.getElementById("work");
 const desk = form.closest(".desk");
 const root = document.getElementById("ranking");
+const reading = root.querySelector(".reading");
 const board = document.getElementById("board");
 const tools = document.getElementById("tools");
 const said = document.getElementById("said");
@@ -281,7 +282,7 @@ function choose(letter, focus = true) {
   const other = letter !== chosen;
   chosen = letter;
   render();
-  if (other) root.querySelector(".reading").scrollTop = 0;
+  if (other) reading.scrollTop = 0;
   if (focus) pick(letter).focus({ preventScroll: true });
   if (focus) pick(letter).scrollIntoView({ block: "nearest" });
 }
@@ -343,6 +344,7 @@ addEventListener(
 
 function key({ key: name, shiftKey, repeat, target }) {
   const step = { ArrowUp: -1, ArrowDown: 1 }[name];
+  if ((step || name === " ") && !shiftKey && reading.contains(target)) return false; // they scroll there
   if (step && target.closest("summary, [type=radio]")) return false;
   if (step && shiftKey) return act(step < 0 ? "up" : "down"), true;
   if (step) {
@@ -462,6 +464,7 @@ form.addEventListener("input", (event) => {
 });
 
 desk.classList.add("with-board");
+for (const one of [reading, reading.querySelector(".prompt")]) one.tabIndex = 0; // what scrolls is reached by Tab
 board.hidden = tools.hidden = false;
 chosen = nextOpen(letters.at(-1)) ?? sequence()[0];
 choosePlainly(chosen);

@@ -37,7 +37,7 @@ function show(letter) {
   position.textContent = filled(position.dataset.of, { n: here + 1 });
   history.replaceState(null, "", `?at=${letter}`);
   tell();
-  for (const one of [root.querySelector(".prompt"), root.querySelector(".answer")]) one.scrollTop = 0;
+  for (const one of [root.querySelector(".prompt"), panel(letter)]) one.scrollTop = 0;
   const title = root.querySelector(`.completion[data-letter="${letter}"] h2`);
   title.focus({ preventScroll: true });
   const top = title.getBoundingClientRect().top;
