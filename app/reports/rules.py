@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 from app.accounts.rules import record
 from app.accounts.tables import Account
 from app.assignments.tables import Assignment
+from app.completions.rules import UNSTORABLE
 from app.database import utc_now
 from app.errors import BadInput
 from app.i18n import gettext as _
@@ -55,7 +56,7 @@ def see(session: Session, report: Report) -> None:
 
 
 def _checked(text: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\x00", "").strip()
+    text = UNSTORABLE.sub("", text.replace("\r\n", "\n")).strip()
     if not text:
         raise BadInput(_("Say in a few words what is wrong; nothing is written yet."), field="text")
     if len(text) > MAX_CHARACTERS:
