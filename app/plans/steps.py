@@ -17,6 +17,7 @@ from app.plans.tables import Plan
 from app.rounds.rules import choose_prompts
 from app.rounds.schemas import PromptFilter
 from app.rounds.tables import ItemKind
+from app.snapshots import queries as snapshot_queries
 from app.snapshots import rules as snapshots
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot
@@ -114,7 +115,8 @@ def snapshot(session: Session, plan: Plan, name: str) -> Snapshot:
     by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
     purpose = Purpose.PPO
     if name == "snapshot_sft":
-        purpose, filter = Purpose.SFT, SnapshotFilter()
+        # With the pairs of few-shot prompts that labelers wrote: they are demonstrations of no round.
+        purpose, filter = Purpose.SFT, SnapshotFilter(collections=snapshot_queries.written_collections(session))
     elif name == "snapshot_rm":
         purpose, filter = Purpose.RM, SnapshotFilter(collections=config.imported)
     elif name == "snapshot_ppo":

@@ -7,15 +7,19 @@ from sqlalchemy.exc import OperationalError
 from app.checkpoints.tables import Checkpoint
 from app.completions.tables import Completion
 from app.database import reading, transaction
+from app.demonstrations import written
 from app.errors import BadInput, Conflict
 from app.jobs import rules as jobs
 from app.jobs import tasks as job_tasks
 from app.jobs.tables import Job, JobState
 from app.plans import queries, rules, tasks
 from app.plans.schemas import NextRound, Source
-from app.plans.steps import mix
+from app.plans.steps import mix, snapshot
 from app.plans.tables import Plan, PlanState, StepState
 from app.policies.tables import Policy
+from app.prompts import writing
+from app.prompts.schemas import Pair, WritingCallIn, WritingContent
+from app.prompts.tables import PromptSource
 from app.rounds.tables import Item, ItemKind, Round, RoundState
 from tests.loop import add_prompt, fill_round, prompts
 from tests.trainer import run, work
@@ -169,6 +173,19 @@ def test_a_job_resumed_on_its_own_page_takes_its_plan_along(bank):
         jobs.resume(session, session.get_one(Job, job.id), None)
     work()
     assert found(plan).state is PlanState.FINISHED
+
+
+def test_sft_trains_on_the_few_shot_pairs_of_labelers_too(bank, people):
+    ana, boss = people.labeler("ana"), people.admin("boss")
+    pairs = [Pair(input=word, completion=word.upper()) for word in ("sun", "sky", "sea")]
+    with transaction() as session:
+        wanted = WritingCallIn(kind=PromptSource.LABELER_FEW_SHOT, wanted=1, collection="pairs")
+        piece = writing.begin(session, writing.call(session, wanted, boss), ana)
+        written.hand_in(session, piece, ana, WritingContent(instruction="Louder.", pairs=pairs), version=0)
+    plan = start(fill_round(prompts(8)), next_round=None)
+    with transaction() as session:
+        made = snapshot(session, session.get_one(Plan, plan.id), "snapshot_sft")
+        assert made.filter["collections"] == ["pairs"]
 
 
 def test_a_plan_is_cancelled_with_the_job_it_waits_for(bank):
