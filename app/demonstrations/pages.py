@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from app.assignments import changes
 from app.database import reading
 from app.demonstrations import lengths, queries
+from app.guidelines import rules as guidelines
 from app.web import admin, environment, page, signed_in
 
 router = APIRouter(include_in_schema=False)
@@ -50,4 +51,5 @@ def demonstration(request: Request, id: str):
     with reading() as session:
         found = queries.demonstration(session, id)
         earlier = changes.versions(session, found.item_id, found.labeler_id)
-    return page(request, "demonstrations/one.html", account, found=found, earlier=earlier)
+    asked = guidelines.questions(found.form) if found.form else []
+    return page(request, "demonstrations/one.html", account, found=found, questions=asked, earlier=earlier)

@@ -151,6 +151,9 @@ def test_rest_tells_the_answers(client, people):
     assert handed.status_code < 300, json.dumps(handed.json())
     told = client.get("/api/v1/demonstrations", headers=people.bearer(people.admin())).json()["items"][0]
     assert (told["use_case"], told["answers"], told["form_version"]) == ("chat", {"ambiguous": True}, 1)
+    people.sign_in(client, people.admin("boss"))
+    page = " ".join(client.get(f"/admin/demonstrations/{told['id']}").text.split())
+    assert "<dt>Ambiguous</dt><dd>yes</dd>" in page and "<dt>Closed domain</dt><dd>not answered</dd>" in page
 
 
 def test_a_round_may_ask_nothing_about_prompts(client, people):

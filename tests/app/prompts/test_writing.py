@@ -212,6 +212,11 @@ def test_admins_say_what_is_wanted_and_take_pieces_back(client, people):
     with transaction() as session:
         call = writing.calls(session, only_open=True)[0][0].public_id
     made = hand_in(people.labeler("ana"), call, FEW_SHOT)
+    listed = client.get("/admin/demonstrations").text
+    assert listed.count("Name the colour.") == 3
+    id = listed.split('href="/admin/demonstrations/')[1].split('"')[0]
+    one = client.get(f"/admin/demonstrations/{id}")
+    assert one.status_code == 200 and "written by labelers" in one.text and "Input: sun" in one.text
     assert "Withdraw all prompts of this piece" in client.get(f"/admin/prompts/{made[0].public_id}").text
     assert client.post(f"/admin/prompts/{made[0].public_id}/withdraw-piece", data=fields).status_code == 303
     with reading() as session:
