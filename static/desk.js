@@ -58,7 +58,7 @@ plumbline.start = function start() {
   }
 
   plumbline.save = function save() {
-    clearTimeout(timer);
+    timer = clearTimeout(timer);
     saving ??= post().finally(() => (saving = null));
     return saving;
   };
@@ -128,7 +128,8 @@ plumbline.start = function start() {
   form.addEventListener("input", () => {
     clearTimeout(copying);
     copying = setTimeout(copy, COPY_AFTER_MS);
-    if (!stopped && line.dataset.state !== "offline") later();
+    // From the first word on, not from the last: who writes without a pause is saved too.
+    if (!stopped && line.dataset.state !== "offline") timer ||= setTimeout(plumbline.save, SAVE_AFTER_MS);
   });
   document.addEventListener("visibilitychange", () => document.hidden && plumbline.save(), { signal: gone });
   addEventListener("pagehide", () => (copy(), plumbline.save()));
@@ -153,7 +154,7 @@ plumbline.start = function start() {
     if (stopped) return (document.getElementById("alert") ?? line).scrollIntoView({ block: "center" });
     if (button?.matches(".quiet[value=save]")) return plumbline.save();
     const url = button?.hasAttribute("formaction") ? button.formAction : form.action;
-    clearTimeout(timer);
+    timer = clearTimeout(timer);
     const now = written();
     copy();
     const step = url.endsWith("/draft");

@@ -1,12 +1,13 @@
 """What goes wrong in a day: no network, two tabs, a session that ends, a closed tab, a double click."""
 
 import re
+import time
 
 import pytest
 from sqlalchemy import update
 
 from app.assignments import rules
-from app.assignments.tables import Assignment, EarlierVersion
+from app.assignments.tables import Assignment, Draft, EarlierVersion
 from app.completions.tables import Completion
 from app.database import transaction
 from app.demonstrations.tables import Demonstration
@@ -51,6 +52,14 @@ def test_the_draft_is_saved_within_two_seconds_and_found_again(writing):
     writing.goto("/")
     writing.get_by_role("button", name=re.compile("^Resume")).click()
     assert editor(writing).input_value() == "every word counts"
+
+
+def test_who_writes_without_a_pause_is_saved_too(writing):
+    """Saving counts from the first unsaved word, so it is never two seconds behind; the limit allows for slow machines."""
+    began = time.monotonic()
+    while not any(draft.content.get("text") for draft in rows(Draft)):
+        assert time.monotonic() - began < 5, "nothing is saved while one goes on writing"
+        editor(writing).press_sequentially("word ", delay=10)
 
 
 def test_what_is_written_before_the_script_comes_is_saved_too(writing):
