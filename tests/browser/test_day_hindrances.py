@@ -55,7 +55,7 @@ def test_the_draft_is_saved_within_two_seconds_and_found_again(writing):
 
 
 def test_who_writes_without_a_pause_is_saved_too(writing):
-    """Saving counts from the first unsaved word, so it is never two seconds behind; the limit allows for slow machines."""
+    """Saving counts from the first unsaved word, so never two seconds behind; the limit allows for slow machines."""
     began = time.monotonic()
     while not any(draft.content.get("text") for draft in rows(Draft)):
         assert time.monotonic() - began < 5, "nothing is saved while one goes on writing"
