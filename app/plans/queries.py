@@ -11,6 +11,7 @@ from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.jobs.tables import Job, JobState
+from app.lists import last_shown
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
@@ -45,7 +46,7 @@ def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tup
     """One page of the plans, the newest first, and the cursor of the next."""
     query = select(Plan).options(*_WITH).order_by(Plan.id.desc()).limit(limit + 1)
     if cursor:
-        query = query.where(Plan.id < select(Plan.id).where(Plan.public_id == cursor).scalar_subquery())
+        query = query.where(Plan.id < last_shown(session, Plan, cursor))
     found = list(session.scalars(query))
     return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 
@@ -126,21 +127,16 @@ def last_policy(session: Session, plan: Plan) -> Checkpoint | None:
     return chosen_of(session, step.job) if step is not None else None
 
 
-def same_job(session: Session, verb: str, config: dict, snapshot: Snapshot) -> Job | None:
-    """A finished job of the same verb and config over data with the same content."""
-    query = (
-        select(Job)
-        .join(Snapshot, Snapshot.id == Job.snapshot_id)
-        .where(
-            Job.verb == verb,
-            Job.state == JobState.FINISHED,
-            Snapshot.state == SnapshotState.READY,
-            Snapshot.content_sha256 == snapshot.content_sha256,
+def same_job(session: Session, verb: str, config: dict, snapshot: Snapshot | None) -> Job | None:
+    """A job of the same verb and config, over data with the same content, that is finished or on its way."""
+    query = select(Job).where(Job.verb == verb, Job.state.in_([JobState.FINISHED, JobState.RUNNING, JobState.QUEUED]))
+    if snapshot is not None:
+        query = query.join(Snapshot, Snapshot.id == Job.snapshot_id).where(
+            Snapshot.state == SnapshotState.READY, Snapshot.content_sha256 == snapshot.content_sha256
         )
-        .order_by(Job.id.desc())
-    )
     wanted = {**config, "data": None}
-    return next((job for job in session.scalars(query) if {**job.config, "data": None} == wanted), None)
+    jobs = session.scalars(query.order_by(Job.id.desc()))
+    return next((job for job in jobs if {**job.config, "data": None} == wanted), None)
 
 
 def round_steps(session: Session, *conditions: ColumnElement[bool]) -> list[PlanStep]:

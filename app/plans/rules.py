@@ -212,17 +212,18 @@ def retry(session: Session, plan: Plan, by: Account | None, set: dict | None = N
 
 
 def cancel(session: Session, plan: Plan, by: Account | None) -> Plan:
-    """End a plan and the job it waits for; what is finished stays."""
+    """End a plan and the job it waits for, unless another plan does too; what is finished stays."""
     plan = queries.locked(session, plan.id)
     if plan.state in (PlanState.FINISHED, PlanState.CANCELLED):
         raise Conflict(_("The plan is %(state)s already.") % {"state": plan.state})
-    plan.state = PlanState.CANCELLED
     for step in plan.steps:
         if step.state is StepState.FINISHED:
             continue
-        if step.job is not None and step.job.state in (JobState.QUEUED, JobState.RUNNING):
+        waited_for = step.job is not None and step.job.state in (JobState.QUEUED, JobState.RUNNING)
+        if waited_for and queries.waiting_for(session, job=step.job, snapshot=None) == [plan.id]:
             jobs.cancel(session, step.job, by)
         step.state, step.lease_until = StepState.CANCELLED, None
+    plan.state = PlanState.CANCELLED
     record(session, by, "plan.cancel", plan.public_id)
     session.flush()
     return plan

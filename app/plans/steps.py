@@ -148,12 +148,14 @@ def _prompts_to_compare(session: Session, plan: Plan, config: PlanConfig) -> lis
 
 
 def job(session: Session, plan: Plan, name: str) -> Job:
-    """Queue the job of a step, or take over a finished one of the same config over the same data."""
+    """Queue the job of a step, or take over one of the same config over the same data, finished or on its way."""
     config = _config(plan)
     by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
     title = f"{plan.name}: {name}"[:120]
     if name == "base":
-        return checkpoints.create_job(session, JobVerb.TRAIN_BASE, config.train_base.config(), name=title, by=by)
+        full = _complete("train_base", "train_base", config.train_base.config()).model_dump(mode="json")
+        known = queries.same_job(session, "train_base", full, None)
+        return known or checkpoints.create_job(session, "train_base", full, name=title, by=by)
     if name.startswith("sample_"):
         source = Source(name.removeprefix("sample_"))
         keys = {

@@ -200,6 +200,20 @@ def test_a_plan_is_cancelled_with_the_job_it_waits_for(bank):
         rules.retry(session, found(plan), None)
 
 
+def test_plans_begun_before_there_is_a_base_network_wait_for_one_job_together(bank):
+    first, second = (start(fill_round(prompts(4, seed=n), number=n, comparisons=False)) for n in (1, 2))
+    with reading() as session:
+        job = session.scalars(select(Job)).one()
+    with transaction() as session:
+        rules.cancel(session, first, None)
+    with reading() as session:
+        assert session.get_one(Job, job.id).state is JobState.QUEUED, "the second plan still waits for it"
+    with transaction() as session:
+        rules.cancel(session, second, None)
+    with reading() as session:
+        assert session.get_one(Job, job.id).state is JobState.CANCELLED
+
+
 def test_the_reconciler_takes_on_what_a_lost_message_left(bank):
     plan = start(fill_round(prompts(8), comparisons=False), next_round=NEXT)
     work("sample_completions")
