@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, joinedload
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
 from app.errors import NotFound
 from app.i18n import gettext as _
+from app.lists import last_shown
 
 # How long an expired session still tells whose it was, so that what its owner posts is kept as a draft.
 GRACE = timedelta(days=7)
@@ -84,7 +85,7 @@ def accounts(session: Session, *, text: str = "", cursor: str | None = None, lim
     """Accounts, the newest first, those whose name or user name holds the text, from after the one with this id."""
     query = select(Account).order_by(Account.id.desc()).limit(limit)
     if cursor:
-        query = query.where(Account.id < select(Account.id).where(Account.public_id == cursor).scalar_subquery())
+        query = query.where(Account.id < last_shown(session, Account, cursor))
     if text:
         text = text.strip().lower()
         columns = (Account.username, func.lower(Account.name))

@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session, aliased
 from app.accounts.tables import Account
 from app.assignments import slots
 from app.assignments.tables import Assignment, Draft, Skip, SkipReason
-from app.errors import BadInput
-from app.i18n import gettext as _
+from app.lists import last_shown, no_cursor
 from app.prompts.tables import Prompt
 from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundState
 
@@ -87,7 +86,7 @@ def page(
         query = query.where(or_(begun & Draft.item_id.not_in(skipped), editing))
     if cursor:
         moment, item = _parse(cursor)
-        last = select(Item.id).where(Item.public_id == item).scalar_subquery()
+        last = last_shown(session, Item, item)
         query = query.where(tuple_(at, Draft.item_id) < tuple_(literal(moment, at.type), last))
     rows = [Line(*row) for row in session.execute(query)]
     if len(rows) <= limit:
@@ -101,8 +100,7 @@ def _parse(cursor: str) -> tuple[datetime, str]:
     try:
         return datetime.fromtimestamp(float(moment), UTC), item
     except (ValueError, OverflowError, OSError) as error:
-        message = _("“%(cursor)s” is no cursor of this list; begin without one.") % {"cursor": cursor}
-        raise BadInput(message, field="cursor") from error
+        raise no_cursor(cursor) from error
 
 
 class Figures(NamedTuple):

@@ -13,6 +13,7 @@ from app.completions.tables import Completion
 from app.database import Base
 from app.errors import NotFound
 from app.i18n import gettext as _
+from app.lists import last_shown
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, Round, RoundState
 
 Answer = TypeVar("Answer", bound=Base)  # the table of demonstrations or of comparisons
@@ -90,7 +91,7 @@ def page_of_answers(
     onboarding = exists().where(Item.id == table.item_id, Round.id == Item.round_id, Round.purpose.in_(ONBOARDING))
     query = answers.where(~onboarding.correlate(table)).order_by(table.id.desc()).limit(limit + 1)
     if cursor:
-        query = query.where(table.id < select(table.id).where(table.public_id == cursor).scalar_subquery())
+        query = query.where(table.id < last_shown(session, table, cursor))
     if round_number is not None:
         of_round = select(Item.id).join(Round, Round.id == Item.round_id).where(Round.number == round_number)
         query = query.where(table.item_id.in_(of_round))

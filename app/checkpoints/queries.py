@@ -9,6 +9,7 @@ from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.jobs.tables import Job
+from app.lists import last_shown
 from app.snapshots.tables import Snapshot
 
 _WITH = (
@@ -34,9 +35,7 @@ def listing(
     if role is not None:
         query = query.where(Checkpoint.role == role)
     if cursor:
-        query = query.where(
-            Checkpoint.id < select(Checkpoint.id).where(Checkpoint.public_id == cursor).scalar_subquery()
-        )
+        query = query.where(Checkpoint.id < last_shown(session, Checkpoint, cursor))
     found = list(session.scalars(query))
     return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 

@@ -6,6 +6,7 @@ from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.completions.tables import Completion
+from app.lists import last_shown
 from app.policies.tables import Policy
 from app.prompts.tables import Prompt
 
@@ -48,8 +49,7 @@ def page(
     if policy:
         found = found.where(Completion.policy.has(Policy.name == policy))
     if cursor:
-        before = select(Completion.id).where(Completion.public_id == cursor).scalar_subquery()
-        found = found.where(Completion.id < before)
+        found = found.where(Completion.id < last_shown(session, Completion, cursor))
     completions = session.scalars(found.limit(limit + 1)).all()
     return completions[:limit], completions[limit - 1].public_id if len(completions) > limit else None
 

@@ -11,6 +11,7 @@ from app.accounts.tables import Account
 from app.conversations.tables import Alternatives, AlternativesState, Conversation, ConversationMessage, Suggestion
 from app.errors import NotFound
 from app.i18n import gettext as _
+from app.lists import last_shown
 from app.rounds.tables import Item, Round
 
 BATCH = 200
@@ -83,8 +84,7 @@ def page(
     """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
     query = _rows(round_number, labeler).order_by(Conversation.id.desc()).limit(limit + 1)
     if cursor:
-        older = select(Conversation.id).where(Conversation.public_id == cursor).scalar_subquery()
-        query = query.where(Conversation.id < older)
+        query = query.where(Conversation.id < last_shown(session, Conversation, cursor))
     found = session.scalars(query).all()
     return _whole(session, found[:limit]), found[limit - 1].public_id if len(found) > limit else None
 

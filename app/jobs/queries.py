@@ -9,6 +9,7 @@ from app.database import utc_now
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.jobs.tables import Job, JobEvent, JobState
+from app.lists import last_shown
 
 POINTS = 240  # of a curve at the most; more would not be seen
 
@@ -25,7 +26,7 @@ def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tup
     """One page of the jobs, the newest first, and the cursor of the next."""
     query = select(Job).options(joinedload(Job.snapshot)).order_by(Job.id.desc()).limit(limit + 1)
     if cursor:
-        query = query.where(Job.id < select(Job.id).where(Job.public_id == cursor).scalar_subquery())
+        query = query.where(Job.id < last_shown(session, Job, cursor))
     found = list(session.scalars(query))
     return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.lists import last_shown
 from app.policies.tables import Policy, PolicyKind
 
 
@@ -38,6 +39,6 @@ def page(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[Pol
     """One page of the policies, newest first, and the cursor of the next."""
     found = select(Policy).order_by(Policy.id.desc())
     if cursor:
-        found = found.where(Policy.id < select(Policy.id).where(Policy.public_id == cursor).scalar_subquery())
+        found = found.where(Policy.id < last_shown(session, Policy, cursor))
     policies = session.scalars(found.limit(limit + 1)).all()
     return policies[:limit], policies[limit - 1].public_id if len(policies) > limit else None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
+from app.lists import last_shown
 from app.prompts.tables import Prompt, PromptSource
 from training.records import Split
 
@@ -70,7 +71,7 @@ def page(
 ) -> tuple[Sequence[Prompt], str | None]:
     """One page of a list and the cursor of the next."""
     if cursor:
-        found = found.where(Prompt.id < select(Prompt.id).where(Prompt.public_id == cursor).scalar_subquery())
+        found = found.where(Prompt.id < last_shown(session, Prompt, cursor))
     prompts = session.scalars(found.limit(limit + 1)).all()
     return prompts[:limit], prompts[limit - 1].public_id if len(prompts) > limit else None
 

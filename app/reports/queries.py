@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from app.accounts.tables import Account
 from app.errors import NotFound
 from app.i18n import gettext as _
+from app.lists import last_shown
 from app.reports.tables import Report, ReportMessage
 from app.rounds.tables import Item
 
@@ -46,7 +47,7 @@ def page(
     if labeler is not None:
         query = query.where(Report.labeler_id == labeler.id)
     if cursor:
-        query = query.where(Report.id < select(Report.id).where(Report.public_id == cursor).scalar_subquery())
+        query = query.where(Report.id < last_shown(session, Report, cursor))
     found = session.scalars(query).all()
     return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 

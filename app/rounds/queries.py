@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
+from app.lists import last_shown
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundState
 from training.records import Split
@@ -29,7 +30,7 @@ def rounds(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[R
     """One page of the loop's rounds, newest first, and the cursor of the next."""
     found = _whole().where(Round.purpose.not_in(ONBOARDING)).order_by(Round.number.desc())
     if cursor:
-        found = found.where(Round.number < select(Round.number).where(Round.public_id == cursor).scalar_subquery())
+        found = found.where(Round.number < session.get_one(Round, last_shown(session, Round, cursor)).number)
     some = session.scalars(found.limit(limit + 1)).all()
     return some[:limit], some[limit - 1].public_id if len(some) > limit else None
 

@@ -12,6 +12,7 @@ from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.guidelines.tables import Guideline
 from app.i18n import gettext as _
+from app.lists import last_shown
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.schemas import SnapshotFilter
@@ -30,7 +31,7 @@ def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tup
     """One page of the snapshots, the newest first, and the cursor of the next."""
     query = select(Snapshot).order_by(Snapshot.id.desc()).limit(limit + 1)
     if cursor:
-        query = query.where(Snapshot.id < select(Snapshot.id).where(Snapshot.public_id == cursor).scalar_subquery())
+        query = query.where(Snapshot.id < last_shown(session, Snapshot, cursor))
     found = list(session.scalars(query))
     return found[:limit], found[limit - 1].public_id if len(found) > limit else None
 

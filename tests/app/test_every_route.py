@@ -95,3 +95,20 @@ def test_every_post_of_a_page_needs_the_csrf_token(client, people):
     for method, path in routes():
         if method not in SAFE_METHODS and not path.startswith("/api/"):
             assert client.request(method, path).status_code == 403, (method, path)
+
+
+def test_a_wrong_cursor_is_told_and_is_no_empty_list(client, people):
+    olga, ana = people.admin(), people.labeler()
+    met = 0
+    for context in iter_route_contexts(create_app().routes):
+        dependant = getattr(context, "dependant", None)
+        if dependant is None or all(param.name != "cursor" for param in dependant.query_params):
+            continue
+        met += 1
+        path = context.path.replace("{listing}", "submitted").replace("{id}", "0123456789abcdef")
+        account = ana if path in ("/work/submitted", "/reports", "/api/v1/assignments", "/api/v1/reports/mine") else olga
+        people.sign_in(client, account)
+        state = {"state": "submitted"} if path == "/api/v1/assignments" else {}
+        response = client.get(path, params={"cursor": "nonsense", **state}, headers=people.bearer(account))
+        assert response.status_code == 422 and "cursor" in response.text, (path, response.status_code, response.text)
+    assert met > 30
