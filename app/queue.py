@@ -42,6 +42,7 @@ def _configuration() -> dict:
             "visibility_timeout": _VISIBILITY_SECONDS,
             "health_check_interval": 25,
             "socket_connect_timeout": 2,
+            "socket_timeout": 5,  # above the second that a waiting worker blocks for
             # Without an end to its attempts, publishing to a dead broker would block the request for ever.
             "max_retries": 1,
             "interval_start": 0.0,

@@ -236,17 +236,20 @@ with transaction() as session:
     rules.create(session, "train_base", {"epochs": 2})
     session.info.clear()
 assert asking.is_alive()
+asking.join(25)
+assert not asking.is_alive(), "it would wait for ever"
 os._exit(0)
 """
 
 
-def test_a_broker_that_does_not_answer_keeps_no_other_writer_waiting(database):
+def test_a_broker_that_does_not_answer_keeps_no_writer_waiting_for_ever_and_no_other_at_all(database):
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a socket's path must be short
         path = f"{folder}/broker.sock"
         environment = os.environ | {"PLUMBLINE_BROKER_URL": f"redis+socket://{path}?virtual_host=0"}
         command = [sys.executable, "-c", ASK_A_SILENT_BROKER, path]
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=40)
     assert done.returncode == 0, done.stderr
+    assert "could not be sent" in done.stderr
 
 
 def test_curves_are_thinned_and_a_repeated_step_counts_once(database, tiny):
