@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated
@@ -230,7 +231,7 @@ def _read_note(request: Request) -> str | None:
 
 def error_response(request: Request, error: Exception) -> Response:
     """An error as problem details for REST, a short alert for htmx, a page for people."""
-    account = getattr(request.state, "account", None)
+    account = _whose(request, error)
     if account:
         i18n.set_language(account.language)
     problem = _problem(error)
@@ -253,6 +254,15 @@ def error_response(request: Request, error: Exception) -> Response:
         response = page(request, "error.html", account, status, problem=problem)
     response.headers.update(headers)
     return response
+
+
+def _whose(request: Request, error: Exception) -> Account | None:
+    """Who meets the error, whose page speaks their language and leads on; where we broke, nobody is looked up."""
+    theirs = isinstance(error, HTTPException | RequestValidationError | PlumblineError)
+    if theirs and not request.url.path.startswith(("/api/", "/static/")):
+        with suppress(NotSignedIn):
+            return signed_in(request)
+    return getattr(request.state, "account", None)
 
 
 def _problem(error: Exception) -> dict:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -167,7 +168,8 @@ class Guard:
                 await send(message)
 
         async def answer(error: Exception) -> None:
-            await self.refuse(Request(scope, receive), error)(scope, receive, guarded_send)
+            response = await run_in_threadpool(self.refuse, Request(scope, receive), error)
+            await response(scope, receive, guarded_send)
 
         takes_cookies = scope["method"] not in SAFE_METHODS and not scope["path"].startswith("/api/")
         if takes_cookies and not same_origin(Headers(scope=scope)):

@@ -8,7 +8,9 @@ import pytest
 import structlog
 from starlette.testclient import TestClient
 
+from app.accounts.tables import Account
 from app.config import settings
+from app.database import transaction
 from app.main import create_app
 from app.web.monitoring import configure_logging
 
@@ -19,6 +21,22 @@ def test_an_error_is_a_page_for_people(client, people):
     assert response.status_code == 404
     assert response.headers["content-type"].startswith("text/html")
     assert "<main" in response.text and "There is nothing at this address" in response.text
+
+
+def test_an_error_s_page_leads_on_and_speaks_the_reader_s_language(client, people):
+    assert "Sign out" not in client.get("/nowhere").text
+    ana = people.labeler()
+    people.sign_in(client, ana)
+    for path in ("/nowhere", "/assignments/0123456789abcdef", "/work/nowhere", "/admin/rounds"):
+        assert "Sign out" in client.get(path).text, path
+    assert "Rounds" not in client.get("/admin/rounds").text
+    elsewhere = client.post("/sign-out", headers={"sec-fetch-site": "cross-site"})
+    assert elsewhere.status_code == 403 and "Sign out" in elsewhere.text
+    with transaction() as session:
+        session.get_one(Account, ana.id).language = "de"
+    assert "Abmelden" in client.get("/nowhere").text
+    people.sign_in(client, people.admin())
+    assert "Checkpoints" in client.get("/admin/nowhere").text
 
 
 def test_an_error_is_a_short_alert_for_htmx(client):
