@@ -27,7 +27,13 @@ def reward_model(miniature, tmp_path_factory):
 def sampled(miniature, folder, **values):
     config = make_config(
         "sample_completions",
-        {"recipe": "miniature_sample", "data": miniature / "ppo", "init_from": miniature / "base", **values},
+        {
+            "recipe": "miniature_sample",
+            "data": miniature / "ppo",
+            "init_from": miniature / "base",
+            "temperature": 1.0,
+            **values,
+        },
     )
     with RunFolder(folder) as run_folder:
         run(config, run_folder)
