@@ -112,10 +112,13 @@ class Pretraining:
         ]
 
 
+_OF_A_STEP = ("gradient_norm", "value_gradient_norm", "pretraining_loss")  # the rest are means over tokens
+
+
 def update(
     learner: Learner, episodes: Episodes, pretraining: Pretraining | None, tokenizer: Any, config: PPOConfig
 ) -> dict[str, float]:
-    """Learn from one batch of episodes and throw it away; returns the means of its numbers."""
+    """Learn from one batch of episodes and throw it away; returns its numbers, means over all real tokens."""
     rewards = rl_math.kl_rewards(
         episodes.logprobs,
         episodes.reference_logprobs,
@@ -138,25 +141,27 @@ def update(
         config.value_learning_rate * rl_math.warm_up(learner.iteration, config.warmup_iterations),
     )
     generator = generator_for(config, learner.iteration, "minibatches")
-    sums: dict[str, float] = {}
-    minibatches = 0
+    steps = config.epochs * len(episodes) // config.minibatch_size
+    means: dict[str, float] = {}
+    first: dict[str, float] = {}
     for _ in range(config.epochs):
         for rows in torch.randperm(len(episodes), generator=generator).split(config.minibatch_size):
             sequences = pretraining.sequences(config, learner.steps) if pretraining else []
             numbers = _step(learner, episodes, rows, whitened, returns, sequences, tokenizer, config, policy_learns)
+            share = float(episodes.mask[rows].sum() / episodes.mask.sum()) / config.epochs
             for name, value in numbers.items():
-                sums[name] = sums.get(name, 0.0) + value
-            if minibatches == 0:
-                first_ratio = numbers["ratio"]
+                means[name] = means.get(name, 0.0) + value * (1 / steps if name in _OF_A_STEP else share)
+            first = first or numbers
             learner.steps += 1
-            minibatches += 1
     with torch.no_grad():
         for average, weight in zip(learner.averaged.parameters(), learner.policy.parameters(), strict=True):
             average.lerp_(weight, 1 - config.ema_decay)
-    numbers = {name: value / minibatches for name, value in sums.items()} | {
+    del means["logprob_difference_nats"]
+    numbers = means | {
         "reward": float(rewards.sum(dim=1).mean()),
         "explained_variance": rl_math.explained_variance(episodes.values, returns, episodes.mask),
-        "first_minibatch_ratio": first_ratio,
+        "first_minibatch_ratio": first["ratio"],
+        "sampler_difference_nats": first["logprob_difference_nats"],  # no step was taken yet: rounding alone
         "beta": learner.beta,
         "learning_rate": learner.policy_optimizer.param_groups[0]["lr"],
     }
@@ -186,6 +191,7 @@ def _step(
     forbidden = forbidden_token_ids(learner.policy, tokenizer)
     tokens = float(episodes.mask[rows].sum())
     sums: dict[str, Tensor] = {}
+    difference = torch.zeros((), device=device)
 
     def add(**numbers: Tensor) -> None:
         for name, value in numbers.items():
@@ -208,6 +214,7 @@ def _step(
         )
         if policy_learns:
             policy.loss.backward()
+        difference = torch.maximum(difference, policy.largest_change)
         add(
             policy_loss=policy.loss,
             clip_fraction=policy.clip_fraction,
@@ -242,7 +249,7 @@ def _step(
     if policy_learns:
         learner.policy_optimizer.step()
         add(gradient_norm=norm)
-    return {name: float(value) for name, value in sums.items()}
+    return {name: float(value) for name, value in {**sums, "logprob_difference_nats": difference}.items()}
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

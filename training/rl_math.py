@@ -60,6 +60,7 @@ class PolicyLoss(NamedTuple):
     clip_fraction: Tensor
     ratio: Tensor
     approximate_kl: Tensor  # 0.5 * (new - old)^2, nats
+    largest_change: Tensor  # max |new - old| of a token, nats; not a share
 
 
 def policy_loss(
@@ -84,7 +85,9 @@ def policy_loss(
         clip_fraction = ((clipped > unclipped) * share).sum()
         mean_ratio = (ratio * share).sum()
         approximate_kl = (0.5 * change.square() * share).sum()
-    return PolicyLoss((torch.maximum(unclipped, clipped) * share).sum(), clip_fraction, mean_ratio, approximate_kl)
+        largest_change = change.abs().max()
+    loss = (torch.maximum(unclipped, clipped) * share).sum()
+    return PolicyLoss(loss, clip_fraction, mean_ratio, approximate_kl, largest_change)
 
 
 class ValueLoss(NamedTuple):

@@ -58,10 +58,21 @@ def test_micro_batches_change_memory_and_not_the_weights(miniature, reward_model
 
 
 def test_first_minibatch_has_ratio_one_and_kl_zero(miniature, reward_model):
-    learner, episodes, pretraining, tokenizer, config = learning(miniature, reward_model)
+    learner, episodes, *rest = learning(miniature, reward_model)
     assert episodes.kl_nats.abs().max() < 1e-4
-    numbers = update(learner, episodes, pretraining, tokenizer, config)
+    numbers = update(learner, episodes, *rest)
     assert numbers["first_minibatch_ratio"] == pytest.approx(1.0, abs=1e-5)
+    assert numbers["sampler_difference_nats"] < 1e-5
+    episodes.logprobs[0, 0] += 0.5  # a sampler that is off by half a nat at one token
+    assert update(learner, episodes, *rest)["sampler_difference_nats"] > 0.4
+
+
+def test_where_one_minibatch_is_the_batch_nothing_is_clipped_and_the_loss_is_minus_the_mean_whitened_advantage(
+    miniature, reward_model
+):
+    numbers = update(*learning(miniature, reward_model, minibatch_size=8))
+    for name in ("approximate_kl", "clip_fraction", "value_clip_fraction", "policy_loss"):
+        assert numbers[name] == pytest.approx(0, abs=1e-6), name
 
 
 def test_pretraining_adds_gamma_times_its_mean_cross_entropy_gradient(miniature, reward_model):
