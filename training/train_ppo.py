@@ -82,6 +82,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
             _report_samples(run_folder, episodes, tokenizer, iteration)
         if not stopped_by_kl:
             numbers |= update(learner, episodes, pretraining, tokenizer, config)
+        learner.first = learner.first or dict(numbers)
         numbers["seconds"] = time.monotonic() - began
         _report(run_folder, learner, numbers, iteration + 1, config)
         if stopped_by_kl:
@@ -215,7 +216,6 @@ def _pretraining(config: PPOConfig, tokenizer: Any, policy: Any) -> Pretraining 
 
 def _report(run_folder: RunFolder, learner: Learner, numbers: dict[str, float], step: int, config: PPOConfig) -> None:
     """Numbers, progress and, once each, alarms."""
-    learner.first = learner.first or dict(numbers)
     run_folder.report(Metrics(step=step, values={f"ppo/{name}": value for name, value in numbers.items()}))
     note = f"score {numbers['score']:.2f}, KL {numbers['kl_nats']:.2f} nats"
     run_folder.report(Progress(step=step, total_steps=config.iterations, note=note))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from training import events
 from training.recipes import make_config
@@ -48,7 +47,3 @@ def reported(folder: Path) -> list:
     path = folder / "events.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [events.parse(line) for line in lines if line.endswith("\n")]
-
-
-def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    return load_file(folder / "checkpoints" / name / "model.safetensors")

@@ -1,0 +1,118 @@
+"""kill -9 at a random step, a stop at another, resumed each time: the run ends with the bits of one never broken."""
+
+import importlib
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.ppo.runs import saved_reward_model, settings
+from training import events
+from training.recipes import make_config
+from training.run_folder import RunFolder, Stopped
+
+ADAPTIVE = {"iterations": 16, "save_every_iterations": 3, "epochs": 2, "kl_target_nats": 0.5, "stop_at_kl_nats": None}
+
+
+def configs(miniature: Path, folder: Path) -> dict[str, tuple[str, dict]]:
+    """name -> (verb, keys), each of some twenty steps; all that can be random in a run is."""
+    reward_model = saved_reward_model(miniature, folder / "reward_model", low=0.6)
+    often = {"init_from": miniature / "base", "save_every_seconds": 0}
+    sft = {"recipe": "miniature_sft", "data": miniature / "sft", "epochs": 4, "batch_size": 5, "dropout": 0.1}
+    rm = {"recipe": "miniature_reward_model", "data": miniature / "rm", "epochs": 3}
+    return {
+        "sft": ("train_sft", {**sft, "pretraining_share": 0.2, **often}),
+        "reward model": ("train_reward_model", {**rm, **often}),
+        "ppo": ("train_ppo", settings(miniature, reward_model, value_warmup_iterations=1, **ADAPTIVE)),
+    }
+
+
+class StopsAt(RunFolder):
+    """A run folder that is asked to stop, as by SIGTERM, once a step is reported."""
+
+    step = 0
+
+    def report(self, event: events.Event) -> None:
+        super().report(event)
+        self.stop_requested |= isinstance(event, events.Progress) and event.step >= self.step > 0
+
+
+def go_on(verb: str, keys: dict, folder: Path, stop_at: int = 0) -> None:
+    with StopsAt(folder) as run_folder:
+        run_folder.step = stop_at
+        importlib.import_module(f"training.{verb}").run(make_config(verb, keys), run_folder)
+
+
+def kill_at(step: int, verb: str, keys: dict, folder: Path) -> None:
+    """Run in a process of its own, a fork as nothing has to be imported again, until it reports the step; kill -9."""
+    child = multiprocessing.get_context("fork").Process(target=go_on, args=(verb, keys, folder))
+    child.start()
+    while child.is_alive() and not any(e.kind == "progress" and e.step >= step for e in reported(folder)):
+        time.sleep(0.005)
+    child.kill()
+    child.join()
+    assert child.exitcode == -9
+
+
+def reported(folder: Path) -> list:
+    path = folder / "events.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [events.parse(line) for line in lines if line.endswith("\n")]
+
+
+def metrics(folder: Path) -> dict[int, dict[str, float]]:
+    """What each step last reported, without its wall time."""
+    return {
+        event.step: {name: value for name, value in event.values.items() if name != "ppo/seconds"}
+        for event in reported(folder)
+        if event.kind == "metrics"
+    }
+
+
+def same_bits(one, other) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_bits(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same_bits, one, other))
+    return one == other
+
+
+@pytest.mark.parametrize("name", ["sft", "reward model", "ppo"])
+def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name, miniature, tmp_path):
+    verb, keys = configs(miniature, tmp_path)[name]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    go_on(verb, keys, unbroken)
+    killed, stopped = random.randint(2, 6), random.randint(8, 12)
+    kill_at(killed, verb, keys, broken)
+    with pytest.raises(Stopped):
+        go_on(verb, keys, broken, stop_at=stopped)
+    go_on(verb, keys, broken)
+
+    starts = [event.resumed_from_step for event in reported(broken) if event.kind == "started"]
+    assert starts[0] == 0 and starts[2] >= stopped, (killed, starts)
+    if name != "ppo":  # PPO's state is three iterations apart: it may have been killed before its first
+        assert starts[1] >= killed - 1
+    # Weights, both optimizers' moments, averaged weights, random state, place in the data, KL coefficient, hashes.
+    ours, theirs = (torch.load(folder / "state" / "state.pt", weights_only=True) for folder in (broken, unbroken))
+    assert same_bits(ours, theirs)
+    assert metrics(broken) == metrics(unbroken)
+    for path in (unbroken / "checkpoints").rglob("*.safetensors"):
+        assert (broken / path.relative_to(unbroken)).read_bytes() == path.read_bytes()
+
+
+def test_what_ppo_resumes_from_holds_all_that_changes_while_it_runs(miniature, tmp_path):
+    verb, keys = configs(miniature, tmp_path)["ppo"]
+    go_on(verb, {**keys, "iterations": 4}, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "state" / "state.pt", weights_only=True)
+    assert {"learner", "reference", "reward_model"} == set(state)
+    learner = state["learner"]
+    assert {"policy", "averaged", "critic", "policy_optimizer", "value_optimizer"} < set(learner)
+    assert learner["iteration"] == 4 and learner["beta"] != make_config(verb, keys).beta
+    for optimizer in ("policy_optimizer", "value_optimizer"):
+        assert all(moments["exp_avg"].any() for moments in learner[optimizer]["state"].values())
+    assert len(state["reference"]) == len(state["reward_model"]) == 64
