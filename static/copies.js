@@ -88,26 +88,6 @@ function sure({ unsent, stay, go }) {
   );
 }
 
-// --- The button that takes back what was just handed in goes when its seconds are over ---
-
-plumbline.undoing = function undoing() {
-  const form = document.querySelector("#notes .undo");
-  if (!form) return;
-  const end = setTimeout(() => {
-    if (form.contains(document.activeElement)) document.querySelector("h1").focus();
-    form.remove();
-  }, form.dataset.seconds * 1000);
-  form.addEventListener("submit", async (event) => {
-    if (!plumbline.show) return;
-    event.preventDefault();
-    clearTimeout(end);
-    await plumbline.save();
-    const reply = await fetch(form.action, { method: "POST", body: new FormData(form) }).catch(() => null);
-    if (reply) plumbline.show(plumbline.parse(await reply.text()), reply.url);
-  });
-};
-plumbline.undoing();
-
 // --- The desk says where words wait ---
 
 const list = document.getElementById("unsent");

@@ -13,6 +13,7 @@ const ABOUT = new Set(["", "csrf_token", "labeler", "version", "fence", "key", "
 
 plumbline.start = function start() {
   plumbline.save = async () => true;
+  plumbline.unreached = () => {};
   const desk = document.querySelector(".desk");
   if (!desk) return;
   const form = document.getElementById("work");
@@ -88,14 +89,14 @@ plumbline.start = function start() {
     field("version").value = told.version;
     kept = now;
     tell("saved", told.saved ?? line.textContent);
-    document.getElementById("alert")?.remove();
+    for (const id of ["alert", "error"]) document.getElementById(id)?.remove(); // what was refused is accepted now
     if (told.lost) alert("warn", say.lost);
     if (written() === kept) plumbline.drop(say.assignment);
     else later();
   }
 
   function refused(reply, told) {
-    stopped = true;
+    stopped = reply.status !== 422; // what is not accepted can be changed, and is saved then
     if (reply.status === 409) conflict(told);
     else if (told.sign_in) {
       plumbline.drop(say.assignment); // the server keeps it as the draft
@@ -133,7 +134,10 @@ plumbline.start = function start() {
   });
   document.addEventListener("visibilitychange", () => document.hidden && plumbline.save(), { signal: gone });
   addEventListener("pagehide", () => (copy(), plumbline.save()));
-  addEventListener("online", () => plumbline.save());
+  addEventListener("online", async () => {
+    if ((await plumbline.save()) && line.dataset.state === "offline") tell("saved", "");
+  });
+  plumbline.unreached = () => tell("offline", say.notSent);
   gone.addEventListener("abort", () => (clearTimeout(timer), clearTimeout(copying)));
   if (written() !== kept) later();
 

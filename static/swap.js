@@ -54,8 +54,10 @@ async function show(page, url, notes) {
   turn += 1;
   plumbline.undoing();
   plumbline.start();
-  for (const script of page.querySelectorAll("script[type=module]:not([data-once])"))
-    import(`${script.getAttribute("src")}#${turn}`);
+  const here = turn;
+  for (const script of page.querySelectorAll("script[type=module]:not([data-once])")) {
+    if (turn === here) await import(`${script.getAttribute("src")}#${turn}`); // in the page's order, as a browser runs them
+  }
 }
 
 // Goes on to what a reply names: {next, note, undo, stands}.

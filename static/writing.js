@@ -70,14 +70,15 @@ if (piece) {
     }
     const told = reply.headers.get("content-type")?.startsWith("application/json") ? await reply.json() : {};
     if (!reply.ok || told.version === undefined) {
-      stopped = true;
-      const line = Object.assign(document.createElement("p"), { className: "alert warn", textContent: told.detail ?? piece.dataset.offline });
+      stopped = reply.status !== 422; // a text that is too long can be shortened, and is saved then
+      const line = Object.assign(document.createElement("p"), { className: `alert ${stopped ? "warn" : "danger"}`, textContent: told.detail ?? piece.dataset.offline });
       line.setAttribute("role", "alert");
       return problem.replaceChildren(line);
     }
     piece.elements.namedItem("version").value = told.version;
     kept = now;
     saved.textContent = told.saved;
+    problem.querySelector(".danger")?.remove();
     if (length) {
       length.textContent = told.length;
       length.classList.toggle("over", told.over);

@@ -88,14 +88,15 @@ def assignment(request: Request, id: str, at: str = ""):
     return _show(request, signed_in(request), id, at)
 
 
-def _show(request: Request, labeler: Account, id: str, at: str = "", status: int = 200, error: str = "", form=None):
+def _show(
+    request: Request, labeler: Account, id: str, at: str = "", status: int = 200, error: PlumblineError | None = None
+):
     with reading() as session:
         work = find_work(session, id, labeler)
         undo = changes.undoable(session, labeler)
-    content = work.with_form(form) if form else work.content
     context = {
         "work": work,
-        "content": content,
+        "content": work.content,
         "error": error,
         "key": secrets.token_hex(8),
         "flag_keys": letters(work.flags),
@@ -112,7 +113,7 @@ def _show(request: Request, labeler: Account, id: str, at: str = "", status: int
     if work.standing is Standing.SUBMITTED:
         return page(request, "assignments/submitted.html", labeler, status, **context)
     if work.kind is ItemKind.DEMONSTRATION:
-        context |= beside(content, work.assignment.item.round)
+        context |= beside(work.content, work.assignment.item.round)
         return page(request, "demonstrations/write.html", labeler, status, **context)
     if work.kind is ItemKind.CONVERSATION:
         return page(request, "conversations/write.html", labeler, status, at=at, **context)
@@ -231,7 +232,7 @@ def _kept_as_draft(request: Request, labeler: Account, id: str, form: FormData, 
         _work, saved = keep(session, labeler, id, form, force=True)
     if from_script(request):
         return JSONResponse({"detail": error.message, "field": error.field, "version": saved.version}, error.status)
-    return _show(request, labeler, id, "ranking", error.status, error.message)
+    return _show(request, labeler, id, "ranking", error.status, error)
 
 
 def _told(conflict: Conflict) -> Response:

@@ -130,4 +130,4 @@ def test_the_rest_interface_is_shown_under_the_strict_policy(page):
     page.goto("/docs")
     page.get_by_role("button", name="Authorize").wait_for()
     page.locator("#operations-tag-accounts button").first.click()
-    page.get_by_text("/api/v1/accounts/me").wait_for()
+    page.get_by_role("link", name="/api/v1/accounts/me").first.wait_for()

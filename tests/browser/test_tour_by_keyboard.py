@@ -18,6 +18,8 @@ from app.plans.tables import Plan
 from app.prompts.tables import Prompt
 from app.rounds.tables import Round, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState
+from tests.browser.day import going_on
+from tests.browser.ranking import on_the_board
 from tests.conftest import PASSWORD
 from tests.trainer import work
 from training.records import Purpose
@@ -190,8 +192,8 @@ def _a_labelers_day(hands: Keyboard) -> list[str]:
             page.keyboard.press("Enter")
             page.keyboard.type(second)
             hands.tab("Hand in and go on")
-            page.keyboard.press("Enter")
-            page.get_by_text("Handed in.").wait_for()
+            with going_on(page):
+                page.keyboard.press("Enter")
         elif "ranked" not in done:
             done.append("ranked")
             _rate_and_rank(hands)
@@ -199,10 +201,9 @@ def _a_labelers_day(hands: Keyboard) -> list[str]:
             done.append("skipped")
             hands.tab("Skip this")
             page.keyboard.press("Enter")  # opens it
-            hands.choose("Why", "It needs")
-            hands.tab("Skip$")
-            page.keyboard.press("Enter")
-            page.get_by_text("Skipped").first.wait_for()
+            hands.tab("It needs knowledge")
+            with going_on(page):
+                page.keyboard.press("Enter")
     page.get_by_role("heading", level=1, name="Your desk").wait_for()
     return sorted(done)
 
@@ -216,12 +217,11 @@ def _rate_and_rank(hands: Keyboard) -> None:
             hands.tick("Fails to follow")
         hands.tab("Go on: none of the other flags apply")
         hands.page.keyboard.press("Enter")
-    hands.page.get_by_role("heading", level=1, name="Rank the completions").wait_for()
-    hands.page.get_by_label("Single keys work").wait_for()
+    on_the_board(hands.page)
     for key in "a1b2c1":  # a letter chooses a completion, a digit gives it a place
         hands.page.keyboard.press(key)
-    hands.page.keyboard.press("Control+Enter")
-    hands.page.get_by_text("Handed in.").wait_for()
+    with going_on(hands.page):
+        hands.page.keyboard.press("Control+Enter")
 
 
 def _from_the_closed_round_to_training(hands: Keyboard) -> None:
