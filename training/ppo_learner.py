@@ -1,4 +1,7 @@
-"""What PPO learns with: policy, critic, averaged weights and their optimizers; one update; its state to resume from."""
+"""What PPO learns with: policy, critic, averaged weights and their optimizers; one update; its state to resume from.
+
+Where advantages are those of leave-one-out there is no critic, and a step is one of REINFORCE.
+"""
 
 import hashlib
 import math
@@ -27,9 +30,9 @@ class Learner:
 
     policy: Any
     averaged: Any  # exponential moving average of the policy's weights
-    critic: ValueModel
+    critic: ValueModel | None
     policy_optimizer: torch.optim.Optimizer
-    value_optimizer: torch.optim.Optimizer
+    value_optimizer: torch.optim.Optimizer | None
     beta: float
     iteration: int = 0  # iterations done; the places in prompts and pretraining text follow from it
     steps: int = 0  # optimizer steps done
@@ -37,7 +40,7 @@ class Learner:
     warned: list[str] = field(default_factory=list)
 
 
-def new_learner(policy: Any, critic: ValueModel, config: PPOConfig) -> Learner:
+def new_learner(policy: Any, critic: ValueModel | None, config: PPOConfig) -> Learner:
     """A learner at iteration 0; `policy` and `critic` are trained in place."""
 
     def adam(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
@@ -50,7 +53,7 @@ def new_learner(policy: Any, critic: ValueModel, config: PPOConfig) -> Learner:
         averaged=deepcopy(policy).requires_grad_(False),
         critic=critic,
         policy_optimizer=adam(policy.parameters(), config.policy_learning_rate),
-        value_optimizer=adam(critic.parameters(), config.value_learning_rate),
+        value_optimizer=adam(critic.parameters(), config.value_learning_rate) if critic else None,
         beta=config.beta,
     )
 
@@ -61,14 +64,15 @@ _NUMBERS = ("beta", "iteration", "steps", "first", "warned")
 
 def learner_state(learner: Learner) -> dict[str, Any]:
     """Tensors and plain values from which `restore` goes on exactly."""
-    networks = {name: getattr(learner, name).state_dict() for name in _NETWORKS}
+    networks = {name: getattr(learner, name).state_dict() for name in _NETWORKS if getattr(learner, name)}
     return networks | {name: getattr(learner, name) for name in _NUMBERS}
 
 
 def restore(learner: Learner, state: dict[str, Any]) -> None:
     """Put a learner back to where `learner_state` found it."""
     for name in _NETWORKS:
-        getattr(learner, name).load_state_dict(state[name])
+        if name in state:
+            getattr(learner, name).load_state_dict(state[name])
     for name in _NUMBERS:
         setattr(learner, name, state[name])
 
@@ -126,20 +130,20 @@ def update(
         episodes.mask,
         learner.beta,
     )
-    advantages, returns = rl_math.advantages(
-        rewards, episodes.values, episodes.mask, config.discount, config.gae_lambda
-    )
-    whitened = rl_math.whiten(advantages, episodes.mask)
+    if learner.critic is None:
+        advantages, returns = rl_math.leave_one_out(rewards, episodes.mask, config.samples_per_prompt), None
+    else:
+        raw, returns = rl_math.advantages(rewards, episodes.values, episodes.mask, config.discount, config.gae_lambda)
+        advantages = rl_math.whiten(raw, episodes.mask)
     policy_learns = learner.iteration >= config.value_warmup_iterations
     _set_rate(
         learner.policy_optimizer,
         config.policy_learning_rate
         * rl_math.warm_up(max(0, learner.iteration - config.value_warmup_iterations), config.warmup_iterations),
     )
-    _set_rate(
-        learner.value_optimizer,
-        config.value_learning_rate * rl_math.warm_up(learner.iteration, config.warmup_iterations),
-    )
+    if learner.value_optimizer:
+        rate = config.value_learning_rate * rl_math.warm_up(learner.iteration, config.warmup_iterations)
+        _set_rate(learner.value_optimizer, rate)
     generator = generator_for(config, learner.iteration, "minibatches")
     steps = config.epochs * len(episodes) // config.minibatch_size
     means: dict[str, float] = {}
@@ -147,7 +151,7 @@ def update(
     for _ in range(config.epochs):
         for rows in torch.randperm(len(episodes), generator=generator).split(config.minibatch_size):
             sequences = pretraining.sequences(config, learner.steps) if pretraining else []
-            numbers = _step(learner, episodes, rows, whitened, returns, sequences, tokenizer, config, policy_learns)
+            numbers = _step(learner, episodes, rows, advantages, returns, sequences, tokenizer, config, policy_learns)
             share = float(episodes.mask[rows].sum() / episodes.mask.sum()) / config.epochs
             for name, value in numbers.items():
                 means[name] = means.get(name, 0.0) + value * (1 / steps if name in _OF_A_STEP else share)
@@ -159,12 +163,13 @@ def update(
     del means["logprob_difference_nats"]
     numbers = means | {
         "reward": float(rewards.sum(dim=1).mean()),
-        "explained_variance": rl_math.explained_variance(episodes.values, returns, episodes.mask),
         "first_minibatch_ratio": first["ratio"],
         "sampler_difference_nats": first["logprob_difference_nats"],  # no step was taken yet: rounding alone
         "beta": learner.beta,
         "learning_rate": learner.policy_optimizer.param_groups[0]["lr"],
     }
+    if learner.critic:
+        numbers["explained_variance"] = rl_math.explained_variance(episodes.values, returns, episodes.mask)
     if config.kl_target_nats is not None:
         learner.beta = rl_math.adapted_kl_coefficient(
             learner.beta, float(episodes.kl_nats.mean()), config.kl_target_nats, len(episodes), config.kl_horizon
@@ -178,7 +183,7 @@ def _step(
     episodes: Episodes,
     rows: Tensor,
     advantages: Tensor,
-    returns: Tensor,
+    returns: Tensor | None,
     pretraining_sequences: list[list[int]],
     tokenizer: Any,
     config: PPOConfig,
@@ -186,7 +191,8 @@ def _step(
 ) -> dict[str, float]:
     """One optimizer step of critic and policy on a minibatch; micro-batches and pretraining text only add gradient."""
     learner.policy_optimizer.zero_grad(set_to_none=True)
-    learner.value_optimizer.zero_grad(set_to_none=True)
+    if learner.value_optimizer:
+        learner.value_optimizer.zero_grad(set_to_none=True)
     device = learner.policy.device
     forbidden = forbidden_token_ids(learner.policy, tokenizer)
     tokens = float(episodes.mask[rows].sum())
@@ -200,13 +206,14 @@ def _step(
     for group in cut(episodes, rows, config.micro_batch_tokens):
         part = episodes.take(group).to(device)
         width = part.mask.shape[1]
-        with precision(config.dtype):
-            values = learner.critic(part.input_ids, part.attention_mask, width)
-        value = rl_math.value_loss(
-            values, part.values, returns[group, :width].to(device), part.mask, config.value_clip, tokens
-        )
-        value.loss.backward()
-        add(value_loss=value.loss, value_clip_fraction=value.clip_fraction)
+        if learner.critic:
+            with precision(config.dtype):
+                values = learner.critic(part.input_ids, part.attention_mask, width)
+            value = rl_math.value_loss(
+                values, part.values, returns[group, :width].to(device), part.mask, config.value_clip, tokens
+            )
+            value.loss.backward()
+            add(value_loss=value.loss, value_clip_fraction=value.clip_fraction)
         with precision(config.dtype), torch.set_grad_enabled(policy_learns):
             logprobs = logprobs_of(learner.policy, part, forbidden, config)
         policy = rl_math.policy_loss(
@@ -237,18 +244,21 @@ def _step(
                 (config.gamma * loss).backward()
                 add(pretraining_loss=loss)
     limit = config.max_gradient_norm or math.inf
-    value_norm = torch.nn.utils.clip_grad_norm_(learner.critic.parameters(), limit)
-    norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), limit) if policy_learns else torch.zeros(())
-    if not (torch.isfinite(norm) and torch.isfinite(value_norm)):  # before either network takes it in
+    learn = {}
+    if learner.critic:
+        norm = torch.nn.utils.clip_grad_norm_(learner.critic.parameters(), limit)
+        learn["value_gradient_norm"] = (learner.value_optimizer, norm)
+    if policy_learns:
+        norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), limit)
+        learn["gradient_norm"] = (learner.policy_optimizer, norm)
+    if not all(torch.isfinite(norm) for _, norm in learn.values()):  # before either network takes it in
         raise ValueError(
             f"iteration {learner.iteration + 1}: a gradient is not finite; lower policy_learning_rate = "
             f"{config.policy_learning_rate} or value_learning_rate = {config.value_learning_rate}"
         )
-    learner.value_optimizer.step()
-    add(value_gradient_norm=value_norm)
-    if policy_learns:
-        learner.policy_optimizer.step()
-        add(gradient_norm=norm)
+    for name, (optimizer, norm) in learn.items():
+        optimizer.step()
+        add(**{name: norm})
     return {name: float(value) for name, value in {**sums, "logprob_difference_nats": difference}.items()}
 
 

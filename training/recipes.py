@@ -145,6 +145,11 @@ class PPOConfig(Config, Lengths):
     iterations: int = Field(default=500, ge=1, description="batches of episodes, each learnt from and thrown away")
     batch_size: int = Field(default=512, ge=1, description="episodes of one iteration")
     minibatch_size: int = Field(default=64, ge=1, description="episodes of one optimizer step")
+    samples_per_prompt: int = Field(default=1, ge=1, description="episodes of one prompt in a batch")
+    advantage: Literal["gae", "rloo"] = Field(
+        default="gae",
+        description="gae: by a critic; rloo: REINFORCE, an episode's reward less the mean of its prompt's others",
+    )
     epochs: int = Field(default=1, ge=1, description="passes over each batch")
     temperature: Positive = Field(default=1.0, description="of sampling and of every log-probability alike")
     policy_learning_rate: Positive = 8.05e-6
@@ -186,8 +191,13 @@ class PPOConfig(Config, Lengths):
 
     @model_validator(mode="after")
     def _batches_divide(self) -> "PPOConfig":
-        if self.batch_size % self.minibatch_size:
-            raise ValueError(f"minibatch_size: {self.batch_size} episodes are not a multiple of {self.minibatch_size}")
+        for key in ("minibatch_size", "samples_per_prompt"):
+            if self.batch_size % getattr(self, key):
+                raise ValueError(f"{key}: {self.batch_size} episodes are not a multiple of {getattr(self, key)}")
+        if self.advantage == "rloo" and self.samples_per_prompt < 2:
+            raise ValueError("samples_per_prompt: advantage = rloo compares a prompt's episodes; set 2 or more")
+        if self.advantage == "rloo" and self.value_warmup_iterations:
+            raise ValueError("value_warmup_iterations: advantage = rloo has no critic to warm up; set 0")
         return self
 
 
@@ -243,6 +253,11 @@ RECIPES: dict[str, Config] = {
             missing_eos_penalty=1.0, gamma=0.3, pretraining_ratio=1.0, row_tokens=256, ema_decay=0.97,
             micro_batch_tokens=2048,
         ),
+        PPOConfig(
+            recipe="miniature_rloo", **_MINIATURE_LENGTHS, iterations=120, batch_size=128, minibatch_size=32,
+            advantage="rloo", samples_per_prompt=4, policy_learning_rate=2e-4, beta=0.1, stop_at_kl_nats=3.0,
+            missing_eos_penalty=1.0, ema_decay=0.97, micro_batch_tokens=2048,
+        ),
         # At 1.0 only two thirds of the samples are distinct, and labelers see too little of what PPO will find.
         SampleConfig(
             recipe="miniature_sample", **_MINIATURE_LENGTHS, completions_per_prompt=6, batch_size=192, temperature=1.3,
@@ -256,7 +271,17 @@ RECIPES: dict[str, Config] = {
             pretraining_share=0.1,
         ),
         RewardModelConfig(recipe="instructgpt_reward_model", epochs=1, batch_size=64, learning_rate=9e-6),
+        # 6B weights on one 80 GB card: frozen ones in bfloat16, adapters and head in float32.
+        RewardModelConfig(
+            recipe="instructgpt_reward_model_lora", epochs=1, batch_size=64, learning_rate=9e-5, lora_rank=32,
+            gradient_checkpointing=True, dtype="bfloat16",
+        ),
+        CrossValidateConfig(recipe="instructgpt_cross_validate"),
+        CrossValidateConfig(
+            recipe="miniature_cross_validate", **_MINIATURE_LENGTHS, batch_size=4, learning_rate=3e-4, epochs=2,
+        ),
         PPOConfig(recipe="instructgpt_ppo"),
+        PPOConfig(recipe="instructgpt_rloo", advantage="rloo", samples_per_prompt=4),
         PPOConfig(recipe="instructgpt_ppo_ptx", gamma=27.8),
     )
 }  # fmt: skip

@@ -45,6 +45,17 @@ def advantages(
     return result, torch.where(mask, result + values, 0.0)
 
 
+def leave_one_out(rewards: Tensor, mask: Tensor, samples: int) -> Tensor:
+    """Advantages (B, T) without a critic: an episode's reward less the mean of its prompt's others, on every token.
+
+    The `samples` episodes of a prompt stand next to one another. An episode's baseline does not depend on its own
+    tokens, so the gradient stays that of REINFORCE [Ahmadian 2024, Eq. 6].
+    """
+    total = torch.where(mask, rewards, 0.0).sum(dim=1).view(-1, samples)
+    others = (total.sum(dim=1, keepdim=True) - total) / (samples - 1)
+    return torch.where(mask, (total - others).view(-1, 1), 0.0)
+
+
 def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
     """x (B, T) scaled to (biased) variance 1 and, if shift_mean, mean 0 on real tokens; 0 elsewhere [Ziegler 2019]."""
     mean = masked_mean(x, mask)

@@ -49,7 +49,8 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     _check_reward_model(reward_model, config, run_folder)
     for network in (reference, reward_model):
         network.to(device()).requires_grad_(False)
-    learner = new_learner(policy.to(device()), ValueModel(reward_model), config)
+    critic = ValueModel(reward_model) if config.advantage == "gae" else None
+    learner = new_learner(policy.to(device()), critic, config)
     trained, held_out = _prompts(config, tokenizer, run_folder)
     longest = max(map(len, trained + held_out)) + config.max_completion_tokens
     for network in (policy, reference, reward_model):
@@ -70,8 +71,9 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     while learner.iteration < config.iterations:
         began = time.monotonic()
         iteration = learner.iteration
-        places = endless(f"{config.seed} prompts", len(trained), iteration * config.batch_size, config.batch_size)
-        prompts = [trained[place] for place in places]
+        size = config.batch_size // config.samples_per_prompt
+        places = endless(f"{config.seed} prompts", len(trained), iteration * size, size)
+        prompts = [trained[place] for place in places for _ in range(config.samples_per_prompt)]
         generator = generator_for(config, iteration, "sampling")
         episodes = roll_out(
             prompts, learner.policy, reference, reward_model, learner.critic, tokenizer, config, generator

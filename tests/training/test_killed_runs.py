@@ -15,6 +15,7 @@ from training.recipes import make_config
 from training.run_folder import RunFolder, Stopped
 
 ADAPTIVE = {"iterations": 16, "save_every_iterations": 3, "epochs": 2, "kl_target_nats": 0.5, "stop_at_kl_nats": None}
+RLOO = {"advantage": "rloo", "samples_per_prompt": 4}
 
 
 def configs(miniature: Path, folder: Path) -> dict[str, tuple[str, dict]]:
@@ -27,6 +28,7 @@ def configs(miniature: Path, folder: Path) -> dict[str, tuple[str, dict]]:
         "sft": ("train_sft", {**sft, "pretraining_share": 0.2, **often}),
         "reward model": ("train_reward_model", {**rm, **often}),
         "ppo": ("train_ppo", settings(miniature, reward_model, value_warmup_iterations=1, **ADAPTIVE)),
+        "rloo": ("train_ppo", settings(miniature, reward_model, **ADAPTIVE, **RLOO)),
     }
 
 
@@ -82,7 +84,7 @@ def same_bits(one, other) -> bool:
     return one == other
 
 
-@pytest.mark.parametrize("name", ["sft", "reward model", "ppo"])
+@pytest.mark.parametrize("name", ["sft", "reward model", "ppo", "rloo"])
 def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name, miniature, tmp_path):
     verb, keys = configs(miniature, tmp_path)[name]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
@@ -95,7 +97,7 @@ def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name,
 
     starts = [event.resumed_from_step for event in reported(broken) if event.kind == "started"]
     assert starts[0] == 0 and starts[2] >= stopped, (killed, starts)
-    if name != "ppo":  # PPO's state is three iterations apart: it may have been killed before its first
+    if verb != "train_ppo":  # PPO's state is three iterations apart: it may have been killed before its first
         assert starts[1] >= killed - 1
     # Weights, both optimizers' moments, averaged weights, random state, place in the data, KL coefficient, hashes.
     ours, theirs = (torch.load(folder / "state" / "state.pt", weights_only=True) for folder in (broken, unbroken))

@@ -88,6 +88,19 @@ def test_a_constant_on_every_reward_of_one_token_episodes_leaves_whitened_advant
     torch.testing.assert_close(rl_math.whiten(plain, mask), rl_math.whiten(shifted, mask))
 
 
+@pytest.mark.parametrize("samples", [2, 3, 6])
+def test_leave_one_out_is_the_reward_less_the_mean_of_the_others(batch, samples):
+    got = rl_math.leave_one_out(batch["a"], batch["mask"], samples)
+    total = [float(batch["a"][row, :length].sum()) for row, length in enumerate(LENGTHS)]
+    for row, length in enumerate(LENGTHS):
+        first = row // samples * samples
+        others = [total[other] for other in range(first, first + samples) if other != row]
+        assert got[row, :length].tolist() == pytest.approx([total[row] - np.mean(others)] * length, abs=1e-12)
+        assert not got[row, length:].any()
+    shifted = rl_math.leave_one_out(batch["a"][:, :1] + 5, batch["mask"][:, :1], samples)
+    torch.testing.assert_close(shifted, rl_math.leave_one_out(batch["a"][:, :1], batch["mask"][:, :1], samples))
+
+
 def brute_policy(batch, clip):
     losses, clipped, ratios = [], [], []
     for row, length in enumerate(LENGTHS):

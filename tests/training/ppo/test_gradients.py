@@ -31,7 +31,7 @@ def moved(miniature, reward_model, **values):
     learner, episodes, *rest = learning(miniature, reward_model, **{**ONE_STEP, **values})
     torch.manual_seed(5)
     learner.averaged.double()
-    for network in (learner.policy, learner.critic):
+    for network in filter(None, (learner.policy, learner.critic)):
         network.double()
         for weight in network.parameters():
             weight.data += 0.02 * torch.randn_like(weight)
@@ -88,6 +88,38 @@ def one_by_one(learner, episodes, pretraining, tokenizer, config) -> dict[str, t
             count += len(sequence) - 1
         found["pretraining_loss"] = nats / count
     return found
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [1, 100_000])
+def test_without_a_critic_the_gradient_is_reinforces_with_a_leave_one_out_baseline(
+    miniature, reward_model, micro_batch_tokens
+):
+    values = {"advantage": "rloo", "samples_per_prompt": 4, "gamma": 0.0, "micro_batch_tokens": micro_batch_tokens}
+    learner, episodes, _, tokenizer, config = moved(miniature, reward_model, **values)
+    forbidden = forbidden_token_ids(learner.policy, tokenizer)
+    start = episodes.input_ids.shape[1] - episodes.mask.shape[1]
+    rewards, texts = [], []
+    for row, length in enumerate(LENGTHS):
+        prompt = int(episodes.prompt_lengths[row])
+        ids = episodes.input_ids[row, start - prompt : start + length]
+        logits = learner.policy(ids[None]).logits[0].double()
+        logits[:, forbidden] = -math.inf
+        logprobs = logits.log_softmax(-1)
+        texts.append([logprobs[prompt + t - 1, ids[prompt + t]] for t in range(length)])
+        episodes.logprobs[row, :length] = torch.stack(texts[-1]).detach()  # this policy's own: no step was taken yet
+        nats = sum(float(episodes.logprobs[row, t] - episodes.reference_logprobs[row, t]) for t in range(length))
+        rewards.append(float(scores_to_reward(episodes, config)[row]) - config.beta * nats)
+    loss = 0.0
+    for row, text in enumerate(texts):
+        others = [rewards[i] for i in range(row // 4 * 4, row // 4 * 4 + 4) if i != row]
+        loss = loss - (rewards[row] - sum(others) / 3) * sum(text)
+    (loss / sum(LENGTHS)).backward()
+    theirs = gradients(learner.policy).clone()
+    numbers = update(learner, episodes, None, tokenizer, config)
+    ours = gradients(learner.policy)
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
+    assert numbers["reward"] == pytest.approx(sum(rewards) / 8, rel=1e-5)
+    assert not {"value_loss", "explained_variance", "value_gradient_norm"} & set(numbers)
 
 
 def gradients(network) -> torch.Tensor:

@@ -11,8 +11,9 @@ from training.run_folder import RunFolder
 from training.train_ppo import alarms, clearly_better, run
 
 
-def test_ppo_climbs_its_score(miniature, reward_model, tmp_path):
-    values = {"iterations": 20, "batch_size": 32, "minibatch_size": 16, "gamma": 0.0, "beta": 0.0}
+@pytest.mark.parametrize("advantage", [{}, {"advantage": "rloo", "samples_per_prompt": 4}], ids=["gae", "rloo"])
+def test_the_score_climbs(miniature, reward_model, tmp_path, advantage):
+    values = {"iterations": 20, "batch_size": 32, "minibatch_size": 16, "gamma": 0.0, "beta": 0.0, **advantage}
     free = {"missing_eos_penalty": 0.0, "stop_at_kl_nats": None, "policy_learning_rate": 3e-2}
     happened = trained(tmp_path, miniature, reward_model, **values, **free)
     scores = [event.values["ppo/score"] for event in happened if event.kind == "metrics"]
@@ -81,8 +82,22 @@ def test_a_reward_model_with_another_vocabulary_is_refused(miniature, networks, 
 def test_missing_inputs_are_named(miniature, reward_model, tmp_path):
     with pytest.raises(ValueError, match=r"pretraining_text: .*nowhere\.txt is no file"):
         trained(tmp_path, miniature, reward_model, pretraining_text=tmp_path / "nowhere.txt")
-    with pytest.raises(ValueError, match="minibatch_size: 8 episodes are not a multiple of 3"):
-        make_config("train_ppo", settings(miniature, reward_model, minibatch_size=3))
+    for values, message in (
+        ({"minibatch_size": 3}, "minibatch_size: 8 episodes are not a multiple of 3"),
+        ({"samples_per_prompt": 3}, "samples_per_prompt: 8 episodes are not a multiple of 3"),
+        ({"advantage": "rloo"}, "samples_per_prompt: advantage = rloo compares a prompt's episodes; set 2 or more"),
+        ({"advantage": "rloo", "samples_per_prompt": 2, "value_warmup_iterations": 1}, "has no critic to warm up"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_config("train_ppo", settings(miniature, reward_model, **values))
+
+
+def test_each_prompt_has_as_many_episodes_as_asked(miniature, reward_model, tmp_path):
+    several = {"samples_per_prompt": 4, "sample_every_iterations": 1, "batch_size": 8, "minibatch_size": 8}
+    happened = trained(tmp_path, miniature, reward_model, iterations=2, **several)
+    samples = [event for event in happened if event.kind == "sample" and event.step < 2]
+    assert len({(event.step, event.prompt) for event in samples}) == 2  # three are shown of each iteration
+    assert len({event.completion for event in samples}) == len(samples)
 
 
 def test_raw_weights_are_chosen_only_where_they_score_clearly_better():

@@ -21,8 +21,9 @@ def learning(miniature: Path, reward_model: Path, **values):
     reference, tokenizer = load_policy(miniature / "base")
     policy, _ = load_policy(miniature / "base")
     scorer, _, _ = load_reward_model(reward_model)
-    learner = new_learner(policy, ValueModel(scorer), config)
-    prompts = [[3, 10 + i, 20 + i] + [30] * (i % 4) for i in range(config.batch_size)]
+    learner = new_learner(policy, ValueModel(scorer) if config.advantage == "gae" else None, config)
+    places = [i // config.samples_per_prompt for i in range(config.batch_size)]
+    prompts = [[3, 10 + i, 20 + i] + [30] * (i % 4) for i in places]
     episodes = roll_out(
         prompts, policy, reference, scorer, learner.critic, tokenizer, config, torch.Generator().manual_seed(1)
     )
