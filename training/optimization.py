@@ -117,18 +117,20 @@ def optimize(
     start = 0
     if state is not None:
         start = state["step"]
-        model.load_state_dict(state["model"])
+        model.load_state_dict(state["model"], strict=False)  # frozen weights are not in it
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
         set_random_state(state["random"])
     run_folder.report(Started(verb=config.verb, total_steps=total_steps, resumed_from_step=start))
     run_folder.warn_counts(counts)
 
+    frozen = {name for name, weights in model.named_parameters() if not weights.requires_grad}
+
     def save(step: int) -> None:
         run_folder.save_state(
             {
                 "step": step,
-                "model": model.state_dict(),
+                "model": {name: weights for name, weights in model.state_dict().items() if name not in frozen},
                 "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                 "random": random_state(),
             }

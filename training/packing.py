@@ -106,3 +106,16 @@ def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
             batches.append([])
         batches[-1].append(index)
     return batches
+
+
+def in_order(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Indices in batches of neighbours, each of at most `tokens` tokens together unless one alone is longer."""
+    batches: list[list[int]] = []
+    room = 0
+    for index, length in enumerate(lengths):
+        if not batches or length > room:
+            batches.append([])
+            room = tokens
+        batches[-1].append(index)
+        room -= length
+    return batches

@@ -112,7 +112,28 @@ class RewardModelConfig(Config, Optimization, Lengths):
     epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=64, ge=1, description="prompts of one optimizer step, with all their rankings")
     learning_rate: Positive = 9e-6
+    tie_margin: float = Field(
+        default=0.0, ge=0, description="score within which two completions tie (Rao-Kupper); 0: ties are left out"
+    )
+    folds: int = Field(default=0, ge=0, description="groups that the train pool's labelers form; 0: none is held out")
+    fold: int = Field(default=0, ge=0, description="which of the folds is held out, counted from 0")
+    lora_rank: int = Field(default=0, ge=0, description="rank of the adapters trained beside the head; 0: all weights")
+    gradient_checkpointing: bool = Field(default=False, description="compute activations twice, to hold fewer")
     dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_the_folds(self) -> "RewardModelConfig":
+        if self.folds == 1 or self.fold >= max(1, self.folds):
+            raise ValueError(f"fold: {self.fold} of {self.folds} folds; there are 2 folds or more, counted from 0")
+        return self
+
+
+class CrossValidateConfig(RewardModelConfig):
+    """cross_validate: a reward model per group of labelers and seed, each judged by the group it has not seen."""
+
+    verb: ClassVar[str] = "cross_validate"
+    folds: int = Field(default=5, ge=2, description="groups of labelers, about equal in rankings")
+    seeds: int = Field(default=3, ge=1, description="reward models per group")
 
 
 class SampleConfig(Config, Lengths):
@@ -124,8 +145,17 @@ class SampleConfig(Config, Lengths):
     init_from: Path | None = Field(default=None, description="policy's network folder")
     reward_model: Path | None = Field(default=None, description="scores each completion where given")
     completions_per_prompt: int = Field(default=1, ge=1, description="distinct texts wanted; fewer after 3 tries each")
+    best_of: int = Field(
+        default=1, ge=1, description="samples for each of them, of which the best by the reward model is kept"
+    )
     temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
     batch_size: int = Field(default=64, ge=1, description="completions sampled at once")
+
+    @model_validator(mode="after")
+    def _the_best_is_known(self) -> "SampleConfig":
+        if self.best_of > 1 and self.reward_model is None:
+            raise ValueError(f"best_of: {self.best_of} samples need a reward_model that says which is best")
+        return self
 
 
 class PPOConfig(Config, Lengths):
@@ -288,7 +318,16 @@ RECIPES: dict[str, Config] = {
 
 CONFIGS: dict[str, type[Config]] = {
     config.verb: config
-    for config in (BaseConfig, SFTConfig, RewardModelConfig, PPOConfig, SampleConfig, EvaluateConfig, ServeConfig)
+    for config in (
+        BaseConfig,
+        SFTConfig,
+        RewardModelConfig,
+        CrossValidateConfig,
+        PPOConfig,
+        SampleConfig,
+        EvaluateConfig,
+        ServeConfig,
+    )
 }
 
 

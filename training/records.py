@@ -138,6 +138,14 @@ class ComparisonRecord(PromptRecord):
     labeler: str
     pool: Pool
     round: int | None = None
+    # An AI judge's; left out of the line where there is none, so that people's rankings freeze into the same bytes.
+    probability: float | None = Field(
+        default=None,
+        ge=0.5,
+        le=1,
+        exclude_if=lambda value: value is None,
+        description="that each pair's order is right",
+    )
 
     def pairs(self) -> list[tuple[int, int]]:
         """Indices (chosen, rejected) of every pair whose tiers differ; ties and unranked completions give none."""

@@ -6,7 +6,7 @@ Sign of the offset, once: our score = raw logit - score_offset, so plain transfo
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ from transformers.utils import logging as transformers_logging
 
 from training.packing import micro_batches
 from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids, without_dropout
+from training.shared_prefix import Group, can_be_ragged, hidden_states, ragged
+
+Form = Literal["padded", "packed", "shared"]
 
 
 def new_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
@@ -73,6 +76,31 @@ def score(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     return model.score(hidden[torch.arange(len(hidden), device=hidden.device), last]).squeeze(1).float()
 
 
+def fastest_form(model: Any, groups: Sequence[Group]) -> Form:
+    """How to compute the groups' scores: `padded` rows, `packed` side by side, or `shared` prompts.
+
+    Measured in docs/benchmarks.md: what sharing saves must outweigh one more attention call per group, which it does
+    from 6 tokens per completion on; rows that need no padding are a few hundredths faster than the same side by side.
+    """
+    lengths = [len(prompt) + len(completion) for prompt, completions in groups for completion in completions]
+    if not can_be_ragged(model, max(lengths)):
+        return "padded"
+    saved = sum(len(prompt) * (len(completions) - 1) for prompt, completions in groups)
+    if saved >= 6 * len(lengths):
+        return "shared"
+    return "padded" if sum(lengths) >= 0.98 * max(lengths) * len(lengths) else "packed"
+
+
+def score_groups(model: Any, groups: Sequence[Group], pad_id: int, form: Form | None = None) -> Tensor:
+    """Raw logits [N] of the groups' completions in order; the forms differ in speed alone, padded is the oracle."""
+    form = form or fastest_form(model, groups)
+    whole = [[*prompt, *completion] for prompt, completions in groups for completion in completions]
+    if form == "padded":
+        return score(model, *pad(whole, pad_id, device=model.device))
+    row = ragged(groups if form == "shared" else [([], whole)], model.device)
+    return model.score(hidden_states(model, row)[row.last]).squeeze(1).float()
+
+
 @torch.no_grad()
 def score_sequences(model: Any, sequences: Sequence[list[int]], pad_id: int, micro_batch_tokens: int = 16384) -> Tensor:
     """Raw logits [N] of prompt + completion token lists, on the CPU, in batches of nearly equal length."""
@@ -83,32 +111,53 @@ def score_sequences(model: Any, sequences: Sequence[list[int]], pad_id: int, mic
     return scores
 
 
-def k_wise_loss(scores: Tensor, groups: Sequence[Sequence[tuple[int, int]]], prompts_in_step: int) -> Tensor:
+class Pair(NamedTuple):
+    """Indices of a preferred and another completion, and how much either order of the two counts.
+
+    Certain: 1 and 0. A judge's probability p that the first is better: p and 1 - p. A tie: 1 and 1.
+    """
+
+    chosen: int
+    rejected: int
+    weight: float = 1.0
+    opposite_weight: float = 0.0
+
+
+def k_wise_loss(
+    scores: Tensor, groups: Sequence[Sequence[Pair]], prompts_in_step: int, tie_margin: float = 0.0
+) -> Tensor:
     """Eq. 1 over some prompts of a step: the mean of -log sigmoid(chosen - rejected) of each prompt's pairs, averaged.
 
-    `scores` [N]; each group holds one prompt's (chosen, rejected) indices into them, ties left out; a prompt without a
-    pair adds nothing. `prompts_in_step` counts the prompts with a pair in the whole optimizer step, so that the losses
-    of its micro-batches sum up to its loss.
+    `scores` [N]; each group holds one prompt's pairs of indices into them; a prompt without a pair adds nothing.
+    `prompts_in_step` counts the prompts with a pair in the whole optimizer step, so that the losses of its
+    micro-batches sum up to its loss. With a `tie_margin` m > 0 an order is sigmoid(difference - m) probable and a tie
+    takes the rest, (e^2m - 1) sigmoid(difference - m) sigmoid(-difference - m) [Rao & Kupper 1967]; at 0 there must be
+    no ties.
     """
-    terms = [
-        -F.logsigmoid(scores[[chosen for chosen, _ in pairs]] - scores[[rejected for _, rejected in pairs]]).mean()
-        for pairs in groups
-        if pairs
-    ]
-    return torch.stack(terms).sum() / prompts_in_step if terms else scores.sum() * 0.0
+    pairs = [pair for group in groups for pair in group]
+    if not pairs:
+        return scores.sum() * 0.0
+    chosen, rejected, weights, opposite_weights = zip(*pairs, strict=True)
+    shares = [1 / (len(group) * prompts_in_step) for group in groups for _ in group]
+    difference = scores[list(chosen)] - scores[list(rejected)]
+    weight, opposite, share = (difference.new_tensor(values) for values in (weights, opposite_weights, shares))
+    loss = -weight * F.logsigmoid(difference - tie_margin) - opposite * F.logsigmoid(-difference - tie_margin)
+    if tie_margin > 0:
+        loss = loss - torch.where(weight + opposite > 1, math.log(math.expm1(2 * tie_margin)), 0.0)
+    return (loss * share).sum()
 
 
-def pair_accuracy(scores: Sequence[float], groups: Sequence[Sequence[tuple[int, int]]]) -> dict[str, float]:
-    """Share of pairs whose chosen completion scores higher (an exact tie counts half), with a Wilson 95 % interval.
+def pair_accuracy(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> dict[str, float]:
+    """Share of pairs, ties left out, whose chosen completion scores higher (equal: half), with a Wilson 95 % interval.
 
     The pairs of one prompt are not independent: the interval is that of as many independent pairs as would vary like
     the prompts do (never more than there are).
     """
     right = [
-        [1.0 if scores[a] > scores[b] else 0.5 if scores[a] == scores[b] else 0.0 for a, b in pairs]
+        [1.0 if scores[a] > scores[b] else 0.5 if scores[a] == scores[b] else 0.0 for a, b, w, o in pairs if w > o]
         for pairs in groups
-        if pairs
     ]
+    right = [group for group in right if group]
     pairs = sum(map(len, right))
     if not pairs:
         return {"pairs": 0.0, "prompts": 0.0}

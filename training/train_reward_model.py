@@ -1,93 +1,68 @@
 """A fresh reward model on all rankings of a snapshot, by Eq. 1, one batch element per prompt [InstructGPT 3.5, C.2]."""
 
+import json
 import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from training.command import main
 from training.events import Finished, Warned
-from training.formatting import encode_comparison, encode_demonstration
+from training.formatting import encode_demonstration
 from training.optimization import device, optimize, precision
-from training.packing import micro_batches
-from training.policy import check_fits, pad
+from training.packing import in_order, micro_batches
+from training.policy import check_fits
+from training.rankings import Ranked, joined, read_rankings
 from training.recipes import RewardModelConfig
-from training.records import (
-    COMPARISONS,
-    DEMONSTRATIONS,
-    ComparisonRecord,
-    DemonstrationRecord,
-    Pool,
-    Split,
-    read,
-)
+from training.records import COMPARISONS, DEMONSTRATIONS, DemonstrationRecord, Pool, Split, read
 from training.reward_model import (
     k_wise_loss,
     new_reward_model,
     pair_accuracy,
     save_reward_model,
-    score,
+    score_groups,
     score_sequences,
 )
+from training.reward_report import report
 from training.run_folder import RunFolder
+from training.shared_prefix import can_be_ragged
 
 RESUMABLE = True
-TIES = "pairs left out: tied, or a completion not ranked"
-
-
-@dataclass
-class Ranked:
-    """One prompt: its distinct completions as prompt + completion ids, the (chosen, rejected) pairs of its rankings."""
-
-    sequences: list[list[int]] = field(default_factory=list)
-    pairs: list[tuple[int, int]] = field(default_factory=list)
 
 
 def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     """Train one reward model, measure it on unseen prompts, set its offset, save checkpoints/reward_model."""
     torch.manual_seed(config.seed)
-    model, tokenizer = new_reward_model(config.init_from)
-    model.to(device())
+    model, tokenizer, adapted = _new(config)
     counts: Counter[str] = Counter()
-    trained, validation, held_out = _read(config, tokenizer, counts)
+    rankings = read_rankings(config, tokenizer, counts)
     demonstrations = _demonstrations(config, tokenizer, counts)
-    if not any(prompt.pairs for prompt in trained):
+    if not any(prompt.pairs for prompt in rankings.train):
         raise ValueError(
             f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
         )
-    sequences = [ids for part in (trained, validation, held_out) for prompt in part for ids in prompt.sequences]
-    check_fits(model, max(map(len, sequences + demonstrations)))
-    steps = _plan(config, len(trained))
-
-    def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        prompts = [trained[index] for index in steps[step]]
-        with_pairs = sum(bool(prompt.pairs) for prompt in prompts)
-        # A prompt's completions stay together: its pairs need their scores in one micro-batch.
-        widths = [max(map(len, prompt.sequences)) * len(prompt.sequences) for prompt in prompts]
-        for batch in micro_batches(widths, config.micro_batch_tokens):
-            sequences, groups = _joined([prompts[index] for index in batch])
-            ids, mask = pad(sequences, tokenizer.pad_token_id, device=model.device)
-            with precision(config.dtype):
-                scores = score(model, ids, mask)
-            right = pair_accuracy(scores.tolist(), groups)
-            share = right["prompts"] / with_pairs if with_pairs else 0.0
-            yield k_wise_loss(scores, groups, max(1, with_pairs)), {"accuracy": right.get("accuracy", 0.5) * share}
-
-    optimize(run_folder, config, model, len(steps), losses, "reward_model", counts)
+    prompts = [*rankings.train, *rankings.validation, *rankings.held_out_labelers]
+    longest = max(len(prompt.prompt) + max(map(len, prompt.completions)) for prompt in prompts)
+    check_fits(model, max(longest, *map(len, demonstrations), 0))
+    steps = learn(config, run_folder, model, rankings.train, tokenizer.pad_token_id, counts)
 
     metrics: dict[str, float] = {}
-    for name, prompts in (("validation", validation), ("held_out_labelers", held_out)):
-        sequences, groups = _joined(prompts)
-        scores = score_sequences(model, sequences, tokenizer.pad_token_id, config.micro_batch_tokens)
-        measured = pair_accuracy(scores.tolist(), groups)
-        if measured["pairs"]:
-            metrics[f"accuracy/{name}"] = measured.pop("accuracy")
-            metrics[f"loss/{name}"] = float(k_wise_loss(scores, groups, int(measured["prompts"])))
-            metrics |= {f"accuracy/{name}_{key}": value for key, value in measured.items()}
+    reports: dict[str, Any] = {}
+    for name, unseen in (("validation", rankings.validation), ("held_out_labelers", rankings.held_out_labelers)):
+        if any(prompt.pairs for prompt in unseen):
+            scores = score_prompts(config, model, unseen, tokenizer.pad_token_id)
+            reports[name] = measured = report(unseen, scores.tolist())
+            count = sum(bool(prompt.pairs) for prompt in unseen)
+            metrics[f"loss/{name}"] = float(k_wise_loss(scores, joined(unseen), count, config.tie_margin))
+            if "accuracy" in measured:
+                metrics[f"accuracy/{name}"] = measured["accuracy"]
+                metrics |= {f"accuracy/{name}_{key}": measured[key] for key in ("low", "high", "pairs", "prompts")}
+                metrics[f"calibration_error/{name}"] = measured["calibration_error"]
     if "accuracy/validation" not in metrics:
         run_folder.report(Warned(message="no ranking of the validation or test split: held-out accuracy is not known"))
     if demonstrations:
@@ -99,48 +74,82 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
         )
     metrics["score_offset"] = model.config.score_offset
     model.config.reward_metrics = metrics  # travels with the network: PPO refuses one no better than a coin
-    run_folder.save_checkpoint(
-        "reward_model",
-        lambda folder: save_reward_model(model, tokenizer, folder),
-        "reward_model",
-        len(steps),
-        metrics,
-        chosen=True,
-    )
-    run_folder.report(Finished(result={"checkpoint": "checkpoints/reward_model", **metrics}))
+    run_folder.write_text("report.json", json.dumps(reports, indent=2) + "\n")
+
+    def write(folder: Path) -> None:
+        merged = model
+        if adapted is not None:
+            from training.lora import save_and_merge
+
+            merged = save_and_merge(adapted, folder / "adapter")
+        save_reward_model(merged, tokenizer, folder)
+
+    run_folder.save_checkpoint("reward_model", write, "reward_model", steps, metrics, chosen=True)
+    run_folder.report(Finished(result={"checkpoint": "checkpoints/reward_model", **metrics, "report": reports}))
 
 
-def _read(
-    config: RewardModelConfig, tokenizer: object, counts: Counter[str]
-) -> tuple[list[Ranked], list[Ranked], list[Ranked]]:
-    """(train, validation, held-out labelers): by prompt, the train pool's rankings of the train split and of the other
-    splits, and the held-out pool's rankings of prompts that are not trained on."""
-    records = list(read(config.data / COMPARISONS, ComparisonRecord))
-    trained_on = {r.prompt_key for r in records if r.split == Split.TRAIN and r.pool == Pool.TRAIN}
-    prompts: tuple[dict[str, Ranked], ...] = ({}, {}, {})
-    for record in records:
-        if record.pool == Pool.TRAIN:
-            part = prompts[0 if record.split == Split.TRAIN else 1]
-        elif record.prompt_key not in trained_on:
-            part = prompts[2]
-        else:
-            counts["rankings left out: by held-out labelers, of prompts that are trained on"] += 1
-            continue
-        encoded = encode_comparison(tokenizer, record, config.max_prompt_tokens, config.max_completion_tokens, counts)
-        if encoded is None:
-            continue
-        ranked = part.setdefault(record.prompt_key, Ranked())
-        places = []
-        for completion in encoded[1]:
-            sequence = encoded[0] + completion
-            if sequence not in ranked.sequences:
-                ranked.sequences.append(sequence)
-            places.append(ranked.sequences.index(sequence))
-        pairs = [(places[chosen], places[rejected]) for chosen, rejected in record.pairs()]
-        ranked.pairs += pairs
-        counts[TIES] += math.comb(len(record.completions), 2) - len(pairs)
-    counts += Counter()  # drops zeros
-    return tuple(list(part.values()) for part in prompts)
+def _new(config: RewardModelConfig) -> tuple[Any, Any, Any]:
+    """(model, tokenizer, the same model as its adapters' owner or None) on the device, ready to be trained."""
+    # Frozen weights need no float32 copy to gather small steps in.
+    frozen_dtype = getattr(torch, config.dtype) if config.lora_rank else torch.float32
+    model, tokenizer = new_reward_model(config.init_from, frozen_dtype)
+    adapted = None
+    if config.lora_rank:
+        from training.lora import with_adapters  # peft is slow to import
+
+        adapted = with_adapters(model, config.lora_rank, head="score")
+        model = adapted.get_base_model()
+    if config.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return model.to(device()), tokenizer, adapted
+
+
+def learn(
+    config: RewardModelConfig,
+    run_folder: RunFolder,
+    model: Any,
+    prompts: Sequence[Ranked],
+    pad_id: int,
+    counts: Counter,
+) -> int:
+    """Train `model` in place on the prompts' pairs; returns how many steps that took."""
+    steps = _plan(config, len(prompts))
+
+    def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
+        of_step = [prompts[index] for index in steps[step]]
+        with_pairs = sum(bool(prompt.pairs) for prompt in of_step)
+        for indices in _batches(model, of_step, config.micro_batch_tokens):
+            batch = [of_step[index] for index in indices]
+            with precision(config.dtype):
+                scores = score_groups(model, [prompt.group for prompt in batch], pad_id)
+            pairs = joined(batch)
+            right = pair_accuracy(scores.tolist(), pairs)
+            share = right["prompts"] / with_pairs if with_pairs else 0.0
+            loss = k_wise_loss(scores, pairs, max(1, with_pairs), config.tie_margin)
+            yield loss, {"accuracy": right.get("accuracy", 0.5) * share}
+
+    optimize(run_folder, config, model, len(steps), losses, "reward_model", counts)
+    return len(steps)
+
+
+@torch.no_grad()
+def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[Ranked], pad_id: int) -> Tensor:
+    """Raw logits [N] of all completions of the prompts, in order, on the CPU."""
+    parts: list[Tensor] = [torch.empty(0)] * len(prompts)
+    for batch in _batches(model, prompts, config.micro_batch_tokens):
+        with precision(config.dtype):
+            scores = score_groups(model, [prompts[index].group for index in batch], pad_id).cpu()
+        for index, part in zip(batch, scores.split([len(prompts[index].completions) for index in batch]), strict=True):
+            parts[index] = part
+    return torch.cat(parts)
+
+
+def _batches(model: Any, prompts: Sequence[Ranked], tokens: int) -> list[list[int]]:
+    """Micro-batches of prompts; a prompt's completions stay together, because its pairs need their scores at once."""
+    if can_be_ragged(model):
+        return in_order([len(prompt.prompt) + sum(map(len, prompt.completions)) for prompt in prompts], tokens)
+    widths = [(len(prompt.prompt) + max(map(len, prompt.completions))) * len(prompt.completions) for prompt in prompts]
+    return micro_batches(widths, tokens)
 
 
 def _demonstrations(config: RewardModelConfig, tokenizer: object, counts: Counter[str]) -> list[list[int]]:
@@ -154,17 +163,6 @@ def _demonstrations(config: RewardModelConfig, tokenizer: object, counts: Counte
         if record.pool == Pool.TRAIN and record.split == Split.TRAIN
     ]
     return [demonstration[0] for demonstration in encoded if demonstration is not None]
-
-
-def _joined(prompts: Sequence[Ranked]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-    """All sequences of some prompts in one list, and each prompt's pairs as indices into it."""
-    sequences: list[list[int]] = []
-    groups = []
-    for prompt in prompts:
-        first = len(sequences)
-        sequences += prompt.sequences
-        groups.append([(first + chosen, first + rejected) for chosen, rejected in prompt.pairs])
-    return sequences, groups
 
 
 def _plan(config: RewardModelConfig, prompts: int) -> list[list[int]]:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from training.formatting import encode_completion
 from training.policy import load_policy, pad, save_policy
 from training.reward_model import (
+    Pair,
     k_wise_loss,
     load_reward_model,
     new_reward_model,
@@ -35,7 +36,7 @@ def rankings(seed=0, prompts=7):
         tiers = np.ones(k, int) if number == 3 else rng.integers(1, 4, k)
         ranked = combinations(range(k), 2)
         pairs = [(a, b) if tiers[a] < tiers[b] else (b, a) for a, b in ranked if tiers[a] != tiers[b]]
-        groups.append([(first + a, first + b) for a, b in pairs])
+        groups.append([Pair(first + a, first + b) for a, b in pairs])
         first += k
     return torch.tensor(rng.normal(size=first) * 3), groups
 
@@ -45,7 +46,9 @@ def brute_force(scores, groups):
     prompts = []
     for pairs in groups:
         if pairs:
-            prompts.append(sum(math.log1p(math.exp(-(scores[a] - scores[b]))) for a, b in pairs) / len(pairs))
+            prompts.append(
+                sum(math.log1p(math.exp(-(scores[p.chosen] - scores[p.rejected]))) for p in pairs) / len(pairs)
+            )
     return sum(prompts) / len(prompts)
 
 
@@ -86,7 +89,7 @@ def test_a_step_of_ties_alone_costs_nothing():
     scores = torch.randn(4, requires_grad=True)
     loss = k_wise_loss(scores, [[], []], 1)
     loss.backward()
-    assert float(loss) == 0 and scores.grad.abs().sum() == 0
+    assert loss.item() == 0 and scores.grad.abs().sum() == 0
 
 
 def test_equal_scores_cost_ln_two_and_a_constant_costs_nothing():
@@ -164,7 +167,7 @@ def test_a_reward_model_is_not_taken_for_a_policy(network, tmp_path):
 
 
 def test_accuracy_counts_pairs_and_a_tie_as_half():
-    measured = pair_accuracy([3.0, 2.0, 1.0, 1.0, 5.0], [[(0, 1), (0, 2)], [(2, 3)], [], [(3, 4)]])
+    measured = pair_accuracy([3.0, 2.0, 1.0, 1.0, 5.0], [[Pair(0, 1), Pair(0, 2)], [Pair(2, 3)], [], [Pair(3, 4)]])
     assert measured["accuracy"] == pytest.approx(2.5 / 4)
     assert (measured["pairs"], measured["prompts"]) == (4, 3)
     assert measured["low"] < 2.5 / 4 < measured["high"]
@@ -174,7 +177,7 @@ def test_accuracy_counts_pairs_and_a_tie_as_half():
 def test_the_interval_is_wilsons_where_each_prompt_has_one_pair():
     right = 70
     scores = [1.0, 0.0] * 100
-    groups = [[(2 * i, 2 * i + 1) if i < right else (2 * i + 1, 2 * i)] for i in range(100)]
+    groups = [[Pair(2 * i, 2 * i + 1) if i < right else Pair(2 * i + 1, 2 * i)] for i in range(100)]
     measured = pair_accuracy(scores, groups)
     theirs = binomtest(right, 100).proportion_ci(method="wilson")
     assert (measured["low"], measured["high"]) == pytest.approx((theirs.low, theirs.high), abs=1e-4)
@@ -183,7 +186,7 @@ def test_the_interval_is_wilsons_where_each_prompt_has_one_pair():
 
 def test_pairs_that_stand_and_fall_together_widen_the_interval():
     scores = [1.0, 0.0] * 100
-    groups = [[(2 * i, 2 * i + 1) if i < 70 else (2 * i + 1, 2 * i)] * 15 for i in range(100)]
+    groups = [[Pair(2 * i, 2 * i + 1) if i < 70 else Pair(2 * i + 1, 2 * i)] * 15 for i in range(100)]
     measured = pair_accuracy(scores, groups)
     theirs = binomtest(70, 100).proportion_ci(method="wilson")
     assert measured["pairs"] == 1500

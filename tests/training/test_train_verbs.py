@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from training import evaluate, events, train_base, train_reward_model, train_sft
 from training.evaluate import win_rate
 from training.formatting import encode_completion, encode_prompt
 from training.policy import load_policy
+from training.rankings import TIES, read_rankings
 from training.recipes import load_config
 from training.records import (
     COMPARISONS,
@@ -216,11 +218,13 @@ def test_all_rankings_of_a_prompt_are_one_element_and_ties_are_left_out(miniatur
     settings = [f"data={tmp_path}", f"init_from={miniature / 'base'}"]
     config = load_config("train_reward_model", "miniature_reward_model", settings)
     _, tokenizer = load_policy(miniature / "base")
-    counts = train_reward_model.Counter()
-    trained, validation, held_out = train_reward_model._read(config, tokenizer, counts)
-    assert [len(prompt.sequences) for prompt in trained] == [3, 3] and not validation and not held_out
-    assert [prompt.pairs for prompt in trained] == [[(0, 1), (0, 2), (1, 2), (1, 0)], []]
-    assert counts[train_reward_model.TIES] == 3 + 2
+    counts = Counter()
+    rankings = read_rankings(config, tokenizer, counts)
+    assert [len(prompt.completions) for prompt in rankings.train] == [3, 3]
+    assert not rankings.validation and not rankings.held_out_labelers
+    pairs = [[(pair.chosen, pair.rejected) for pair in prompt.pairs] for prompt in rankings.train]
+    assert pairs == [[(0, 1), (0, 2), (1, 2), (1, 0)], []]
+    assert counts[TIES] == 3 + 2
     reported = run(train_reward_model, config, tmp_path / "run")
     assert of_kind(reported, "finished") and "held-out accuracy is not known" in str(of_kind(reported, "warning"))
 

@@ -1,0 +1,120 @@
+"""Comparison records as a reward model learns them: by prompt, with all pairs of all its rankings."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from training.formatting import encode_comparison
+from training.recipes import RewardModelConfig
+from training.records import COMPARISONS, ComparisonRecord, Pool, Split, read
+from training.reward_model import Pair
+from training.shared_prefix import Group
+
+TIES = "pairs left out: tied, or a completion not ranked"
+SEEN = "rankings left out: by held-out labelers, of prompts that are trained on"
+OTHER_POOL = "rankings left out: by held-out labelers, who belong to no group"
+
+
+@dataclass
+class Ranked:
+    """One prompt's ids, its distinct completions, and the pairs of all its rankings with their distance in tiers."""
+
+    prompt: list[int]
+    split: Split
+    use_case: str | None = None
+    completions: list[list[int]] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    distances: list[int] = field(default_factory=list)
+
+    @property
+    def group(self) -> Group:
+        """What is computed together."""
+        return self.prompt, self.completions
+
+
+@dataclass
+class Rankings:
+    """Prompts to train on, unseen prompts ranked by the same labelers, unseen prompts ranked by held-out ones."""
+
+    train: list[Ranked]
+    validation: list[Ranked]
+    held_out_labelers: list[Ranked]
+
+
+def read_rankings(config: RewardModelConfig, tokenizer: Any, counts: Counter[str]) -> Rankings:
+    """The snapshot's rankings by prompt; what is left out or cut is counted in `counts`.
+
+    Held-out labelers are the held-out pool or, with folds, the `fold`-th group of the train pool's labelers.
+    """
+    records = list(read(config.data / COMPARISONS, ComparisonRecord))
+    held_out = {record.labeler for record in records if record.pool == Pool.HELD_OUT}
+    if config.folds:
+        train_pool = [record for record in records if record.pool == Pool.TRAIN]
+        counts[OTHER_POOL] += len(records) - len(train_pool)
+        records, held_out = train_pool, labeler_groups(train_pool, config.folds)[config.fold]
+    trained_on = {r.prompt_key for r in records if r.split == Split.TRAIN and r.labeler not in held_out}
+    train: dict[str, Ranked] = {}
+    validation: dict[str, Ranked] = {}
+    held_out_labelers: dict[str, Ranked] = {}
+    for record in records:
+        if record.labeler not in held_out:
+            part = train if record.split == Split.TRAIN else validation
+        elif record.prompt_key not in trained_on:
+            part = held_out_labelers
+        else:
+            counts[SEEN] += 1
+            continue
+        encoded = encode_comparison(tokenizer, record, config.max_prompt_tokens, config.max_completion_tokens, counts)
+        if encoded is not None:
+            ranked = part.setdefault(record.prompt_key, Ranked(encoded[0], record.split, record.use_case))
+            counts[TIES] += _add(ranked, record, encoded[1], keep_ties=config.tie_margin > 0)
+    counts += Counter()  # drops zeros
+    return Rankings(*(list(part.values()) for part in (train, validation, held_out_labelers)))
+
+
+def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[int]], keep_ties: bool) -> int:
+    """Add one ranking to its prompt's; returns how many of its pairs are left out."""
+    places = []
+    for completion in completions:
+        if completion not in ranked.completions:
+            ranked.completions.append(completion)
+        places.append(ranked.completions.index(completion))
+    tiers = [completion.tier for completion in record.completions]
+    sure = 1.0 if record.probability is None else record.probability
+    pairs = [(Pair(places[a], places[b], sure, 1 - sure), tiers[b] - tiers[a]) for a, b in record.pairs()]
+    if keep_ties:
+        ranked_ones = [place for place, tier in enumerate(tiers) if tier is not None]
+        pairs += [
+            (Pair(places[a], places[b], 1.0, 1.0), 0) for a, b in combinations(ranked_ones, 2) if tiers[a] == tiers[b]
+        ]
+    ranked.pairs += [pair for pair, _ in pairs]
+    ranked.distances += [distance for _, distance in pairs]
+    return math.comb(len(completions), 2) - len(pairs)
+
+
+def labeler_groups(records: Iterable[ComparisonRecord], count: int) -> list[set[str]]:
+    """The labelers in `count` groups with about equally many rankings [InstructGPT E.2]."""
+    rankings = Counter(record.labeler for record in records)
+    if len(rankings) < count:
+        raise ValueError(f"folds: {count} groups cannot be made of {len(rankings)} labelers; lower folds")
+    groups: list[set[str]] = [set() for _ in range(count)]
+    sizes = [0] * count
+    for labeler, number in sorted(rankings.items(), key=lambda item: (-item[1], item[0])):
+        smallest = sizes.index(min(sizes))
+        groups[smallest].add(labeler)
+        sizes[smallest] += number
+    return groups
+
+
+def joined(prompts: Sequence[Ranked]) -> list[list[Pair]]:
+    """Each prompt's pairs as indices into the completions of all of them, in order."""
+    groups, first = [], 0
+    for prompt in prompts:
+        groups.append(
+            [pair._replace(chosen=first + pair.chosen, rejected=first + pair.rejected) for pair in prompt.pairs]
+        )
+        first += len(prompt.completions)
+    return groups

@@ -1,0 +1,221 @@
+"""Many sequences in one row without padding, and completions of a prompt that share its one computation.
+
+All tokens of a micro-batch lie side by side in one row [1, T]: of each group first the prompt, then its completions,
+each with positions that go on where the prompt ends. Everything but attention works token by token and never notices;
+attention goes group by group: the prompt sees itself, a completion sees the prompt and itself, and nothing sees more.
+A group without a prompt is plain packing.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+RAGGED = "ragged"
+Group = tuple[Sequence[int], Sequence[Sequence[int]]]  # the ids of a prompt, and of each of its completions
+
+
+class Span(NamedTuple):
+    """One group's columns: the prompt's are [start, ends[0]), completion i's are [ends[i], ends[i + 1])."""
+
+    start: int
+    ends: tuple[int, ...]
+
+
+class Ragged(NamedTuple):
+    """Groups in one row: token ids and positions [1, T], the groups' columns, each completion's last column [N]."""
+
+    input_ids: Tensor
+    positions: Tensor
+    spans: tuple[Span, ...]
+    last: Tensor
+
+
+def ragged(groups: Sequence[Group], device: Any = None) -> Ragged:
+    """The groups side by side; an empty completion ends where its prompt does."""
+    ids: list[int] = []
+    positions: list[int] = []
+    spans, last = [], []
+    for prompt, completions in groups:
+        start, ends = len(ids), [len(ids) + len(prompt)]
+        ids += prompt
+        positions += range(len(prompt))
+        for completion in completions:
+            if not prompt and not completion:
+                raise ValueError("a sequence of no tokens has no last one")
+            ids += completion
+            positions += range(len(prompt), len(prompt) + len(completion))
+            ends.append(len(ids))
+            last.append((len(ids) if completion else ends[0]) - 1)
+        spans.append(Span(start, tuple(ends)))
+    rows = torch.tensor([ids, positions], device=device)
+    return Ragged(rows[:1], rows[1:], tuple(spans), torch.tensor(last, device=device))
+
+
+def hidden_states(model: Any, row: Ragged) -> Tensor:
+    """The last hidden states [T, D] of a row's tokens by the body of `model`, which must be `can_be_ragged`."""
+    if model.config._attn_implementation != RAGGED:
+        model.set_attn_implementation(RAGGED)  # for good: without spans it is sdpa
+    return model.base_model(
+        input_ids=row.input_ids,
+        position_ids=row.positions,
+        # Four dimensions: transformers takes it for a finished mask and builds none [T, T]. Attention does not read it.
+        attention_mask=torch.empty(0, 0, 0, 0),
+        use_cache=False,
+        spans=row.spans,
+    ).last_hidden_state[0]
+
+
+@torch.no_grad()
+def can_be_ragged(model: Any, longest: int = 0) -> bool:
+    """Whether the network hands attention to us and mixes tokens nowhere else: tried out, once per network.
+
+    A sequence of `longest` tokens must see all of itself: no window may be narrower.
+    """
+    known = getattr(model, "_can_be_ragged", None)
+    if known is None:
+        known = model._can_be_ragged = _tried(model)
+    window = getattr(model.config, "sliding_window", None)
+    return known and (window is None or longest <= window or not getattr(model.config, "use_sliding_window", True))
+
+
+def _tried(model: Any) -> bool:
+    if not getattr(model, "_supports_attention_backend", False) or model.config._attn_implementation not in (
+        "sdpa",
+        RAGGED,
+    ):
+        return False
+    groups = [([5, 6, 7], [[8, 9], [9]]), ([], [[7, 5]])]
+    mixed = hidden_states(model, ragged(groups, model.device))
+    place = 0
+    for prompt, completions in groups:
+        columns = list(range(place, place + len(prompt)))
+        place += len(prompt)
+        for completion in completions:
+            alone = torch.tensor([[*prompt, *completion]], device=model.device)
+            expected = model.base_model(input_ids=alone, use_cache=False).last_hidden_state[0].float()
+            found = mixed[[*columns, *range(place, place + len(completion))]].float()
+            place += len(completion)
+            if (found - expected).norm() > 0.05 * expected.norm():  # bfloat16 is far nearer, a neighbour far further
+                return False
+    return True
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """transformers' attention function: query [1, H, T, C], key and value [1, G, T, C] -> [1, T, H, C]."""
+    spans = kwargs.pop("spans", None)
+    if spans is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    window = kwargs.get("sliding_window")
+    longest = max(span.ends[0] - span.start + max(_lengths(span), default=0) for span in spans)
+    if (window is not None and window < longest) or any(kwargs.get(k) is not None for k in ("softcap", "s_aux")):
+        raise ValueError(f"{type(module).__name__}: its attention is not plain within {longest} tokens; pad instead")
+    query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, rotary embeddings leave float32 behind
+    heads = query.shape[1] // key.shape[1]
+    if heads > 1:
+        key, value = key.repeat_interleave(heads, 1), value.repeat_interleave(heads, 1)
+    scale = kwargs.get("scaling")
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if query.device.type == "cpu":
+        return _Flash.apply(query, key, value, spans, scale).transpose(1, 2), None
+    return _masked(query, key, value, spans, scale).transpose(1, 2), None
+
+
+def _lengths(span: Span) -> list[int]:
+    return [end - start for start, end in zip(span.ends, span.ends[1:], strict=False)]
+
+
+def _masked(query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scale: float) -> Tensor:
+    """Attention [1, H, T, C] by a mask within each group, on any device."""
+    outs = []
+    for span in spans:
+        place = slice(span.start, span.ends[-1])
+        lengths = [span.ends[0] - span.start, *_lengths(span)]
+        part = torch.repeat_interleave(torch.tensor(lengths, device=query.device))  # 0: the prompt's tokens
+        mask = ((part[:, None] == part) | (part == 0)).tril()
+        q, k, v = (tensor[:, :, place] for tensor in (query, key, value))
+        outs.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
+    return torch.cat(outs, 2)
+
+
+class _Flash(torch.autograd.Function):
+    """Attention on the CPU in parts that each are full or causal, so that no score is computed in vain.
+
+    A completion's two parts, on the prompt and on itself, are joined by their log-sum-exps [Milakov 2018]; in the
+    backward pass every part takes the joint output and log-sum-exp, which makes its gradients those of the whole.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scale: float) -> Tensor:
+        out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
+        norm = torch.empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float32))
+        for q, k, causal, joins in _parts(spans):
+            part, part_norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                _cut(query, q), _cut(key, k), _cut(value, k), 0.0, causal, scale=scale
+            )
+            place, place_norm = _cut(out, q), _cut_norm(norm, q)
+            if joins:
+                both = torch.logaddexp(place_norm, part_norm)
+                place.mul_((place_norm - both).exp_()[..., None].to(out.dtype))
+                place.addcmul_(part, (part_norm - both).exp_()[..., None].to(out.dtype))
+                place_norm.copy_(both)
+            else:
+                place.copy_(part)
+                place_norm.copy_(part_norm)
+        ctx.save_for_backward(query, key, value, out, norm)
+        ctx.spans, ctx.scale = spans, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, norm = ctx.saved_tensors
+        gradients = [torch.zeros_like(tensor) for tensor in (query, key, value)]
+        for q, k, causal, _ in _parts(ctx.spans):
+            parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                _cut(gradient, q), _cut(query, q), _cut(key, k), _cut(value, k), _cut(out, q), _cut_norm(norm, q),
+                0.0, causal, scale=ctx.scale,
+            )  # fmt: skip
+            for whole, place, part in zip(gradients, (q, k, k), parts, strict=True):
+                _cut(whole, place).add_(part)
+        return *gradients, None, None
+
+
+Columns = tuple[int, int, int]  # first column, sequences side by side, tokens of each
+
+
+def _parts(spans: Sequence[Span]) -> Iterator[tuple[Columns, Columns, bool, bool]]:
+    """(queries, keys, whether causal, whether it joins what the same queries have found already) of each part."""
+    for start, ends in spans:
+        if prompt := ends[0] - start:
+            yield (start, 1, prompt), (start, 1, prompt), True, False
+        if prompt and ends[-1] > ends[0]:
+            yield (ends[0], 1, ends[-1] - ends[0]), (start, 1, prompt), False, False
+        place = ends[0]
+        for length, equal in groupby(_lengths(Span(start, ends))):  # neighbours of one length go together
+            count = len(list(equal))
+            if length:
+                yield (place, count, length), (place, count, length), True, bool(prompt)
+            place += count * length
+
+
+def _cut(tensor: Tensor, columns: Columns) -> Tensor:
+    """A view [sequences, H, tokens, C] of [1, H, T, C]."""
+    first, count, length = columns
+    return tensor[0, :, first : first + count * length].unflatten(1, (count, length)).transpose(0, 1)
+
+
+def _cut_norm(norm: Tensor, columns: Columns) -> Tensor:
+    """A view [sequences, H, tokens] of [1, H, T]."""
+    return _cut(norm[..., None], columns)[..., 0]
+
+
+AttentionInterface.register(RAGGED, _attention)
+AttentionMaskInterface.register(RAGGED, sdpa_mask)
