@@ -14,17 +14,20 @@ import torch
 
 from training.command import main
 from training.events import Finished, Progress, Sample, Started
-from training.formatting import PROMPT_TOO_LONG, decode_completion, encode_prompt
+from training.formatting import PROMPT_TOO_LONG, decode_completion, encode_document, encode_prompt
 from training.miniature import rubric, world
 from training.optimization import device
-from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad
+from training.packing import cross_entropy, pack, pieces, read_documents
+from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, max_positions, pad
 from training.recipes import EvaluateConfig
 from training.records import PROMPTS, Message, PromptRecord, Split, read
 from training.reward_model import load_reward_model, score_sequences, wilson
+from training.rl_math import best_of_kl_nats, best_of_weights
 from training.run_folder import RunFolder
 from training.sampler import sample
 
 SHOWN = 8  # samples of each policy that are reported
+TEXT_TOKENS, MICRO_BATCH_TOKENS = 2048, 8192  # of a packed row of text, of a forward pass
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Written:
     finished: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)  # of the whole completion, nats
     tokenizer: Any = None
+    text_loss_nats: float | None = None
 
 
 def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
@@ -59,10 +63,12 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
     if config.temperature > 0:
         for name, values in _kl(config, written, reference).items():
             policies[name]["kl_nats"] = fmean(values)
-    if config.reward_model is not None:
-        for name, scores in _scores(config, written).items():
-            policies[name]["mean_score"] = fmean(scores)
+            policies[name]["sqrt_kl"] = math.sqrt(max(0.0, fmean(values)))
+    scores = _scores(config, written) if config.reward_model is not None else {}
+    for name, values in scores.items():
+        policies[name]["mean_score"] = fmean(values)
     report: dict[str, Any] = {"prompts": len(prompts), "reference": reference, "policies": policies}
+    utilities: dict[str, list[float]] = {}
     if config.judge == "miniature":
         judged = {
             name: [
@@ -78,6 +84,9 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
             {"policy": b, "against": a, **win_rate(utilities[b], utilities[a], config.completions_per_prompt)}
             for a, b in combinations(utilities, 2)
         ]
+    if config.completions_per_prompt > 1 and config.temperature > 0:
+        for name, values in scores.items():
+            policies[name]["best_of"] = best_of(values, utilities.get(name), config.completions_per_prompt)
     run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
     run_folder.report(Finished(result=report))
     print(_table(report))
@@ -123,13 +132,29 @@ def _write(config: EvaluateConfig, path: Path, prompts: Sequence[Sequence[Messag
         finished=sampled.finished.tolist(),
         logprobs=sampled.logprobs.double().sum(1).tolist(),
         tokenizer=tokenizer,
+        text_loss_nats=_text_loss(model, tokenizer, config.text) if config.text else None,
     )
+
+
+@torch.no_grad()
+def _text_loss(model: Any, tokenizer: Any, path: Path) -> float:
+    """Mean cross-entropy (nats a token) on a text: what fine-tuning has cost of the base network's own skill."""
+    limit = min(TEXT_TOKENS, max_positions(model) or TEXT_TOKENS)
+    sequences = [
+        piece for document in read_documents(path) for piece in pieces(encode_document(tokenizer, document), limit)
+    ]
+    rows = pack([len(sequence) for sequence in sequences], limit)
+    masks = [[True] * len(sequence) for sequence in sequences]
+    forbidden = forbidden_token_ids(model, tokenizer)
+    shares = cross_entropy(model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, MICRO_BATCH_TOKENS)
+    return float(sum(shares))
 
 
 def _shape(written: Written) -> dict[str, float]:
     """Mean length in tokens (end-of-text included) and the share of completions that ended by themselves."""
     lengths = [len(ids) - prompt for ids, prompt in zip(written.sequences, written.prompt_lengths, strict=True)]
-    return {"mean_tokens": fmean(lengths), "eos_rate": fmean(written.finished), "completions": len(lengths)}
+    shape = {"mean_tokens": fmean(lengths), "eos_rate": fmean(written.finished), "completions": len(lengths)}
+    return shape if written.text_loss_nats is None else {**shape, "text_loss_nats": written.text_loss_nats}
 
 
 def _kl(config: EvaluateConfig, written: dict[str, Written], reference: str) -> dict[str, list[float]]:
@@ -187,6 +212,26 @@ def _solved(judgements: Sequence[rubric.Judgement]) -> dict[str, Any]:
     }
 
 
+def best_of(scores: Sequence[float], utilities: Sequence[float] | None, samples: int) -> list[dict[str, float]]:
+    """What the best of n = 1, 2, 4, ... by score is like: the over-optimisation curve that needs no training.
+
+    Scores and utilities are those of `samples` completions of each prompt, side by side; KL is its upper bound.
+    """
+    rows = []
+    for n in (2**power for power in range(samples.bit_length())):
+        weights = best_of_weights(samples, n)
+        means: dict[str, list[float]] = {"score": [], "utility": []}
+        for start in range(0, len(scores), samples):
+            order = sorted(range(start, start + samples), key=scores.__getitem__)
+            for name, values in (("score", scores), ("utility", utilities)):
+                if values is not None:
+                    means[name].append(sum(w * values[i] for w, i in zip(weights, order, strict=True)))
+        kl_nats = best_of_kl_nats(n)
+        row = {"n": n, "kl_nats": kl_nats, "sqrt_kl": math.sqrt(kl_nats)}
+        rows.append(row | {name: fmean(values) for name, values in means.items() if values})
+    return rows
+
+
 def win_rate(ours: Sequence[float], theirs: Sequence[float], per_prompt: int = 1) -> dict[str, float]:
     """How often the first is better, a draw as half, with a 95 % interval over prompts (normal, se = sd / sqrt(n))."""
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(ours, theirs, strict=True)]
@@ -206,6 +251,8 @@ def _table(report: dict[str, Any]) -> str:
         families = values.get("solved_by_family", {})
         if families:
             lines.append(" " * 17 + "  ".join(f"{family} {share:.0%}" for family, share in families.items()))
+        for row in values.get("best_of", []):
+            lines.append(" " * 17 + "best of " + "  ".join(f"{key} {number:.3g}" for key, number in row.items()))
     for row in report.get("win_rates", []):
         lines.append(
             f"{row['policy']} against {row['against']}: {row['win_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"

@@ -241,6 +241,7 @@ class EvaluateConfig(Config, Lengths):
     reward_model: Path | None = None
     data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl; none: miniature prompts")
     split: Literal["train", "validation", "test"] = "test"
+    text: Path | None = Field(default=None, description="text file on which each policy's loss is measured as well")
     judge: Literal["miniature"] | None = Field(default=None, description="who decides what is solved and who wins")
     miniature_seed: int = 0
     prompts: int = Field(default=200, ge=1, description="how many prompts at the most")

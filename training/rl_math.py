@@ -1,5 +1,6 @@
 """The formulas of PPO as pure functions: B episodes, T completion tokens, `mask` (B, T) True on real tokens."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -124,6 +125,19 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
     """1 - var(returns - values) / var(returns) over real tokens; 1 is a perfect critic, 0 a constant one."""
     variance = returns[mask].var(unbiased=False)
     return float(1 - (returns - values)[mask].var(unbiased=False) / variance) if variance > 0 else 0.0
+
+
+def best_of_kl_nats(n: int) -> float:
+    """KL (nats) of the best of n samples from their policy, at most: log n - (n - 1) / n [Stiennon 2020]."""
+    return math.log(n) - (n - 1) / n
+
+
+def best_of_weights(samples: int, n: int) -> list[float]:
+    """How often each of `samples`, from worst to best, is the best of n of them drawn without putting back.
+
+    So the mean of any quantity over best-of-n is estimated without bias from one set of samples [Nakano 2021, C.2].
+    """
+    return [math.comb(rank, n - 1) / math.comb(samples, n) for rank in range(samples)]
 
 
 def warm_up(iteration: int, iterations: int) -> float:

@@ -1,8 +1,8 @@
-"""K distinct completions of each prompt by one policy, with their scores where a reward model is given."""
+"""K distinct completions of each prompt by one policy, scored where a reward model is given, each the best of n."""
 
 from collections import Counter
-from itertools import count
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,19 +14,32 @@ from training.policy import check_fits, forbidden_token_ids, load_policy
 from training.recipes import SampleConfig
 from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read, write
 from training.reward_model import load_reward_model, score_sequences
+from training.rl_math import best_of_kl_nats
 from training.run_folder import RunFolder, write_whole
 from training.sampler import sample
 
-TRIES = 3  # samples per wanted completion; then a prompt has fewer
+TRIES = 3  # for each wanted completion; then a prompt has fewer
+
+
+class Written(NamedTuple):
+    """One completion beside its text."""
+
+    ids: list[int]
+    finished: bool
+    score: float | None
+
+
+Scorer = Callable[[list[list[int]]], list[float]]  # scores of prompt + completion ids
 
 
 def run(config: SampleConfig, run_folder: RunFolder) -> None:
     """Sample for every prompt of the snapshot and write completions.jsonl whole, prompts in the snapshot's order."""
-    if config.temperature == 0 and config.completions_per_prompt > 1:
-        raise ValueError(
-            f"completions_per_prompt: {config.completions_per_prompt} at temperature 0, which always writes the same; "
-            "ask for 1 or raise temperature"
-        )
+    for key in ("completions_per_prompt", "best_of"):
+        if config.temperature == 0 and getattr(config, key) > 1:
+            raise ValueError(
+                f"{key}: {getattr(config, key)} at temperature 0, which always writes the same; "
+                "ask for 1 or raise temperature"
+            )
     policy, tokenizer = load_policy(config.init_from)
     policy.to(device())
     counts: Counter[str] = Counter()
@@ -40,33 +53,36 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
     run_folder.warn_counts(counts)
 
     generator = torch.Generator().manual_seed(config.seed)
-    texts: list[dict[str, tuple[list[int], bool]]] = []
-    at_once = max(1, config.batch_size // config.completions_per_prompt)
+    scorer = _scorer(config, tokenizer)
+    texts: list[dict[str, Written]] = []
+    at_once = max(1, config.batch_size // (config.completions_per_prompt * config.best_of))
     for start in range(0, len(kept), at_once):
         group = kept[start : start + at_once]
-        texts += _distinct(policy, tokenizer, [ids for _, ids in group], config, generator)
+        texts += _distinct(policy, tokenizer, scorer, [ids for _, ids in group], config, generator)
         shown = next(iter(texts[-1]), "")
         run_folder.report(Sample(step=len(texts), prompt=group[-1][0].prompt[-1].text, completion=shown))
         run_folder.report(Progress(step=len(texts), total_steps=len(kept)))
 
-    scores = _scores(config, tokenizer, [ids for _, ids in kept], texts)
     settings = {
         "temperature": config.temperature,
         "max_completion_tokens": config.max_completion_tokens,
         "seed": config.seed,
     }
-    place = count()
+    result: dict[str, Any] = {}
+    if config.best_of > 1:
+        settings["best_of"] = config.best_of
+        result["kl_bound_nats"] = best_of_kl_nats(config.best_of)
     lines = [
         SampledCompletion(
             prompt_key=record.prompt_key,
             text=text,
-            tokens=len(ids),
-            finished=finished,
-            score=scores[next(place)] if scores else None,
+            tokens=len(written.ids),
+            finished=written.finished,
+            score=written.score,
             settings=settings,
         )
         for (record, _), found in zip(kept, texts, strict=True)
-        for text, (ids, finished) in found.items()
+        for text, written in found.items()
     ]
     write_whole(run_folder.path / SAMPLED_COMPLETIONS, lambda path: write(path, lines))
     fewer = sum(len(found) < config.completions_per_prompt for found in texts)
@@ -77,16 +93,21 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
                 f"completions after {TRIES * config.completions_per_prompt} tries"
             )
         )
-    result = {"file": SAMPLED_COMPLETIONS, "prompts": len(texts), "completions": len(lines), "prompts_short": fewer}
+    result |= {"file": SAMPLED_COMPLETIONS, "prompts": len(texts), "completions": len(lines), "prompts_short": fewer}
     run_folder.report(Finished(result=result))
 
 
 def _distinct(
-    policy: Any, tokenizer: Any, prompts: list[list[int]], config: SampleConfig, generator: torch.Generator
-) -> list[dict[str, tuple[list[int], bool]]]:
-    """For each prompt its distinct texts, in the order sampled, each with its ids and whether it ended."""
-    wanted = config.completions_per_prompt
-    found: list[dict[str, tuple[list[int], bool]]] = [{} for _ in prompts]
+    policy: Any,
+    tokenizer: Any,
+    scorer: Scorer | None,
+    prompts: list[list[int]],
+    config: SampleConfig,
+    generator: torch.Generator,
+) -> list[dict[str, Written]]:
+    """For each prompt its distinct texts, in the order sampled; each try is the best of `best_of` samples."""
+    wanted, n = config.completions_per_prompt, config.best_of
+    found: list[dict[str, Written]] = [{} for _ in prompts]
     tries = [0] * len(prompts)
     while True:
         asked = [
@@ -96,7 +117,7 @@ def _distinct(
             return found
         sampled = sample(
             policy,
-            [prompts[row] for row in asked],
+            [prompts[row] for row in asked for _ in range(n)],
             max_new_tokens=config.max_completion_tokens,
             eos_token_id=tokenizer.eos_token_id,
             forbidden=forbidden_token_ids(policy, tokenizer),
@@ -104,25 +125,26 @@ def _distinct(
             temperature=config.temperature,
             rows_at_once=config.batch_size,
         )
-        for row, ids, finished in zip(asked, sampled.texts(), sampled.finished.tolist(), strict=True):
+        completions = sampled.texts()
+        sequences = [prompts[asked[place // n]] + ids for place, ids in enumerate(completions)]
+        scores = scorer(sequences) if scorer else [None] * len(sequences)
+        for first, row in zip(range(0, len(completions), n), asked, strict=True):
             tries[row] += 1
-            text = decode_completion(tokenizer, ids)
+            best = max(range(first, first + n), key=scores.__getitem__)
+            text = decode_completion(tokenizer, completions[best])
             if text.strip():  # an empty completion is nothing to rank
-                found[row].setdefault(text, (ids, finished))
+                found[row].setdefault(text, Written(completions[best], bool(sampled.finished[best]), scores[best]))
 
 
-def _scores(
-    config: SampleConfig, tokenizer: Any, prompts: list[list[int]], texts: list[dict[str, tuple[list[int], bool]]]
-) -> list[float]:
-    """The reward model's score of each completion, token in; none without a reward model."""
+def _scorer(config: SampleConfig, tokenizer: Any) -> Scorer | None:
+    """What scores completions, token in; None without a reward model."""
     if config.reward_model is None:
-        return []
+        return None
     reward_model, its_tokenizer, offset = load_reward_model(config.reward_model)
     if its_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ValueError(f"reward_model: {config.reward_model} has another vocabulary than {config.init_from}")
-    sequences = [prompt + ids for prompt, found in zip(prompts, texts, strict=True) for ids, _ in found.values()]
-    raw = score_sequences(reward_model.to(device()), sequences, tokenizer.pad_token_id)
-    return (raw - offset).tolist()
+    reward_model.to(device())
+    return lambda sequences: (score_sequences(reward_model, sequences, tokenizer.pad_token_id) - offset).tolist()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """PPO's formulas against NumPy loops that read as the definitions do."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -200,3 +202,19 @@ def test_kl_controller_follows_its_error_within_its_clip():
     assert rl_math.adapted_kl_coefficient(0.1, 6.0, 6.0, 64, 10_000) == 0.1
     assert rl_math.adapted_kl_coefficient(0.1, 600.0, 6.0, 64, 10_000) == pytest.approx(0.1 * (1 + 0.2 * 64 / 10_000))
     assert rl_math.adapted_kl_coefficient(0.1, 0.0, 6.0, 64, 10_000) == pytest.approx(0.1 * (1 - 0.2 * 64 / 10_000))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 16])
+def test_best_of_n_is_no_further_than_its_bound_and_near_it_for_many_texts(n):
+    share = np.random.default_rng(0).dirichlet(np.ones(2000))  # of each text, from the worst to the best
+    below = np.concatenate([[0.0], np.cumsum(share)])
+    best = below[1:] ** n - below[:-1] ** n
+    kl = float(np.sum(best * np.log(best / share)))
+    assert kl <= rl_math.best_of_kl_nats(n) + 1e-9
+    assert kl == pytest.approx(rl_math.best_of_kl_nats(n), abs=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_best_of_weights_are_shares_of_all_choices(n):
+    chosen = [max(subset) for subset in itertools.combinations(range(5), n)]
+    assert rl_math.best_of_weights(5, n) == pytest.approx([chosen.count(rank) / len(chosen) for rank in range(5)])

@@ -95,6 +95,29 @@ def test_scores_are_the_reward_models_less_its_offset_on_the_sampled_tokens(mini
         assert line.score == pytest.approx(plain - 0.25, abs=1e-5)
 
 
+def test_each_completion_is_the_best_of_n_by_score(miniature, reward_model, tmp_path):
+    best = {"reward_model": reward_model, "best_of": 4, "completions_per_prompt": 1, "temperature": 1.0}
+    lines, reported = sampled(miniature, tmp_path, **best, batch_size=1000)
+    policy, tokenizer = load_policy(miniature / "base")
+    prompts = [encode_prompt(tokenizer, record.prompt) for record in read(miniature / "ppo" / PROMPTS, PromptRecord)]
+    again = sample(
+        policy, [prompt for prompt in prompts for _ in range(4)], max_new_tokens=24,
+        eos_token_id=tokenizer.eos_token_id, forbidden=forbidden_token_ids(policy, tokenizer),
+        generator=torch.Generator().manual_seed(0),
+    ).texts()  # fmt: skip
+    model, _, _ = load_reward_model(reward_model)
+    with torch.no_grad():
+        scores = [float(model(torch.tensor([prompts[i // 4] + ids])).logits[0, 0]) for i, ids in enumerate(again)]
+    for number, line in enumerate(lines):
+        place = max(range(4 * number, 4 * number + 4), key=scores.__getitem__)
+        assert line.text == tokenizer.decode(again[place], skip_special_tokens=True)
+        assert line.score == pytest.approx(scores[place] - 0.25, abs=1e-5)
+        assert line.settings["best_of"] == 4
+    assert reported[-1].result["kl_bound_nats"] == pytest.approx(0.636, abs=1e-3)
+    with pytest.raises(ValueError, match="best_of: 4 samples need a reward_model"):
+        sampled(miniature, tmp_path / "no judge", best_of=4)
+
+
 def test_greedy_writes_the_likeliest_text_and_only_one(miniature, tmp_path):
     lines, _ = sampled(miniature, tmp_path / "greedy", completions_per_prompt=1, temperature=0)
     model, tokenizer = load_policy(miniature / "base")
@@ -105,3 +128,7 @@ def test_greedy_writes_the_likeliest_text_and_only_one(miniature, tmp_path):
         assert line.text == tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
     with pytest.raises(ValueError, match="completions_per_prompt: 6 at temperature 0"):
         sampled(miniature, tmp_path / "more", temperature=0)
+    with pytest.raises(ValueError, match="best_of: 2 at temperature 0"):
+        sampled(
+            miniature, tmp_path / "best", temperature=0, best_of=2, completions_per_prompt=1, reward_model=miniature
+        )

@@ -1,7 +1,9 @@
 """train_base, train_reward_model and evaluate in this process, each on a small miniature."""
 
+import itertools
 import json
 import math
+import random
 from collections import Counter
 
 import pytest
@@ -10,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from training import evaluate, events, train_base, train_reward_model, train_sft
-from training.evaluate import win_rate
+from training.evaluate import best_of, win_rate
 from training.formatting import encode_completion, encode_prompt
 from training.policy import load_policy
 from training.rankings import TIES, read_rankings
@@ -256,6 +258,10 @@ def test_an_evaluation_says_what_each_policy_does(miniature, reward_model_run, t
     base_row, sft_row = report["policies"]["base"], report["policies"]["sft"]
     assert sft_row["kl_nats"] == pytest.approx(0, abs=1e-3) and base_row["kl_nats"] > 0.1
     assert sft_row["mean_score"] != base_row["mean_score"]
+    assert [row["n"] for row in base_row["best_of"]] == [1, 2]
+    assert base_row["best_of"][0]["score"] == pytest.approx(base_row["mean_score"])
+    assert base_row["best_of"][1]["score"] > base_row["mean_score"]
+    assert base_row["best_of"][0]["utility"] == pytest.approx(base_row["mean_utility"])
     assert set(sft_row["solved_by_family"]) >= {"list", "passage", "manners"}
     (row,) = report["win_rates"]
     assert (row["policy"], row["against"], row["prompts"]) == ("sft", "base", 16)
@@ -297,6 +303,43 @@ def test_a_win_rate_counts_a_draw_as_half():
     measured = win_rate(ours, [0.5] * 805)
     assert 100 * measured["win_rate"] == pytest.approx(49.2547, abs=1e-4)
     assert 100 * (measured["high"] - measured["low"]) / 2 / 1.959964 == pytest.approx(1.7533, abs=1e-3)
+
+
+def test_the_best_of_n_is_what_every_choice_of_n_would_give_on_average():
+    rng = random.Random(3)
+    scores, utilities = ([rng.gauss(0, 1) for _ in range(3 * 6)] for _ in range(2))
+    rows = best_of(scores, utilities, 6)
+    assert [row["n"] for row in rows] == [1, 2, 4]
+    assert [row["kl_nats"] for row in rows] == pytest.approx([0, math.log(2) - 0.5, math.log(4) - 0.75])
+    for row in rows:
+        chosen = [
+            max(subset, key=scores.__getitem__)
+            for start in (0, 6, 12)
+            for subset in itertools.combinations(range(start, start + 6), row["n"])
+        ]
+        assert row["score"] == pytest.approx(sum(scores[i] for i in chosen) / len(chosen))
+        assert row["utility"] == pytest.approx(sum(utilities[i] for i in chosen) / len(chosen))
+    assert "utility" not in best_of(scores, None, 6)[0]
+
+
+def test_the_loss_on_a_text_is_plain_transformers(miniature, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat.\n\na dog ran to the boat and was not seen again.\n\none.")
+    settings = [f"policies.base={miniature / 'base'}", f"text={text}", "prompts=2"]
+    report = of_kind(
+        run(evaluate, load_config("evaluate", "miniature_evaluate", settings), tmp_path / "run"), "finished"
+    )
+    model, tokenizer = load_policy(miniature / "base")
+    nats, count = 0.0, 0
+    for document in text.read_text().split("\n\n"):
+        ids = torch.tensor([encode_completion(tokenizer, document)])
+        with torch.no_grad():
+            logits = model(ids).logits[0].double()
+        logits[:, tokenizer.pad_token_id] = -math.inf
+        nats -= float(logits.log_softmax(-1)[:-1].gather(1, ids[0, 1:, None]).sum())
+        count += ids.shape[1] - 1
+    base_row = of_kind(reported, "finished")[0].result["policies"]["base"]
+    assert base_row["text_loss_nats"] == pytest.approx(nats / count, rel=1e-5)
 
 
 def test_the_completions_of_a_prompt_are_one_observation():
