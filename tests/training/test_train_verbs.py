@@ -326,9 +326,7 @@ def test_the_loss_on_a_text_is_plain_transformers(miniature, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat.\n\na dog ran to the boat and was not seen again.\n\none.")
     settings = [f"policies.base={miniature / 'base'}", f"text={text}", "prompts=2"]
-    report = of_kind(
-        run(evaluate, load_config("evaluate", "miniature_evaluate", settings), tmp_path / "run"), "finished"
-    )
+    reported = run(evaluate, load_config("evaluate", "miniature_evaluate", settings), tmp_path / "run")
     model, tokenizer = load_policy(miniature / "base")
     nats, count = 0.0, 0
     for document in text.read_text().split("\n\n"):
