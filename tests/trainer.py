@@ -25,6 +25,7 @@ ROLES = {
     "train_base": ("base", "base"),
     "train_sft": ("sft", "sft"),
     "train_reward_model": ("reward_model", "reward_model"),
+    "train_dpo": ("policy", "policy"),
     "train_ppo": ("policy", "policy"),
 }
 

@@ -136,6 +136,23 @@ class CrossValidateConfig(RewardModelConfig):
     seeds: int = Field(default=3, ge=1, description="reward models per group")
 
 
+class DPOConfig(Config, Optimization, Lengths):
+    """train_dpo: a policy from comparisons alone, without reward model or sampling; an offline baseline."""
+
+    verb: ClassVar[str] = "train_dpo"
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from")
+    data: Path | None = Field(default=None, description="snapshot folder with comparisons.jsonl")
+    init_from: Path | None = Field(default=None, description="SFT network folder: the start and the frozen reference")
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=64, ge=1, description="prompts of one optimizer step, with all their rankings")
+    learning_rate: Positive = 1e-6
+    warmup_steps: int = Field(default=20, ge=0, description="steps of linear warm-up from a tenth of the peak")
+    beta: Positive = Field(
+        default=0.1, description="how much a log-ratio to the reference counts: less lets it go further"
+    )
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
 class SampleConfig(Config, Lengths):
     """sample_completions: K completions of each prompt by one policy."""
 
@@ -278,6 +295,9 @@ RECIPES: dict[str, Config] = {
         RewardModelConfig(
             recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=4, learning_rate=3e-4, epochs=2,
         ),
+        DPOConfig(
+            recipe="miniature_dpo", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-4, epochs=2,
+        ),
         PPOConfig(
             recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, iterations=120, batch_size=128, minibatch_size=32,
             policy_learning_rate=2e-4, value_learning_rate=1e-3, beta=0.1, stop_at_kl_nats=3.0,
@@ -311,6 +331,7 @@ RECIPES: dict[str, Config] = {
         CrossValidateConfig(
             recipe="miniature_cross_validate", **_MINIATURE_LENGTHS, batch_size=4, learning_rate=3e-4, epochs=2,
         ),
+        DPOConfig(recipe="instructgpt_dpo"),
         PPOConfig(recipe="instructgpt_ppo"),
         PPOConfig(recipe="instructgpt_rloo", advantage="rloo", samples_per_prompt=4),
         PPOConfig(recipe="instructgpt_ppo_ptx", gamma=27.8),
@@ -324,6 +345,7 @@ CONFIGS: dict[str, type[Config]] = {
         SFTConfig,
         RewardModelConfig,
         CrossValidateConfig,
+        DPOConfig,
         PPOConfig,
         SampleConfig,
         EvaluateConfig,

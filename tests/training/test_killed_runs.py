@@ -27,6 +27,7 @@ def configs(miniature: Path, folder: Path) -> dict[str, tuple[str, dict]]:
     return {
         "sft": ("train_sft", {**sft, "pretraining_share": 0.2, **often}),
         "reward model": ("train_reward_model", {**rm, **often}),
+        "dpo": ("train_dpo", {**rm, "recipe": "miniature_dpo", "batch_size": 4, **often}),
         "ppo": ("train_ppo", settings(miniature, reward_model, value_warmup_iterations=1, **ADAPTIVE)),
         "rloo": ("train_ppo", settings(miniature, reward_model, **ADAPTIVE, **RLOO)),
     }
@@ -84,7 +85,7 @@ def same_bits(one, other) -> bool:
     return one == other
 
 
-@pytest.mark.parametrize("name", ["sft", "reward model", "ppo", "rloo"])
+@pytest.mark.parametrize("name", ["sft", "reward model", "dpo", "ppo", "rloo"])
 def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name, miniature, tmp_path):
     verb, keys = configs(miniature, tmp_path)[name]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 import pytest
 from sqlalchemy import select, update
@@ -15,7 +16,7 @@ from app.database import reading, transaction, utc_now
 from app.errors import BadInput, Conflict, NotFound
 from app.jobs import queries, rules
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
-from training import events
+from training import events, recipes
 
 
 def make(config: dict) -> Job:
@@ -57,6 +58,12 @@ def test_a_job_keeps_its_complete_config(database, tiny):
 def test_a_config_with_a_mistake_is_refused(database, config, word):
     with pytest.raises(BadInput, match=word):
         make(config)
+
+
+@pytest.mark.parametrize("verb", JobVerb)
+def test_what_a_job_may_run_is_a_command_with_a_recipe(verb):
+    assert find_spec(f"training.{verb}") and verb in recipes.CONFIGS
+    assert any(recipe.verb == verb for recipe in recipes.RECIPES.values())
 
 
 def test_a_snapshot_that_is_not_there_is_not_found(database):

@@ -1,0 +1,127 @@
+"""DPO, the offline baseline: a policy learns from rankings alone, no reward model and no sampling [Rafailov 2023].
+
+The reward model's own loss (Eq. 1, all pairs, one batch element per prompt) on the score that a policy implies:
+beta * (log pi(y|x) - log pi_ref(y|x)). With two completions a prompt it is Eq. 7 of the DPO paper.
+"""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.command import main
+from training.events import Finished, Warned
+from training.optimization import device, optimize, precision
+from training.packing import micro_batches
+from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad, save_policy
+from training.rankings import Ranked, joined, read_rankings
+from training.recipes import DPOConfig, RewardModelConfig
+from training.records import COMPARISONS
+from training.reward_model import Pair, k_wise_loss, pair_accuracy
+from training.run_folder import RunFolder
+
+RESUMABLE = True
+
+
+def run(config: DPOConfig, run_folder: RunFolder) -> None:
+    """Train a policy against the frozen network it starts as, measure it on unseen prompts, save checkpoints/policy."""
+    torch.manual_seed(config.seed)
+    model, tokenizer = load_policy(config.init_from)
+    model.to(device())
+    counts: Counter[str] = Counter()
+    lengths = {key: getattr(config, key) for key in ("max_prompt_tokens", "max_completion_tokens")}
+    rankings = read_rankings(RewardModelConfig(data=config.data, **lengths), tokenizer, counts)
+    trained = [prompt for prompt in rankings.train if prompt.pairs]
+    validation = [prompt for prompt in rankings.validation if prompt.pairs]
+    if not trained:
+        raise ValueError(
+            f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
+        )
+    check_fits(model, max(len(p.prompt) + max(map(len, p.completions)) for p in trained + validation))
+    forbidden = forbidden_token_ids(model, tokenizer)
+
+    def logprobs(prompts: Sequence[Ranked]) -> Tensor:
+        with precision(config.dtype):
+            return sequence_logprobs(model, prompts, forbidden, tokenizer.pad_token_id)
+
+    @torch.no_grad()
+    def apart(prompts: Sequence[Ranked]) -> list[Tensor]:
+        """Log-probability of each completion, prompt by prompt."""
+        found = [torch.empty(0)] * len(prompts)
+        for batch in micro_batches(_widths(prompts), config.micro_batch_tokens):
+            sizes = [len(prompts[i].completions) for i in batch]
+            for i, part in zip(batch, logprobs([prompts[i] for i in batch]).cpu().split(sizes), strict=True):
+                found[i] = part
+        return found
+
+    reference, unseen_reference = apart(trained), apart(validation)  # the network is still its own reference
+    steps = _plan(config, len(trained))
+
+    def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
+        indices = steps[step]
+        for batch in micro_batches(_widths([trained[i] for i in indices]), config.micro_batch_tokens):
+            prompts = [trained[indices[i]] for i in batch]
+            start = torch.cat([reference[indices[i]] for i in batch]).to(model.device)
+            scores = config.beta * (logprobs(prompts) - start)
+            pairs = joined(prompts)
+            share = len(batch) / len(indices)
+            numbers = {name: value * share for name, value in _watched(scores.detach(), pairs).items()}
+            yield k_wise_loss(scores, pairs, len(indices)), numbers
+
+    optimize(run_folder, config, model, len(steps), losses, "dpo", counts)
+    metrics: dict[str, float] = {}
+    if validation:
+        with torch.no_grad():
+            scores = config.beta * (torch.cat(apart(validation)) - torch.cat(unseen_reference))
+        pairs = joined(validation)
+        metrics["loss/validation"] = float(k_wise_loss(scores, pairs, len(validation)))
+        for name, value in pair_accuracy(scores.tolist(), pairs).items():
+            metrics["accuracy/validation" + ("" if name == "accuracy" else f"_{name}")] = value
+    else:
+        run_folder.report(Warned(message="no ranking of the validation or test split: held-out accuracy is not known"))
+    run_folder.save_checkpoint(
+        "policy", lambda folder: save_policy(model, tokenizer, folder), "policy", len(steps), metrics, chosen=True
+    )
+    run_folder.report(Finished(result={"checkpoint": "checkpoints/policy", **metrics}))
+
+
+def sequence_logprobs(model: Any, prompts: Sequence[Ranked], forbidden: Tensor, pad_id: int) -> Tensor:
+    """log pi(y|x) [N] of all completions of the prompts, in order: the sum over their tokens, nats."""
+    lengths = [(len(prompt.prompt), len(ids)) for prompt in prompts for ids in prompt.completions]
+    rows = [prompt.prompt + ids for prompt in prompts for ids in prompt.completions]
+    prompt_lengths, completion_lengths = torch.tensor(lengths, device=model.device).T
+    ids, mask = pad(rows, pad_id, device=model.device)
+    return completion_logprobs(model, ids, mask, prompt_lengths, completion_lengths, forbidden).sum(1)
+
+
+def _watched(scores: Tensor, groups: Sequence[Sequence[Pair]]) -> dict[str, float]:
+    """Accuracy, and the mean implied score of either side: both may fall while the loss does [Pal 2024]."""
+    sides = {
+        name: float(torch.stack([scores[[pair[side] for pair in group]].mean() for group in groups]).mean())
+        for side, name in enumerate(("chosen_score", "rejected_score"))
+    }
+    return {"accuracy": pair_accuracy(scores.tolist(), groups).get("accuracy", 0.5), **sides}
+
+
+def _widths(prompts: Sequence[Ranked]) -> list[int]:
+    """Tokens of each prompt's completions, padded; they stay together, because its pairs need them all."""
+    return [(len(p.prompt) + max(map(len, p.completions))) * len(p.completions) for p in prompts]
+
+
+def _plan(config: DPOConfig, prompts: int) -> list[list[int]]:
+    """For each step the prompts it learns from."""
+    steps: list[list[int]] = []
+    for epoch in range(config.epochs):
+        order = list(range(prompts))
+        random.Random(f"{config.seed} epoch {epoch}").shuffle(order)
+        count = math.ceil(prompts / config.batch_size)
+        steps += [order[number::count] for number in range(count)]
+    return steps
+
+
+if __name__ == "__main__":
+    main("train_dpo")
