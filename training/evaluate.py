@@ -56,7 +56,7 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
         for prompt, text in list(zip(prompts, written[name].texts[:: config.completions_per_prompt], strict=True))[
             :SHOWN
         ]:
-            run_folder.report(Sample(step=step, prompt=prompt[-1].text, completion=text))
+            run_folder.report(Sample(step=step, prompt=prompt[-1].text, completion=text, source=name))
         run_folder.report(Progress(step=step, total_steps=len(config.policies), note=f"{name} sampled"))
 
     policies: dict[str, dict[str, Any]] = {name: _shape(entry) for name, entry in written.items()}

@@ -52,6 +52,7 @@ class Sample(Event):
     prompt: str
     completion: str
     score: float | None = None
+    source: str = ""  # which network wrote it, where a run compares several
 
 
 class CheckpointSaved(Event):

@@ -225,6 +225,9 @@ class PPOConfig(Config, Lengths):
     pretraining_ratio: Positive = Field(default=8.0, description="pretraining documents per episode, where gamma > 0")
     row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row of pretraining text")
     ema_decay: float = Field(default=0.992, ge=0, lt=1, description="of the averaged weights, per iteration")
+    judge: Literal["miniature"] | None = Field(
+        default=None, description="who also judges every batch, to be seen beside the score; nothing learns from it"
+    )
     evaluation_episodes: int = Field(
         default=512, ge=2, description="completions of validation prompts by which raw and averaged weights are scored"
     )

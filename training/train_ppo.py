@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -31,9 +31,17 @@ from training.reward_model import load_reward_model
 from training.rollout import Episodes, roll_out
 from training.run_folder import RunFolder
 from training.value_model import ValueModel
+from training.watching import alarms, describe, judged, over_optimisation
 
 RESUMABLE = True
-SHOWN = 3  # samples of an iteration that are reported
+SHOWN = 3  # samples of an iteration, and of a network at the end, that are reported
+
+
+class Asked(NamedTuple):
+    """A prompt as it is sampled for, and its last message as it is judged."""
+
+    ids: list[int]
+    text: str
 
 
 def run(config: PPOConfig, run_folder: RunFolder) -> None:
@@ -52,7 +60,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     critic = ValueModel(reward_model) if config.advantage == "gae" else None
     learner = new_learner(policy.to(device()), critic, config)
     trained, held_out = _prompts(config, tokenizer, run_folder)
-    longest = max(map(len, trained + held_out)) + config.max_completion_tokens
+    longest = max(len(prompt.ids) for prompt in trained + held_out) + config.max_completion_tokens
     for network in (policy, reference, reward_model):
         check_fits(network, longest)
     pretraining = _pretraining(config, tokenizer, policy)
@@ -75,13 +83,12 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         places = endless(f"{config.seed} prompts", len(trained), iteration * size, size)
         prompts = [trained[place] for place in places for _ in range(config.samples_per_prompt)]
         generator = generator_for(config, iteration, "sampling")
-        episodes = roll_out(
-            prompts, learner.policy, reference, reward_model, learner.critic, tokenizer, config, generator
-        )
-        numbers = describe(episodes)
+        ids = [prompt.ids for prompt in prompts]
+        episodes = roll_out(ids, learner.policy, reference, reward_model, learner.critic, tokenizer, config, generator)
+        numbers = _watched(episodes, prompts, tokenizer, config)
         stopped_by_kl = config.stop_at_kl_nats is not None and numbers["kl_nats"] > config.stop_at_kl_nats
         if iteration % config.sample_every_iterations == 0 or stopped_by_kl:
-            _report_samples(run_folder, episodes, tokenizer, iteration)
+            _report_samples(run_folder, episodes, tokenizer, iteration, every=config.samples_per_prompt)
         if not stopped_by_kl:
             numbers |= update(learner, episodes, pretraining, tokenizer, config)
         learner.first = learner.first or dict(numbers)
@@ -93,6 +100,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         if learner.iteration % config.save_every_iterations == 0 or learner.iteration == config.iterations:
             save()
 
+    run_folder.write_text("over_optimisation.csv", over_optimisation(run_folder.path / "events.jsonl"))
     result = _finish(learner, reference, reward_model, tokenizer, held_out, config, run_folder)
     run_folder.report(
         Finished(
@@ -102,44 +110,6 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
             }
         )
     )  # fmt: skip
-
-
-def describe(episodes: Episodes) -> dict[str, float]:
-    """What a batch of episodes is like: means per episode, the entropy per token."""
-    return {
-        "score": float(episodes.scores.mean()),
-        "score_std": float(episodes.scores.std(correction=0)),
-        "kl_nats": float(episodes.kl_nats.mean()),
-        "entropy_nats": float(-episodes.logprobs[episodes.mask].mean()),
-        "completion_tokens": float(episodes.lengths.double().mean()),
-        "eos_rate": float(episodes.finished.double().mean()),
-    }
-
-
-def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]:
-    """Known shapes of a failing run in an iteration's numbers, against those of the run's first iteration."""
-    found = {}
-    if numbers["kl_nats"] > 50:
-        found["kl"] = (
-            f"KL is {numbers['kl_nats']:.0f} nats: beyond 50 what people prefer falls while the score rises; "
-            "raise beta or set stop_at_kl_nats"
-        )
-    if numbers["eos_rate"] < 0.05 and first["eos_rate"] >= 0.2:
-        found["eos"] = "hardly a completion ends any more: set missing_eos_penalty or missing_eos_score"
-    if numbers["entropy_nats"] < 0.1 * first["entropy_nats"]:
-        found["entropy"] = "entropy fell below a tenth of its start: the policy repeats itself; raise beta"
-    if numbers["completion_tokens"] < 0.25 * first["completion_tokens"]:
-        found["short"] = "completions are a quarter as long as at the start: does the score pay for stopping early?"
-    if numbers["completion_tokens"] > 4 * first["completion_tokens"]:
-        found["long"] = "completions are four times as long as at the start: does the score pay for length?"
-    if not 0.5 <= numbers.get("ratio", 1.0) <= 2:
-        found["ratio"] = f"the mean ratio is {numbers['ratio']:.2f}: updates are too large; lower policy_learning_rate"
-    if abs(numbers.get("first_minibatch_ratio", 1.0) - 1) > 0.01:
-        found["mismatch"] = (
-            f"the first minibatch's ratio is {numbers['first_minibatch_ratio']:.3f} in place of 1: sampler and trainer "
-            "disagree about log-probs; try dtype=float32"
-        )
-    return found
 
 
 def clearly_better(scores: Tensor, others: Tensor) -> bool:
@@ -187,16 +157,16 @@ def _check_reward_model(reward_model: Any, config: PPOConfig, run_folder: RunFol
     )
 
 
-def _prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> tuple[list[list[int]], list[list[int]]]:
-    """Token ids of the train split's prompts, and of those that the finished policies are scored on."""
+def _prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> tuple[list[Asked], list[Asked]]:
+    """The train split's prompts, and those that the finished policies are scored on."""
     counts: Counter[str] = Counter()
     records = list(read(config.data / PROMPTS, PromptRecord))
     encoded = encode_prompts(tokenizer, (record.prompt for record in records), config.max_prompt_tokens, counts)
     run_folder.warn_counts(counts)
-    by_split: dict[Split, list[list[int]]] = {split: [] for split in Split}
+    by_split: dict[Split, list[Asked]] = {split: [] for split in Split}
     for record, ids in zip(records, encoded, strict=True):
         if ids is not None:
-            by_split[record.split].append(ids)
+            by_split[record.split].append(Asked(ids, record.prompt[-1].text))
     if not by_split[Split.TRAIN]:
         raise ValueError(f"data: {config.data / PROMPTS} has no prompt of the train split left to learn from")
     held_out = by_split[Split.VALIDATION]
@@ -216,6 +186,13 @@ def _pretraining(config: PPOConfig, tokenizer: Any, policy: Any) -> Pretraining 
     return Pretraining(read_documents(path), tokenizer, min(config.row_tokens, positions))
 
 
+def _watched(episodes: Episodes, prompts: Sequence[Asked], tokenizer: Any, config: PPOConfig) -> dict[str, float]:
+    numbers = describe(episodes)
+    if config.judge:
+        numbers |= judged(episodes, [prompt.text for prompt in prompts], tokenizer)
+    return numbers
+
+
 def _report(run_folder: RunFolder, learner: Learner, numbers: dict[str, float], step: int, config: PPOConfig) -> None:
     """Numbers, progress and, once each, alarms."""
     run_folder.report(Metrics(step=step, values={f"ppo/{name}": value for name, value in numbers.items()}))
@@ -227,9 +204,11 @@ def _report(run_folder: RunFolder, learner: Learner, numbers: dict[str, float], 
             run_folder.report(Warned(message=f"iteration {step}: {message}"))
 
 
-def _report_samples(run_folder: RunFolder, episodes: Episodes, tokenizer: Any, step: int) -> None:
+def _report_samples(
+    run_folder: RunFolder, episodes: Episodes, tokenizer: Any, step: int, every: int = 1, source: str = ""
+) -> None:
     start = episodes.input_ids.shape[1] - episodes.mask.shape[1]
-    for row in range(min(SHOWN, len(episodes))):
+    for row in range(0, len(episodes), every)[:SHOWN]:
         prompt = episodes.input_ids[row, start - int(episodes.prompt_lengths[row]) : start].tolist()
         run_folder.report(
             Sample(
@@ -237,6 +216,7 @@ def _report_samples(run_folder: RunFolder, episodes: Episodes, tokenizer: Any, s
                 prompt=tokenizer.decode(prompt, skip_special_tokens=True),
                 completion=decode_completion(tokenizer, episodes.completion(row)),
                 score=float(episodes.scores[row]),
+                source=source,
             )
         )
 
@@ -246,7 +226,7 @@ def _finish(
     reference: Any,
     reward_model: Any,
     tokenizer: Any,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Asked],
     config: PPOConfig,
     run_folder: RunFolder,
 ) -> dict[str, Any]:
@@ -256,9 +236,12 @@ def _finish(
     scores: dict[str, Tensor] = {}
     for name, network in networks.items():
         generator = generator_for(config, 0, "evaluation")
-        episodes = roll_out(prompts, network, reference, reward_model, None, tokenizer, config, generator)
-        measured[name] = {f"evaluation/{key}": value for key, value in describe(episodes).items()}
+        ids = [prompt.ids for prompt in prompts]
+        episodes = roll_out(ids, network, reference, reward_model, None, tokenizer, config, generator)
+        watched = _watched(episodes, prompts, tokenizer, config)
+        measured[name] = {f"evaluation/{key}": value for key, value in watched.items()}
         scores[name] = episodes.scores
+        _report_samples(run_folder, episodes, tokenizer, learner.iteration, source=name)
     best = "policy" if clearly_better(scores["policy"], scores["policy_ema"]) else "policy_ema"
     for name in ("policy", "policy_ema"):
         run_folder.save_checkpoint(
