@@ -28,12 +28,24 @@ class Span(NamedTuple):
     ends: tuple[int, ...]
 
 
+Columns = tuple[int, int, int]  # the first, how many sequences side by side, tokens of each
+Part = tuple[Columns, Columns, bool]  # who attends, to whom, and whether each to what is its own, causally
+
+
+class Layout(NamedTuple):
+    """What attention needs to know of a row: the groups' columns, the parts that follow, the longest sequence."""
+
+    spans: tuple[Span, ...]
+    parts: tuple[Part, ...]
+    longest: int
+
+
 class Ragged(NamedTuple):
-    """Groups in one row: token ids and positions [1, T], the groups' columns, each completion's last column [N]."""
+    """Groups in one row: token ids and positions [1, T], the layout, each completion's last column [N]."""
 
     input_ids: Tensor
     positions: Tensor
-    spans: tuple[Span, ...]
+    layout: Layout
     last: Tensor
 
 
@@ -55,20 +67,21 @@ def ragged(groups: Sequence[Group], device: Any = None) -> Ragged:
             last.append((len(ids) if completion else ends[0]) - 1)
         spans.append(Span(start, tuple(ends)))
     rows = torch.tensor([ids, positions], device=device)
-    return Ragged(rows[:1], rows[1:], tuple(spans), torch.tensor(last, device=device))
+    layout = Layout(tuple(spans), tuple(_parts(spans)), max(positions) + 1)
+    return Ragged(rows[:1], rows[1:], layout, torch.tensor(last, device=device))
 
 
 def hidden_states(model: Any, row: Ragged) -> Tensor:
     """The last hidden states [T, D] of a row's tokens by the body of `model`, which must be `can_be_ragged`."""
     if model.config._attn_implementation != RAGGED:
-        model.set_attn_implementation(RAGGED)  # for good: without spans it is sdpa
+        model.set_attn_implementation(RAGGED)  # for good: without a layout it is sdpa
     return model.base_model(
         input_ids=row.input_ids,
         position_ids=row.positions,
         # Four dimensions: transformers takes it for a finished mask and builds none [T, T]. Attention does not read it.
         attention_mask=torch.empty(0, 0, 0, 0),
         use_cache=False,
-        spans=row.spans,
+        layout=row.layout,
     ).last_hidden_state[0]
 
 
@@ -111,13 +124,12 @@ def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """transformers' attention function: query [1, H, T, C], key and value [1, G, T, C] -> [1, T, H, C]."""
-    spans = kwargs.pop("spans", None)
-    if spans is None:
+    layout = kwargs.pop("layout", None)
+    if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     window = kwargs.get("sliding_window")
-    longest = max(span.ends[0] - span.start + max(_lengths(span), default=0) for span in spans)
-    if (window is not None and window < longest) or any(kwargs.get(k) is not None for k in ("softcap", "s_aux")):
-        raise ValueError(f"{type(module).__name__}: its attention is not plain within {longest} tokens; pad instead")
+    if (window is not None and window < layout.longest) or any(kwargs.get(k) is not None for k in ("softcap", "s_aux")):
+        raise ValueError(f"{type(module).__name__}: not plain attention within {layout.longest} tokens; pad instead")
     query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, rotary embeddings leave float32 behind
     heads = query.shape[1] // key.shape[1]
     if heads > 1:
@@ -125,8 +137,8 @@ def _attention(
     scale = kwargs.get("scaling")
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if query.device.type == "cpu":
-        return _Flash.apply(query, key, value, spans, scale).transpose(1, 2), None
-    return _masked(query, key, value, spans, scale).transpose(1, 2), None
+        return _Flash.apply(query, key, value, layout.parts, scale).transpose(1, 2), None
+    return _masked(query, key, value, layout.spans, scale).transpose(1, 2), None
 
 
 def _lengths(span: Span) -> list[int]:
@@ -149,72 +161,67 @@ def _masked(query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], sc
 class _Flash(torch.autograd.Function):
     """Attention on the CPU in parts that each are full or causal, so that no score is computed in vain.
 
-    A completion's two parts, on the prompt and on itself, are joined by their log-sum-exps [Milakov 2018]; in the
+    A completion's two parts, on itself and on the prompt, are joined by their log-sum-exps [Milakov 2018]; in the
     backward pass every part takes the joint output and log-sum-exp, which makes its gradients those of the whole.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scale: float) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part], scale: float) -> Tensor:
         out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
         norm = torch.empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float32))
-        for q, k, causal, joins in _parts(spans):
-            part, part_norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                _cut(query, q), _cut(key, k), _cut(value, k), 0.0, causal, scale=scale
+        for q, k, own in parts:
+            found, found_norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                _cut(query, q), _cut(key, k), _cut(value, k), 0.0, own, scale=scale
             )
-            place, place_norm = _cut(out, q), _cut_norm(norm, q)
-            if joins:
-                both = torch.logaddexp(place_norm, part_norm)
-                place.mul_((place_norm - both).exp_()[..., None].to(out.dtype))
-                place.addcmul_(part, (part_norm - both).exp_()[..., None].to(out.dtype))
-                place_norm.copy_(both)
+            place, place_norm = _cut(out, q), _cut(norm, q)
+            if own:
+                place.copy_(found)
+                place_norm.copy_(found_norm)
             else:
-                place.copy_(part)
-                place_norm.copy_(part_norm)
+                place.lerp_(found, torch.sigmoid(found_norm - place_norm)[..., None].to(found.dtype))
+                place_norm.copy_(torch.logaddexp(place_norm, found_norm))
         ctx.save_for_backward(query, key, value, out, norm)
-        ctx.spans, ctx.scale = spans, scale
+        ctx.parts, ctx.scale = parts, scale
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, norm = ctx.saved_tensors
-        gradients = [torch.zeros_like(tensor) for tensor in (query, key, value)]
-        for q, k, causal, _ in _parts(ctx.spans):
-            parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                _cut(gradient, q), _cut(query, q), _cut(key, k), _cut(value, k), _cut(out, q), _cut_norm(norm, q),
-                0.0, causal, scale=ctx.scale,
+        gradients = [torch.empty_like(tensor) for tensor in (query, key, value)]
+        for q, k, own in ctx.parts:
+            found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                _cut(gradient, q), _cut(query, q), _cut(key, k), _cut(value, k), _cut(out, q), _cut(norm, q),
+                0.0, own, scale=ctx.scale,
             )  # fmt: skip
-            for whole, place, part in zip(gradients, (q, k, k), parts, strict=True):
-                _cut(whole, place).add_(part)
+            for whole, place, part in zip(gradients, (q, k, k), found, strict=True):
+                if own:  # every token's own part comes first
+                    _cut(whole, place).copy_(part)
+                else:
+                    _cut(whole, place).add_(part)
         return *gradients, None, None
 
 
-Columns = tuple[int, int, int]  # first column, sequences side by side, tokens of each
-
-
-def _parts(spans: Sequence[Span]) -> Iterator[tuple[Columns, Columns, bool, bool]]:
-    """(queries, keys, whether causal, whether it joins what the same queries have found already) of each part."""
+def _parts(spans: Sequence[Span]) -> Iterator[Part]:
+    """What attends to itself, causally, then of each group all completions at once to their prompt."""
     for start, ends in spans:
-        if prompt := ends[0] - start:
-            yield (start, 1, prompt), (start, 1, prompt), True, False
-        if prompt and ends[-1] > ends[0]:
-            yield (ends[0], 1, ends[-1] - ends[0]), (start, 1, prompt), False, False
+        prompt = (start, 1, ends[0] - start)
+        if prompt[2]:
+            yield prompt, prompt, True
         place = ends[0]
         for length, equal in groupby(_lengths(Span(start, ends))):  # neighbours of one length go together
             count = len(list(equal))
             if length:
-                yield (place, count, length), (place, count, length), True, bool(prompt)
+                yield (place, count, length), (place, count, length), True
             place += count * length
+        if prompt[2] and place > ends[0]:
+            yield (ends[0], 1, place - ends[0]), prompt, False
 
 
 def _cut(tensor: Tensor, columns: Columns) -> Tensor:
-    """A view [sequences, H, tokens, C] of [1, H, T, C]."""
+    """A view [sequences, H, tokens, ...] of [1, H, T, ...]."""
     first, count, length = columns
-    return tensor[0, :, first : first + count * length].unflatten(1, (count, length)).transpose(0, 1)
-
-
-def _cut_norm(norm: Tensor, columns: Columns) -> Tensor:
-    """A view [sequences, H, tokens] of [1, H, T]."""
-    return _cut(norm[..., None], columns)[..., 0]
+    view = tensor.narrow(2, first, count * length)
+    return view if count == 1 else view[0].unflatten(1, (count, length)).transpose(0, 1)
 
 
 AttentionInterface.register(RAGGED, _attention)

@@ -161,10 +161,11 @@ def test_the_way_of_other_devices_gives_the_same(family, monkeypatch):
     model, groups = network(family), mixed_groups(4)
     scores, gradients = loss_and_gradients(model, groups, "shared")
 
-    class Masked:
-        apply = staticmethod(shared_prefix._masked)
+    def masked(query, key, value, _, scale):
+        return shared_prefix._masked(query, key, value, rows[0].layout.spans, scale)
 
-    monkeypatch.setattr(shared_prefix, "_Flash", Masked)
+    rows = [ragged(groups)]
+    monkeypatch.setattr(shared_prefix._Flash, "apply", masked)
     theirs, their_gradients = loss_and_gradients(model, groups, "shared")
     torch.testing.assert_close(theirs, scores, rtol=1e-6, atol=1e-6)
     assert_same(their_gradients, gradients, 1e-5)

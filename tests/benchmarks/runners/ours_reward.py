@@ -1,0 +1,40 @@
+"""The rankings of work.json by train_reward_model's own loop."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from runners.answer import answer, work
+
+from training.rankings import Ranked
+from training.recipes import RewardModelConfig
+from training.records import Split
+from training.reward_model import Pair, load_reward_model
+from training.run_folder import RunFolder
+from training.train_reward_model import learn
+
+folder, given = work()
+torch.set_num_threads(1)
+model, tokenizer, _ = load_reward_model(folder / "network")
+prompts = [
+    Ranked(
+        group["prompt"],
+        Split.TRAIN,
+        completions=group["completions"],
+        pairs=[Pair(*pair) for pair in group["pairs"]],
+        distances=[1] * len(group["pairs"]),
+    )
+    for group in given["groups"]
+]
+config = RewardModelConfig(batch_size=given["prompts_per_step"], learning_rate=1e-4, micro_batch_tokens=2048)
+
+
+def run() -> dict[str, float]:
+    """One epoch."""
+    with tempfile.TemporaryDirectory() as place, RunFolder(Path(place)) as run_folder:
+        run_folder.save_state = lambda _: None  # the peer keeps nothing to resume from either
+        steps = learn(config, run_folder, model, prompts, tokenizer.pad_token_id, {})
+    return {"steps": steps, "tokens": sum(len(p.prompt) + sum(map(len, p.completions)) for p in prompts)}
+
+
+answer(run)
