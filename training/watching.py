@@ -101,7 +101,7 @@ def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]
 
 
 def over_optimisation(path: Path) -> str:
-    """The curve of a run's events.jsonl as CSV: score, reward and judge, where there is one, against KL and its root."""
+    """The curve of a run's events.jsonl as CSV: score, reward and any judge's opinion against KL and its root."""
     by_step: dict[int, dict[str, float]] = {}
     for line in path.read_bytes().splitlines():
         event = events.parse(line)
