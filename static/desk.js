@@ -6,6 +6,7 @@ const COPY_AFTER_MS = 150;
 const RETRY_AFTER_MS = 3000;
 const QUIET_MS = 300; // what takes less is not worth a word
 const IDLE_AFTER_MS = 60_000;
+const LEAVE_AFTER_MS = 800;
 const PREPARE_AFTER_MS = 1000;
 const PREPARE_AGAIN_MS = 60_000;
 // Fields that say who sends what when, and not what was answered.
@@ -139,6 +140,19 @@ plumbline.start = function start() {
   });
   plumbline.unreached = () => tell("offline", say.notSent);
   gone.addEventListener("abort", () => (clearTimeout(timer), clearTimeout(copying)));
+  // Who leaves by a link a moment after the last word is not told on the next page that it never arrived.
+  document.addEventListener(
+    "click",
+    async (event) => {
+      const link = event.target.closest("a[href]:not([href^='#'], [target])");
+      const elsewhere = event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey;
+      if (!link || elsewhere || event.defaultPrevented || stopped || written() === kept) return;
+      event.preventDefault();
+      await Promise.race([plumbline.save(), new Promise((next) => setTimeout(next, LEAVE_AFTER_MS))]);
+      location.assign(link.href);
+    },
+    { signal: gone },
+  );
   if (written() !== kept) later();
 
   // --- Going on ---

@@ -1,7 +1,7 @@
 // Single keys: each presses a button that says so. They can be switched off and are dead while one types.
 
-const NAMES = { Enter: "↵", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "␣" };
-const named = (key) => key.split("+").map((part) => (part === "Shift" ? "⇧" : (NAMES[part] ?? part.toUpperCase()))).join("");
+const NAMES = { Enter: "↵", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Shift: "⇧" };
+const named = (key) => key.split("+").map((part) => NAMES[part] ?? part.toUpperCase()).join("");
 const typing = (target) => target.closest("textarea, select, input:not([type=radio], [type=checkbox])");
 
 plumbline.keys = function keys(desk, form) {
@@ -10,12 +10,13 @@ plumbline.keys = function keys(desk, form) {
   const pass = desk.querySelector("details.pass");
   const primary = form.querySelector("button.primary");
 
+  NAMES[" "] = dialog.dataset.space;
+
   on.checked = localStorage.getItem("plumbline.keys") !== "off";
   for (const one of desk.querySelectorAll(".keys-switch")) one.hidden = false;
   const show = () => {
     document.documentElement.classList.toggle("without-keys", !on.checked);
     desk.classList.toggle("without-keys", !on.checked);
-    for (const help of desk.querySelectorAll(".keys-help")) help.hidden = !on.checked;
   };
   on.addEventListener("change", () => {
     localStorage.setItem("plumbline.keys", on.checked ? "on" : "off");
@@ -44,7 +45,7 @@ plumbline.keys = function keys(desk, form) {
         return [term, Object.assign(document.createElement("dd"), { textContent: text })];
       }),
     );
-    const sentences = [...desk.querySelectorAll(".keys-help")].filter((one) => one.checkVisibility());
+    const sentences = [...desk.querySelectorAll(".keys-help")].filter((one) => one.checkVisibility({ visibilityProperty: true }));
     dialog.querySelector(".sentences").textContent = sentences.map((one) => one.textContent).join(" ");
     dialog.showModal();
   }

@@ -52,12 +52,11 @@ async function show(page, url, notes) {
   heading.tabIndex = -1;
   (main.querySelector("[autofocus]") ?? heading).focus({ preventScroll: true });
   turn += 1;
+  const here = turn;
   plumbline.undoing();
   plumbline.start();
-  const here = turn;
-  for (const script of page.querySelectorAll("script[type=module]:not([data-once])")) {
-    if (turn === here) await import(`${script.getAttribute("src")}#${turn}`); // in the page's order, as a browser runs them
-  }
+  for (const script of page.querySelectorAll("script[type=module]:not([data-once])"))
+    if (turn === here) await import(`${script.getAttribute("src")}#${here}`); // in the page's order, as a browser runs them
 }
 
 // Goes on to what a reply names: {next, note, undo, stands}.

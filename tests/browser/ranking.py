@@ -90,8 +90,12 @@ def stored() -> Comparison:
         return session.scalars(select(Comparison)).one()
 
 
+def stored_rows() -> list[ComparedCompletion]:
+    """Its completions in the order shown."""
+    with reading() as session:
+        return list(session.scalars(select(ComparedCompletion).order_by(ComparedCompletion.shown_position)))
+
+
 def tiers() -> str:
     """Its tiers in the order shown, unacceptable ones with an x: "121x"."""
-    with reading() as session:
-        rows = session.scalars(select(ComparedCompletion).order_by(ComparedCompletion.shown_position)).all()
-        return "".join("x" if row.unacceptable else str(row.tier) for row in rows)
+    return "".join("x" if row.unacceptable else str(row.tier) for row in stored_rows())

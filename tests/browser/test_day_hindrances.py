@@ -162,6 +162,14 @@ def test_words_of_another_account_are_never_shown(writing, people):
     assert len(copies(page)) == 1, "and they wait for ana"
 
 
+def test_leaving_by_a_link_saves_first(writing):
+    editor(writing).fill("and away")
+    writing.get_by_role("link", name="Desk").click()
+    writing.get_by_role("heading", level=1, name="Your desk").wait_for()
+    assert saved_text("and away") and copies(writing) == []
+    assert not writing.get_by_text("the server never got").is_visible()
+
+
 def test_signing_out_saves_first(writing):
     editor(writing).fill("saved on the way out")
     writing.get_by_role("button", name="Sign out").click()
@@ -271,6 +279,7 @@ def test_nothing_written_is_said_and_the_page_stays(writing):
     writing.get_by_role("button", name=HAND_IN).click()
     writing.get_by_role("alert").get_by_text("Nothing is written yet").wait_for()
     editor(writing).fill("now something")
+    writing.get_by_role("alert").wait_for(state="detached")  # it goes with the next save that is fine
     writing.get_by_role("button", name=HAND_IN).click()
     until(writing, lambda: len(rows(Demonstration)) == 1)
 

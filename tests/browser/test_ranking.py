@@ -18,6 +18,7 @@ from tests.browser.ranking import (
     ready,
     said,
     stored,
+    stored_rows,
     tiers,
 )
 from tests.desk import make_round
@@ -60,16 +61,6 @@ def test_nine_are_rated_and_ranked_in_nine_and_nine_and_two_keys(page, ana, rati
     assert tiers() == "".join(str(order.index(tier) + 1) for tier in wanted)
     with_flags = [(row.rating, set(row.flags.values())) for row in stored_rows()]
     assert with_flags == [(int(rating), {False}) for rating in ratings], "going on answered no to every flag"
-
-
-def stored_rows():
-    from sqlalchemy import select
-
-    from app.comparisons.tables import ComparedCompletion
-    from app.database import reading
-
-    with reading() as session:
-        return session.scalars(select(ComparedCompletion).order_by(ComparedCompletion.shown_position)).all()
 
 
 def test_by_mouse(page, ana):

@@ -101,6 +101,41 @@ def test_the_focus_and_the_place_on_the_page_are_known_after_each_step(page, ana
     assert page.evaluate("document.activeElement.className") == "pick"
 
 
+SHIFTS = """
+window.shifts = [];
+new PerformanceObserver(list => window.shifts.push(...list.getEntries().filter(one => !one.hadRecentInput).map(
+  one => [one.value, one.sources.map(({node}) => node?.id || node?.className || node?.nodeName)]))
+).observe({type: 'layout-shift', buffered: true});
+"""
+
+
+def test_nothing_on_the_page_jumps(page, ana):
+    """A browser counts what moves by itself; 0.1 and more is called poor, and here it is nothing that can be seen."""
+    make_round(1, k=9, text=PLAIN)
+    page.add_init_script(SHIFTS)
+    url = begin(page, ana)
+    moved = []
+
+    def settled(name: str) -> None:
+        page.wait_for_timeout(600)  # what a script adds a moment later counts too
+        moved.append((name, page.evaluate("shifts")))
+
+    ready(page, "Rate completion A")
+    settled("rating")
+    rate(page, "554433217")
+    settled("from rating to ranking")
+    page.reload()
+    on_the_board(page)
+    settled("ranking")
+    page.goto("/")
+    page.get_by_role("heading", level=1, name="Your desk").wait_for()
+    settled("desk")
+    page.goto(url)
+    on_the_board(page)
+    settled("back from the desk")
+    assert all(sum(value for value, _ in shifts) < 0.002 for _, shifts in moved), moved
+
+
 def test_nothing_moves_when_motion_is_unwelcome(page, ana):
     make_round(1, k=2)
     page.emulate_media(reduced_motion="reduce")

@@ -99,6 +99,7 @@ def test_skipping_asks_why_keeps_the_text_and_goes_on(ana):
     first = ana.url
     ana.press("skip", text="half a thought", reason=None)
     assert ana.reply.status_code == 422 and "half a thought" in ana.html
+    assert re.search(r"<details class=\"pass\" open>", ana.html), "where one chooses stays open"
     ana.press("skip", text="half a thought", reason="harmful", note="no")
     assert ana.url not in ("/", first) and "Skipped" in ana.html
     assert (one(Skip).reason, one(Skip).note) == ("harmful", "no")
