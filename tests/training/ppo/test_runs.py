@@ -125,3 +125,5 @@ def test_recipes_are_the_papers():
     assert paper.batch_size // paper.minibatch_size == 8 and paper.epochs == 1
     assert (paper.beta, paper.clip_ratio, paper.ema_decay, paper.temperature) == (0.02, 0.2, 0.992, 1.0)
     assert paper.minibatch_size * paper.pretraining_ratio == 512
+    updates = paper.iterations * paper.batch_size // paper.minibatch_size
+    assert updates == 4_000 and updates * paper.minibatch_size * paper.pretraining_ratio == 2_048_000

@@ -108,6 +108,18 @@ def test_averaged_weights_keep_the_decays_share_of_the_start(miniature, reward_m
         torch.testing.assert_close(average, 0.75 * start[name] + 0.25 * now)
 
 
+def test_after_n_updates_the_averages_hold_decay_to_the_n_of_the_start(miniature, reward_model):
+    learner, *rest = learning(miniature, reward_model, policy_learning_rate=1e-30, gamma=0.0)
+    start = learner.policy.get_input_embeddings().weight.clone()
+    learner.policy.get_input_embeddings().weight.data += 1
+    for _ in range(5):
+        update(learner, *rest)
+    left = start + 1 - learner.averaged.get_input_embeddings().weight
+    assert rest[-1].ema_decay == 0.97
+    torch.testing.assert_close(left, torch.full_like(left, 0.97**5), rtol=1e-4, atol=1e-5)
+    assert pytest.approx(0.018, abs=1e-4) == 0.992**500  # of the paper's run
+
+
 def test_in_value_warm_up_only_the_critic_learns(miniature, reward_model):
     learner, *rest = learning(miniature, reward_model, value_warmup_iterations=1)
     policy, critic = ({n: w.clone() for n, w in m.state_dict().items()} for m in (learner.policy, learner.critic))
