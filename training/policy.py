@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from training.formatting import CHAT_TEMPLATE, PLAIN_TEMPLATE
 from training.recipes import BaseConfig
+from training.shared_prefix import Layout, layout_arguments
 
 transformers_logging.disable_progress_bar()
 
@@ -176,28 +177,27 @@ def selected_logprobs(
     attention_mask: Tensor | None = None,
     positions: Tensor | None = None,
     temperature: float = 1.0,
+    layout: Layout | None = None,
 ) -> Tensor:
     """Log-probability [B, S] of each `selected` token given those before it, 0 elsewhere (natural log, float32).
 
     `input_ids` [B, S] integers, `selected` [B, S] bool; padded rows come with `attention_mask` [B, S], packed rows with
-    `positions` [B, S] that restart at 0 for each sequence. A sequence's first token has no log-probability and must
-    not be selected. Logits are divided by `temperature`; only those of selected tokens are
-    computed, `CHUNK_LOGITS` at a time.
+    `positions` [B, S] that restart at 0 for each sequence, a ragged row with positions and its layout. A sequence's
+    first token has no log-probability and must not be selected. Logits are divided by `temperature`; only those of
+    selected tokens are computed, `CHUNK_LOGITS` at a time.
     """
     if positions is None:
         positions = position_ids(attention_mask)
     predicting = selected[:, 1:]  # the token before a selected one predicts it
     targets = input_ids[:, 1:][predicting]
+    attention = {"attention_mask": attention_mask} if layout is None else layout_arguments(model, layout)
+    # use_cache=False: with a cache transformers would not see that rows are packed, and let sequences mix.
+    inputs = {"input_ids": input_ids, "position_ids": positions, "use_cache": False, **attention}
     if has_plain_head(model):
-        # use_cache=False: with a cache transformers would not see that rows are packed, and let sequences mix.
-        hidden = model.base_model(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
-        ).last_hidden_state[:, :-1][predicting]
+        hidden = model.base_model(**inputs).last_hidden_state[:, :-1][predicting]
         head = model.get_output_embeddings()
     else:
-        hidden = model(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
-        ).logits[:, :-1][predicting]
+        hidden = model(**inputs).logits[:, :-1][predicting]
         head = nn.Identity()
     values = _token_logprobs(hidden, targets, head, forbidden, temperature)
     logprobs = values.new_zeros(selected.shape)

@@ -73,16 +73,17 @@ def ragged(groups: Sequence[Group], device: Any = None) -> Ragged:
 
 def hidden_states(model: Any, row: Ragged) -> Tensor:
     """The last hidden states [T, D] of a row's tokens by the body of `model`, which must be `can_be_ragged`."""
+    return model.base_model(
+        input_ids=row.input_ids, position_ids=row.positions, use_cache=False, **layout_arguments(model, row.layout)
+    ).last_hidden_state[0]
+
+
+def layout_arguments(model: Any, layout: Layout) -> dict[str, Any]:
+    """What a forward pass over a row takes besides ids and positions; from then on `model` attends by our function."""
     if model.config._attn_implementation != RAGGED:
         model.set_attn_implementation(RAGGED)  # for good: without a layout it is sdpa
-    return model.base_model(
-        input_ids=row.input_ids,
-        position_ids=row.positions,
-        # Four dimensions: transformers takes it for a finished mask and builds none [T, T]. Attention does not read it.
-        attention_mask=torch.empty(0, 0, 0, 0),
-        use_cache=False,
-        layout=row.layout,
-    ).last_hidden_state[0]
+    # Four dimensions: transformers takes it for a finished mask and builds none [T, T]. Attention does not read it.
+    return {"attention_mask": torch.empty(0, 0, 0, 0), "layout": layout}
 
 
 @torch.no_grad()
@@ -105,7 +106,10 @@ def _tried(model: Any) -> bool:
     ):
         return False
     groups = [([5, 6, 7], [[8, 9], [9]]), ([], [[7, 5]])]
-    mixed = hidden_states(model, ragged(groups, model.device))
+    try:
+        mixed = hidden_states(model, ragged(groups, model.device))
+    except ValueError:  # attention that is not plain
+        return False
     place = 0
     for prompt, completions in groups:
         columns = list(range(place, place + len(prompt)))
