@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaConfig
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
 from app.config import ROOT
 from tests.benchmarks.rounds import compare
@@ -59,6 +59,14 @@ def write_rankings(folder: Path, row: str, size: str) -> None:
     (folder / "work.json").write_text(json.dumps(work))
 
 
+def write_documents(folder: Path, size: str) -> None:
+    """Random documents of 32 to 512 tokens, for rows of 512."""
+    rng = random.Random(0)
+    count, steps = {"1M": (48, 2), "10M": (24, 1)}[size]
+    documents = [[rng.randrange(300, VOCABULARY) for _ in range(rng.randint(32, 512))] for _ in range(count)]
+    (folder / "work.json").write_text(json.dumps({"documents": documents, "row_tokens": 512, "steps": steps}))
+
+
 def rows(folder: Path) -> Iterator[tuple[str, dict[str, float]]]:
     """Each comparison's name and numbers."""
     for size in SIZES:
@@ -68,3 +76,10 @@ def rows(folder: Path) -> Iterator[tuple[str, dict[str, float]]]:
             write_network(place, size, AutoModelForSequenceClassification)
             write_rankings(place, row, size)
             yield f"reward model {size}, {row}", compare(place, "ours_reward", "trl_reward", PEER_PYTHON)
+        for ours in ("ours_sft", "bare_sft"):
+            place = folder / f"{ours} {size}"
+            place.mkdir()
+            write_network(place, size, AutoModelForCausalLM)
+            write_documents(place, size)
+            what = "documents 32-512 in rows of 512" + (", bare loop instead of ours" if ours == "bare_sft" else "")
+            yield f"SFT {size}, {what}", compare(place, ours, "trl_sft", PEER_PYTHON)
