@@ -46,10 +46,12 @@ def candidates(prompt: str, seed: int) -> list[tuple[str, str]]:
     return rng.sample(list(texts.items()), len(texts))
 
 
-def compare(task: Task, seed: int, noise: float) -> records.ComparisonRecord:
-    """A ranking by the rubric's utility plus Gaussian noise, near utilities tied."""
+def compare(
+    task: Task, seed: int, noise: float, shown: list[tuple[str, str]] | None = None
+) -> records.ComparisonRecord:
+    """A ranking of some (text, policy), by default of candidates, by utility plus Gaussian noise, near ones tied."""
     rng = random.Random(f"compare {seed} {task.prompt}")
-    shown = candidates(task.prompt, seed)
+    shown = shown or candidates(task.prompt, seed)
     judged = [judge(task.prompt, text) for text, _ in shown]
     felt = [judgement.utility + rng.gauss(0, noise) for judgement in judged]
     tiers, tier, last = [0] * len(shown), 0, float("inf")
