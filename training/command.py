@@ -14,6 +14,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
+from training import parallel
 from training.events import Failed
 from training.recipes import CONFIGS, RECIPES, Config, load_config, make_config
 from training.run_folder import RunFolder, Stopped
@@ -31,17 +32,22 @@ def run_verb(verb: str, arguments: list[str] | None = None) -> int:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
         config = _absolute(load_config(verb, options.config, options.set))
+        if not config.many_processes and parallel.launched() > 1:
+            raise ValueError(f"{parallel.launched()} processes were launched, and {verb} runs in one")
+        parallel.join()
         run_folder = RunFolder(options.run_folder or _new_folder(config))
     except (ValueError, OSError) as error:
         print(f"{verb}: {error}", file=sys.stderr)
         return 2
     with run_folder:
         try:
-            _settle_config(run_folder, config, options.resume)
+            if run_folder.is_owned:
+                _settle_config(run_folder, config, options.resume)
         except ValueError as error:
             print(f"{verb}: {error}", file=sys.stderr)
             return 2
-        print(f"{verb}: run folder {run_folder.path}", file=sys.stderr)
+        if run_folder.is_owned:
+            print(f"{verb}: run folder {run_folder.path}", file=sys.stderr)
         if run_folder.is_finished():
             return 0  # resumed after its end: all is there already
         return _run(verb, config, run_folder)
@@ -66,7 +72,8 @@ def _run(verb: str, config: Config, run_folder: RunFolder) -> int:
         if not expected:
             traceback.print_exc()
         message = str(error) if expected else f"{type(error).__name__}: {error}"
-        run_folder.report(Failed(message=message))
+        if expected or parallel.count() == 1:  # else another process may have died, after which the run can go on
+            run_folder.report(Failed(message=message))
         print(f"{verb}: {message}", file=sys.stderr)
         return 1
     return 0

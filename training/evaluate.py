@@ -146,8 +146,8 @@ def _text_loss(model: Any, tokenizer: Any, path: Path) -> float:
     rows = pack([len(sequence) for sequence in sequences], limit)
     masks = [[True] * len(sequence) for sequence in sequences]
     forbidden = forbidden_token_ids(model, tokenizer)
-    shares = cross_entropy(model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, MICRO_BATCH_TOKENS)
-    return float(sum(shares))
+    batches = cross_entropy(model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, MICRO_BATCH_TOKENS)
+    return sum(float(batch.compute()) for batch in batches)
 
 
 def _shape(written: Written) -> dict[str, float]:

@@ -1,15 +1,17 @@
-"""The optimizer loop of base, SFT and reward model: accumulate, clip, step, report, keep a state to resume from."""
+"""The optimizer loop of base, SFT, reward model and DPO: accumulate, clip, step, report, keep a state to go on from."""
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.events import Metrics, Progress, Started
+from training.packing import MicroBatch
 from training.recipes import Config, Optimization
 from training.run_folder import RunFolder
 
@@ -99,40 +101,48 @@ def optimize(
     config: Config,
     model: Any,
     total_steps: int,
-    losses: Callable[[int], Iterable[tuple[Tensor, dict[str, float]]]],
+    batches: Callable[[int], Sequence[MicroBatch]],
     group: str,
     counts: dict[str, int],
     optimizers: list[torch.optim.Optimizer] | None = None,
 ) -> None:
     """Train `model` in place for `total_steps`, going on from the run folder's state where there is one.
 
-    `losses(step)` yields, for each micro-batch, its share of the step's loss (the shares sum up to it) and numbers to
-    add up and report as `group/name`. Batches must follow from the step alone: a resumed run has to see the same.
+    `batches(step)` are the step's micro-batches: each computes its share of the step's loss (the shares sum up to it)
+    and numbers to add up and report as `group/name`. They must follow from the step alone: a resumed run has to see the
+    same, and so have the processes of a run, which deal them out among themselves. Only the first process returns.
     `counts` is what was cut or left out on the way here, reported as warnings. `optimizers` is Adam unless given; the
     schedule scales the rate that each was made with.
     """
+    state = run_folder.load_state()
+    if state is not None:
+        model.load_state_dict(state["model"], strict=False)  # frozen weights are not in it
+    frozen = {name for name, weights in model.named_parameters() if not weights.requires_grad}
+    sharded = getattr(config, "sharded", False) and parallel.count() > 1
+    restore = parallel.shard(model) if sharded else None
     optimizers = optimizers or [adam(config, model.parameters())]
     peaks = [[parameters["lr"] for parameters in optimizer.param_groups] for optimizer in optimizers]
-    state = run_folder.load_state()
     start = 0
+    if parallel.number():  # dropout shall not repeat itself in each process
+        torch.manual_seed(config.seed + 1_000_003 * parallel.number())
     if state is not None:
         start = state["step"]
-        model.load_state_dict(state["model"], strict=False)  # frozen weights are not in it
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved_state)
-        set_random_state(state["random"])
+            parallel.load_optimizer(optimizer, saved_state)
+        if parallel.number() < len(state["random"]):
+            set_random_state(state["random"][parallel.number()])
+        del state
     run_folder.report(Started(verb=config.verb, total_steps=total_steps, resumed_from_step=start))
     run_folder.warn_counts(counts)
 
-    frozen = {name for name, weights in model.named_parameters() if not weights.requires_grad}
-
     def save(step: int) -> None:
+        weights = {name: weights for name, weights in model.state_dict().items() if name not in frozen}
         run_folder.save_state(
             {
                 "step": step,
-                "model": {name: weights for name, weights in model.state_dict().items() if name not in frozen},
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                "random": random_state(),
+                "model": parallel.whole(weights),
+                "optimizers": [parallel.whole(optimizer.state_dict()) for optimizer in optimizers],
+                "random": parallel.gather(random_state()),
             }
         )
 
@@ -147,29 +157,41 @@ def optimize(
             for parameters, peak in zip(optimizer.param_groups, rates, strict=True):
                 parameters["lr"] = peak * rate / config.learning_rate
         model.zero_grad(set_to_none=True)
-        for loss, numbers in losses(step):
+        of_step = batches(step)
+        for index, weight in parallel.deal([batch.tokens for batch in of_step], even=sharded):
+            loss, numbers = of_step[index].compute()
             if loss.requires_grad:
-                loss.backward()
+                (weight * loss if weight != 1 else loss).backward()
             for name, value in {"loss": loss.item(), **numbers}.items():
-                sums[name] = sums.get(name, 0.0) + value
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm or math.inf)
-        if not torch.isfinite(norm):
+                sums[name] = sums.get(name, 0.0) + weight * value
+        parallel.sum_gradients(model.parameters())
+        norm = clip_gradients(model.parameters(), config.max_gradient_norm)
+        if not math.isfinite(norm):
             raise ValueError(f"step {step}: the gradient is not finite; lower learning_rate = {config.learning_rate}")
         for optimizer in optimizers:
             optimizer.step()
-        sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + float(norm)
+        sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + norm / parallel.count()
         steps += 1
         done = step + 1
         if done % every == 0 or done == total_steps:
-            values = {f"{group}/{name}": value / steps for name, value in sums.items()}
+            values = {f"{group}/{name}": value / steps for name, value in parallel.add_up(sums).items()}
             run_folder.report(Metrics(step=done, values={**values, f"{group}/learning_rate": rate}))
             run_folder.report(Progress(step=done, total_steps=total_steps, note=f"loss {values[f'{group}/loss']:.3f}"))
             sums, steps = {}, 0
         run_folder.checkpoint_stop(lambda done=done: save(done))
-        if time.monotonic() - saved >= config.save_every_seconds or done == total_steps:
+        if parallel.any_of(time.monotonic() - saved >= config.save_every_seconds) or done == total_steps:
             save(done)
             saved = time.monotonic()
+    if restore is not None:
+        restore()
+    parallel.leave()
     model.eval()
+
+
+def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> float:
+    """The norm of all gradients together, which are scaled down to `largest` where they exceed it."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters, largest or math.inf)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def random_state() -> dict[str, Any]:

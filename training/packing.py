@@ -1,16 +1,26 @@
 """Sequences side by side in rows, so that a short document costs no padding; none sees its neighbours."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.policy import selected_logprobs
+from training.shared_prefix import can_be_ragged, ragged
 
 PACKING_WINDOW = 512  # sequences that are sorted into rows together
+
+
+class MicroBatch(NamedTuple):
+    """A part of a step's work: its size in tokens, and what computes its share of the step's loss."""
+
+    tokens: int
+    compute: Callable[[], Any]
 
 
 class PackedRows(NamedTuple):
@@ -89,17 +99,42 @@ def cross_entropy(
     forbidden: Tensor,
     pad_id: int,
     micro_batch_tokens: int,
-) -> Iterator[Tensor]:
-    """For each micro-batch of packed rows its share of the mean cross-entropy (nats) over all selected tokens."""
-    total = sum(sum(masks[index][1:]) for row in rows for index in row)
-    for batch in micro_batches([sum(len(sequences[i]) for i in row) for row in rows], micro_batch_tokens):
+) -> list[MicroBatch]:
+    """Micro-batches of the rows' sequences, each a share of the mean cross-entropy (nats) over all selected tokens."""
+    order = [index for row in rows for index in row]
+    total = sum(sum(masks[index][1:]) for index in order)
+    lengths = [len(sequences[index]) for index in order]
+
+    def ragged_share(chosen: list[int]) -> Tensor:
+        row = ragged([([], [sequences[index] for index in chosen])], forbidden.device)
+        wanted = [flag for index in chosen for flag in (False, *masks[index][1:])]
+        selected = torch.tensor([wanted], device=forbidden.device)
+        logprobs = selected_logprobs(
+            model, row.input_ids, selected, forbidden, positions=row.positions, layout=row.layout
+        )
+        return -logprobs.sum() / total
+
+    if order and can_be_ragged(model, max(lengths)):  # no mask as wide as a row, no padding: a quarter faster or more
+        return [
+            MicroBatch(sum(lengths[place] for place in batch), partial(ragged_share, [order[place] for place in batch]))
+            for batch in in_order(lengths, micro_batch_tokens)
+        ]
+
+    def share(batch: list[int]) -> Tensor:
         packed = packed_rows([rows[index] for index in batch], sequences, masks, pad_id)
         ids, positions, selected = (tensor.to(forbidden.device) for tensor in packed)
-        yield -selected_logprobs(model, ids, selected, forbidden, positions=positions).sum() / total
+        return -selected_logprobs(model, ids, selected, forbidden, positions=positions).sum() / total
+
+    widths = [sum(len(sequences[i]) for i in row) for row in rows]
+    return [
+        MicroBatch(sum(widths[index] for index in batch), partial(share, batch))
+        for batch in micro_batches(widths, micro_batch_tokens)
+    ]
 
 
 def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Indices in batches of nearly equal length, each padded to at most `tokens` tokens unless one alone is longer."""
+    tokens = parallel.fair(tokens, sum(lengths))
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if not batches or lengths[batches[-1][0]] * (len(batches[-1]) + 1) > tokens:
@@ -110,6 +145,7 @@ def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 def in_order(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Indices in batches of neighbours, each of at most `tokens` tokens together unless one alone is longer."""
+    tokens = parallel.fair(tokens, sum(lengths))
     batches: list[list[int]] = []
     room = 0
     for index, length in enumerate(lengths):

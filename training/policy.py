@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from training.formatting import CHAT_TEMPLATE, PLAIN_TEMPLATE
+from training.parallel import as_forward
 from training.recipes import BaseConfig
 from training.shared_prefix import Layout, layout_arguments
 
@@ -169,6 +170,7 @@ def position_ids(attention_mask: Tensor) -> Tensor:
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
+@as_forward
 def selected_logprobs(
     model: Any,
     input_ids: Tensor,

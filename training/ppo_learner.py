@@ -231,18 +231,19 @@ def _step(
     if pretraining_sequences and policy_learns:
         packed = pack([len(sequence) for sequence in pretraining_sequences], config.row_tokens)
         masks = [[True] * len(sequence) for sequence in pretraining_sequences]
-        with precision(config.dtype):
-            for loss in cross_entropy(
-                learner.policy,
-                packed,
-                pretraining_sequences,
-                masks,
-                forbidden,
-                tokenizer.pad_token_id,
-                config.micro_batch_tokens,
-            ):
-                (config.gamma * loss).backward()
-                add(pretraining_loss=loss)
+        for batch in cross_entropy(
+            learner.policy,
+            packed,
+            pretraining_sequences,
+            masks,
+            forbidden,
+            tokenizer.pad_token_id,
+            config.micro_batch_tokens,
+        ):
+            with precision(config.dtype):
+                loss = batch.compute()
+            (config.gamma * loss).backward()
+            add(pretraining_loss=loss)
     limit = config.max_gradient_norm or math.inf
     learn = {}
     if learner.critic:

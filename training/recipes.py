@@ -20,6 +20,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     verb: ClassVar[str]
     required: ClassVar[tuple[str, ...]] = ()
+    many_processes: ClassVar[bool] = False  # whether a run of it can be shared by several
 
     recipe: str | None = Field(default=None, description="the named recipe whose values these keys stand over")
     seed: int = Field(default=0, description="every random choice of the run follows from it")
@@ -48,6 +49,7 @@ class BaseConfig(Config, Optimization):
     """train_base: a small Llama on a text, by default the miniature world's own corpus."""
 
     verb: ClassVar[str] = "train_base"
+    many_processes: ClassVar[bool] = True
     text: Path | None = Field(
         default=None, description="UTF-8 text, documents parted by blank lines; none: the miniature corpus"
     )
@@ -84,6 +86,7 @@ class SFTConfig(Config, Optimization, Lengths):
     """train_sft: demonstrations, optionally with a share of pretraining text."""
 
     verb: ClassVar[str] = "train_sft"
+    many_processes: ClassVar[bool] = True
     required: ClassVar[tuple[str, ...]] = ("data", "init_from")
     data: Path | None = Field(default=None, description="snapshot folder with demonstrations.jsonl")
     init_from: Path | None = Field(default=None, description="network folder to start from")
@@ -104,6 +107,7 @@ class RewardModelConfig(Config, Optimization, Lengths):
     """train_reward_model: a fresh reward model on all comparisons of the snapshot."""
 
     verb: ClassVar[str] = "train_reward_model"
+    many_processes: ClassVar[bool] = True
     required: ClassVar[tuple[str, ...]] = ("data", "init_from")
     data: Path | None = Field(
         default=None, description="snapshot folder with comparisons.jsonl and demonstrations.jsonl"
@@ -132,6 +136,7 @@ class CrossValidateConfig(RewardModelConfig):
     """cross_validate: a reward model per group of labelers and seed, each judged by the group it has not seen."""
 
     verb: ClassVar[str] = "cross_validate"
+    many_processes: ClassVar[bool] = False
     folds: int = Field(default=5, ge=2, description="groups of labelers, about equal in rankings")
     seeds: int = Field(default=3, ge=1, description="reward models per group")
 
@@ -140,6 +145,7 @@ class DPOConfig(Config, Optimization, Lengths):
     """train_dpo: a policy from comparisons alone, without reward model or sampling; an offline baseline."""
 
     verb: ClassVar[str] = "train_dpo"
+    many_processes: ClassVar[bool] = True
     required: ClassVar[tuple[str, ...]] = ("data", "init_from")
     data: Path | None = Field(default=None, description="snapshot folder with comparisons.jsonl")
     init_from: Path | None = Field(default=None, description="SFT network folder: the start and the frozen reference")

@@ -15,8 +15,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from training.packing import micro_batches
+from training.parallel import as_forward
 from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids, without_dropout
-from training.shared_prefix import Group, can_be_ragged, hidden_states, ragged
+from training.shared_prefix import Group, Ragged, can_be_ragged, hidden_states, ragged
 
 Form = Literal["padded", "packed", "shared"]
 
@@ -63,6 +64,7 @@ def save_reward_model(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+@as_forward
 def score(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Raw logits [B] at the last real token of `input_ids` [B, S], found by the mask and never by a token's id."""
     hidden = model.base_model(
@@ -97,7 +99,11 @@ def score_groups(model: Any, groups: Sequence[Group], pad_id: int, form: Form | 
     whole = [[*prompt, *completion] for prompt, completions in groups for completion in completions]
     if form == "padded":
         return score(model, *pad(whole, pad_id, device=model.device))
-    row = ragged(groups if form == "shared" else [([], whole)], model.device)
+    return _score_row(model, ragged(groups if form == "shared" else [([], whole)], model.device))
+
+
+@as_forward
+def _score_row(model: Any, row: Ragged) -> Tensor:
     return model.score(hidden_states(model, row)[row.last]).squeeze(1).float()
 
 

@@ -1,5 +1,7 @@
 """The folder of one run: config.json, events.jsonl, checkpoints/<name>/ and state/; locked by its one owner.
 
+Of a run in several processes the first is the owner; what the others report or save goes nowhere.
+
 Every file and checkpoint is written beside its place, synced and renamed, so a kill at any moment leaves the old one or
 the new one, never half of one.
 """
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from training import parallel
 from training.events import CheckpointSaved, Event, Finished, Warned, last
 
 
@@ -20,12 +23,15 @@ class Stopped(Exception):
 
 
 class RunFolder:
-    """One run's folder, owned by this process until `close`."""
+    """One run's folder, owned by the run's first process until `close`."""
 
     def __init__(self, path: Path) -> None:
         """Make or open the folder and take its lock; raises ValueError if another process holds it."""
         self.path = Path(path).absolute()
         self.stop_requested = False
+        self.is_owned = parallel.is_first()
+        if not self.is_owned:
+            return
         for folder in ("checkpoints", "state"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 -- held for the life of the run
@@ -40,8 +46,9 @@ class RunFolder:
 
     def close(self) -> None:
         """Give the folder back."""
-        self._events.close()
-        self._lock.close()
+        if self.is_owned:
+            self._events.close()
+            self._lock.close()
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -51,7 +58,8 @@ class RunFolder:
 
     def report(self, event: Event) -> None:
         """Append one event, at once visible to whoever follows the file."""
-        self._events.write(event.model_dump_json().encode() + b"\n")
+        if self.is_owned:
+            self._events.write(event.model_dump_json().encode() + b"\n")
 
     def warn_counts(self, counts: dict[str, int]) -> None:
         """Report what was cut or left out, one Warned each."""
@@ -60,7 +68,7 @@ class RunFolder:
 
     def is_finished(self) -> bool:
         """Whether the last thing reported is that the run ended well."""
-        return isinstance(last(self.path / "events.jsonl"), Finished)
+        return parallel.any_of(self.is_owned and isinstance(last(self.path / "events.jsonl"), Finished))
 
     def read_config(self) -> dict[str, Any] | None:
         """The config that the folder was made with, if any."""
@@ -69,13 +77,13 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the run folder whole."""
-        write_whole(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+        self._write(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Keep what a resumed run needs (tensors and plain values); replaces the last state."""
         import torch
 
-        write_whole(self.path / "state" / "state.pt", lambda path: torch.save(state, path))
+        self._write(self.path / "state" / "state.pt", lambda path: torch.save(state, path))
 
     def load_state(self) -> dict[str, Any] | None:
         """The last complete state, on the CPU; None for a run that has none."""
@@ -95,16 +103,20 @@ class RunFolder:
     ) -> Path:
         """Write checkpoints/<name>/ through `write(folder)`, then report it; returns its path."""
         place = self.path / "checkpoints" / name
-        write_whole(place, write)
+        self._write(place, write)
         relative = place.relative_to(self.path).as_posix()
         self.report(CheckpointSaved(step=step, path=relative, role=role, metrics=metrics or {}, chosen=chosen))
         return place
 
     def checkpoint_stop(self, save: Callable[[], None]) -> None:
         """Between two steps: if the run was asked to stop, save and raise Stopped."""
-        if self.stop_requested:
+        if parallel.any_of(self.stop_requested):
             save()
             raise Stopped
+
+    def _write(self, place: Path, write: Callable[[Path], Any]) -> None:
+        if self.is_owned:
+            write_whole(place, write)
 
 
 def write_whole(place: Path, write: Callable[[Path], None]) -> None:

@@ -17,6 +17,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from training.parallel import as_forward
+
 RAGGED = "ragged"
 Group = tuple[Sequence[int], Sequence[Sequence[int]]]  # the ids of a prompt, and of each of its completions
 
@@ -94,11 +96,15 @@ def can_be_ragged(model: Any, longest: int = 0) -> bool:
     """
     known = getattr(model, "_can_be_ragged", None)
     if known is None:
+        was_training = model.training
+        model.eval()  # dropout would make any two passes differ, and draw random numbers that a resumed run does not
         known = model._can_be_ragged = _tried(model)
+        model.train(was_training)
     window = getattr(model.config, "sliding_window", None)
     return known and (window is None or longest <= window or not getattr(model.config, "use_sliding_window", True))
 
 
+@as_forward
 def _tried(model: Any) -> bool:
     if not getattr(model, "_supports_attention_backend", False) or model.config._attn_implementation not in (
         "sdpa",

@@ -4,19 +4,17 @@ import hashlib
 import math
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from training.command import main
 from training.events import Finished, Started
 from training.formatting import encode_document
 from training.miniature import world
 from training.optimization import Muon, adam, device, optimize
-from training.packing import cross_entropy, digest, pack, pieces, read_documents
+from training.packing import MicroBatch, cross_entropy, digest, pack, pieces, read_documents
 from training.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
 from training.recipes import BaseConfig
 from training.records import PRETRAINING_TEXT
@@ -53,13 +51,13 @@ def run(config: BaseConfig, run_folder: RunFolder) -> None:
     model = new_transformer(config, tokenizer).to(device())
     forbidden = forbidden_token_ids(model, tokenizer)
 
-    def loss_of(rows: list[list[int]]) -> Iterator[Tensor]:
+    def loss_of(rows: list[list[int]]) -> list[MicroBatch]:
         return cross_entropy(
             model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, config.micro_batch_tokens
         )
 
-    def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        return ((loss, {}) for loss in loss_of(steps[step]))
+    def batches(step: int) -> list[MicroBatch]:
+        return [MicroBatch(tokens, lambda loss=loss: (loss(), {})) for tokens, loss in loss_of(steps[step])]
 
     inside = {name: p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
     rest = [p for name, p in model.named_parameters() if name not in inside]
@@ -67,9 +65,9 @@ def run(config: BaseConfig, run_folder: RunFolder) -> None:
         Muon(inside.values(), config.muon_learning_rate, weight_decay=config.weight_decay),
         adam(config, rest),
     ]
-    optimize(run_folder, config, model, len(steps), losses, "base", {}, optimizers)
+    optimize(run_folder, config, model, len(steps), batches, "base", {}, optimizers)
     with torch.no_grad():
-        validation = sum(float(loss) for loss in loss_of([[index] for index in held_out]))
+        validation = sum(float(batch.compute()) for batch in loss_of([[index] for index in held_out]))
 
     def write(folder: Path) -> None:
         save_policy(model, tokenizer, folder)

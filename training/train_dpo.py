@@ -7,16 +7,18 @@ beta * (log pi(y|x) - log pi_ref(y|x)). With two completions a prompt it is Eq. 
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.command import main
 from training.events import Finished, Warned
 from training.optimization import device, optimize, precision
-from training.packing import micro_batches
+from training.packing import MicroBatch, micro_batches
 from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad, save_policy
 from training.rankings import Ranked, joined, read_rankings
 from training.recipes import DPOConfig, RewardModelConfig
@@ -51,28 +53,36 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
     @torch.no_grad()
     def apart(prompts: Sequence[Ranked]) -> list[Tensor]:
         """Log-probability of each completion, prompt by prompt."""
-        found = [torch.empty(0)] * len(prompts)
-        for batch in micro_batches(_widths(prompts), config.micro_batch_tokens):
+        found: dict[int, Tensor] = {}
+        cut = micro_batches(_widths(prompts), config.micro_batch_tokens)
+        for number, _weight in parallel.deal([sum(_widths([prompts[i] for i in batch])) for batch in cut]):
+            batch = cut[number]
             sizes = [len(prompts[i].completions) for i in batch]
-            for i, part in zip(batch, logprobs([prompts[i] for i in batch]).cpu().split(sizes), strict=True):
-                found[i] = part
-        return found
+            found |= zip(batch, logprobs([prompts[i] for i in batch]).cpu().split(sizes), strict=True)
+        everybodys = {i: part for each in parallel.gather(found) for i, part in each.items()}
+        return [everybodys[i] for i in range(len(prompts))]
 
     reference, unseen_reference = apart(trained), apart(validation)  # the network is still its own reference
     steps = _plan(config, len(trained))
 
-    def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
-        indices = steps[step]
-        for batch in micro_batches(_widths([trained[i] for i in indices]), config.micro_batch_tokens):
-            prompts = [trained[indices[i]] for i in batch]
-            start = torch.cat([reference[indices[i]] for i in batch]).to(model.device)
-            scores = config.beta * (logprobs(prompts) - start)
-            pairs = joined(prompts)
-            share = len(batch) / len(indices)
-            numbers = {name: value * share for name, value in _watched(scores.detach(), pairs).items()}
-            yield k_wise_loss(scores, pairs, len(indices)), numbers
+    def part(batch: Sequence[int], of_step: int) -> tuple[Tensor, dict[str, float]]:
+        prompts = [trained[i] for i in batch]
+        start = torch.cat([reference[i] for i in batch]).to(model.device)
+        scores = config.beta * (logprobs(prompts) - start)
+        pairs = joined(prompts)
+        share = len(batch) / of_step
+        numbers = {name: value * share for name, value in _watched(scores.detach(), pairs).items()}
+        return k_wise_loss(scores, pairs, of_step), numbers
 
-    optimize(run_folder, config, model, len(steps), losses, "dpo", counts)
+    def batches(step: int) -> list[MicroBatch]:
+        indices = steps[step]
+        widths = _widths([trained[i] for i in indices])
+        return [
+            MicroBatch(sum(widths[i] for i in batch), partial(part, [indices[i] for i in batch], len(indices)))
+            for batch in micro_batches(widths, config.micro_batch_tokens)
+        ]
+
+    optimize(run_folder, config, model, len(steps), batches, "dpo", counts)
     metrics: dict[str, float] = {}
     if validation:
         with torch.no_grad():

@@ -4,7 +4,8 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from training.command import main
 from training.events import Finished, Warned
 from training.formatting import encode_demonstration
 from training.optimization import device, optimize, precision
-from training.packing import in_order, micro_batches
+from training.packing import MicroBatch, in_order, micro_batches
 from training.policy import check_fits
 from training.rankings import Ranked, joined, read_rankings
 from training.recipes import RewardModelConfig
@@ -115,20 +116,23 @@ def learn(
     """Train `model` in place on the prompts' pairs; returns how many steps that took."""
     steps = _plan(config, len(prompts))
 
-    def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    def part(batch: Sequence[Ranked], with_pairs: int, pairs_in_step: int) -> tuple[Tensor, dict[str, float]]:
+        with precision(config.dtype):
+            scores = score_groups(model, [prompt.group for prompt in batch], pad_id)
+        pairs = joined(batch)
+        right = pair_accuracy(scores.tolist(), pairs)
+        share = right["pairs"] / pairs_in_step if pairs_in_step else 0.0
+        loss = k_wise_loss(scores, pairs, max(1, with_pairs), config.tie_margin)
+        return loss, {"accuracy": right.get("accuracy", 0.5) * share}
+
+    def batches(step: int) -> list[MicroBatch]:
         of_step = [prompts[index] for index in steps[step]]
         with_pairs = sum(bool(prompt.pairs) for prompt in of_step)
-        for indices in _batches(model, of_step, config.micro_batch_tokens):
-            batch = [of_step[index] for index in indices]
-            with precision(config.dtype):
-                scores = score_groups(model, [prompt.group for prompt in batch], pad_id)
-            pairs = joined(batch)
-            right = pair_accuracy(scores.tolist(), pairs)
-            share = right["prompts"] / with_pairs if with_pairs else 0.0
-            loss = k_wise_loss(scores, pairs, max(1, with_pairs), config.tie_margin)
-            yield loss, {"accuracy": right.get("accuracy", 0.5) * share}
+        pairs_in_step = sum(pair.weight > pair.opposite_weight for prompt in of_step for pair in prompt.pairs)
+        cut = [[of_step[index] for index in indices] for indices in _batches(model, of_step, config.micro_batch_tokens)]
+        return [MicroBatch(sum(map(_tokens, batch)), partial(part, batch, with_pairs, pairs_in_step)) for batch in cut]
 
-    optimize(run_folder, config, model, len(steps), losses, "reward_model", counts)
+    optimize(run_folder, config, model, len(steps), batches, "reward_model", counts)
     return len(steps)
 
 
@@ -147,9 +151,13 @@ def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[Ranke
 def _batches(model: Any, prompts: Sequence[Ranked], tokens: int) -> list[list[int]]:
     """Micro-batches of prompts; a prompt's completions stay together, because its pairs need their scores at once."""
     if can_be_ragged(model):
-        return in_order([len(prompt.prompt) + sum(map(len, prompt.completions)) for prompt in prompts], tokens)
+        return in_order([_tokens(prompt) for prompt in prompts], tokens)
     widths = [(len(prompt.prompt) + max(map(len, prompt.completions))) * len(prompt.completions) for prompt in prompts]
     return micro_batches(widths, tokens)
+
+
+def _tokens(prompt: Ranked) -> int:
+    return len(prompt.prompt) + sum(map(len, prompt.completions))
 
 
 def _demonstrations(config: RewardModelConfig, tokenizer: object, counts: Counter[str]) -> list[list[int]]:

@@ -4,17 +4,19 @@ import math
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.command import main
 from training.events import Finished
 from training.formatting import encode_demonstration, encode_document
 from training.optimization import device, optimize, precision
-from training.packing import cross_entropy, pack, pieces, read_documents
+from training.packing import MicroBatch, cross_entropy, pack, pieces, read_documents
 from training.policy import (
     add_residual_dropout,
     check_fits,
@@ -64,26 +66,34 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     check_fits(model, max(map(len, sequences)))
     steps = _plan(config, members[Split.TRAIN], len(documents))
 
-    def loss_of(indices: list[int]) -> Iterator[Tensor]:
-        rows = [[indices[i] for i in row] for row in pack([len(sequences[i]) for i in indices], config.row_tokens)]
-        with precision(config.dtype):
-            yield from cross_entropy(
-                model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, config.micro_batch_tokens
-            )
+    def batches_of(indices: list[int]) -> list[MicroBatch]:
+        lengths = [len(sequences[i]) for i in indices]
+        rows = [[indices[i] for i in row] for row in pack(lengths, parallel.fair(config.row_tokens, sum(lengths)))]
+        return cross_entropy(
+            model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, config.micro_batch_tokens
+        )
 
-    def losses(step: int) -> Iterator[tuple[Tensor, dict[str, float]]]:
+    def part(loss_of: Callable[[], Tensor], weight: float, name: str) -> tuple[Tensor, dict[str, float]]:
+        with precision(config.dtype):
+            loss = loss_of()
+        return weight * loss, {name: loss.item()}
+
+    def batches(step: int) -> list[MicroBatch]:
         demonstrations, mixed = steps[step]
         share = config.pretraining_share
-        for loss in loss_of(demonstrations):
-            yield (1 - share) * loss, {"demonstration_loss": loss.item()}
-        for loss in loss_of([first_document + index for index in mixed]):
-            yield share * loss, {"pretraining_loss": loss.item()}
+        parts = [(1 - share, "demonstration_loss", demonstrations)]
+        parts += [(share, "pretraining_loss", [first_document + index for index in mixed])] if mixed else []
+        return [
+            MicroBatch(tokens, partial(part, loss_of, weight, name))
+            for weight, name, indices in parts
+            for tokens, loss_of in batches_of(indices)
+        ]
 
-    optimize(run_folder, config, model, len(steps), losses, "sft", counts)
+    optimize(run_folder, config, model, len(steps), batches, "sft", counts)
     metrics = {"sft/demonstrations": float(len(members[Split.TRAIN]))}
     if members[Split.VALIDATION]:
-        with torch.no_grad():
-            loss = sum(float(loss) for loss in loss_of(members[Split.VALIDATION]))
+        with torch.no_grad(), precision(config.dtype):
+            loss = sum(float(batch.compute()) for batch in batches_of(members[Split.VALIDATION]))
         metrics["sft/validation_loss_nats"] = loss
 
     def write(folder: Path) -> None:

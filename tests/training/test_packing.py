@@ -37,8 +37,8 @@ def test_cross_entropy_is_that_of_the_sequences_one_by_one(networks, row_tokens,
 
     model.zero_grad()
     rows = pack([len(sequence) for sequence in sequences], row_tokens)
-    losses = list(cross_entropy(model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, micro_batch_tokens))
-    loss = sum(losses)
+    batches = cross_entropy(model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, micro_batch_tokens)
+    loss = sum(batch.compute() for batch in batches)
     loss.backward()
     gradient = model.get_input_embeddings().weight.grad.clone()
 

@@ -76,12 +76,12 @@ def test_loss_and_gradient_are_those_of_the_definition(networks, tmp_path, monke
 
     got = {}
 
-    def one_step(run_folder, config, model, total_steps, losses, group, counts):
+    def one_step(run_folder, config, model, total_steps, batches, group, counts):
         assert (total_steps, group) == (1, "dpo")
         model.double()
         for weight, move in zip(model.parameters(), moves, strict=True):
             weight.data += move
-        shares = [share for share, _ in losses(0)]
+        shares = [batch.compute()[0] for batch in batches(0)]
         sum(shares).backward()
         got["loss"], got["parts"] = sum(shares).item(), len(shares)
         got["gradient"] = torch.cat([weight.grad.flatten() for weight in model.parameters()])
