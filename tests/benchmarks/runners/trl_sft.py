@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 torch.set_num_threads(1)
+rows = sum(map(len, given["documents"])) // given["row_tokens"]
 config = SFTConfig(
     output_dir=tempfile.mkdtemp(),
     packing=True,
     max_length=given["row_tokens"],
-    # A batch of several rows would become one row, whose mask grows with its square.
-    per_device_train_batch_size=1,
-    gradient_accumulation_steps=max(1, sum(map(len, given["documents"])) // given["row_tokens"] // given["steps"]),
+    per_device_train_batch_size=given["rows_at_once"],
+    gradient_accumulation_steps=max(1, rows // given["steps"] // given["rows_at_once"]),
     max_steps=given["steps"],
     learning_rate=1e-4,
     bf16=False,
