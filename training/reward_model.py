@@ -149,7 +149,7 @@ def k_wise_loss(
     weight, opposite, share = (difference.new_tensor(values) for values in (weights, opposite_weights, shares))
     loss = -weight * F.logsigmoid(difference - tie_margin) - opposite * F.logsigmoid(-difference - tie_margin)
     if tie_margin > 0:
-        loss = loss - torch.where(weight + opposite > 1, math.log(math.expm1(2 * tie_margin)), 0.0)
+        loss = loss - (weight + opposite - 1) * math.log(math.expm1(2 * tie_margin))  # a tie's two weights add up to 2
     return (loss * share).sum()
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from training.formatting import encode_completion
 from training.packing import cross_entropy, micro_batches, pack, pieces, read_documents
 from training.policy import forbidden_token_ids, load_policy
+from training.shared_prefix import can_be_ragged
 
 TEXTS = ["the cat", "one two three 1234 and the cat ran", "the mat, the dog sat on the mat.", "a", "dog ran"]
 
@@ -28,9 +29,13 @@ def test_micro_batches_hold_every_row_once_and_are_not_too_large(lengths, tokens
 
 @pytest.mark.parametrize("row_tokens", [8, 64, 512])
 @pytest.mark.parametrize("micro_batch_tokens", [1, 64, 8192])
-def test_cross_entropy_is_that_of_the_sequences_one_by_one(networks, row_tokens, micro_batch_tokens):
+@pytest.mark.parametrize("attends_by_itself", [False, True])
+def test_cross_entropy_is_that_of_the_sequences_one_by_one(networks, row_tokens, micro_batch_tokens, attends_by_itself):
     model, tokenizer = load_policy(networks["qwen2"])
     model.double()
+    assert can_be_ragged(model)
+    if attends_by_itself:  # as GPT-J does: rows with a mask serve
+        model._can_be_ragged = False
     forbidden = forbidden_token_ids(model, tokenizer)
     sequences = [encode_completion(tokenizer, text) for text in TEXTS]
     masks = [[i >= number for i in range(len(s))] for number, s in enumerate(sequences)]

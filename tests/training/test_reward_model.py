@@ -191,3 +191,33 @@ def test_pairs_that_stand_and_fall_together_widen_the_interval():
     theirs = binomtest(70, 100).proportion_ci(method="wilson")
     assert measured["pairs"] == 1500
     assert (measured["low"], measured["high"]) == pytest.approx((theirs.low, theirs.high), abs=1e-3)
+
+
+def test_a_soft_target_is_the_cross_entropy_of_its_probability():
+    scores = torch.tensor([0.3, -0.5, 1.1], dtype=torch.float64, requires_grad=True)
+    pairs = [Pair(0, 1, 0.8, 0.2), Pair(2, 0, 0.55, 0.45)]
+    loss = k_wise_loss(scores, [pairs], 1)
+    differences = scores[[0, 2]] - scores[[1, 0]]
+    targets = torch.tensor([0.8, 0.55], dtype=torch.float64)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(differences, targets)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    # It is least where the odds are the judge's own.
+    best = torch.tensor([math.log(0.8 / 0.2), 0.0], dtype=torch.float64, requires_grad=True)
+    k_wise_loss(best, [[Pair(0, 1, 0.8, 0.2)]], 1).backward()
+    assert best.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.7, 3.0])
+def test_with_a_margin_an_order_a_tie_and_the_other_order_are_all_there_is(margin):
+    scores = torch.tensor([0.9, 0.2], dtype=torch.float64)
+    outcomes = (Pair(0, 1), Pair(1, 0), Pair(0, 1, 1.0, 1.0))
+    chances = [math.exp(-k_wise_loss(scores, [[pair]], 1, margin).item()) for pair in outcomes]
+    assert sum(chances) == pytest.approx(1, rel=1e-12)
+    assert chances[0] == pytest.approx(1 / (1 + math.exp(margin - 0.7)), rel=1e-12)
+    tied = torch.tensor([0.9, 0.2], dtype=torch.float64, requires_grad=True)
+    k_wise_loss(tied, [[outcomes[2]]], 1, margin).backward()
+    assert tied.grad[0] > 0 > tied.grad[1]  # a tie draws the scores together
+
+
+def test_a_tie_is_neither_right_nor_wrong():
+    assert pair_accuracy([2.0, 1.0], [[Pair(0, 1), Pair(0, 1, 1.0, 1.0)]])["pairs"] == 1
