@@ -1,5 +1,8 @@
-// The board of tiers: cards go to tiers by key, tap or drag. What stands on it is written into the page's own fields
-// (a place for each completion); saving them, and the lease, are desk.js's, and side by side is comparing.js's.
+// The board of tiers: cards go to tiers by key, tap or drag. What stands on it (tiers.js) is written into the page's own
+// fields, a place for each completion; saving them, and the lease, are desk.js's, and side by side is comparing.js's.
+
+import { dragging } from "./dragging.js";
+import { standing } from "./tiers.js";
 
 const form = document.getElementById("work");
 const desk = form.closest(".desk");
@@ -24,9 +27,10 @@ function make(tag, name = "", text = "") {
   return made;
 }
 
-// --- Where everything stands: letter -> {tier: 1 to k or 0 (nowhere), open: not decided, bad: unacceptable} ---
+// --- Where everything stands, in the page's fields ---
 
-let places = read();
+const all = standing(letters, ratings, read());
+const { tiers, row, bad, unplaced, sequence, isOpen, openRows, depth, nextOpen, seeded, same } = all;
 let chosen = letters[0];
 let marked = [];
 const undos = [];
@@ -43,7 +47,7 @@ function read() {
 let writing = false;
 function write() {
   for (const letter of letters) {
-    const { tier, open, bad } = places[letter];
+    const { tier, open, bad } = all.places[letter];
     const value = bad ? "unacceptable" : open ? "" : String(tier);
     for (const box of articles.get(letter).querySelectorAll("[type=radio]")) box.checked = box.value === value;
     form.elements.namedItem(`undecided.${letter}`).value = open ? tier : "";
@@ -53,111 +57,13 @@ function write() {
   writing = false;
 }
 
-const seeded = Object.fromEntries(
-  letters.map((one) => {
-    const rating = ratings.get(one);
-    const all = [...ratings.values()];
-    const tier = rating ? 1 + all.filter((other) => other > rating).length : 0;
-    return [one, { tier, open: rating > 0 && all.filter((other) => other === rating).length > 1, bad: false }];
-  }),
-);
-const same = (a, b) => letters.every((one) => a[one].tier === b[one].tier && a[one].open === b[one].open && a[one].bad === b[one].bad);
+// --- Acts ---
 
-const row = (tier) => letters.filter((one) => places[one].tier === tier);
-const tiers = Array.from({ length: k }, (_none, index) => index + 1);
-const bad = () => letters.filter((one) => places[one].bad);
-const unplaced = () => letters.filter((one) => !places[one].bad && !places[one].tier);
-const sequence = () => [...unplaced(), ...tiers.flatMap(row), ...bad()];
-const isOpen = (letter) => places[letter].open && row(places[letter].tier).length > 1;
-const openRows = () => tiers.filter((tier) => row(tier).some(isOpen));
-const depth = ({ tier, bad }) => (bad ? k + 1 : tier);
-
-function settle(letter, tier) {
-  places[letter] = { tier, open: false, bad: false };
-}
-
-// Makes the row below `tier` empty (tier 0: above all) and returns its number; there is an empty one, because a card
-// that asks for a tier of its own has left one that it shared.
-function gapBelow(tier) {
-  const empty = (one) => !row(one).length;
-  const below = tiers.find((one) => one > tier && empty(one));
-  if (below) {
-    for (const one of letters) if (places[one].tier > tier && places[one].tier < below) places[one].tier += 1;
-    return tier + 1;
-  }
-  const above = tiers.findLast((one) => one <= tier && empty(one));
-  for (const one of letters) if (places[one].tier > above && places[one].tier <= tier) places[one].tier -= 1;
-  return tier;
-}
-
-function leave(letter) {
-  places[letter] = { tier: 0, open: false, bad: false };
-}
-
-// --- Acts: each changes `places`, or returns false where there is nothing to change ---
-
-const acts = {
-  up(letter) {
-    const { tier } = places[letter];
-    if (!tier) return acts.lowest(letter);
-    const shared = row(tier).length > 1;
-    const above = tiers.findLast((one) => one < tier && row(one).length);
-    if (!shared && !above) return false;
-    if (!shared) return settle(letter, above);
-    leave(letter);
-    settle(letter, gapBelow(tier - 1));
-  },
-  down(letter) {
-    const { tier } = places[letter];
-    if (!tier) return places[letter].bad ? false : acts.lowest(letter);
-    const shared = row(tier).length > 1;
-    const below = tiers.find((one) => one > tier && row(one).length);
-    if (!shared && !below) return false;
-    if (!shared) return settle(letter, below);
-    leave(letter);
-    settle(letter, gapBelow(tier));
-  },
-  lowest(letter) {
-    const last = tiers.findLast((one) => row(one).length) ?? 0;
-    settle(letter, Math.min(last + 1, k));
-  },
-  own(letter) {
-    return row(places[letter].tier).length > 1 && places[letter].tier ? acts.down(letter) : false;
-  },
-  tie(letter) {
-    const order = sequence();
-    const above = order[order.indexOf(letter) - 1];
-    if (!above || !places[above].tier) return false;
-    places[above].open = false;
-    settle(letter, places[above].tier);
-  },
-  whole(letter) {
-    if (!isOpen(letter)) return false;
-    for (const one of row(places[letter].tier)) places[one].open = false;
-  },
-  bad(letter) {
-    if (places[letter].bad) return false;
-    places[letter] = { tier: 0, open: false, bad: true };
-  },
-  send(letter, tier) {
-    settle(letter, tier);
-  },
-  before(letter, tier) {
-    leave(letter);
-    settle(letter, gapBelow(tier - 1));
-  },
-  after(letter, tier) {
-    leave(letter);
-    settle(letter, gapBelow(tier));
-  },
-};
 const GOES_ON = new Set(["send", "tie", "own", "whole", "bad"]); // with these one goes to the next that is undecided
 
 function act(name, letter = chosen, tier = 0) {
-  const before = structuredClone(places);
-  const changed = acts[name](letter, tier) !== false;
-  for (const one of tiers) if (row(one).length === 1) places[row(one)[0]].open = false;
-  if (changed && !same(before, places)) {
+  const before = structuredClone(all.places);
+  if (all.act(name, letter, tier)) {
     undos.push({ places: before, chosen });
     write();
   }
@@ -170,18 +76,10 @@ function act(name, letter = chosen, tier = 0) {
 function undo() {
   const last = undos.pop();
   if (!last) return tell(words.nothing);
-  places = last.places;
+  all.places = last.places;
   write();
   choose(last.chosen);
   tell(`${words.undone} ${described(chosen)}`);
-}
-
-// The first of an undecided tier comes after the others: the question is how they stand to it.
-function nextOpen(after) {
-  const order = sequence();
-  const from = [...order.slice(order.indexOf(after) + 1), ...order.slice(0, order.indexOf(after) + 1)];
-  const asked = from.filter((one) => isOpen(one) || (!places[one].tier && !places[one].bad));
-  return asked.find((one) => !places[one].tier || row(places[one].tier)[0] !== one) ?? asked[0];
 }
 
 // --- What it looks like ---
@@ -250,7 +148,7 @@ function render() {
     else one.querySelector(".put").setAttribute("aria-label", filled(tier === "bad" ? words.putLast : words.put, { letter: chosen, n: tier }));
   }
   const contradictions = letters.flatMap((a) =>
-    letters.filter((b) => ratings.get(b) && ratings.get(a) >= ratings.get(b) + 2 && depth(places[b]) && depth(places[a]) > depth(places[b])).map((b) => [a, b]),
+    letters.filter((b) => ratings.get(b) && ratings.get(a) >= ratings.get(b) + 2 && depth(all.places[b]) && depth(all.places[a]) > depth(all.places[b])).map((b) => [a, b]),
   );
   const odd = document.getElementById("odd");
   odd.replaceChildren(...contradictions.map(([a, b]) => make("li", "", filled(words.odd, { a, b, x: ratings.get(a), y: ratings.get(b) }))));
@@ -264,11 +162,11 @@ function render() {
     pick(letter).setAttribute("aria-label", `${described(letter)}, ${articles.get(letter).querySelector(".about").textContent}${marked.includes(letter) ? `, ${words.marked}` : ""}`);
   }
   tools.querySelector("[data-act=mark]").setAttribute("aria-pressed", marked.includes(chosen));
-  handIn.textContent = same(places, seeded) ? handIn.dataset.confirm : handIn.dataset.edited;
+  handIn.textContent = same(all.places, seeded) ? handIn.dataset.confirm : handIn.dataset.edited;
 }
 
 function described(letter) {
-  const { tier, bad } = places[letter];
+  const { tier, bad } = all.places[letter];
   const others = row(tier).filter((one) => one !== letter).join(", ");
   const text = bad ? words.bad : !tier ? words.nowhere : isOpen(letter) ? words.open : others ? words.tied : words.alone;
   return filled(text, { letter, n: tier, others });
@@ -363,72 +261,7 @@ function key({ key: name, shiftKey, repeat, target }) {
   return false;
 }
 
-// --- Dragging, with the mouse by the whole card, with a finger by its grip ---
-
-let drag = null;
-
-board.addEventListener("pointerdown", (event) => {
-  const card = event.target.closest(".slip");
-  if (!card || event.button !== 0 || (event.pointerType !== "mouse" && !event.target.closest(".grip"))) return;
-  drag = { card, x: event.clientX, y: event.clientY, scroll: scrollY, lifted: false, id: event.pointerId };
-});
-
-addEventListener("pointermove", (event) => {
-  if (!drag || event.pointerId !== drag.id) return;
-  drag.now = event;
-  if (!drag.lifted && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) < 6) return;
-  if (!drag.lifted) lift();
-  hover();
-});
-
-function lift() {
-  drag.lifted = true;
-  drag.card.setPointerCapture(drag.id);
-  drag.card.classList.add("lifted");
-  document.documentElement.classList.add("dragging");
-  choose(drag.card.dataset.letter, false);
-  const held = drag;
-  const scroll = () => {
-    if (drag !== held) return;
-    const by = held.now.clientY < 56 ? -9 : held.now.clientY > innerHeight - 56 ? 9 : 0;
-    if (by) {
-      scrollBy({ top: by, behavior: "instant" });
-      hover();
-    }
-    requestAnimationFrame(scroll);
-  };
-  requestAnimationFrame(scroll);
-}
-
-function hover() {
-  const { clientX, clientY } = drag.now;
-  drag.card.style.transform = `translate(${clientX - drag.x}px, ${clientY - drag.y + scrollY - drag.scroll}px)`;
-  const over = document.elementFromPoint(clientX, clientY)?.closest(".board > li") ?? null;
-  const tier = Number(over?.dataset.tier);
-  const box = over?.getBoundingClientRect();
-  const others = tier ? row(tier).filter((one) => one !== drag.card.dataset.letter) : [];
-  const height = others.length ? (clientY - box.top) / box.height : 0.5;
-  drag.name = !over || over.dataset.tier === "0" ? "" : over.dataset.tier === "bad" ? "bad" : height < 0.2 ? "before" : height > 0.8 ? "after" : "send";
-  drag.tier = tier;
-  for (const one of rows) {
-    one.classList.toggle("over", one === over && ["send", "bad"].includes(drag.name));
-    for (const edge of ["before", "after"]) one.classList.toggle(edge, one === over && drag.name === edge);
-  }
-}
-
-function drop(event) {
-  if (!drag || event.pointerId !== drag.id) return;
-  const { lifted, card, name, tier } = drag;
-  drag = null;
-  if (!lifted) return;
-  card.classList.remove("lifted");
-  card.style.transform = "";
-  document.documentElement.classList.remove("dragging");
-  for (const one of rows) one.classList.remove("over", "before", "after");
-  if (event.type === "pointerup" && name) act(name, card.dataset.letter, tier);
-}
-addEventListener("pointerup", drop);
-addEventListener("pointercancel", drop);
+dragging(board, rows, { row, act, lift: (letter) => choose(letter, false) });
 
 // --- Handing in ---
 
@@ -458,8 +291,8 @@ setInterval(showTooFast, 1000);
 form.addEventListener("input", (event) => {
   if (writing || event.target.name === "notes") return;
   const now = read();
-  if (same(now, places)) return;
-  places = now;
+  if (same(now, all.places)) return;
+  all.places = now;
   render();
 });
 
