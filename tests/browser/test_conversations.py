@@ -15,7 +15,7 @@ from app.prompts.tables import PromptSource
 from app.rounds import rules as rounds
 from app.rounds.schemas import RoundPlan
 from tests.browser.conftest import sign_in
-from tests.browser.test_every_page import complaints
+from tests.browser.looks import complaints
 from tests.chat_server import chat_server
 
 OPENING = "Name a river in Europe, and say in two sentences what it is known for."

@@ -11,7 +11,7 @@ from app.rounds.tables import ItemKind
 from tests.app.assignments.test_changes import hand_in, written
 from tests.browser.conftest import sign_in
 from tests.browser.day import at_work, expire_sessions
-from tests.browser.test_every_page import complaints
+from tests.browser.looks import complaints
 from tests.desk import make_round
 
 WRITE = "Write a completion"

@@ -12,9 +12,9 @@ from app.quality.schemas import ExerciseIn
 from app.quality.tables import Screening
 from app.rounds.tables import ItemKind
 from tests.browser.conftest import sign_in
+from tests.browser.looks import complaints
 from tests.browser.ranking import rate
 from tests.browser.test_accounts import tab_to
-from tests.browser.test_every_page import complaints
 from tests.desk import make_round
 from training.records import Flag
 

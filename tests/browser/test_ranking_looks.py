@@ -2,12 +2,10 @@
 
 import pytest
 
-from app.config import ROOT
+from tests.browser.looks import too_wide, violations
 from tests.browser.ranking import begin, board, on_the_board, rate, ready
 from tests.desk import make_round
 
-AXE = (ROOT / "tests" / "browser" / "vendor" / "axe" / "axe.min.js").read_text()
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 LONG = "word " * 300 + "unbrokenlongword" * 40 + "\n\n```python\n" + "x = 1  # " + "long " * 60 + "\n```\n"
 PLAIN = "Words without any mark. " * 160
 HEBREW = "הנהר עולה בגבעות ורץ אל הים. " * 20
@@ -17,27 +15,17 @@ SMALL = """() => [...document.querySelectorAll('main :is(button, label, summary,
   .filter(([, box]) => box.width && (box.width < 24 || box.height < 24))
   .map(([text, box]) => `${text} ${box.width}x${box.height}`)"""
 
-WIDE = """() => [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
-  .map(e => `${e.tagName} ${e.className}`).slice(0, 12)"""
-
 
 @pytest.fixture
 def ana(people):
     return people.labeler("ana")
 
 
-def wrong(page) -> list[str]:
-    """What is wrong with the page as it stands, in both themes."""
-    found = []
-    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        found.append(f"too wide: {page.evaluate(WIDE)}")
-    found += page.evaluate(SMALL)
-    page.evaluate(AXE)
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        for violation in page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]:
-            places = [node["html"][:160] for node in violation["nodes"][:3]]
-            found.append(f"{scheme} {violation['id']}: {violation['help']}: {places}")
+def wrong(page, state: str, schemes: tuple[str, ...]) -> list[str]:
+    """What is wrong with the page as it stands."""
+    found = too_wide(page, state) + [f"{state}: too small to hit: {one}" for one in page.evaluate(SMALL)]
+    for scheme in schemes:
+        found += violations(page, state, scheme)
     return found
 
 
@@ -50,24 +38,36 @@ def until(page, holds: str) -> None:
     raise AssertionError(f"never: {holds}")
 
 
-@pytest.mark.parametrize("width, text", [(360, LONG), (1280, PLAIN), (1920, HEBREW)], ids=["phone", "desk", "wide"])
-def test_every_state_is_accessible_and_fits(page, ana, width, text):
+@pytest.mark.parametrize(
+    "width, text, schemes",
+    [(360, LONG, ("light", "dark")), (1280, PLAIN, ("light",)), (1920, HEBREW, ("dark",))],
+    ids=["phone", "desk", "wide"],
+)
+def test_every_state_is_accessible_and_fits(page, ana, width, text, schemes):
     make_round(1, k=9, text=text)
     page.set_viewport_size({"width": width, "height": 800})
     begin(page, ana)
     ready(page, "Rate completion A")
-    found = [("rating", wrong(page))]
+    found = wrong(page, "rating", schemes)
     page.keyboard.press("q")
     rate(page, "554433217")
-    found.append(("seeded", wrong(page)))
+    found += wrong(page, "seeded", schemes)
     for key in ("=", "2", "x", "e", "9", "m", "a", "m"):
         page.keyboard.press(key)
     assert "x:" in board(page)
-    found.append(("ranked", wrong(page)))
+    found += wrong(page, "ranked", schemes)
     page.keyboard.press("c")
     page.get_by_role("dialog").wait_for()
-    found.append(("side by side", wrong(page)))
-    assert not [one for one in found if one[1]], found
+    found += wrong(page, "side by side", schemes)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Space")
+    page.get_by_role("dialog").wait_for()
+    found += wrong(page, "the whole text", schemes)
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="The keys of this page").wait_for()
+    found += wrong(page, "the keys", schemes)
+    assert not found, "\n".join(found)
 
 
 def test_text_stands_in_the_direction_of_its_words(page, ana):

@@ -5,7 +5,6 @@ from playwright.sync_api import expect
 from sqlalchemy import select
 
 from app.accounts.tables import Account
-from app.config import ROOT
 from app.database import reading, transaction
 from app.demonstrations.tables import Demonstration
 from app.guidelines.queries import newest_form
@@ -15,10 +14,9 @@ from app.prompts.schemas import WritingCallIn
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import ItemKind
 from tests.browser.conftest import sign_in
+from tests.browser.looks import complaints
 from tests.desk import make_round
 
-AXE = (ROOT / "tests" / "browser" / "vendor" / "axe" / "axe.min.js").read_text()
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 RICH = (
     r"""# Newton
 
@@ -40,21 +38,6 @@ def root(value: float, steps: int = 20) -> float:  # a rather long line that doe
 """
     + "unbroken" * 60
 )
-
-
-def measure(page) -> list[str]:
-    """What is wrong with the page at both widths, in both themes."""
-    found = []
-    page.evaluate(AXE)
-    for width in (360, 1280):
-        page.set_viewport_size({"width": width, "height": 900})
-        if (over := page.evaluate("document.documentElement.scrollWidth - innerWidth")) > 0:
-            found.append(f"{over} px too wide at {width}")
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            for one in page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]:
-                found.append(f"{width} {scheme} {one['id']}: {[node['html'][:200] for node in one['nodes'][:3]]}")
-    return found
 
 
 @pytest.fixture
@@ -87,12 +70,12 @@ def test_texts_are_shown_as_meant_and_as_written_and_fit(page, rich):
     for inner in ("pre[tabindex]", ".scroll"):
         wide, narrow = prompt.locator(inner).first.evaluate("one => [one.scrollWidth, one.clientWidth]")
         assert wide > narrow, f"{inner} scrolls in itself"
-    assert not measure(page)
+    assert not complaints(page, "writing")
     top = prompt.bounding_box()["y"]
     page.locator(".prompt").get_by_label("as written").check()
     expect(prompt.locator("pre.raw")).to_have_text(RICH, use_inner_text=False)
     expect(prompt.locator(".markdown")).to_be_hidden()
-    assert abs(prompt.bounding_box()["y"] - top) < 1 and not measure(page)
+    assert abs(prompt.bounding_box()["y"] - top) < 1 and not complaints(page, "writing")
     page.locator(".prompt").get_by_label("as written").uncheck()
     expect(prompt.locator(".markdown")).to_be_visible()
 
@@ -112,7 +95,7 @@ def test_a_completion_is_counted_and_previewed_while_it_is_written(page, rich, m
     page.get_by_role("group", name="Closed domain").get_by_label("no").check(force=True)
     page.locator("[name=use_case]").select_option("chat")
     page.locator("#text").fill("**Short.**")
-    assert not measure(page)
+    assert not complaints(page, "writing")
     page.keyboard.press("Control+Enter")
     page.get_by_text("Handed in").first.wait_for()
     with reading() as session:
@@ -155,7 +138,7 @@ def test_a_prompt_is_saved_while_it_is_written_and_found_again(page, people, wan
     page.get_by_label("Prompt", exact=True).fill("Why is the sea salty?")
     expect(page.locator("#saved")).to_contain_text("Saved")
     expect(page.locator("#length")).to_contain_text("about 6 of")
-    assert not measure(page)
+    assert not complaints(page, "writing")
     page.goto("/prompts/write")
     page.get_by_role("link", name="Why is the sea salty?").click()
     page.get_by_label("Prompt", exact=True).press("Control+Enter")
@@ -191,7 +174,7 @@ def test_without_a_script_pairs_become_prompts(browser, live, people, wanted):
 def test_a_form_is_changed_on_its_page(page, people):
     sign_in(page, people.admin())
     page.goto("/admin/forms/completion")
-    assert not measure(page)
+    assert not complaints(page, "writing")
     page.get_by_role("button", name="Add a question").click()
     new = page.locator("fieldset.asked").last
     new.get_by_label("Question", exact=True).fill("Too long")
@@ -205,20 +188,12 @@ def test_a_form_is_changed_on_its_page(page, people):
         assert newest_form(session, FormKind.COMPLETION).questions[-1]["name"] == "too_long"
 
 
-def test_the_pages_of_a_day_fit_in_german_too(page, rich):
+def test_work_is_done_in_german_too(page, rich):
     """German words are longer; nothing grows too wide for a telephone, and the page says its language."""
     with transaction() as session:
         session.get_one(Account, rich.id).language = "de"
-    sign_in(page, rich)
-    wrong = []
-    for path in ("/", "/account", "/guidelines", "/prompts/write", "/work/unfinished", "/reports"):
-        assert page.goto(path).status == 200, path
-        assert page.locator("html").get_attribute("lang") == "de"
-        wrong += [f"{path}: {one}" for one in measure(page)]
-    page.goto("/")
-    page.locator("main form[action='/assignments/next'] button").first.click()
-    page.locator("#text").wait_for()
+    begin(page, rich)
     expect(page.get_by_role("heading", level=1)).to_have_text("Antwort schreiben")
+    assert page.locator("html").get_attribute("lang") == "de"
     page.locator("details.about summary").click()
-    wrong += measure(page)
-    assert not wrong, wrong
+    assert not complaints(page, "writing in German")

@@ -1,0 +1,40 @@
+"""What is wrong with a page as it stands: broken rules of accessibility in light and dark, and what is too wide."""
+
+from app.config import ROOT
+
+AXE = (ROOT / "tests" / "browser" / "vendor" / "axe" / "axe.min.js").read_text()
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+WIDTHS = (360, 768, 1280, 1600)
+THEMES = ((360, "dark"), (1280, "light"))  # colours do not depend on the width: each theme is looked at once
+WIDE = """() => [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+  .map(e => `${e.tagName} ${e.className}`).slice(0, 12)"""
+
+
+def complaints(page, name: str) -> list[str]:
+    """What is wrong at every width and in both themes; the page is 1280 px wide and light afterwards."""
+    found = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        found += too_wide(page, name)
+    if page.locator("h1").count() != 1:
+        found.append(f"{name} has {page.locator('h1').count()} headings of the first level")
+    for width, scheme in THEMES:
+        page.set_viewport_size({"width": width, "height": 900})
+        found += violations(page, name, scheme)
+    return found
+
+
+def too_wide(page, name: str) -> list[str]:
+    """That the page is wider than the window, if it is."""
+    over, width = page.evaluate("[document.documentElement.scrollWidth - innerWidth, innerWidth]")
+    return [f"{name} is {over} px too wide at {width} px: {page.evaluate(WIDE)}"] if over > 0 else []
+
+
+def violations(page, name: str, scheme: str) -> list[str]:
+    """What axe finds in a theme."""
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.evaluate(AXE)
+    return [
+        f"{name} ({scheme}) {one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+        for one in page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]
+    ]
