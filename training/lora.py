@@ -1,4 +1,4 @@
-"""Low-rank adapters: few weights trained beside frozen ones, with the head that is trained whole [Hu 2021]."""
+"""Low-rank adapters: few weights trained beside frozen ones, where there is a fresh head with that [Hu 2021]."""
 
 from pathlib import Path
 from typing import Any
@@ -7,19 +7,20 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 
-def with_adapters(model: Any, rank: int, head: str) -> PeftModel:
+def with_adapters(model: Any, rank: int, head: str | None = None) -> PeftModel:
     """`model` with adapters of `rank` on all its linear layers; of its own weights only those of `head` are trained.
 
     Adapters and head are float32, whatever the frozen weights are. `get_base_model()` is the network as before,
     adapters included: what computes with a plain network computes with it.
     """
-    getattr(model, head).float()
+    if head:
+        getattr(model, head).float()
     adapters = LoraConfig(
-        task_type="SEQ_CLS" if head == "score" else "CAUSAL_LM",
+        task_type="SEQ_CLS" if head else "CAUSAL_LM",
         r=rank,
         lora_alpha=2 * rank,
         target_modules="all-linear",
-        modules_to_save=[head],
+        modules_to_save=[head] if head else None,
     )
     return get_peft_model(model, adapters)
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from training import parallel
 from training.events import Metrics, Progress, Started
 from training.packing import MicroBatch
-from training.recipes import Config, Optimization
+from training.recipes import Config, Memory, Optimization
 from training.run_folder import RunFolder
 
 REPORTS = 200  # metrics lines of a run, at about
@@ -85,6 +86,37 @@ def orthogonal(matrices: Tensor) -> Tensor:
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.mT if tall else x
+
+
+def prepared(model: Any, config: Memory, head: str | None = None) -> tuple[Any, Any]:
+    """`model` on the device as the config wants it held, and the owner of its adapters or None.
+
+    With adapters, of the weights only those of `head` are trained. The model is in training mode, in which alone
+    activations are computed twice.
+    """
+    adapted = None
+    if config.lora_rank:
+        from training.lora import with_adapters  # peft is slow to import
+
+        adapted = with_adapters(model, config.lora_rank, head)
+        model = adapted.get_base_model()
+    if config.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return model.to(device()).train(), adapted
+
+
+def merged(model: Any, adapted: Any, folder: Path) -> Any:
+    """The plain network that `prepared` gave, adapters added to its weights and written to `folder` as well."""
+    if adapted is None:
+        return model
+    from training.lora import save_and_merge
+
+    return save_and_merge(adapted, folder / "adapter")
+
+
+def weights_dtype(config: Memory) -> torch.dtype:
+    """What a network is loaded in: frozen weights need no float32 copy to gather small steps in."""
+    return getattr(torch, config.dtype) if config.lora_rank else torch.float32
 
 
 def learning_rate(config: Optimization, step: int, total_steps: int) -> float:

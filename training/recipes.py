@@ -82,7 +82,21 @@ class Lengths(BaseModel):
     max_completion_tokens: int = Field(default=1024, ge=1)
 
 
-class SFTConfig(Config, Optimization, Lengths):
+class Memory(BaseModel):
+    """How a large network is made to fit; none of it but dtype and adapters changes numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of forward and backward passes")
+    gradient_checkpointing: bool = Field(default=False, description="compute activations twice, to hold fewer")
+    lora_rank: int = Field(
+        default=0, ge=0, description="rank of adapters trained in place of the weights; 0: all weights"
+    )
+    sharded: bool = Field(
+        default=False, description="of several processes each holds a part of weights, gradients and moments (FSDP2)"
+    )
+
+
+class SFTConfig(Config, Optimization, Lengths, Memory):
     """train_sft: demonstrations, optionally with a share of pretraining text."""
 
     verb: ClassVar[str] = "train_sft"
@@ -100,10 +114,9 @@ class SFTConfig(Config, Optimization, Lengths):
         default=0.0, ge=0, lt=1, description="pretraining documents' share of a step's documents"
     )
     row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row")
-    dtype: Literal["float32", "bfloat16"] = "float32"
 
 
-class RewardModelConfig(Config, Optimization, Lengths):
+class RewardModelConfig(Config, Optimization, Lengths, Memory):
     """train_reward_model: a fresh reward model on all comparisons of the snapshot."""
 
     verb: ClassVar[str] = "train_reward_model"
@@ -121,9 +134,6 @@ class RewardModelConfig(Config, Optimization, Lengths):
     )
     folds: int = Field(default=0, ge=0, description="groups that the train pool's labelers form; 0: none is held out")
     fold: int = Field(default=0, ge=0, description="which of the folds is held out, counted from 0")
-    lora_rank: int = Field(default=0, ge=0, description="rank of the adapters trained beside the head; 0: all weights")
-    gradient_checkpointing: bool = Field(default=False, description="compute activations twice, to hold fewer")
-    dtype: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
     def _fold_is_one_of_the_folds(self) -> "RewardModelConfig":
@@ -141,7 +151,7 @@ class CrossValidateConfig(RewardModelConfig):
     seeds: int = Field(default=3, ge=1, description="reward models per group")
 
 
-class DPOConfig(Config, Optimization, Lengths):
+class DPOConfig(Config, Optimization, Lengths, Memory):
     """train_dpo: a policy from comparisons alone, without reward model or sampling; an offline baseline."""
 
     verb: ClassVar[str] = "train_dpo"
@@ -156,7 +166,6 @@ class DPOConfig(Config, Optimization, Lengths):
     beta: Positive = Field(
         default=0.1, description="how much a log-ratio to the reference counts: less lets it go further"
     )
-    dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 class SampleConfig(Config, Lengths):
@@ -305,7 +314,7 @@ RECIPES: dict[str, Config] = {
             recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=4, learning_rate=3e-4, epochs=2,
         ),
         DPOConfig(
-            recipe="miniature_dpo", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-4, epochs=2,
+            recipe="miniature_dpo", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-4, epochs=1,
         ),
         PPOConfig(
             recipe="miniature_ppo_ptx", **_MINIATURE_LENGTHS, iterations=120, batch_size=128, minibatch_size=32,
@@ -314,7 +323,7 @@ RECIPES: dict[str, Config] = {
             micro_batch_tokens=2048,
         ),
         PPOConfig(
-            recipe="miniature_rloo", **_MINIATURE_LENGTHS, iterations=120, batch_size=128, minibatch_size=32,
+            recipe="miniature_rloo", **_MINIATURE_LENGTHS, iterations=60, batch_size=128, minibatch_size=32,
             advantage="rloo", samples_per_prompt=4, policy_learning_rate=2e-4, beta=0.1, stop_at_kl_nats=3.0,
             missing_eos_penalty=1.0, ema_decay=0.97, micro_batch_tokens=2048,
         ),

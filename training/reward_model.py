@@ -75,7 +75,7 @@ def score(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     ).last_hidden_state
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
     last = (columns * attention_mask).argmax(1)
-    return model.score(hidden[torch.arange(len(hidden), device=hidden.device), last]).squeeze(1).float()
+    return _head(model, hidden[torch.arange(len(hidden), device=hidden.device), last])
 
 
 def fastest_form(model: Any, groups: Sequence[Group]) -> Form:
@@ -104,7 +104,13 @@ def score_groups(model: Any, groups: Sequence[Group], pad_id: int, form: Form | 
 
 @as_forward
 def _score_row(model: Any, row: Ragged) -> Tensor:
-    return model.score(hidden_states(model, row)[row.last]).squeeze(1).float()
+    return _head(model, hidden_states(model, row)[row.last])
+
+
+def _head(model: Any, hidden: Tensor) -> Tensor:
+    """Raw logits [N] of hidden states [N, D], in the head's own precision: bfloat16 knows only 1/64 apart at 3."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return model.score(hidden.to(model.score.weight.dtype)).squeeze(1).float()
 
 
 @torch.no_grad()

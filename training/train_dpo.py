@@ -17,7 +17,7 @@ from torch import Tensor
 from training import parallel
 from training.command import main
 from training.events import Finished, Warned
-from training.optimization import device, optimize, precision
+from training.optimization import merged, optimize, precision, prepared, weights_dtype
 from training.packing import MicroBatch, micro_batches
 from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad, save_policy
 from training.rankings import Ranked, joined, read_rankings
@@ -32,8 +32,8 @@ RESUMABLE = True
 def run(config: DPOConfig, run_folder: RunFolder) -> None:
     """Train a policy against the frozen network it starts as, measure it on unseen prompts, save checkpoints/policy."""
     torch.manual_seed(config.seed)
-    model, tokenizer = load_policy(config.init_from)
-    model.to(device())
+    model, tokenizer = load_policy(config.init_from, weights_dtype(config))
+    model, adapted = prepared(model, config)
     counts: Counter[str] = Counter()
     lengths = {key: getattr(config, key) for key in ("max_prompt_tokens", "max_completion_tokens")}
     rankings = read_rankings(RewardModelConfig(data=config.data, **lengths), tokenizer, counts)
@@ -65,20 +65,22 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
     reference, unseen_reference = apart(trained), apart(validation)  # the network is still its own reference
     steps = _plan(config, len(trained))
 
-    def part(batch: Sequence[int], of_step: int) -> tuple[Tensor, dict[str, float]]:
+    def part(batch: Sequence[int], of_step: int, pairs_in_step: int) -> tuple[Tensor, dict[str, float]]:
         prompts = [trained[i] for i in batch]
         start = torch.cat([reference[i] for i in batch]).to(model.device)
         scores = config.beta * (logprobs(prompts) - start)
         pairs = joined(prompts)
-        share = len(batch) / of_step
-        numbers = {name: value * share for name, value in _watched(scores.detach(), pairs).items()}
+        right, sides = pair_accuracy(scores.tolist(), pairs), _sides(scores.detach(), pairs)
+        numbers = {name: value * len(batch) / of_step for name, value in sides.items()}
+        numbers["accuracy"] = right["accuracy"] * right["pairs"] / pairs_in_step if right["pairs"] else 0.0
         return k_wise_loss(scores, pairs, of_step), numbers
 
     def batches(step: int) -> list[MicroBatch]:
         indices = steps[step]
         widths = _widths([trained[i] for i in indices])
+        pairs = sum(pair.weight > pair.opposite_weight for i in indices for pair in trained[i].pairs)
         return [
-            MicroBatch(sum(widths[i] for i in batch), partial(part, [indices[i] for i in batch], len(indices)))
+            MicroBatch(sum(widths[i] for i in batch), partial(part, [indices[i] for i in batch], len(indices), pairs))
             for batch in micro_batches(widths, config.micro_batch_tokens)
         ]
 
@@ -94,7 +96,12 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
     else:
         run_folder.report(Warned(message="no ranking of the validation or test split: held-out accuracy is not known"))
     run_folder.save_checkpoint(
-        "policy", lambda folder: save_policy(model, tokenizer, folder), "policy", len(steps), metrics, chosen=True
+        "policy",
+        lambda folder: save_policy(merged(model, adapted, folder), tokenizer, folder),
+        "policy",
+        len(steps),
+        metrics,
+        chosen=True,
     )
     run_folder.report(Finished(result={"checkpoint": "checkpoints/policy", **metrics}))
 
@@ -108,13 +115,12 @@ def sequence_logprobs(model: Any, prompts: Sequence[Ranked], forbidden: Tensor, 
     return completion_logprobs(model, ids, mask, prompt_lengths, completion_lengths, forbidden).sum(1)
 
 
-def _watched(scores: Tensor, groups: Sequence[Sequence[Pair]]) -> dict[str, float]:
-    """Accuracy, and the mean implied score of either side: both may fall while the loss does [Pal 2024]."""
-    sides = {
+def _sides(scores: Tensor, groups: Sequence[Sequence[Pair]]) -> dict[str, float]:
+    """The mean implied score of either side of a pair: both may fall while the loss does [Pal 2024]."""
+    return {
         name: float(torch.stack([scores[[pair[side] for pair in group]].mean() for group in groups]).mean())
         for side, name in enumerate(("chosen_score", "rejected_score"))
     }
-    return {"accuracy": pair_accuracy(scores.tolist(), groups).get("accuracy", 0.5), **sides}
 
 
 def _widths(prompts: Sequence[Ranked]) -> list[int]:

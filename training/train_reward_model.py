@@ -15,7 +15,7 @@ from torch import Tensor
 from training.command import main
 from training.events import Finished, Warned
 from training.formatting import encode_demonstration
-from training.optimization import device, optimize, precision
+from training.optimization import merged, optimize, precision, prepared, weights_dtype
 from training.packing import MicroBatch, in_order, micro_batches
 from training.policy import check_fits
 from training.rankings import Ranked, joined, read_rankings
@@ -67,7 +67,8 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     if "accuracy/validation" not in metrics:
         run_folder.report(Warned(message="no ranking of the validation or test split: held-out accuracy is not known"))
     if demonstrations:
-        raw = score_sequences(model, demonstrations, tokenizer.pad_token_id, config.micro_batch_tokens)
+        with precision(config.dtype):
+            raw = score_sequences(model, demonstrations, tokenizer.pad_token_id, config.micro_batch_tokens)
         model.config.score_offset = float(raw.double().mean())
     else:
         run_folder.report(
@@ -78,12 +79,7 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     run_folder.write_text("report.json", json.dumps(reports, indent=2) + "\n")
 
     def write(folder: Path) -> None:
-        merged = model
-        if adapted is not None:
-            from training.lora import save_and_merge
-
-            merged = save_and_merge(adapted, folder / "adapter")
-        save_reward_model(merged, tokenizer, folder)
+        save_reward_model(merged(model, adapted, folder), tokenizer, folder)
 
     run_folder.save_checkpoint("reward_model", write, "reward_model", steps, metrics, chosen=True)
     run_folder.report(Finished(result={"checkpoint": "checkpoints/reward_model", **metrics, "report": reports}))
@@ -91,18 +87,9 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
 
 def _new(config: RewardModelConfig) -> tuple[Any, Any, Any]:
     """(model, tokenizer, the same model as its adapters' owner or None) on the device, ready to be trained."""
-    # Frozen weights need no float32 copy to gather small steps in.
-    frozen_dtype = getattr(torch, config.dtype) if config.lora_rank else torch.float32
-    model, tokenizer = new_reward_model(config.init_from, frozen_dtype)
-    adapted = None
-    if config.lora_rank:
-        from training.lora import with_adapters  # peft is slow to import
-
-        adapted = with_adapters(model, config.lora_rank, head="score")
-        model = adapted.get_base_model()
-    if config.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    return model.to(device()), tokenizer, adapted
+    model, tokenizer = new_reward_model(config.init_from, weights_dtype(config))
+    model, adapted = prepared(model, config, head="score")
+    return model, tokenizer, adapted
 
 
 def learn(

@@ -15,7 +15,7 @@ from training import parallel
 from training.command import main
 from training.events import Finished
 from training.formatting import encode_demonstration, encode_document
-from training.optimization import device, optimize, precision
+from training.optimization import merged, optimize, precision, prepared, weights_dtype
 from training.packing import MicroBatch, cross_entropy, pack, pieces, read_documents
 from training.policy import (
     add_residual_dropout,
@@ -35,8 +35,8 @@ RESUMABLE = True
 def run(config: SFTConfig, run_folder: RunFolder) -> None:
     """Train on the train split's demonstrations, report the validation split's loss, save checkpoints/sft."""
     torch.manual_seed(config.seed)
-    model, tokenizer = load_policy(config.init_from)
-    model.to(device())
+    model, tokenizer = load_policy(config.init_from, weights_dtype(config))
+    model, adapted = prepared(model, config)
     add_residual_dropout(model, config.dropout)
     forbidden = forbidden_token_ids(model, tokenizer)
 
@@ -97,7 +97,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
         metrics["sft/validation_loss_nats"] = loss
 
     def write(folder: Path) -> None:
-        save_policy(model, tokenizer, folder)
+        save_policy(merged(model, adapted, folder), tokenizer, folder)
         if documents and config.pretraining_text is None:  # PPO goes on with the base network's own text
             shutil.copyfile(config.init_from / PRETRAINING_TEXT, folder / PRETRAINING_TEXT)
 

@@ -1,0 +1,127 @@
+"""A run in two processes is the run in one: losses, gradients and final weights, sharded or not, however it is cut."""
+
+import importlib
+import multiprocessing
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.test_killed_runs import StopsAt, metrics
+from training import parallel
+from training.recipes import make_config
+from training.run_folder import Stopped
+
+TOLERANCE = 2e-4  # of weights that moved by some hundredths; sums are taken in another order
+
+
+def work(number: int, count: int, port: int, verb: str, keys: dict, folder: Path, stop_at: int) -> None:
+    """One of the processes of a run, of which the last is asked to stop at a step."""
+    os.environ |= {
+        "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    parallel.join()
+    with StopsAt(folder) as run_folder:
+        run_folder.step = stop_at if number == count - 1 else 0
+        try:
+            importlib.import_module(f"training.{verb}").run(make_config(verb, keys), run_folder)
+        except Stopped:
+            sys.exit(143)
+
+
+def run(verb: str, keys: dict, folder: Path, processes: int = 1, stop_at: int = 0) -> Path:
+    """A run in so many processes, all of which end alike; forks, as nothing has to be imported again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = multiprocessing.get_context("fork").Process
+    children = [start(target=work, args=(i, processes, port, verb, keys, folder, stop_at)) for i in range(processes)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [143 if stop_at else 0] * processes
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (path,) = (folder / "checkpoints").glob("*/model.safetensors")
+    return load_file(path)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same numbers at every step, the same weights at the end."""
+    expected, found = metrics(one), metrics(other)
+    for values in (expected[1], found[1]):
+        values.pop("dpo/accuracy", None)  # the policy is its reference still: rounding alone orders the scores
+    assert expected.keys() == found.keys() and len(expected) >= 5
+    for step in expected:
+        assert found[step] == pytest.approx(expected[step], rel=1e-3, abs=1e-4), step
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], rtol=0, atol=TOLERANCE, msg=name)
+
+
+@pytest.fixture(scope="module")
+def runs(miniature, tmp_path_factory):
+    """verb -> (its keys, the folder of its run in one process)."""
+    common = {"init_from": miniature / "base", "epochs": 1, "adam_epsilon": 1e-6}
+    keys = {
+        "train_sft": {
+            "recipe": "miniature_sft", "data": miniature / "sft", "batch_size": 7, "pretraining_share": 0.2, **common,
+        },
+        "train_reward_model": {"recipe": "miniature_reward_model", "data": miniature / "rm", "batch_size": 7, **common},
+        "train_dpo": {"recipe": "miniature_dpo", "data": miniature / "rm", "batch_size": 7, **common},
+    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("one_process")
+    return {verb: (values, run(verb, values, folder / verb)) for verb, values in keys.items()}
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("verb", ["train_sft", "train_reward_model", "train_dpo"])
+def test_two_processes_compute_what_one_does(runs, tmp_path, verb, sharded):
+    keys, one = runs[verb]
+    cut = {"sharded": sharded, "micro_batch_tokens": 700}  # several micro-batches a step, unlike in one process
+    assert_same_run(one, run(verb, {**keys, **cut}, tmp_path / "two", processes=2))
+
+
+def test_adapters_on_sharded_bfloat16_weights_come_together_again(runs, tmp_path):
+    keys, _ = runs["train_reward_model"]
+    adapters = {"lora_rank": 2, "gradient_checkpointing": True, "dtype": "bfloat16"}
+    one = run("train_reward_model", {**keys, **adapters}, tmp_path / "one")
+    two = run("train_reward_model", {**keys, **adapters, "sharded": True}, tmp_path / "two", processes=2)
+    expected, found = metrics(one), metrics(two)
+    for step in expected:  # bfloat16 has three digits
+        assert found[step]["reward_model/loss"] == pytest.approx(expected[step]["reward_model/loss"], abs=0.02)
+    assert weights(one).keys() == weights(two).keys()
+    assert all((path / "checkpoints/reward_model/adapter/adapter_model.safetensors").exists() for path in (one, two))
+
+
+@pytest.mark.parametrize("verb", ["train_sft", "train_dpo"])
+def test_adapters_train_and_are_merged_into_what_is_saved(runs, tmp_path, verb):
+    keys, _ = runs[verb]
+    before = load_file(keys["init_from"] / "model.safetensors")
+    adapted = run(verb, {**keys, "lora_rank": 2, "learning_rate": 1e-2}, tmp_path / "run")
+    after = weights(adapted)
+    assert before.keys() == after.keys()
+    assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
+    change = after["model.layers.0.mlp.up_proj.weight"] - before["model.layers.0.mlp.up_proj.weight"]
+    assert torch.linalg.matrix_rank(change, rtol=1e-3) == 2
+    losses = [values[f"{verb[6:]}/loss"] for values in metrics(adapted).values()]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_a_sharded_run_is_resumed_by_any_number_of_processes(runs, tmp_path, processes):
+    keys, one = runs["train_reward_model"]
+    folder = tmp_path / "run"
+    run("train_reward_model", {**keys, "sharded": True}, folder, processes=2, stop_at=2)
+    state = torch.load(folder / "state" / "state.pt", weights_only=True)
+    assert state["step"] == 2 and state["model"].keys() == weights(one).keys()
+    assert_same_run(one, run("train_reward_model", {**keys, "sharded": True}, folder, processes))
