@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     session_hours: int = Field(24 * 14, description="How long a sign-in lasts.")
     lease_minutes: int = Field(30, description="How long an assignment stays with a labeler without a heartbeat.")
     job_lease_seconds: int = Field(60, description="How long a job stays with a supervisor that does not renew it.")
+    training_processes: int = Field(
+        1, ge=1, description="Processes that share one training, as many as there are GPUs."
+    )
     job_attempts: int = Field(3, description="How often a job is started in all before it counts as failed.")
     max_body_bytes: int = Field(4_000_000, description="Largest request accepted that is not an import.")
     endpoint_keys: str = Field("", description="Environment variables that may hold keys of endpoints, by comma.")

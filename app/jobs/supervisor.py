@@ -28,6 +28,7 @@ from app.jobs import queries, rules
 from app.jobs.tables import Job, JobState, JobVerb
 from app.plans import rules as plans
 from training.events import CheckpointSaved
+from training.recipes import CONFIGS
 
 GRACE_SECONDS = 45  # from SIGTERM, when the child writes its state, to SIGKILL; below Celery's soft shutdown
 POLL_SECONDS = 0.5
@@ -81,7 +82,7 @@ class Supervisor:
         _write_whole(path, json.dumps(config, indent=2) + "\n")
         environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         environment |= {"PLUMBLINE_DATA_DIR": str(settings().data_dir.absolute()), "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-m", f"training.{self.job.verb}", str(path)]
+        command = [sys.executable, "-m", *_launcher(self.job.verb), f"training.{self.job.verb}", str(path)]
         with (self.folder / "log.txt").open("ab") as output:
             child = subprocess.Popen(
                 [*command, "--run-folder", str(self.folder), "--resume", "--supervised"],
@@ -204,6 +205,14 @@ class Supervisor:
 
     def _last_words(self) -> str:
         return "\n".join(tail(self.folder, 15)) or _("It wrote nothing to its log.")
+
+
+def _launcher(verb: str) -> list[str]:
+    """What starts a training in several processes; it ends them all when one dies, and ends once they have."""
+    count = settings().training_processes
+    if count == 1 or not CONFIGS[verb].many_processes:
+        return []
+    return ["torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m"]
 
 
 def tail(folder: Path, lines: int) -> list[str]:

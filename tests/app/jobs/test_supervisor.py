@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -65,6 +66,10 @@ def children_in(folder: Path) -> list[int]:
         except OSError:
             continue
     return pids
+
+
+def cmdline(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def is_free(folder: Path) -> bool:
@@ -133,6 +138,49 @@ def test_a_training_that_dies_is_started_again_where_it_stood(sqlite, endless):
     started = [event.body for event in assert_events_are_the_file(job) if event.kind == "started"]
     assert started[0]["resumed_from_step"] == 0 < started[1]["resumed_from_step"]
     assert "died 3 times" in found(job).error
+
+
+def test_a_training_in_two_processes_ends_when_one_dies_goes_on_and_is_cancelled(sqlite, endless, monkeypatch):
+    monkeypatch.setattr(settings(), "training_processes", 2)
+    job = make(endless)
+    folder = rules.folder(job)
+    supervisor = threading.Thread(target=tasks.run, args=[job.id])
+    supervisor.start()
+    until((folder / "state" / "state.pt").is_file, "a state to go on from")
+    before = found(job).step
+    sharing = [pid for pid in children_in(folder) if b"torch.distributed.run" not in cmdline(pid)]
+    assert len(sharing) == 2
+    os.kill(max(sharing), signal.SIGKILL)
+    supervisor.join(PATIENCE_SECONDS)
+    assert found(job).state is JobState.QUEUED
+    until(lambda: not children_in(folder), "the other process's end")
+
+    supervisor = threading.Thread(target=tasks.run, args=[job.id])
+    supervisor.start()
+    until(lambda: found(job).step > before + 3, "more steps")
+    with transaction() as session:
+        rules.cancel(session, session.get_one(Job, job.id), None)
+    supervisor.join(PATIENCE_SECONDS)
+    assert found(job).state is JobState.CANCELLED
+    assert not children_in(folder) and is_free(folder)
+    started = [event.body for event in assert_events_are_the_file(job) if event.kind == "started"]
+    assert [start["resumed_from_step"] > 0 for start in started] == [False, True]  # one of both reports
+
+
+def test_a_training_in_two_processes_ends_with_its_supervisor(sqlite, endless, monkeypatch):
+    monkeypatch.setattr(settings(), "training_processes", 2)
+    job = make(endless)
+    folder = rules.folder(job)
+    with transaction() as session:
+        held = rules.claim(session, job.id, "worker")
+    supervisor = multiprocessing.get_context("fork").Process(target=tasks.Supervisor(held, lambda: False).run)
+    supervisor.start()
+    until(
+        lambda: (folder / "events.jsonl").is_file() and b"progress" in (folder / "events.jsonl").read_bytes(), "steps"
+    )
+    supervisor.kill()
+    until(lambda: not children_in(folder), "the end of all processes")
+    assert is_free(folder)
 
 
 def test_a_worker_that_shuts_down_puts_the_job_back_with_its_state(sqlite, endless):
