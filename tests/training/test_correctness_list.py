@@ -18,4 +18,4 @@ def test_each_of_the_28_rows_has_its_test():
     rows = re.findall(r"^\| (\d+) \|(.*)$", PAGE, re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, 29))
     without = [int(number) for number, text in rows if "::test_" not in text]
-    assert without == [19, 27]  # 19 is proven by 18's test; 27 concerns several processes
+    assert without == [19]  # proven by the test of 18
