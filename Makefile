@@ -38,8 +38,20 @@ lint: .venv/test-$(TORCH)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 
-bench: .venv/test-$(TORCH)
-	@$(BIN)/python -m tests.benchmarks
+bench: .venv/test-$(TORCH) .venv/peers/trl/ready
+	@$(BIN)/python -m tests.benchmarks $(ONLY)
+
+# A peer has an environment of its own, which sees ours: its packages never mix with the product's or the tests', and
+# two versions of one peer can stand side by side.
+.venv/peers/trl/ready: EXTRA := bench
+.venv/peers/%/ready: $(PINS) | .venv/test-$(TORCH)
+	@echo "Installing a peer to compare with ($*) ..."
+	@$(BIN)/python -m venv .venv/peers/$*
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
+	  $$(.venv/peers/$*/bin/python -c 'import site; print(site.getsitepackages()[0])')/ours.pth
+	@.venv/peers/$*/bin/python -m pip install --disable-pip-version-check -q \
+	  -c constraints/base.txt -e '.[$(EXTRA)]'
+	@touch $@
 
 migration:  # before the first release: the one initial migration anew, from the tables as they are
 	@rm -f migrations/versions/*.py

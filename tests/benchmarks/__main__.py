@@ -1,4 +1,7 @@
-"""`make bench`: how fast the product is on this machine, as a table and as data/benchmarks.json."""
+"""`make bench`: how fast the product is on this machine, as a table and as data/benchmarks.json.
+
+`make bench ONLY="desk against_trl"` measures a part.
+"""
 
 import json
 import os
@@ -13,6 +16,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from app.config import ROOT
+from tests.benchmarks import against_trl
+from tests.benchmarks.rounds import line
 from tests.benchmarks.serving import serving
 from tests.end_to_end.test_run import Run
 
@@ -69,21 +74,33 @@ def training(folder: Path) -> Iterator[Figure]:
     yield "base network, one thread", tokens / (times[-1] - times[0]), "tokens/s"
 
 
-def main() -> None:
-    """Measure everything and print it."""
+MEASURES = {measure.__name__: measure for measure in (starting, desk, ranking, training, serving)}
+COMPARISONS = {"against_trl": against_trl.rows}  # ours and a peer in turn
+
+
+def main(only: list[str]) -> None:
+    """Measure everything, or what is named, and print it."""
+    unknown = set(only) - {*MEASURES, *COMPARISONS}
+    if unknown:
+        sys.exit(f"{', '.join(sorted(unknown))}: no such measure; there are {', '.join([*MEASURES, *COMPARISONS])}")
     figures: list[Figure] = []
+    comparisons: list[dict] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        for measure in (starting, desk, ranking, training, serving):
+        for measure in (measure for key, measure in MEASURES.items() if not only or key in only):
             for name, value, unit in measure(Path(folder)):
                 figures.append((name, value, unit))
                 print(f"{name:<45} {value:>10.1f} {unit}", flush=True)
+        for compare in (compare for key, compare in COMPARISONS.items() if not only or key in only):
+            for name, numbers in compare(Path(folder)):
+                comparisons.append({"name": name, **{key: round(value, 3) for key, value in numbers.items()}})
+                print(line(name, numbers), flush=True)
     path = ROOT / "data" / "benchmarks.json"
     path.parent.mkdir(exist_ok=True)
     machine = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
     rows = [{"name": name, "value": round(value, 2), "unit": unit} for name, value, unit in figures]
-    path.write_text(json.dumps({"machine": machine, "figures": rows}, indent=2) + "\n")
+    path.write_text(json.dumps({"machine": machine, "figures": rows, "comparisons": comparisons}, indent=2) + "\n")
     print(f"written to {path}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -48,6 +48,17 @@ class Runner:
         self.log.close()
 
 
+def line(name: str, numbers: dict[str, float]) -> str:
+    """A comparison for a reader: how many times as fast by the clock and by processor time, and what either used."""
+    shown = [f"{name:<64}"]
+    for key, what in (("ratio", "by the clock"), ("processor_ratio", "by processor time")):
+        shown.append(f"{numbers[key]:5.2f}x {what} [{numbers[key + '_low']:.2f}, {numbers[key + '_high']:.2f}]")
+    for key, what, form in (("share", "of a core", ".2f"), ("tokens", "tokens", ".0f"), ("peak_mib", "MiB", ".0f")):
+        if f"ours_{key}" in numbers:
+            shown.append(f"{numbers['ours_' + key]:{form}} / {numbers['peer_' + key]:{form}} {what}")
+    return "  ".join(shown)
+
+
 def compare(folder: Path, ours: str, peer: str, peer_python: Path, rounds: int = ROUNDS) -> dict[str, float]:
     """How many times as fast ours is, by the clock and by processor time, with the spread over the rounds.
 
