@@ -311,7 +311,8 @@ RECIPES: dict[str, Config] = {
         # The paper's two epochs are 40 steps here: PPO would begin far below the SFT baseline (docs/experiments.md).
         SFTConfig(recipe="miniature_sft_for_ppo", **_MINIATURE_SFT, epochs=16, pretraining_share=0.1),
         RewardModelConfig(
-            recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=4, learning_rate=3e-4, epochs=2,
+            recipe="miniature_reward_model", **_MINIATURE_LENGTHS, batch_size=4, learning_rate=2e-4, epochs=3,
+            warmup_steps=200,
         ),
         DPOConfig(
             recipe="miniature_dpo", **_MINIATURE_LENGTHS, batch_size=8, learning_rate=1e-4, epochs=1,
