@@ -13,7 +13,7 @@ from training.records import COMPARISONS, ComparisonRecord, Pool, Split, read
 from training.reward_model import Pair
 from training.shared_prefix import Group
 
-TIES = "pairs left out: tied, or a completion not ranked"
+TIES = "pairs left out: tied, a completion not ranked, or both the same once cut"
 SEEN = "rankings left out: by held-out labelers, of prompts that are trained on"
 OTHER_POOL = "rankings left out: by held-out labelers, who belong to no group"
 
@@ -76,7 +76,10 @@ def read_rankings(config: RewardModelConfig, tokenizer: Any, counts: Counter[str
 
 
 def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[int]], keep_ties: bool) -> int:
-    """Add one ranking to its prompt's; returns how many of its pairs are left out."""
+    """Add one ranking to its prompt's; returns how many of its pairs are left out.
+
+    Two completions that begin alike may be one and the same once cut: no score can part them.
+    """
     places = []
     for completion in completions:
         if completion not in ranked.completions:
@@ -85,10 +88,13 @@ def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[in
     tiers = [completion.tier for completion in record.completions]
     sure = 1.0 if record.probability is None else record.probability
     pairs = [(Pair(places[a], places[b], sure, 1 - sure), tiers[b] - tiers[a]) for a, b in record.pairs()]
+    pairs = [(pair, distance) for pair, distance in pairs if pair.chosen != pair.rejected]
     if keep_ties:
         ranked_ones = [place for place, tier in enumerate(tiers) if tier is not None]
         pairs += [
-            (Pair(places[a], places[b], 1.0, 1.0), 0) for a, b in combinations(ranked_ones, 2) if tiers[a] == tiers[b]
+            (Pair(places[a], places[b], 1.0, 1.0), 0)
+            for a, b in combinations(ranked_ones, 2)
+            if tiers[a] == tiers[b] and places[a] != places[b]
         ]
     ranked.pairs += [pair for pair, _ in pairs]
     ranked.distances += [distance for _, distance in pairs]

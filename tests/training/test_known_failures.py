@@ -18,8 +18,20 @@ from tests.training.ppo.runs import saved_reward_model, settings, trained
 from training import events
 from training.formatting import decode_completion, encode_completion, encode_demonstration, encode_prompt
 from training.policy import forbidden_token_ids, load_policy, pad, save_policy, selected_logprobs
-from training.recipes import CONFIGS, RECIPES, PPOConfig, make_config
-from training.records import DEMONSTRATIONS, PROMPTS, DemonstrationRecord, Message, PromptRecord, read, write
+from training.rankings import TIES, read_rankings
+from training.recipes import CONFIGS, RECIPES, PPOConfig, RewardModelConfig, make_config
+from training.records import (
+    COMPARISONS,
+    DEMONSTRATIONS,
+    PROMPTS,
+    ComparisonRecord,
+    DemonstrationRecord,
+    Message,
+    PromptRecord,
+    RankedCompletion,
+    read,
+    write,
+)
 from training.reward_model import load_reward_model, new_reward_model, save_reward_model, score_sequences
 from training.rollout import roll_out, scores_to_reward
 from training.run_folder import RunFolder
@@ -88,6 +100,23 @@ def test_nothing_is_cut_or_left_out_in_silence(miniature, tmp_path, verb):
     for event in happened:
         values = event.values if event.kind == "metrics" else event.metrics if event.kind == "checkpoint" else {}
         assert all(abs(value) < float("inf") for value in values.values())
+
+
+def test_completions_that_are_the_same_once_cut_are_no_pair(networks, tmp_path):
+    """Row 9: a pair of which nothing but the same beginning is left cost ln 2 whatever was learnt."""
+    completions = tuple(RankedCompletion(text=f"one two {n}", policy="x", tier=n) for n in (1, 2, 3))
+    line = ComparisonRecord(
+        prompt_key="p", prompt=(Message(role="user", text="a"),), split="train", labeler="a", pool="train",
+        completions=(*completions, RankedCompletion(text="the dog", policy="x", tier=4)),
+    )  # fmt: skip
+    write(tmp_path / COMPARISONS, [line])
+    _, tokenizer = load_policy(networks["qwen2"])
+    counts = Counter()
+    for limit, pairs in ((3, {(0, 1)}), (99, {(a, b) for a in range(4) for b in range(a + 1, 4)})):
+        config = RewardModelConfig(data=tmp_path, max_completion_tokens=limit)
+        (ranked,) = read_rankings(config, tokenizer, counts).train
+        assert {pair[:2] for pair in ranked.pairs} == pairs
+    assert counts[TIES] == 3  # of the first round: three pairs lead to the fourth completion, three to themselves
 
 
 def test_only_one_module_turns_text_into_tokens():
