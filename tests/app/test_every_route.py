@@ -106,7 +106,8 @@ def test_a_wrong_cursor_is_told_and_is_no_empty_list(client, people):
             continue
         met += 1
         path = context.path.replace("{listing}", "submitted").replace("{id}", "0123456789abcdef")
-        account = ana if path in ("/work/submitted", "/reports", "/api/v1/assignments", "/api/v1/reports/mine") else olga
+        own = path in ("/work/submitted", "/reports", "/api/v1/assignments", "/api/v1/reports/mine")
+        account = ana if own else olga
         people.sign_in(client, account)
         state = {"state": "submitted"} if path == "/api/v1/assignments" else {}
         response = client.get(path, params={"cursor": "nonsense", **state}, headers=people.bearer(account))
