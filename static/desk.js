@@ -1,6 +1,8 @@
 // The desk with a script: saves while one works, keeps the lease, counts active time, and goes on without a page load.
 // Everything here only presses the buttons and fills the fields that the page has without it.
 
+import { both, choice, content, lines, make } from "./sides.js";
+
 const SAVE_AFTER_MS = 1200;
 const COPY_AFTER_MS = 150;
 const RETRY_AFTER_MS = 3000;
@@ -227,28 +229,6 @@ plumbline.start = function start() {
     return box;
   }
 
-  function make(tag, name, text) {
-    return Object.assign(document.createElement(tag), { className: name, textContent: text });
-  }
-
-  function choice(text, act) {
-    const made = Object.assign(make("button", "small", text), { type: "button" });
-    made.addEventListener("click", act);
-    return made;
-  }
-
-  // Two texts beside each other, each with the button that takes it.
-  function both(...sides) {
-    const made = make("div", "both", "");
-    for (const [title, text, button] of sides) {
-      const side = make("section", "", "");
-      const raw = Object.assign(make("div", "raw", text), { dir: "auto" });
-      side.append(make("h2", "", title), raw, button);
-      made.append(side);
-    }
-    return made;
-  }
-
   function conflict({ detail, current }) {
     tell("stopped", say.unsaved);
     if (current?.version === undefined)
@@ -263,24 +243,13 @@ plumbline.start = function start() {
       plumbline.drop(say.assignment);
       again();
     });
-    alert("warn", say.changed, both([say.here, plain(entries()), mine], [say.elsewhere, lines(current.content), theirs]));
+    alert("warn", say.changed, both([say.here, lines(content(entries(), current.content), say), mine], [say.elsewhere, lines(current.content, say), theirs]));
   }
 
   async function again() {
     kept = written();
     const { page } = await plumbline.get(address);
     plumbline.show(page, address);
-  }
-
-  const plain = (list) => {
-    const text = list.find(([name]) => name === "text");
-    return text ? text[1] : list.filter(([, value]) => value).map(([name, value]) => `${name}: ${value}`).join("\n");
-  };
-
-  function lines({ completions = {}, notes = "", text, messages = [] }) {
-    const one = ([letter, { rating, tier, unacceptable, flags }]) =>
-      `${letter}: ${rating ?? "–"} / ${unacceptable ? "✗" : (tier ?? "–")} ${Object.keys(flags).filter((flag) => flags[flag]).join(", ")}`;
-    return text ?? [...Object.entries(completions).map(one), ...messages.map((said) => said.text), notes].join("\n");
   }
 
   // --- Words of this account that are in this browser only ---
@@ -303,7 +272,7 @@ plumbline.start = function start() {
         box.remove();
       });
       const text = (found.version < server ? say.copyOlder : say.copyNewer).replace("{time}", time);
-      const box = alert("info", text, both([say.copy, plain(found.entries), use], [say.server, plain(entries(false)), leave]));
+      const box = alert("info", text, both([say.copy, lines(content(found.entries), say), use], [say.server, lines(content(entries(false)), say), leave]));
       box.removeAttribute("id");
       box.setAttribute("role", "group");
       announce(text);

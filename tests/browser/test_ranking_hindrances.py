@@ -72,6 +72,9 @@ def test_two_tabs_ask_which_order_stands(page, ana):
     alert = page.get_by_role("alert")
     alert.get_by_text("changed elsewhere").wait_for()
     assert board(page) == "1:AB 3:C", "nothing is overwritten unasked"
+    here, there = alert.locator(".raw").all_inner_texts()
+    assert here.splitlines() == ["A: place 1, rated 7", "B: place 1, rated 6", "C: place 3, rated 5"]
+    assert there.splitlines() == ["A: place 1, rated 7", "B: place 2, rated 6", "C: place 1, rated 5"]
     alert.get_by_role("button", name="Take the other one").click()
     until(page, lambda: board(page) == "1:AC 2:B")
     page.keyboard.press("Control+Enter")
