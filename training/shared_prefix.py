@@ -40,6 +40,7 @@ class Layout(NamedTuple):
     spans: tuple[Span, ...]
     parts: tuple[Part, ...]
     longest: int
+    owners: Tensor  # [T]: within a group 0 for the prompt's tokens, i for those of the i-th completion
 
 
 class Ragged(NamedTuple):
@@ -55,22 +56,25 @@ def ragged(groups: Sequence[Group], device: Any = None) -> Ragged:
     """The groups side by side; an empty completion ends where its prompt does."""
     ids: list[int] = []
     positions: list[int] = []
+    owners: list[int] = []
     spans, last = [], []
     for prompt, completions in groups:
         start, ends = len(ids), [len(ids) + len(prompt)]
         ids += prompt
         positions += range(len(prompt))
-        for completion in completions:
+        owners += [0] * len(prompt)
+        for number, completion in enumerate(completions, 1):
             if not prompt and not completion:
                 raise ValueError("a sequence of no tokens has no last one")
             ids += completion
             positions += range(len(prompt), len(prompt) + len(completion))
+            owners += [number] * len(completion)
             ends.append(len(ids))
             last.append((len(ids) if completion else ends[0]) - 1)
         spans.append(Span(start, tuple(ends)))
-    rows = torch.tensor([ids, positions], device=device)
-    layout = Layout(tuple(spans), tuple(_parts(spans)), max(positions) + 1)
-    return Ragged(rows[:1], rows[1:], layout, torch.tensor(last, device=device))
+    rows = torch.tensor([ids, positions, owners], device=device)
+    layout = Layout(tuple(spans), tuple(_parts(spans)), max(positions) + 1, rows[2])
+    return Ragged(rows[:1], rows[1:2], layout, torch.tensor(last, device=device))
 
 
 def hidden_states(model: Any, row: Ragged) -> Tensor:
@@ -148,21 +152,20 @@ def _attention(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if query.device.type == "cpu":
         return _Flash.apply(query, key, value, layout.parts, scale).transpose(1, 2), None
-    return _masked(query, key, value, layout.spans, scale).transpose(1, 2), None
+    return _masked(query, key, value, layout, scale).transpose(1, 2), None
 
 
 def _lengths(span: Span) -> list[int]:
     return [end - start for start, end in zip(span.ends, span.ends[1:], strict=False)]
 
 
-def _masked(query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scale: float) -> Tensor:
+def _masked(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
     """Attention [1, H, T, C] by a mask within each group, on any device."""
     outs = []
-    for span in spans:
+    for span in layout.spans:
         place = slice(span.start, span.ends[-1])
-        lengths = [span.ends[0] - span.start, *_lengths(span)]
-        part = torch.repeat_interleave(torch.tensor(lengths, device=query.device))  # 0: the prompt's tokens
-        mask = ((part[:, None] == part) | (part == 0)).tril()
+        owner = layout.owners[place]
+        mask = ((owner[:, None] == owner) | (owner == 0)).tril()
         q, k, v = (tensor[:, :, place] for tensor in (query, key, value))
         outs.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))
     return torch.cat(outs, 2)

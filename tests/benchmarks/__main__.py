@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 from app.config import ROOT
 from tests.benchmarks import against_trl
+from tests.benchmarks.forms import forms
 from tests.benchmarks.rounds import line
 from tests.benchmarks.serving import serving
 from tests.end_to_end.test_run import Run
@@ -74,7 +75,7 @@ def training(folder: Path) -> Iterator[Figure]:
     yield "base network, one thread", tokens / (times[-1] - times[0]), "tokens/s"
 
 
-MEASURES = {measure.__name__: measure for measure in (starting, desk, ranking, training, serving)}
+MEASURES = {measure.__name__: measure for measure in (starting, desk, ranking, training, serving, forms)}
 COMPARISONS = {"against_trl": against_trl.rows}  # ours and a peer in turn
 
 

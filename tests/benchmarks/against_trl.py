@@ -22,9 +22,9 @@ SIZES = {
 VOCABULARY = 1024
 # K, (shortest, longest) prompt and completion, prompts per step, steps, pairs that suit the peer best at once, by size.
 REWARD_ROWS: dict[str, tuple[int, tuple[int, int], tuple[int, int], dict[str, tuple[int, int, int]]]] = {
-    "K = 4": (4, (128, 128), (64, 64), {"1M": (8, 2, 6), "10M": (4, 1, 6)}),
-    "K = 9": (9, (128, 128), (64, 64), {"1M": (4, 2, 12), "10M": (2, 1, 12)}),
-    "K = 9, ragged": (9, (32, 256), (16, 128), {"1M": (4, 2, 4), "10M": (2, 1, 4)}),
+    "K = 4": (4, (128, 128), (64, 64), {"1M": (8, 1, 6), "10M": (2, 1, 6)}),
+    "K = 9": (9, (128, 128), (64, 64), {"1M": (3, 1, 12), "10M": (1, 1, 12)}),
+    "K = 9, ragged": (9, (32, 256), (16, 128), {"1M": (4, 1, 4), "10M": (2, 1, 4)}),
 }
 # TRL flattens a batch of packed rows into one row, whose mask grows with its square: one row at once is its fastest.
 SFT_ROWS = (
@@ -68,7 +68,7 @@ def write_rankings(folder: Path, row: str, size: str) -> None:
 def write_documents(folder: Path, size: str, rows_at_once: int) -> None:
     """Random documents of 32 to 512 tokens, for rows of 512, of which the peer takes so many at once."""
     rng = random.Random(0)
-    count, steps = {"1M": (48, 2), "10M": (24, 1)}[size]
+    count, steps = {"1M": (24, 1), "10M": (12, 1)}[size]
     documents = [[rng.randrange(300, VOCABULARY) for _ in range(rng.randint(32, 512))] for _ in range(count)]
     work = {"documents": documents, "row_tokens": 512, "steps": steps, "rows_at_once": rows_at_once}
     (folder / "work.json").write_text(json.dumps(work))

@@ -162,7 +162,7 @@ def test_the_way_of_other_devices_gives_the_same(family, monkeypatch):
     scores, gradients = loss_and_gradients(model, groups, "shared")
 
     def masked(query, key, value, _, scale):
-        return shared_prefix._masked(query, key, value, rows[0].layout.spans, scale)
+        return shared_prefix._masked(query, key, value, rows[0].layout, scale)
 
     rows = [ragged(groups)]
     monkeypatch.setattr(shared_prefix._Flash, "apply", masked)
