@@ -1,10 +1,14 @@
 """Low-rank adapters: few weights trained beside frozen ones, where there is a fresh head with that [Hu 2021]."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 
 def with_adapters(model: Any, rank: int, head: str | None = None) -> PeftModel:
@@ -27,6 +31,18 @@ def with_adapters(model: Any, rank: int, head: str | None = None) -> PeftModel:
 
 @torch.no_grad()
 def save_and_merge(adapted: PeftModel, folder: Path) -> Any:
-    """Write the adapters and the head to `folder`, add them to the weights, return the plain network."""
+    """Write the adapters and the head to `folder`; returns a plain network, on the CPU, with them in its weights."""
     adapted.save_pretrained(folder)
-    return adapted.merge_and_unload()
+    copied = {id(p): torch.nn.Parameter(p.detach().to("cpu", copy=True)) for p in adapted.parameters()}
+    return deepcopy(adapted, copied).cpu().merge_and_unload()
+
+
+@contextmanager
+def without_adapters(model: Any) -> Iterator[None]:
+    """`model` as it was before it got adapters."""
+    layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer) and not layer.disable_adapters]
+    for layer in layers:
+        layer.enable_adapters(False)
+    yield
+    for layer in layers:
+        layer.enable_adapters(True)

@@ -193,7 +193,7 @@ def optimize(
         for index, weight in parallel.deal([batch.tokens for batch in of_step], even=sharded):
             loss, numbers = of_step[index].compute()
             if loss.requires_grad:
-                (weight * loss if weight != 1 else loss).backward()
+                (weight * loss).backward()
             for name, value in {"loss": loss.item(), **numbers}.items():
                 sums[name] = sums.get(name, 0.0) + weight * value
         parallel.sum_gradients(model.parameters())

@@ -7,8 +7,8 @@ The first process alone owns the run folder, and goes on alone once training is 
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import wraps
 from types import MethodType
@@ -164,8 +164,8 @@ def shard(model: Any) -> Callable[[], None]:
     repeated = {name for part in model.modules() for name in getattr(part, "_no_split_modules", None) or ()}
     for part in list(model.modules()):
         if type(part).__name__ in repeated:
-            fully_shard(part)
-    fully_shard(model)
+            fully_shard(part, reshard_after_forward=True)
+    fully_shard(model, reshard_after_forward=True)
     for part in model.modules():
         if isinstance(part, FSDPModule):
             part.set_gradient_divide_factor(1.0)
@@ -183,6 +183,24 @@ def shard(model: Any) -> Callable[[], None]:
         model.__class__, model.__dict__ = plain.__class__, plain.__dict__
 
     return restore
+
+
+@contextmanager
+def gathered(model: Any) -> Iterator[None]:
+    """All weights of a sharded network at hand in every process, each of which may now run it as often as it likes."""
+    if not hasattr(model, "_as_forward"):
+        yield
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
+    model.set_reshard_after_forward(False)
+    for part in parts:
+        part.unshard()
+    yield
+    for part in parts:
+        part.reshard()
+    model.set_reshard_after_forward(True)
 
 
 def as_forward(compute: Callable) -> Callable:

@@ -6,6 +6,7 @@ Where advantages are those of leave-one-out there is no critic, and a step is on
 import hashlib
 import math
 import random
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training import rl_math
+from training import parallel, rl_math
 from training.formatting import encode_document
-from training.optimization import precision
+from training.optimization import clip_gradients, precision
 from training.packing import cross_entropy, pack, pieces
 from training.policy import forbidden_token_ids
 from training.recipes import PPOConfig
@@ -38,43 +39,64 @@ class Learner:
     steps: int = 0  # optimizer steps done
     first: dict[str, float] = field(default_factory=dict)  # the first iteration's numbers, what alarms compare with
     warned: list[str] = field(default_factory=list)
+    restores: list[Callable[[], None]] = field(default_factory=list)  # what makes sharded networks whole again
 
 
-def new_learner(policy: Any, critic: ValueModel | None, config: PPOConfig) -> Learner:
-    """A learner at iteration 0; `policy` and `critic` are trained in place."""
-
-    def adam(parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
-            list(parameters), lr=learning_rate, betas=(0.9, config.adam_b2), eps=config.adam_epsilon, fused=True
-        )
-
-    return Learner(
-        policy=policy,
-        averaged=deepcopy(policy).requires_grad_(False),
-        critic=critic,
-        policy_optimizer=adam(policy.parameters(), config.policy_learning_rate),
-        value_optimizer=adam(critic.parameters(), config.value_learning_rate) if critic else None,
-        beta=config.beta,
-    )
-
-
-_NETWORKS = ("policy", "averaged", "critic", "policy_optimizer", "value_optimizer")
+_NETWORKS = ("policy", "averaged", "critic")
+_OPTIMIZERS = ("policy_optimizer", "value_optimizer")
 _NUMBERS = ("beta", "iteration", "steps", "first", "warned")
 
 
-def learner_state(learner: Learner) -> dict[str, Any]:
-    """Tensors and plain values from which `restore` goes on exactly."""
-    networks = {name: getattr(learner, name).state_dict() for name in _NETWORKS if getattr(learner, name)}
-    return networks | {name: getattr(learner, name) for name in _NUMBERS}
+def new_learner(
+    policy: Any,
+    critic: ValueModel | None,
+    config: PPOConfig,
+    averaged: Any = None,
+    state: dict[str, Any] | None = None,
+    frozen: Sequence[Any] = (),
+) -> Learner:
+    """A learner at iteration 0, or where `learner_state` found it; `policy` and `critic` are trained in place.
 
-
-def restore(learner: Learner, state: dict[str, Any]) -> None:
-    """Put a learner back to where `learner_state` found it."""
+    Where the config wants it, all networks are sharded over the processes, the `frozen` ones beside it too.
+    """
+    networks = {"policy": policy, "averaged": averaged or deepcopy(policy), "critic": critic}
+    networks["averaged"].requires_grad_(False)
     for name in _NETWORKS:
-        if name in state:
-            getattr(learner, name).load_state_dict(state[name])
-    for name in _NUMBERS:
-        setattr(learner, name, state[name])
+        if state and name in state:
+            networks[name].load_state_dict(state[name], strict=False)  # frozen weights are not in it
+    sharded = [*filter(None, networks.values()), *frozen] if config.sharded and parallel.count() > 1 else []
+    restores = [parallel.shard(network) for network in sharded]
+
+    def adam(network: Any, learning_rate: float) -> torch.optim.Optimizer:
+        weights = [weights for weights in network.parameters() if weights.requires_grad]
+        return torch.optim.Adam(
+            weights, lr=learning_rate, betas=(0.9, config.adam_b2), eps=config.adam_epsilon, fused=True
+        )
+
+    learner = Learner(
+        **networks,
+        policy_optimizer=adam(policy, config.policy_learning_rate),
+        value_optimizer=adam(critic, config.value_learning_rate) if critic else None,
+        beta=config.beta,
+        restores=restores,
+    )
+    if state:
+        for name in _OPTIMIZERS:
+            if name in state:
+                parallel.load_optimizer(getattr(learner, name), state[name])
+        for name in _NUMBERS:
+            setattr(learner, name, state[name])
+    return learner
+
+
+def learner_state(learner: Learner) -> dict[str, Any]:
+    """Tensors and plain values from which `new_learner` goes on exactly."""
+    learnt = {name for name, weights in learner.policy.named_parameters() if weights.requires_grad}
+    frozen = {name for name, _ in learner.policy.named_parameters()} - learnt
+    states = {name: getattr(learner, name).state_dict() for name in _NETWORKS + _OPTIMIZERS if getattr(learner, name)}
+    for name in ("policy", "averaged"):
+        states[name] = {key: weights for key, weights in states[name].items() if key not in frozen}
+    return parallel.whole(states) | {name: getattr(learner, name) for name in _NUMBERS}
 
 
 def generator_for(config: PPOConfig, iteration: int, use: str) -> torch.Generator:
@@ -159,7 +181,8 @@ def update(
             learner.steps += 1
     with torch.no_grad():
         for average, weight in zip(learner.averaged.parameters(), learner.policy.parameters(), strict=True):
-            average.lerp_(weight, 1 - config.ema_decay)
+            if weight.requires_grad:
+                average.lerp_(weight, 1 - config.ema_decay)
     del means["logprob_difference_nats"]
     numbers = means | {
         "reward": float(rewards.sum(dim=1).mean()),
@@ -199,11 +222,14 @@ def _step(
     sums: dict[str, Tensor] = {}
     difference = torch.zeros((), device=device)
 
-    def add(**numbers: Tensor) -> None:
+    def add(share: float, **numbers: Tensor) -> None:
         for name, value in numbers.items():
-            sums[name] = sums.get(name, 0.0) + value.detach()
+            sums[name] = sums.get(name, 0.0) + share * value.detach()
 
-    for group in cut(episodes, rows, config.micro_batch_tokens):
+    groups = cut(episodes, rows, config.micro_batch_tokens)
+    lengths = episodes.prompt_lengths + episodes.lengths
+    for index, share in parallel.deal([int(lengths[group].sum()) for group in groups], even=bool(learner.restores)):
+        group = groups[index]
         part = episodes.take(group).to(device)
         width = part.mask.shape[1]
         if learner.critic:
@@ -212,26 +238,28 @@ def _step(
             value = rl_math.value_loss(
                 values, part.values, returns[group, :width].to(device), part.mask, config.value_clip, tokens
             )
-            value.loss.backward()
-            add(value_loss=value.loss, value_clip_fraction=value.clip_fraction)
+            (share * value.loss).backward()
+            add(share, value_loss=value.loss, value_clip_fraction=value.clip_fraction)
         with precision(config.dtype), torch.set_grad_enabled(policy_learns):
             logprobs = logprobs_of(learner.policy, part, forbidden, config)
         policy = rl_math.policy_loss(
             logprobs, part.logprobs, advantages[group, :width].to(device), part.mask, config.clip_ratio, tokens
         )
         if policy_learns:
-            policy.loss.backward()
+            (share * policy.loss).backward()
         difference = torch.maximum(difference, policy.largest_change)
         add(
+            share,
             policy_loss=policy.loss,
             clip_fraction=policy.clip_fraction,
             ratio=policy.ratio,
             approximate_kl=policy.approximate_kl,
         )
     if pretraining_sequences and policy_learns:
-        packed = pack([len(sequence) for sequence in pretraining_sequences], config.row_tokens)
+        lengths = [len(sequence) for sequence in pretraining_sequences]
+        packed = pack(lengths, parallel.fair(config.row_tokens, sum(lengths)))
         masks = [[True] * len(sequence) for sequence in pretraining_sequences]
-        for batch in cross_entropy(
+        batches = cross_entropy(
             learner.policy,
             packed,
             pretraining_sequences,
@@ -239,28 +267,30 @@ def _step(
             forbidden,
             tokenizer.pad_token_id,
             config.micro_batch_tokens,
-        ):
+        )
+        for index, share in parallel.deal([batch.tokens for batch in batches], even=bool(learner.restores)):
             with precision(config.dtype):
-                loss = batch.compute()
-            (config.gamma * loss).backward()
-            add(pretraining_loss=loss)
-    limit = config.max_gradient_norm or math.inf
+                loss = batches[index].compute()
+            (share * config.gamma * loss).backward()
+            add(share, pretraining_loss=loss)
     learn = {}
     if learner.critic:
-        norm = torch.nn.utils.clip_grad_norm_(learner.critic.parameters(), limit)
-        learn["value_gradient_norm"] = (learner.value_optimizer, norm)
+        learn["value_gradient_norm"] = (learner.critic, learner.value_optimizer)
     if policy_learns:
-        norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), limit)
-        learn["gradient_norm"] = (learner.policy_optimizer, norm)
-    if not all(torch.isfinite(norm) for _, norm in learn.values()):  # before either network takes it in
+        learn["gradient_norm"] = (learner.policy, learner.policy_optimizer)
+    norms = {}
+    for name, (network, _) in learn.items():
+        parallel.sum_gradients(network.parameters())
+        norms[name] = clip_gradients(network.parameters(), config.max_gradient_norm)
+    if not all(map(math.isfinite, norms.values())):  # before either network takes it in
         raise ValueError(
             f"iteration {learner.iteration + 1}: a gradient is not finite; lower policy_learning_rate = "
             f"{config.policy_learning_rate} or value_learning_rate = {config.value_learning_rate}"
         )
-    for name, (optimizer, norm) in learn.items():
+    for _, optimizer in learn.values():
         optimizer.step()
-        add(**{name: norm})
-    return {name: float(value) for name, value in {**sums, "logprob_difference_nats": difference}.items()}
+    numbers = parallel.add_up({name: float(value) for name, value in sums.items()})
+    return {**numbers, **norms, "logprob_difference_nats": max(parallel.gather(float(difference)))}
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -190,10 +190,11 @@ class SampleConfig(Config, Lengths):
         return self
 
 
-class PPOConfig(Config, Lengths):
+class PPOConfig(Config, Lengths, Memory):
     """train_ppo: PPO against a reward model, with the pretraining mix where gamma > 0 (PPO-ptx)."""
 
     verb: ClassVar[str] = "train_ppo"
+    many_processes: ClassVar[bool] = True
     required: ClassVar[tuple[str, ...]] = ("data", "init_from", "reward_model")
     data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
     init_from: Path | None = Field(default=None, description="SFT network folder: the start and the KL reference")
@@ -252,7 +253,6 @@ class PPOConfig(Config, Lengths):
     micro_batch_tokens: int = Field(
         default=8192, ge=1, description="tokens of one forward pass; changes memory, not numbers"
     )
-    dtype: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
     def _batches_divide(self) -> "PPOConfig":

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.optimization import precision
 from training.packing import micro_batches
 from training.policy import completion_logprobs, forbidden_token_ids, pad
@@ -83,10 +84,13 @@ def roll_out(
     config: PPOConfig,
     generator: torch.Generator,
 ) -> Episodes:
-    """Sample a completion for each prompt and judge it, token in, token out: sampled text is never encoded again."""
+    """Sample a completion for each prompt and judge it, token in, token out: sampled text is never encoded again.
+
+    Without a `reference` it is the policy with its adapters switched off. Processes share the work, and have all of it.
+    """
     forbidden = forbidden_token_ids(policy, tokenizer)
     offset = getattr(reward_model.config, "score_offset", 0.0)
-    with precision(config.dtype):
+    with precision(config.dtype), parallel.gathered(policy):
         sampled = sample(
             policy,
             prompts,
@@ -109,15 +113,31 @@ def roll_out(
         scores=torch.zeros(len(prompts)),
         values=torch.zeros_like(sampled.logprobs),
     )
-    for rows in cut(episodes, torch.arange(len(episodes)), config.micro_batch_tokens):
+    groups = cut(episodes, torch.arange(len(episodes)), config.micro_batch_tokens)
+    lengths = episodes.prompt_lengths + episodes.lengths
+    judged = []
+    for index, _share in parallel.deal([int(lengths[rows].sum()) for rows in groups], even=config.sharded):
+        rows = groups[index]
         part = episodes.take(rows).to(policy.device)
         width = part.mask.shape[1]
         with precision(config.dtype):
-            episodes.reference_logprobs[rows, :width] = logprobs_of(reference, part, forbidden, config).cpu()
-            episodes.scores[rows] = (score(reward_model, part.input_ids, part.attention_mask) - offset).cpu()
+            if reference is None:
+                from training.lora import without_adapters  # peft is slow to import
+
+                with without_adapters(policy):
+                    reference_logprobs = logprobs_of(policy, part, forbidden, config).cpu()
+            else:
+                reference_logprobs = logprobs_of(reference, part, forbidden, config).cpu()
+            scores = (score(reward_model, part.input_ids, part.attention_mask) - offset).cpu()
+            values = torch.zeros_like(reference_logprobs)
             if critic is not None:
-                values = critic(part.input_ids, part.attention_mask, width) * part.mask
-                episodes.values[rows, :width] = values.cpu()
+                values = (critic(part.input_ids, part.attention_mask, width) * part.mask).cpu()
+        judged.append((rows, width, reference_logprobs, scores, values))
+    for each in parallel.gather(judged):
+        for rows, width, reference_logprobs, scores, values in each:
+            episodes.reference_logprobs[rows, :width] = reference_logprobs
+            episodes.scores[rows] = scores
+            episodes.values[rows, :width] = values
     return episodes
 
 

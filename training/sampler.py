@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from training import parallel
 from training.policy import mask_logits, pad, position_ids
 
 ROOM_TOKENS = 64  # what a layer's keys and values are copied for once, not for every token
@@ -48,7 +49,7 @@ def sample(
 
     `forbidden` (F,) are the ids that no policy may write (policy.forbidden_token_ids), the pad id first. Each row draws
     from its own uniform numbers, so its text depends on `generator` and its place in `prompts`, not on `rows_at_once`
-    or on when other rows end.
+    or on when other rows end, nor on how many processes share the work.
     """
     if temperature < 0:
         raise ValueError(f"temperature: {temperature} is below 0; 0 is greedy, 1 samples the policy itself")
@@ -62,7 +63,8 @@ def sample(
     model.eval()
     # Rows of one prompt, and prompts of one length, side by side: fewer prefills and less padding.
     order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), tuple(prompts[row])))
-    for rows in torch.tensor(order).split(rows_at_once):
+    mine = torch.tensor(order).tensor_split(parallel.count())[parallel.number()]
+    for rows in mine.split(rows_at_once) if len(mine) else ():
         asked = [tuple(prompts[row]) for row in rows]
         for step, (going, chosen, chosen_logprobs) in enumerate(
             _sample_rows(model, asked, uniforms[rows], temperature, eos_token_id, forbidden)
@@ -70,6 +72,8 @@ def sample(
             places = rows[going]
             tokens[places, step], logprobs[places, step], lengths[places] = chosen, chosen_logprobs, step + 1
     model.train(was_training)
+    for rows, *written in parallel.gather((mine, tokens[mine], logprobs[mine], lengths[mine])):
+        tokens[rows], logprobs[rows], lengths[rows] = written
     longest = int(lengths.max())
     mask = torch.arange(longest) < lengths[:, None]
     finished = tokens.gather(1, lengths[:, None] - 1).squeeze(1) == eos_token_id

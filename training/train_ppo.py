@@ -4,15 +4,18 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from training import parallel
 from training.command import main
 from training.events import Finished, Metrics, Progress, Sample, Started, Warned
 from training.formatting import decode_completion, encode_prompts
-from training.optimization import device
+from training.optimization import device, merged, prepared, weights_dtype
 from training.packing import read_documents
 from training.policy import check_fits, load_policy, max_positions, save_policy
 from training.ppo_learner import (
@@ -22,7 +25,6 @@ from training.ppo_learner import (
     generator_for,
     learner_state,
     new_learner,
-    restore,
     update,
 )
 from training.recipes import PPOConfig
@@ -49,28 +51,35 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     state = run_folder.load_state()
     done = state["learner"]["iteration"] if state else 0
     run_folder.report(Started(verb=config.verb, total_steps=config.iterations, resumed_from_step=done))
-    reference, tokenizer = load_policy(config.init_from)
-    policy, policy_tokenizer = load_policy(config.continue_from or config.init_from)
+    dtype = weights_dtype(config)
+    reference, tokenizer = load_policy(config.init_from, dtype)
+    policy, policy_tokenizer = load_policy(config.continue_from or config.init_from, dtype)
     reward_model, reward_tokenizer, _ = load_reward_model(config.reward_model)
     _check_vocabularies(tokenizer, policy_tokenizer, config.continue_from, config)
     _check_vocabularies(tokenizer, reward_tokenizer, config.reward_model, config)
     _check_reward_model(reward_model, config, run_folder)
-    for network in (reference, reward_model):
-        network.to(device()).requires_grad_(False)
-    critic = ValueModel(reward_model) if config.advantage == "gae" else None
-    learner = new_learner(policy.to(device()), critic, config)
     trained, held_out = _prompts(config, tokenizer, run_folder)
     longest = max(len(prompt.ids) for prompt in trained + held_out) + config.max_completion_tokens
     for network in (policy, reference, reward_model):
         check_fits(network, longest)
     pretraining = _pretraining(config, tokenizer, policy)
     anchors = {"reference": weights_hash(reference), "reward_model": weights_hash(reward_model)}
-
     if state is not None:
         for key, path in (("reference", config.init_from), ("reward_model", config.reward_model)):
             if state[key] != anchors[key]:
                 raise ValueError(f"{path}: the network changed since the run began; start a new run")
-        restore(learner, state["learner"])
+    policy, adapted = prepared(policy, config)
+    policy.train(config.gradient_checkpointing)
+    if adapted and config.continue_from is None:
+        reference = None  # it is the policy with its adapters switched off
+    averaged, averaged_adapted = _averaged(policy, adapted, config)
+    frozen = [network.to(device()).requires_grad_(False) for network in (reference, reward_model) if network]
+    critic = ValueModel(reward_model) if config.advantage == "gae" else None
+    if critic and config.gradient_checkpointing:
+        critic.body.activation_checkpointing_enable({"use_reentrant": False})
+        critic.train()
+    learner = new_learner(policy, critic, config, averaged, state and state["learner"], frozen)
+    del state
 
     def save() -> None:
         run_folder.save_state({"learner": learner_state(learner), **anchors})
@@ -100,8 +109,12 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         if learner.iteration % config.save_every_iterations == 0 or learner.iteration == config.iterations:
             save()
 
+    for restore in learner.restores:
+        restore()
+    parallel.leave()
     run_folder.write_text("over_optimisation.csv", over_optimisation(run_folder.path / "events.jsonl"))
-    result = _finish(learner, reference, reward_model, tokenizer, held_out, config, run_folder)
+    owners = {"policy": adapted, "policy_ema": averaged_adapted}
+    result = _finish(learner, owners, reference, reward_model, tokenizer, held_out, config, run_folder)
     run_folder.report(
         Finished(
             result={
@@ -110,6 +123,16 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
             }
         )
     )  # fmt: skip
+
+
+def _averaged(policy: Any, adapted: Any, config: PPOConfig) -> tuple[Any, Any]:
+    """A copy of the policy for its averaged weights, and the owner of its adapters; frozen weights are not copied."""
+    if adapted is None:
+        return deepcopy(policy), None
+    # Sharded weights belong to one network.
+    shared = {} if config.sharded else {id(p): p for p in policy.parameters() if not p.requires_grad}
+    owner = deepcopy(adapted, shared)
+    return owner.get_base_model(), owner
 
 
 def clearly_better(scores: Tensor, others: Tensor) -> bool:
@@ -223,6 +246,7 @@ def _report_samples(
 
 def _finish(
     learner: Learner,
+    owners: dict[str, Any],
     reference: Any,
     reward_model: Any,
     tokenizer: Any,
@@ -231,13 +255,16 @@ def _finish(
     run_folder: RunFolder,
 ) -> dict[str, Any]:
     """Score start, raw and averaged weights on the same prompts with the same draws; save and choose of the latter."""
-    networks = {"start": reference, "policy": learner.policy, "policy_ema": learner.averaged}
+    networks = {"start": reference or learner.policy, "policy": learner.policy, "policy_ema": learner.averaged}
     measured: dict[str, dict[str, float]] = {}
     scores: dict[str, Tensor] = {}
+    if reference is None:
+        from training.lora import without_adapters
     for name, network in networks.items():
         generator = generator_for(config, 0, "evaluation")
         ids = [prompt.ids for prompt in prompts]
-        episodes = roll_out(ids, network, reference, reward_model, None, tokenizer, config, generator)
+        with without_adapters(network) if name == "start" and reference is None else nullcontext():
+            episodes = roll_out(ids, network, reference, reward_model, None, tokenizer, config, generator)
         watched = _watched(episodes, prompts, tokenizer, config)
         measured[name] = {f"evaluation/{key}": value for key, value in watched.items()}
         scores[name] = episodes.scores
@@ -246,7 +273,7 @@ def _finish(
     for name in ("policy", "policy_ema"):
         run_folder.save_checkpoint(
             name,
-            lambda folder, name=name: save_policy(networks[name], tokenizer, folder),
+            lambda folder, name=name: save_policy(merged(networks[name], owners[name], folder), tokenizer, folder),
             name,
             learner.iteration,
             measured[name],

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.training.ppo.runs import saved_reward_model, settings
 from tests.training.test_killed_runs import StopsAt, metrics
 from training import parallel
 from training.recipes import make_config
@@ -50,16 +51,22 @@ def run(verb: str, keys: dict, folder: Path, processes: int = 1, stop_at: int = 
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    (path,) = (folder / "checkpoints").glob("*/model.safetensors")
-    return load_file(path)
+    """All checkpoints' weights."""
+    return {
+        f"{path.parent.name} {name}": tensor
+        for path in (folder / "checkpoints").glob("*/model.safetensors")
+        for name, tensor in load_file(path).items()
+    }
 
 
 def assert_same_run(one: Path, other: Path) -> None:
     """The same numbers at every step, the same weights at the end."""
     expected, found = metrics(one), metrics(other)
+    for values in (*expected.values(), *found.values()):
+        values.pop("ppo/sqrt_kl", None)  # of a KL near 0 it is as large as rounding makes it
     for values in (expected[1], found[1]):
         values.pop("dpo/accuracy", None)  # the policy is its reference still: rounding alone orders the scores
-    assert expected.keys() == found.keys() and len(expected) >= 5
+    assert expected.keys() == found.keys() and len(expected) >= 3
     for step in expected:
         assert found[step] == pytest.approx(expected[step], rel=1e-3, abs=1e-4), step
     ours, theirs = weights(one), weights(other)
@@ -108,7 +115,7 @@ def test_adapters_train_and_are_merged_into_what_is_saved(runs, tmp_path, verb):
     keys, _ = runs[verb]
     before = load_file(keys["init_from"] / "model.safetensors")
     adapted = run(verb, {**keys, "lora_rank": 2, "learning_rate": 1e-2}, tmp_path / "run")
-    after = weights(adapted)
+    after = {name.split()[1]: tensor for name, tensor in weights(adapted).items()}
     assert before.keys() == after.keys()
     assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
     change = after["model.layers.0.mlp.up_proj.weight"] - before["model.layers.0.mlp.up_proj.weight"]
@@ -123,5 +130,37 @@ def test_a_sharded_run_is_resumed_by_any_number_of_processes(runs, tmp_path, pro
     folder = tmp_path / "run"
     run("train_reward_model", {**keys, "sharded": True}, folder, processes=2, stop_at=2)
     state = torch.load(folder / "state" / "state.pt", weights_only=True)
-    assert state["step"] == 2 and state["model"].keys() == weights(one).keys()
+    assert state["step"] == 2 and {f"reward_model {name}" for name in state["model"]} == weights(one).keys()
     assert_same_run(one, run("train_reward_model", {**keys, "sharded": True}, folder, processes))
+
+
+@pytest.fixture(scope="module")
+def ppo(miniature, tmp_path_factory):
+    """(keys, folder of the run in one process) of PPO-ptx with a critic, of some optimizer steps."""
+    folder = tmp_path_factory.mktemp("ppo")
+    reward_model = saved_reward_model(miniature, folder / "reward_model", low=0.6)
+    keys = settings(
+        miniature, reward_model, iterations=3, value_warmup_iterations=1, adam_epsilon=1e-4,
+        policy_learning_rate=1e-3, stop_at_kl_nats=None, kl_target_nats=0.5,
+    )  # fmt: skip
+    return keys, run("train_ppo", keys, folder / "one")
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_sample_and_learn_what_one_does(ppo, tmp_path, sharded):
+    keys, one = ppo
+    assert_same_run(one, run("train_ppo", {**keys, "sharded": sharded, "micro_batch_tokens": 100}, tmp_path, 2))
+
+
+def test_with_adapters_ppo_has_its_reference_in_the_policy_itself(ppo, tmp_path):
+    keys = {**ppo[0], "lora_rank": 2, "policy_learning_rate": 1e-2, "gradient_checkpointing": True}
+    one = run("train_ppo", keys, tmp_path / "one")
+    first = metrics(one)[1]
+    assert first["ppo/kl_nats"] == pytest.approx(0, abs=1e-5) and first["ppo/first_minibatch_ratio"] == pytest.approx(1)
+    assert metrics(one)[3]["ppo/kl_nats"] > 1e-4
+    stopped = run("train_ppo", {**keys, "sharded": True}, tmp_path / "two", processes=2, stop_at=2)
+    assert_same_run(one, run("train_ppo", {**keys, "sharded": True}, stopped, processes=2))
+    before = load_file(keys["init_from"] / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
+    for name in ("policy", "policy_ema"):
+        change = weights(one)[f"{name} model.layers.0.mlp.up_proj.weight"] - before
+        assert torch.linalg.matrix_rank(change, rtol=1e-2) == 2, name
