@@ -60,17 +60,21 @@ def line(name: str, numbers: dict[str, float]) -> str:
 
 
 def compare(folder: Path, ours: str, peer: str, peer_python: Path, rounds: int = ROUNDS) -> dict[str, float]:
-    """How many times as fast ours is, by the clock and by processor time, with the spread over the rounds.
+    """How many times as fast ours does its work (pairs, or tokens to learn from), with the spread over the rounds.
 
     `share` is processor seconds per second: how much of its one core a run got while others used the machine.
     """
     with Runner(sys.executable, ours, folder) as us, Runner(str(peer_python), peer, folder) as them:
         first = us.run(), them.run()  # which also warms both up
-        # Ours goes on as long as theirs, so that whatever else runs on the machine disturbs both alike.
-        times = max(1, round(first[1]["processor_seconds"] / first[0]["processor_seconds"]))
+        # Ours goes on for a third as long as theirs, so that what else runs on the machine disturbs both nearly alike.
+        times = max(1, round(first[1]["processor_seconds"] / first[0]["processor_seconds"] / 3))
         pairs = [(us.run(times), them.run()) for _ in range(rounds)]
-    by_clock = [them["seconds"] / us["seconds"] for us, them in pairs]
-    by_processor = [them["processor_seconds"] / us["processor_seconds"] for us, them in pairs]
+    done = [us["work"] / them["work"] for us, them in pairs]  # a peer may leave out what fills no whole batch
+    by_clock = [times * them["seconds"] / us["seconds"] for times, (us, them) in zip(done, pairs, strict=True)]
+    by_processor = [
+        times * them["processor_seconds"] / us["processor_seconds"]
+        for times, (us, them) in zip(done, pairs, strict=True)
+    ]
     numbers = {
         "ratio": median(by_clock),
         "ratio_low": min(by_clock),

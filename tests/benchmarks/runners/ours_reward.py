@@ -34,7 +34,8 @@ def run() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place, RunFolder(Path(place)) as run_folder:
         run_folder.save_state = lambda _: None  # the peer keeps nothing to resume from either
         steps = learn(config, run_folder, model, prompts, tokenizer.pad_token_id, {})
-    return {"steps": steps, "tokens": sum(len(p.prompt) + sum(map(len, p.completions)) for p in prompts)}
+    tokens = sum(len(prompt.prompt) + sum(map(len, prompt.completions)) for prompt in prompts)
+    return {"steps": steps, "work": sum(len(prompt.pairs) for prompt in prompts), "tokens": tokens}
 
 
 answer(run)

@@ -41,7 +41,7 @@ def run() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place, RunFolder(Path(place)) as run_folder:
         run_folder.save_state = lambda _: None  # the peer keeps nothing to resume from either
         optimize(run_folder, config, model, given["steps"], batches, "sft", {})
-    return {"steps": given["steps"], "tokens": sum(map(len, documents))}
+    return {"steps": given["steps"], "work": sum(map(len, documents))}
 
 
 answer(run)

@@ -41,13 +41,14 @@ trainer = RewardTrainer(
     train_dataset=Dataset.from_list(rows),
     processing_class=AutoTokenizer.from_pretrained(folder / "network"),
 )
-counted = {"tokens": 0, "real": 0}
+counted = {"work": 0, "tokens": 0, "real": 0}
 collate = trainer.data_collator
 
 
 def counting(examples: list) -> dict:
     """The trainer's own batches, counted on their way."""
     batch = collate(examples)
+    counted["work"] += len(examples)
     counted["tokens"] += batch["attention_mask"].numel()
     counted["real"] += int(batch["attention_mask"].sum())
     return batch
@@ -58,7 +59,7 @@ trainer.data_collator = counting
 
 def run() -> dict[str, float]:
     """One epoch."""
-    counted.update(tokens=0, real=0)
+    counted.update(work=0, tokens=0, real=0)
     trainer.train()
     return {"steps": trainer.state.global_step, **counted}
 
