@@ -69,8 +69,6 @@ def page(browser, live) -> Iterator:
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
     yield tab
-    for left in context.pages:
-        left.goto("about:blank")  # what is on its way is given up, else closing may wait for it
     context.close()
     assert not errors, errors
 

@@ -85,3 +85,19 @@ def test_a_plan_s_page_follows_its_steps_to_the_end(page, people):
     not_reloaded(page)
     with transaction() as session:
         assert session.query(Snapshot).count() == 3
+
+
+def test_an_error_line_goes_with_the_next_answer_that_is_fine(page, people):
+    sign_in(page, people.admin())
+    fill_round(prompts(4))
+    with transaction() as session:
+        made = snapshots.create(session, Purpose.RM, {})
+    address = f"**/admin/snapshots/{made.public_id}"
+    page.goto(f"/admin/snapshots/{made.public_id}")
+    told = {"HX-Retarget": "#notes", "HX-Reswap": "innerHTML", "Content-Type": "text/html"}
+    broken = '<div class="alert danger" role="alert"><p>Something went wrong.</p></div>'
+    page.route(address, lambda route: route.fulfill(status=500, body=broken, headers=told))
+    page.locator("#notes").get_by_text("Something went wrong.").wait_for()
+    page.unroute(address)
+    page.locator("#notes > .alert").wait_for(state="detached")
+    assert page.locator(".badge", has_text="queued").is_visible()
