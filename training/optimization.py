@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training import parallel
 from training.events import Metrics, Progress, Started
+from training.optimizers import CompactAdam
 from training.packing import MicroBatch
 from training.recipes import Config, Memory, Optimization
 from training.run_folder import RunFolder
@@ -29,63 +30,20 @@ def precision(dtype: str) -> AbstractContextManager:
     return torch.autocast(device().type, torch.bfloat16, enabled=dtype == "bfloat16")
 
 
-def adam(config: Optimization, parameters: Iterable[Tensor], learning_rate: float | None = None) -> torch.optim.AdamW:
+def adam(
+    config: Optimization, parameters: Iterable[Tensor], learning_rate: float | None = None
+) -> torch.optim.Optimizer:
     """Adam with b1 0.9; weight decay, where there is any, only on matrices."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=learning_rate or config.learning_rate,
-        betas=(0.9, config.adam_b2),
-        eps=config.adam_epsilon,
-        fused=True,
-    )
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose step is made nearly orthogonal, so that no direction of a matrix is left behind [Jordan 2024].
-
-    For the matrices inside a network, not its embeddings. In float32, matrices of one shape together: on a CPU a tenth
-    of a small network's step. (torch.optim.Muon takes them one by one in bfloat16, slow where the CPU has none.)
-    """
-
-    def __init__(
-        self, matrices: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(list(matrices), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """One update of every matrix that has a gradient."""
-        for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = {}
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    by_shape.setdefault(matrix.shape, []).append(matrix)
-            for (rows, columns), matrices in by_shape.items():
-                updates = []
-                for matrix in matrices:
-                    mean = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
-                    mean.lerp_(matrix.grad, 1 - group["momentum"])
-                    updates.append(matrix.grad.lerp(mean, group["momentum"]))  # Nesterov's look ahead
-                scale = group["lr"] * max(1.0, rows / columns) ** 0.5
-                for matrix, update in zip(matrices, orthogonal(torch.stack(updates)), strict=True):
-                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
-
-
-def orthogonal(matrices: Tensor) -> Tensor:
-    """Matrices [N, R, C] with their singular values brought near 1 by five Newton-Schulz steps [Jordan 2024]."""
-    a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(5):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    values = {"betas": (0.9, config.adam_b2), "eps": config.adam_epsilon, "lr": learning_rate or config.learning_rate}
+    groups = [group for group in groups if group["params"]]
+    if any(weights.dtype == torch.bfloat16 for weights in parameters):
+        return CompactAdam(groups, **values)
+    return torch.optim.AdamW(groups, **values, fused=True)
 
 
 def prepared(model: Any, config: Memory, head: str | None = None) -> tuple[Any, Any]:
@@ -115,8 +73,9 @@ def merged(model: Any, adapted: Any, folder: Path) -> Any:
 
 
 def weights_dtype(config: Memory) -> torch.dtype:
-    """What a network is loaded in: frozen weights need no float32 copy to gather small steps in."""
-    return getattr(torch, config.dtype) if config.lora_rank else torch.float32
+    """What a network is loaded in: frozen weights need no float32 to gather small steps in."""
+    compact = config.lora_rank or getattr(config, "bfloat16_weights", False)
+    return getattr(torch, config.dtype) if compact else torch.float32
 
 
 def learning_rate(config: Optimization, step: int, total_steps: int) -> float:

@@ -245,6 +245,6 @@ def _part(value: Any, weights: Any) -> Any:
         return value
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    if not isinstance(weights, DTensor) or value.shape != weights.shape:
+    if not isinstance(weights, DTensor) or getattr(value, "shape", None) != weights.shape:
         return value
     return distribute_tensor(value, weights.device_mesh, weights.placements, src_data_rank=None)

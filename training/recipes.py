@@ -96,7 +96,22 @@ class Memory(BaseModel):
     )
 
 
-class SFTConfig(Config, Optimization, Lengths, Memory):
+class WeightMemory(Memory):
+    """The same where no second copy of the weights is averaged."""
+
+    bfloat16_weights: bool = Field(
+        default=False,
+        description="weights, gradients and moments in bfloat16, and what rounding takes: 10 bytes a weight, not 16",
+    )
+
+    @model_validator(mode="after")
+    def _compact_where_it_can_be(self) -> "WeightMemory":
+        if self.bfloat16_weights and (self.dtype != "bfloat16" or self.lora_rank):
+            raise ValueError("bfloat16_weights: needs dtype = bfloat16 and lora_rank = 0, adapters being small anyway")
+        return self
+
+
+class SFTConfig(Config, Optimization, Lengths, WeightMemory):
     """train_sft: demonstrations, optionally with a share of pretraining text."""
 
     verb: ClassVar[str] = "train_sft"
@@ -116,7 +131,7 @@ class SFTConfig(Config, Optimization, Lengths, Memory):
     row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row")
 
 
-class RewardModelConfig(Config, Optimization, Lengths, Memory):
+class RewardModelConfig(Config, Optimization, Lengths, WeightMemory):
     """train_reward_model: a fresh reward model on all comparisons of the snapshot."""
 
     verb: ClassVar[str] = "train_reward_model"
@@ -151,7 +166,7 @@ class CrossValidateConfig(RewardModelConfig):
     seeds: int = Field(default=3, ge=1, description="reward models per group")
 
 
-class DPOConfig(Config, Optimization, Lengths, Memory):
+class DPOConfig(Config, Optimization, Lengths, WeightMemory):
     """train_dpo: a policy from comparisons alone, without reward model or sampling; an offline baseline."""
 
     verb: ClassVar[str] = "train_dpo"
@@ -341,7 +356,11 @@ RECIPES: dict[str, Config] = {
             pretraining_share=0.1,
         ),
         RewardModelConfig(recipe="instructgpt_reward_model", epochs=1, batch_size=64, learning_rate=9e-6),
-        # 6B weights on one 80 GB card: frozen ones in bfloat16, adapters and head in float32.
+        # 6B weights on one 80 GB card: all of them in 61 GB, or frozen ones in 12 GB with adapters (docs/training.md).
+        RewardModelConfig(
+            recipe="instructgpt_reward_model_6b", epochs=1, batch_size=64, learning_rate=9e-6,
+            gradient_checkpointing=True, dtype="bfloat16", bfloat16_weights=True,
+        ),
         RewardModelConfig(
             recipe="instructgpt_reward_model_lora", epochs=1, batch_size=64, learning_rate=9e-5, lora_rank=32,
             gradient_checkpointing=True, dtype="bfloat16",

@@ -108,9 +108,12 @@ def _score_row(model: Any, row: Ragged) -> Tensor:
 
 
 def _head(model: Any, hidden: Tensor) -> Tensor:
-    """Raw logits [N] of hidden states [N, D], in the head's own precision: bfloat16 knows only 1/64 apart at 3."""
+    """Raw logits [N] of hidden states [N, D] in float32: bfloat16 could not tell 3.00 from 3.01."""
+    weight, bias = model.score.weight, model.score.bias
+    dtype = torch.promote_types(weight.dtype, torch.float32)
     with torch.autocast(hidden.device.type, enabled=False):
-        return model.score(hidden.to(model.score.weight.dtype)).squeeze(1).float()
+        scores = F.linear(hidden.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype))
+    return scores.squeeze(1).float()
 
 
 @torch.no_grad()

@@ -13,7 +13,8 @@ from training.command import main
 from training.events import Finished, Started
 from training.formatting import encode_document
 from training.miniature import world
-from training.optimization import Muon, adam, device, optimize
+from training.optimization import adam, device, optimize
+from training.optimizers import Muon
 from training.packing import MicroBatch, cross_entropy, digest, pack, pieces, read_documents
 from training.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
 from training.recipes import BaseConfig

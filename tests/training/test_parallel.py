@@ -98,16 +98,19 @@ def test_two_processes_compute_what_one_does(runs, tmp_path, verb, sharded):
     assert_same_run(one, run(verb, {**keys, **cut}, tmp_path / "two", processes=2))
 
 
-def test_adapters_on_sharded_bfloat16_weights_come_together_again(runs, tmp_path):
-    keys, _ = runs["train_reward_model"]
-    adapters = {"lora_rank": 2, "gradient_checkpointing": True, "dtype": "bfloat16"}
-    one = run("train_reward_model", {**keys, **adapters}, tmp_path / "one")
-    two = run("train_reward_model", {**keys, **adapters, "sharded": True}, tmp_path / "two", processes=2)
+@pytest.mark.parametrize("kept", [{"lora_rank": 2}, {"bfloat16_weights": True}])
+def test_a_reward_model_in_bfloat16_is_trained_sharded_stopped_and_resumed(runs, tmp_path, kept):
+    keys = {**runs["train_reward_model"][0], "gradient_checkpointing": True, "dtype": "bfloat16", **kept}
+    one = run("train_reward_model", keys, tmp_path / "one")
+    two = run("train_reward_model", {**keys, "sharded": True}, tmp_path / "two", processes=2, stop_at=2)
+    run("train_reward_model", {**keys, "sharded": True}, two, processes=2)
     expected, found = metrics(one), metrics(two)
     for step in expected:  # bfloat16 has three digits
         assert found[step]["reward_model/loss"] == pytest.approx(expected[step]["reward_model/loss"], abs=0.02)
     assert weights(one).keys() == weights(two).keys()
-    assert all((path / "checkpoints/reward_model/adapter/adapter_model.safetensors").exists() for path in (one, two))
+    assert {tensor.dtype for tensor in weights(two).values()} <= {torch.bfloat16, torch.float32}
+    adapters = [path / "checkpoints/reward_model/adapter/adapter_model.safetensors" for path in (one, two)]
+    assert all(path.exists() == ("lora_rank" in kept) for path in adapters)
 
 
 @pytest.mark.parametrize("verb", ["train_sft", "train_dpo"])
