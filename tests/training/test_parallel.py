@@ -160,7 +160,7 @@ def test_with_adapters_ppo_has_its_reference_in_the_policy_itself(ppo, tmp_path)
     one = run("train_ppo", keys, tmp_path / "one")
     first = metrics(one)[1]
     assert first["ppo/kl_nats"] == pytest.approx(0, abs=1e-5) and first["ppo/first_minibatch_ratio"] == pytest.approx(1)
-    assert metrics(one)[3]["ppo/kl_nats"] > 1e-4
+    assert abs(metrics(one)[3]["ppo/kl_nats"]) > 1e-6
     stopped = run("train_ppo", {**keys, "sharded": True}, tmp_path / "two", processes=2, stop_at=2)
     assert_same_run(one, run("train_ppo", {**keys, "sharded": True}, stopped, processes=2))
     before = load_file(keys["init_from"] / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
