@@ -51,13 +51,14 @@ class Ranking:
     completions: tuple[Ranked, ...]
     labeler: str = ""
     pool: Pool = Pool.TRAIN
+    probability: float | None = None  # that each pair's order is right, where a judge gave one
     fell_back: bool = False  # the dialogues part before their last turn
 
     @property
     def import_key(self) -> str:
         """The hash by which two rows are the same ranking."""
         said = [[one.text, one.tier, one.rating, dict(one.flags or {})] for one in self.completions]
-        whole = [text_sha256(self.prompt.messages), self.labeler, self.pool, said]
+        whole = [text_sha256(self.prompt.messages), self.labeler, self.pool, said, self.probability]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
@@ -87,7 +88,7 @@ def read(
         raise BadInput(_("One pair cannot answer several instances."), field="instances")
     sides = sorted((Ranked(chosen, policy, 1), Ranked(rejected, policy, 2)), key=_by_text)
     labeler, pool = _labeler(row.values)
-    return Ranking(row.line, drafts[0], tuple(sides), labeler, pool, fell_back), []
+    return Ranking(row.line, drafts[0], tuple(sides), labeler, pool, fell_back=fell_back), []
 
 
 def _dialogues(values: Mapping[str, object]) -> tuple[list[dict], str, str, bool]:
@@ -159,7 +160,7 @@ def _read_ranking(row: Row, defaults: PromptDefaults) -> tuple[Ranking | None, l
             field="completions.shown_position",
         )
     labeler, pool = _labeler(row.values)
-    return Ranking(row.line, prompt, completions, labeler, pool), []
+    return Ranking(row.line, prompt, completions, labeler, pool, record.probability), []
 
 
 def _turns(dialogue: str, field: str) -> list[tuple[str, str, int]]:

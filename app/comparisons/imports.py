@@ -129,6 +129,7 @@ class _Pass:
                 "import_key": key,
                 "collection": self.defaults.collection,
                 "pool": ranking.pool,
+                "probability": ranking.probability,
             }
             for ranking, key, prompt_id in new
         ]

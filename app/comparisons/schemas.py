@@ -171,6 +171,7 @@ class ComparisonOut(BaseModel):
     labeler: str | None = Field(description="Public id of the account, or the name an import gave.")
     labeler_kind: AccountKind | None = Field(description="`simulated`: ranked by a program.")
     pool: Pool
+    probability: float | None = Field(description="That each pair's order is right, where an imported judge gave one.")
     guideline: str | None = Field(description="Name and version, e.g. `training 1`.")
     form_version: int | None
     notes: str
@@ -207,6 +208,7 @@ class ComparisonOut(BaseModel):
             labeler=one.labeler.public_id if one.labeler else one.imported_labeler or None,
             labeler_kind=one.labeler.kind if one.labeler else None,
             pool=one.pool,
+            probability=one.probability,
             guideline=f"{one.guideline.name} {one.guideline.version}" if one.guideline else None,
             form_version=one.form.version if one.form else None,
             notes=one.notes,

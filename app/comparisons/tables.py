@@ -39,6 +39,7 @@ class Comparison(Base):
         UniqueConstraint("item_id", "labeler_id"),
         UniqueConstraint("import_key"),
         CheckConstraint("source <> 'person' OR (item_id IS NOT NULL AND labeler_id IS NOT NULL)", name="person"),
+        CheckConstraint("probability BETWEEN 0.5 AND 1", name="probability"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -52,6 +53,7 @@ class Comparison(Base):
     import_key: Mapped[str | None] = mapped_column(String(64))  # hash of an imported row: importing twice adds nothing
     collection: Mapped[str] = mapped_column(String(120), default="", index=True)  # name given at import
     pool: Mapped[Pool] = mapped_column(choice(Pool))  # the labeler's at submission
+    probability: Mapped[float | None] = mapped_column()  # that each pair's order is right, where a judge gave one
     guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guidelines.id", ondelete="RESTRICT"))
     form_id: Mapped[int | None] = mapped_column(ForeignKey("forms.id", ondelete="RESTRICT"))
     notes: Mapped[str] = mapped_column(Text, default="")

@@ -172,6 +172,7 @@ class Freezer:
             labeler=labeler_key(row.labeler, f"{row.collection}\n{row.imported_labeler}"),
             pool=row.pool,
             round=row.item.round.number if row.item else None,
+            probability=row.probability,
         )
         return record, {"comparison_id": row.id, "split": split, "pool": row.pool}
 

@@ -958,6 +958,7 @@ def upgrade() -> None:
             sa.Enum("train", "held-out", name="pool", native_enum=False, create_constraint=True, length=32),
             nullable=False,
         ),
+        sa.Column("probability", sa.Double(), nullable=True),
         sa.Column("guideline_id", sa.Integer(), nullable=True),
         sa.Column("form_id", sa.Integer(), nullable=True),
         sa.Column("notes", sa.Text(), nullable=False),
@@ -975,6 +976,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "source <> 'person' OR (item_id IS NOT NULL AND labeler_id IS NOT NULL)", name=op.f("ck_comparisons_person")
         ),
+        sa.CheckConstraint("probability BETWEEN 0.5 AND 1", name=op.f("ck_comparisons_probability")),
         sa.ForeignKeyConstraint(
             ["assignment_id"], ["assignments.id"], name=op.f("fk_comparisons_assignment_id"), ondelete="SET NULL"
         ),

@@ -187,11 +187,14 @@ def record(**fields) -> dict:
 
 
 def test_our_own_rankings_come_back_as_they_went(database, tmp_path):
-    path = jsonl(tmp_path / "rankings.jsonl", record(), record(labeler="x2"), record())
+    path = jsonl(
+        tmp_path / "rankings.jsonl", record(), record(labeler="x2"), record(), record(labeler="judge", probability=0.8)
+    )
     report = run(path, RANKINGS)
-    assert (report.added, report.known, report.problems) == (2, 1, [])
+    assert (report.added, report.known, report.problems) == (3, 1, [])
     with reading() as session:
-        one, two = session.scalars(select(Comparison).order_by(Comparison.id))
+        one, two, judged = session.scalars(select(Comparison).order_by(Comparison.id))
+        assert (one.probability, judged.probability) == (None, 0.8)
         assert (one.imported_labeler, two.imported_labeler, one.pool) == ("x1", "x2", Pool.HELD_OUT)
         assert one.prompt.split is split_for(one.prompt.text_sha256)
         assert one.prompt_id == two.prompt_id

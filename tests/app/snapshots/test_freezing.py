@@ -62,6 +62,15 @@ def test_the_files_the_manifest_and_the_members_agree(database):
     assert not [member for member in members if member.pool is Pool.HELD_OUT and member.split is Split.TRAIN]
 
 
+def test_how_sure_a_judge_was_is_frozen_and_a_person_s_line_stays_as_it_was(database):
+    fill_round(prompts(4))
+    with transaction() as session:
+        session.scalars(select(Comparison)).first().probability = 0.8
+    path = rules.folder(freeze(Purpose.RM)) / "comparisons.jsonl"
+    assert sorted(record.probability or 0 for record in read(path, ComparisonRecord)) == [0, 0, 0, 0.8]
+    assert path.read_text().count("probability") == 1
+
+
 def test_the_same_data_in_another_order_under_other_ids_freezes_into_the_same_hash(request, tmp_path, monkeypatch):
     monkeypatch.setenv("PLUMBLINE_SECRET", "one key for all")
     asked, hashes = prompts(12), []
