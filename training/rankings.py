@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -33,6 +33,21 @@ class Ranked:
     def group(self) -> Group:
         """What is computed together."""
         return self.prompt, self.completions
+
+    def settled(self) -> "Ranked":
+        """The same in an order of its own: what was shown first, and to whom, must not decide how sums are rounded."""
+        order = sorted(range(len(self.completions)), key=self.completions.__getitem__)
+        place = {old: new for new, old in enumerate(order)}
+        pairs = sorted(
+            (pair._replace(chosen=place[pair.chosen], rejected=place[pair.rejected]), distance)
+            for pair, distance in zip(self.pairs, self.distances, strict=True)
+        )
+        return replace(
+            self,
+            completions=[self.completions[old] for old in order],
+            pairs=[pair for pair, _ in pairs],
+            distances=[distance for _, distance in pairs],
+        )
 
 
 @dataclass
@@ -72,7 +87,9 @@ def read_rankings(config: RewardModelConfig, tokenizer: Any, counts: Counter[str
             ranked = part.setdefault(record.prompt_key, Ranked(encoded[0], record.split, record.use_case))
             counts[TIES] += _add(ranked, record, encoded[1], keep_ties=config.tie_margin > 0)
     counts += Counter()  # drops zeros
-    return Rankings(*(list(part.values()) for part in (train, validation, held_out_labelers)))
+    return Rankings(
+        *([ranked.settled() for ranked in part.values()] for part in (train, validation, held_out_labelers))
+    )
 
 
 def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[int]], keep_ties: bool) -> int:

@@ -14,7 +14,7 @@ from training.policy import load_policy
 from training.rankings import TIES, labeler_groups, read_rankings
 from training.recipes import load_config
 from training.records import COMPARISONS, ComparisonRecord, Message, Pool, RankedCompletion, read, write
-from training.reward_model import Pair, load_reward_model, score_sequences
+from training.reward_model import load_reward_model, score_sequences
 from training.run_folder import RunFolder, Stopped
 
 SCORES = """
@@ -52,6 +52,10 @@ def ranking(key, tiers, labeler="a", texts=("a.", "b.", "c."), **values):
     return ComparisonRecord(prompt_key=key, prompt=prompt, completions=completions, labeler=labeler, **given)
 
 
+def text_of(prompt, place, tokenizer):
+    return tokenizer.decode(prompt.completions[place], skip_special_tokens=True)
+
+
 def test_adapters_and_head_are_saved_and_read_in_a_fresh_process(miniature, tmp_path):
     settings = ["lora_rank=2", "learning_rate=0.01", "epochs=4", "gradient_checkpointing=true"]
     with RunFolder(tmp_path / "run") as run_folder:
@@ -84,7 +88,25 @@ def test_ties_are_left_out_or_kept_as_ties(miniature, tmp_path):
         config = config_of("train_reward_model", miniature, tmp_path, f"tie_margin={margin}")
         train = read_rankings(config, tokenizer, counts).train
         assert [len(prompt.pairs) for prompt in train] == pairs and counts[TIES] == left_out
-    assert train[0].pairs[-1] == Pair(1, 2, 1.0, 1.0) and train[0].distances == [1, 1, 0]
+    (tie,) = (pair for pair, distance in zip(train[0].pairs, train[0].distances, strict=True) if distance == 0)
+    assert {text_of(train[0], place, tokenizer) for place in tie[:2]} == {"b.", "c."} and tie[2:] == (1.0, 1.0)
+    assert sorted(train[0].distances) == [0, 1, 1]
+
+
+def test_neither_shown_order_nor_who_ranked_first_changes_what_is_added_up(miniature, tmp_path):
+    texts = ("a.", "b.", "c.", "d.")
+    one, other = ranking("p", (2, 1, 1, 3), "l1", texts=texts), ranking("p", (1, 2, 3, 4), "l2", texts=texts)
+    shuffled = [
+        record.model_copy(update={"completions": tuple(record.completions[place] for place in (2, 0, 3, 1))})
+        for record in (other, one)
+    ]
+    _, tokenizer = load_policy(miniature / "base")
+    config = config_of("train_reward_model", miniature, tmp_path)
+    found = []
+    for records in ([one, other], shuffled):
+        write(tmp_path / COMPARISONS, records)
+        found.append(read_rankings(config, tokenizer, Counter()).train)
+    assert found[0] == found[1] and len(found[0][0].pairs) == 11
 
 
 def test_a_judges_probability_becomes_the_target_and_a_persons_line_stays_as_it_was(miniature, tmp_path):
@@ -93,7 +115,9 @@ def test_a_judges_probability_becomes_the_target_and_a_persons_line_stays_as_it_
     assert list(read(tmp_path / COMPARISONS, ComparisonRecord)) == [doubtful]
     _, tokenizer = load_policy(miniature / "base")
     (prompt,) = read_rankings(config_of("train_reward_model", miniature, tmp_path), tokenizer, Counter()).train
-    assert prompt.pairs == [Pair(1, 0, 0.8, pytest.approx(0.2))]
+    (pair,) = prompt.pairs
+    assert [text_of(prompt, place, tokenizer) for place in pair[:2]] == ["b.", "a."]
+    assert pair[2:] == (0.8, pytest.approx(0.2))
     assert "probability" not in ranking("p", (2, 1), texts=("a.", "b.")).model_dump_json()
 
 

@@ -224,8 +224,11 @@ def test_all_rankings_of_a_prompt_are_one_element_and_ties_are_left_out(miniatur
     rankings = read_rankings(config, tokenizer, counts)
     assert [len(prompt.completions) for prompt in rankings.train] == [3, 3]
     assert not rankings.validation and not rankings.held_out_labelers
-    pairs = [[(pair.chosen, pair.rejected) for pair in prompt.pairs] for prompt in rankings.train]
-    assert pairs == [[(0, 1), (0, 2), (1, 2), (1, 0)], []]
+    pairs = [
+        ["".join(tokenizer.decode(prompt.completions[place])[0] for place in pair[:2]) for pair in prompt.pairs]
+        for prompt in rankings.train
+    ]
+    assert [sorted(one) for one in pairs] == [["ab", "ac", "ba", "bc"], []]
     assert counts[TIES] == 3 + 2
     reported = run(train_reward_model, config, tmp_path / "run")
     assert of_kind(reported, "finished") and "held-out accuracy is not known" in str(of_kind(reported, "warning"))
