@@ -17,16 +17,15 @@ from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVe
 from app.database import utc_now
 from app.errors import Conflict
 from app.i18n import gettext as _
-from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundState
+from app.rounds.tables import ONBOARDING, Item, Round, RoundState
 
 UNDO_SECONDS = 10
-_ON_THE_WAY_SECONDS = 5  # between the page that offers it and the answer to its button
+FINAL_AFTER_SECONDS = UNDO_SECONDS + 5  # on the way between the page that offers it and the answer to its button
 
 
 def may_change(assignment: Assignment) -> bool:
     """Whether what is handed in can be changed: not practice and screening, which show what somebody does at first."""
-    changes = assignment.item.kind in (ItemKind.COMPARISON, ItemKind.DEMONSTRATION)  # models answer conversations
-    return changes and assignment.item.round.purpose not in ONBOARDING
+    return assignment.item.round.purpose not in ONBOARDING
 
 
 def check(assignment: Assignment) -> None:
@@ -81,7 +80,7 @@ def take_back(session: Session, assignment: Assignment, labeler: Account) -> boo
         return False
     _check_open(session, assignment)
     fresh = session.scalar(
-        select(Draft.submitted_at > utc_now(-UNDO_SECONDS - _ON_THE_WAY_SECONDS)).where(
+        select(Draft.submitted_at > utc_now(-FINAL_AFTER_SECONDS)).where(
             Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id
         )
     )

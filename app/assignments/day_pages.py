@@ -9,6 +9,7 @@ from app.assignments import changes, day, queries, rules, slots
 from app.assignments.day import Listing
 from app.assignments.posting import acting
 from app.comparisons import rules as comparisons
+from app.conversations import rules as conversations
 from app.database import reading, transaction
 from app.demonstrations import rules as demonstrations
 from app.errors import Conflict
@@ -20,7 +21,11 @@ from app.rounds.tables import ItemKind
 from app.web import flash, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
-WITHDRAW = {ItemKind.COMPARISON: comparisons.withdraw, ItemKind.DEMONSTRATION: demonstrations.withdraw}
+WITHDRAW = {
+    ItemKind.COMPARISON: comparisons.withdraw,
+    ItemKind.CONVERSATION: conversations.withdraw,
+    ItemKind.DEMONSTRATION: demonstrations.withdraw,
+}
 SHOWN_ON_DESK = 5
 
 

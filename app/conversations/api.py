@@ -6,9 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
+from app.assignments import changes
+from app.assignments.schemas import VersionOut
 from app.conversations import queries, suggesting
 from app.conversations.schemas import ConversationOut, ConversationPage, SuggestionOut
 from app.database import reading
+from app.rounds.tables import ItemKind
 from app.web import api_account
 
 router = APIRouter(tags=["conversations"])
@@ -49,6 +52,16 @@ def read_conversation(request: Request, id: str) -> ConversationOut:
     api_account(request, "read")
     with reading() as session:
         return ConversationOut.of(queries.conversation(session, id))
+
+
+@router.get("/api/v1/conversations/{id}/versions")
+def read_versions(request: Request, id: str) -> list[VersionOut]:
+    """What its labeler had handed in before it, the oldest first; lists and snapshots take the latest."""
+    api_account(request, "read")
+    with reading() as session:
+        found = queries.conversation(session, id).conversation
+        earlier = changes.versions(session, found.item_id, found.labeler_id)
+    return [VersionOut.of(version, ItemKind.CONVERSATION) for version in earlier]
 
 
 @router.post("/api/v1/assignments/{id}/suggestions", status_code=201, tags=["assignments"])

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.accounts import rules as accounts
+from app.assignments import changes
 from app.assignments.posting import acting
 from app.conversations import queries, rules, suggesting
 from app.conversations.schemas import opening
@@ -63,6 +64,7 @@ def conversation(request: Request, id: str):
     account = admin(request)
     with reading() as session:
         whole = queries.conversation(session, id)
+        earlier = changes.versions(session, whole.conversation.item_id, whole.conversation.labeler_id)
     prompt = whole.conversation.item.prompt
     return page(
         request,
@@ -70,6 +72,7 @@ def conversation(request: Request, id: str):
         account,
         whole=whole,
         found=whole.conversation,
+        earlier=earlier,
         opening=opening(prompt),
         topic=prompt.messages[-1]["text"] if prompt.source is PromptSource.USE_CASE else "",
     )

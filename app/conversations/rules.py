@@ -2,10 +2,12 @@
 
 import hashlib
 
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import queue
 from app.accounts.tables import Account
+from app.assignments import changes
 from app.assignments import rules as assignments
 from app.assignments.tables import Assignment
 from app.conversations import queries
@@ -56,7 +58,9 @@ def submit(
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
+    before = assignments.answer(session, assignment, labeler, Conversation) if filled.edited_at else None
     conversation = Conversation(
+        id=before and before.id,
         item_id=item.id,
         assignment_id=filled.assignment_id,
         labeler_id=labeler.id,
@@ -66,13 +70,29 @@ def submit(
         idempotency_key=key,
         active_seconds=active_seconds,
         submitted_at=filled.at,
-        messages=messages,
+        edited_at=filled.edited_at,
     )
-    session.add(conversation)
+    conversation = session.merge(conversation)  # into the one that was edited, if one was
     session.flush()
+    if before:
+        _let_go_of_alternatives(session, conversation)
+        session.execute(delete(ConversationMessage).where(ConversationMessage.conversation_id == conversation.id))
+    for message in messages:
+        message.conversation_id = conversation.id
+    session.add_all(messages)
+    session.flush()
+    session.expire(conversation, ["messages"])
     if not filled.surplus:
         _ask_for_alternatives(session, conversation, item)
     return conversation
+
+
+def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """Undo handing it in: the messages are a draft again and nothing else."""
+    stored = assignments.answer(session, assignment, labeler, Conversation)
+    if changes.take_back(session, assignment, labeler) and stored:
+        _let_go_of_alternatives(session, stored)
+        session.execute(delete(Conversation).where(Conversation.id == stored.id))
 
 
 def _checked(turns: list[Turn], first: Role) -> list[Turn]:
@@ -136,7 +156,12 @@ def plan_of(item: Item) -> ConversationPlan:
 
 
 def _ask_for_alternatives(session: Session, conversation: Conversation, item: Item) -> None:
-    """Choose one model-written message at random and let a worker sample what else could stand in its place."""
+    """Choose one model-written message at random and let a worker sample what else could stand in its place.
+
+    Nobody begins while handing in can still be undone. What was sampled for a conversation stays when it is edited.
+    """
+    if session.scalar(select(Alternatives.id).where(Alternatives.conversation_id == conversation.id)) is not None:
+        return
     written = [
         message.position
         for message in conversation.messages
@@ -147,15 +172,23 @@ def _ask_for_alternatives(session: Session, conversation: Conversation, item: It
     # By the conversation's random id: as good as a die, and the same whoever looks again.
     digest = hashlib.sha256(f"alternatives {conversation.public_id}".encode()).digest()
     position = written[int.from_bytes(digest[:8], "big") % len(written)]
-    made = Alternatives(
-        conversation_id=conversation.id,
-        position=position,
-        prompt_id=_prefix(session, conversation, item.prompt, position).id,
-        lease_until=utc_now(RESEND_SECONDS),
+    session.add(
+        Alternatives(
+            conversation_id=conversation.id,
+            position=position,
+            prompt_id=_prefix(session, conversation, item.prompt, position).id,
+            lease_until=utc_now(changes.FINAL_AFTER_SECONDS),  # then the reconciler sends it
+        )
     )
-    session.add(made)
     session.flush()
-    queue.send(session, "conversations.sample", made.id)
+
+
+def _let_go_of_alternatives(session: Session, conversation: Conversation) -> None:
+    """Take back what nobody has begun to sample."""
+    waiting = (Alternatives.conversation_id == conversation.id, Alternatives.state == AlternativesState.QUEUED)
+    prompt_id = session.scalar(delete(Alternatives).where(*waiting).returning(Alternatives.prompt_id))
+    if prompt_id is not None:
+        prompts.forget(session, prompt_id)
 
 
 def _prefix(session: Session, conversation: Conversation, starter: Prompt, position: int) -> Prompt:

@@ -69,6 +69,7 @@ class Conversation(Base):
     idempotency_key: Mapped[str] = mapped_column(String(80))
     active_seconds: Mapped[float] = mapped_column(default=0.0)
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+    edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in anew; assignments keep what was before
     item: Mapped[Item] = relationship()
     assignment: Mapped[Assignment | None] = relationship()
     labeler: Mapped[Account] = relationship()

@@ -1,9 +1,11 @@
 """The prompt bank: what may enter it, which split a prompt belongs to, and how one leaves it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from sqlalchemy import insert, text, update
+from sqlalchemy import delete, insert, text, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
@@ -109,6 +111,12 @@ class Admission:
             "written_by_id": draft.written_by_id,
             "writing_id": draft.writing_id,
         }
+
+
+def forget(session: Session, prompt_id: int) -> None:
+    """Delete a prompt that nothing points to any more; one in use stays."""
+    with suppress(IntegrityError), session.begin_nested():
+        session.execute(delete(Prompt).where(Prompt.id == prompt_id))
 
 
 def add(
