@@ -70,6 +70,7 @@ def stored():
 def test_a_conversation_by_keyboard_alone(page, people, server):
     open_round()
     begin(page, people)
+    page.wait_for_load_state("networkidle")  # keys work once their scripts are there
     assert page.evaluate("document.activeElement.id") == "text"
     page.keyboard.type("The Rhine. It")
     page.keyboard.press("Tab")
