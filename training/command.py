@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from training import parallel
+from training.configs import Config
 from training.events import Failed
-from training.recipes import CONFIGS, RECIPES, Config, load_config, make_config
+from training.recipes import CONFIGS, RECIPES, load_config, make_config
 from training.run_folder import RunFolder, Stopped
 
 

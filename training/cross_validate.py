@@ -7,8 +7,8 @@ from typing import Any
 
 from training import train_reward_model
 from training.command import main
+from training.configs import CrossValidateConfig, RewardModelConfig
 from training.events import Finished, Progress, Started, last
-from training.recipes import CrossValidateConfig, RewardModelConfig
 from training.run_folder import RunFolder
 
 RESUMABLE = True

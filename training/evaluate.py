@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from training.command import main
+from training.configs import EvaluateConfig
 from training.events import Finished, Progress, Sample, Started
 from training.formatting import PROMPT_TOO_LONG, decode_completion, encode_document, encode_prompt
 from training.miniature import rubric, world
 from training.optimization import device
 from training.packing import cross_entropy, pack, pieces, read_documents
 from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, max_positions, pad
-from training.recipes import EvaluateConfig
 from training.records import PROMPTS, Message, PromptRecord, Split, read
 from training.reward_model import load_reward_model, score_sequences, wilson
 from training.rl_math import best_of_kl_nats, best_of_weights

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from training import parallel
+from training.configs import Config, Memory, Optimization
 from training.events import Metrics, Progress, Started
 from training.optimizers import CompactAdam
 from training.packing import MicroBatch
-from training.recipes import Config, Memory, Optimization
 from training.run_folder import RunFolder
 
 REPORTS = 200  # metrics lines of a run, at about

@@ -1,6 +1,8 @@
 """Sequences side by side in rows, so that a short document costs no padding; none sees its neighbours."""
 
 import hashlib
+import math
+import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from training import parallel
+from training.configs import DPOConfig, RewardModelConfig, SFTConfig
 from training.policy import selected_logprobs
 from training.shared_prefix import can_be_ragged, ragged
 
@@ -29,6 +32,17 @@ class PackedRows(NamedTuple):
     input_ids: Tensor
     positions: Tensor
     selected: Tensor
+
+
+def shuffled(members: Sequence[int], config: SFTConfig | RewardModelConfig | DPOConfig) -> list[list[int]]:
+    """For each step the members it learns from: every epoch in an order of its own, in steps of about equal size."""
+    steps: list[list[int]] = []
+    for epoch in range(config.epochs):
+        order = list(members)
+        random.Random(f"{config.seed} epoch {epoch}").shuffle(order)
+        count = math.ceil(len(order) / config.batch_size)
+        steps += [order[number::count] for number in range(count)]
+    return steps
 
 
 def pack(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:

@@ -20,9 +20,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from training.configs import BaseConfig
 from training.formatting import CHAT_TEMPLATE, PLAIN_TEMPLATE
 from training.parallel import as_forward
-from training.recipes import BaseConfig
 from training.shared_prefix import Layout, layout_arguments
 
 transformers_logging.disable_progress_bar()

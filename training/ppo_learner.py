@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from training import parallel, rl_math
+from training.configs import PPOConfig
 from training.formatting import encode_document
 from training.optimization import clip_gradients, precision
 from training.packing import cross_entropy, pack, pieces
 from training.policy import forbidden_token_ids
-from training.recipes import PPOConfig
 from training.rollout import Episodes, cut, logprobs_of, scores_to_reward
 from training.value_model import ValueModel
 

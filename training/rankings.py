@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
+from training.configs import RewardModelConfig
 from training.formatting import encode_comparison
-from training.recipes import RewardModelConfig
 from training.records import COMPARISONS, ComparisonRecord, Pool, Split, read
 from training.reward_model import Pair
 from training.shared_prefix import Group
@@ -33,6 +33,16 @@ class Ranked:
     def group(self) -> Group:
         """What is computed together."""
         return self.prompt, self.completions
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed for it where its completions share the prompt in one row."""
+        return len(self.prompt) + sum(map(len, self.completions))
+
+    @property
+    def padded_tokens(self) -> int:
+        """Tokens computed for it where each completion has a row with the prompt in it, padded to the longest."""
+        return (len(self.prompt) + max(map(len, self.completions))) * len(self.completions)
 
     def settled(self) -> "Ranked":
         """The same in an order of its own: what was shown first, and to whom, must not decide how sums are rounded."""

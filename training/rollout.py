@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from training import parallel
+from training.configs import PPOConfig
 from training.optimization import precision
 from training.packing import micro_batches
 from training.policy import completion_logprobs, forbidden_token_ids, pad
-from training.recipes import PPOConfig
 from training.reward_model import score
 from training.sampler import sample
 from training.value_model import ValueModel

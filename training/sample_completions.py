@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 
 from training.command import main
+from training.configs import SampleConfig
 from training.events import Finished, Progress, Sample, Started, Warned
 from training.formatting import decode_completion, encode_prompts
 from training.optimization import device
 from training.policy import check_fits, forbidden_token_ids, load_policy
-from training.recipes import SampleConfig
 from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read, write
 from training.reward_model import load_reward_model, score_sequences
 from training.rl_math import best_of_kl_nats

@@ -19,11 +19,11 @@ import torch
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from training.command import main
+from training.configs import ServeConfig
 from training.events import Progress, Started
 from training.formatting import decode_completion, encode_prompts
 from training.optimization import device
 from training.policy import forbidden_token_ids, load_policy, max_positions
-from training.recipes import ServeConfig
 from training.records import SERVING_ADDRESS, Message
 from training.run_folder import RunFolder
 from training.sampler import sample, stream

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from training.command import main
+from training.configs import BaseConfig
 from training.events import Finished, Started
 from training.formatting import encode_document
 from training.miniature import world
@@ -17,7 +18,6 @@ from training.optimization import adam, device, optimize
 from training.optimizers import Muon
 from training.packing import MicroBatch, cross_entropy, digest, pack, pieces, read_documents
 from training.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
-from training.recipes import BaseConfig
 from training.records import PRETRAINING_TEXT
 from training.run_folder import RunFolder, write_whole
 

@@ -4,8 +4,6 @@ The reward model's own loss (Eq. 1, all pairs, one batch element per prompt) on 
 beta * (log pi(y|x) - log pi_ref(y|x)). With two completions a prompt it is Eq. 7 of the DPO paper.
 """
 
-import math
-import random
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -16,12 +14,12 @@ from torch import Tensor
 
 from training import parallel
 from training.command import main
+from training.configs import DPOConfig, RewardModelConfig
 from training.events import Finished, Warned
 from training.optimization import merged, optimize, precision, prepared, weights_dtype
-from training.packing import MicroBatch, micro_batches
+from training.packing import MicroBatch, micro_batches, shuffled
 from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad, save_policy
 from training.rankings import Ranked, joined, read_rankings
-from training.recipes import DPOConfig, RewardModelConfig
 from training.records import COMPARISONS
 from training.reward_model import Pair, k_wise_loss, pair_accuracy
 from training.run_folder import RunFolder
@@ -54,8 +52,9 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
     def apart(prompts: Sequence[Ranked]) -> list[Tensor]:
         """Log-probability of each completion, prompt by prompt."""
         found: dict[int, Tensor] = {}
-        cut = micro_batches(_widths(prompts), config.micro_batch_tokens)
-        for number, _weight in parallel.deal([sum(_widths([prompts[i] for i in batch])) for batch in cut]):
+        widths = [prompt.padded_tokens for prompt in prompts]
+        cut = micro_batches(widths, config.micro_batch_tokens)
+        for number, _weight in parallel.deal([sum(widths[i] for i in batch) for batch in cut]):
             batch = cut[number]
             sizes = [len(prompts[i].completions) for i in batch]
             found |= zip(batch, logprobs([prompts[i] for i in batch]).cpu().split(sizes), strict=True)
@@ -63,7 +62,7 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
         return [everybodys[i] for i in range(len(prompts))]
 
     reference, unseen_reference = apart(trained), apart(validation)  # the network is still its own reference
-    steps = _plan(config, len(trained))
+    steps = shuffled(range(len(trained)), config)
 
     def part(batch: Sequence[int], of_step: int, pairs_in_step: int) -> tuple[Tensor, dict[str, float]]:
         prompts = [trained[i] for i in batch]
@@ -77,7 +76,7 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
 
     def batches(step: int) -> list[MicroBatch]:
         indices = steps[step]
-        widths = _widths([trained[i] for i in indices])
+        widths = [trained[i].padded_tokens for i in indices]
         pairs = sum(pair.weight > pair.opposite_weight for i in indices for pair in trained[i].pairs)
         return [
             MicroBatch(sum(widths[i] for i in batch), partial(part, [indices[i] for i in batch], len(indices), pairs))
@@ -121,22 +120,6 @@ def _sides(scores: Tensor, groups: Sequence[Sequence[Pair]]) -> dict[str, float]
         name: float(torch.stack([scores[[pair[side] for pair in group]].mean() for group in groups]).mean())
         for side, name in enumerate(("chosen_score", "rejected_score"))
     }
-
-
-def _widths(prompts: Sequence[Ranked]) -> list[int]:
-    """Tokens of each prompt's completions, padded; they stay together, because its pairs need them all."""
-    return [(len(p.prompt) + max(map(len, p.completions))) * len(p.completions) for p in prompts]
-
-
-def _plan(config: DPOConfig, prompts: int) -> list[list[int]]:
-    """For each step the prompts it learns from."""
-    steps: list[list[int]] = []
-    for epoch in range(config.epochs):
-        order = list(range(prompts))
-        random.Random(f"{config.seed} epoch {epoch}").shuffle(order)
-        count = math.ceil(prompts / config.batch_size)
-        steps += [order[number::count] for number in range(count)]
-    return steps
 
 
 if __name__ == "__main__":

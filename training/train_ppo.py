@@ -13,6 +13,7 @@ from torch import Tensor
 
 from training import parallel
 from training.command import main
+from training.configs import PPOConfig
 from training.events import Finished, Metrics, Progress, Sample, Started, Warned
 from training.formatting import decode_completion, encode_prompts
 from training.optimization import device, merged, prepared, weights_dtype
@@ -27,7 +28,6 @@ from training.ppo_learner import (
     new_learner,
     update,
 )
-from training.recipes import PPOConfig
 from training.records import PRETRAINING_TEXT, PROMPTS, PromptRecord, Split, read
 from training.reward_model import load_reward_model
 from training.rollout import Episodes, roll_out

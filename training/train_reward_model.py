@@ -1,8 +1,6 @@
 """A fresh reward model on all rankings of a snapshot, by Eq. 1, one batch element per prompt [InstructGPT 3.5, C.2]."""
 
 import json
-import math
-import random
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -13,13 +11,13 @@ import torch
 from torch import Tensor
 
 from training.command import main
+from training.configs import RewardModelConfig
 from training.events import Finished, Warned
 from training.formatting import encode_demonstration
 from training.optimization import merged, optimize, precision, prepared, weights_dtype
-from training.packing import MicroBatch, in_order, micro_batches
+from training.packing import MicroBatch, in_order, micro_batches, shuffled
 from training.policy import check_fits
 from training.rankings import Ranked, joined, read_rankings
-from training.recipes import RewardModelConfig
 from training.records import COMPARISONS, DEMONSTRATIONS, DemonstrationRecord, Pool, Split, read
 from training.reward_model import (
     k_wise_loss,
@@ -101,7 +99,7 @@ def learn(
     counts: Counter,
 ) -> int:
     """Train `model` in place on the prompts' pairs; returns how many steps that took."""
-    steps = _plan(config, len(prompts))
+    steps = shuffled(range(len(prompts)), config)
 
     def part(batch: Sequence[Ranked], with_pairs: int, pairs_in_step: int) -> tuple[Tensor, dict[str, float]]:
         with precision(config.dtype):
@@ -117,7 +115,10 @@ def learn(
         with_pairs = sum(bool(prompt.pairs) for prompt in of_step)
         pairs_in_step = sum(pair.weight > pair.opposite_weight for prompt in of_step for pair in prompt.pairs)
         cut = [[of_step[index] for index in indices] for indices in _batches(model, of_step, config.micro_batch_tokens)]
-        return [MicroBatch(sum(map(_tokens, batch)), partial(part, batch, with_pairs, pairs_in_step)) for batch in cut]
+        return [
+            MicroBatch(sum(prompt.tokens for prompt in batch), partial(part, batch, with_pairs, pairs_in_step))
+            for batch in cut
+        ]
 
     optimize(run_folder, config, model, len(steps), batches, "reward_model", counts)
     return len(steps)
@@ -138,13 +139,8 @@ def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[Ranke
 def _batches(model: Any, prompts: Sequence[Ranked], tokens: int) -> list[list[int]]:
     """Micro-batches of prompts; a prompt's completions stay together, because its pairs need their scores at once."""
     if can_be_ragged(model):
-        return in_order([_tokens(prompt) for prompt in prompts], tokens)
-    widths = [(len(prompt.prompt) + max(map(len, prompt.completions))) * len(prompt.completions) for prompt in prompts]
-    return micro_batches(widths, tokens)
-
-
-def _tokens(prompt: Ranked) -> int:
-    return len(prompt.prompt) + sum(map(len, prompt.completions))
+        return in_order([prompt.tokens for prompt in prompts], tokens)
+    return micro_batches([prompt.padded_tokens for prompt in prompts], tokens)
 
 
 def _demonstrations(config: RewardModelConfig, tokenizer: object, counts: Counter[str]) -> list[list[int]]:
@@ -158,17 +154,6 @@ def _demonstrations(config: RewardModelConfig, tokenizer: object, counts: Counte
         if record.pool == Pool.TRAIN and record.split == Split.TRAIN
     ]
     return [demonstration[0] for demonstration in encoded if demonstration is not None]
-
-
-def _plan(config: RewardModelConfig, prompts: int) -> list[list[int]]:
-    """For each step the prompts it learns from."""
-    steps: list[list[int]] = []
-    for epoch in range(config.epochs):
-        order = list(range(prompts))
-        random.Random(f"{config.seed} epoch {epoch}").shuffle(order)
-        count = math.ceil(prompts / config.batch_size)
-        steps += [order[number::count] for number in range(count)]
-    return steps
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Supervised fine-tuning on demonstrations, optionally with a share of pretraining text [InstructGPT 3.5, C.1, C.3]."""
 
-import math
 import random
 import shutil
 from collections import Counter
@@ -13,10 +12,11 @@ from torch import Tensor
 
 from training import parallel
 from training.command import main
+from training.configs import SFTConfig
 from training.events import Finished
 from training.formatting import encode_demonstration, encode_document
 from training.optimization import merged, optimize, precision, prepared, weights_dtype
-from training.packing import MicroBatch, cross_entropy, pack, pieces, read_documents
+from training.packing import MicroBatch, cross_entropy, pack, pieces, read_documents, shuffled
 from training.policy import (
     add_residual_dropout,
     check_fits,
@@ -25,7 +25,6 @@ from training.policy import (
     max_positions,
     save_policy,
 )
-from training.recipes import SFTConfig
 from training.records import DEMONSTRATIONS, PRETRAINING_TEXT, DemonstrationRecord, Pool, Split, read
 from training.run_folder import RunFolder
 
@@ -128,16 +127,8 @@ def _plan(config: SFTConfig, demonstrations: list[int], documents: int) -> list[
     mixed = round(config.batch_size * config.pretraining_share / (1 - config.pretraining_share)) if documents else 0
     if config.pretraining_share and not mixed:
         mixed = 1
-    text_rng = random.Random(f"{config.seed} pretraining text")
-    steps: list[tuple[list[int], list[int]]] = []
-    for epoch in range(config.epochs):
-        order = list(demonstrations)
-        random.Random(f"{config.seed} epoch {epoch}").shuffle(order)
-        count = math.ceil(len(order) / config.batch_size)
-        steps += [
-            (order[number::count], [text_rng.randrange(documents) for _ in range(mixed)]) for number in range(count)
-        ]
-    return steps
+    rng = random.Random(f"{config.seed} pretraining text")
+    return [(step, [rng.randrange(documents) for _ in range(mixed)]) for step in shuffled(demonstrations, config)]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import sys, torch
 from pathlib import Path
 from training.miniature import world
 from training.policy import new_transformer, save_policy, train_tokenizer
-from training.recipes import BaseConfig
+from training.configs import BaseConfig
 config = BaseConfig()
 tokenizer = train_tokenizer(list(world.corpus(0, 20_000)), config.vocab_size)
 torch.manual_seed(0)

@@ -106,10 +106,10 @@ def network(request: pytest.FixtureRequest, networks: dict[str, Path]) -> Path:
 @pytest.fixture(scope="session")
 def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small snapshots of the miniature world, and base/: an untrained network with its tokenizer and text."""
+    from training.configs import BaseConfig
     from training.miniature import world
     from training.miniature.__main__ import main
     from training.policy import new_transformer, save_policy, train_tokenizer
-    from training.recipes import BaseConfig
 
     folder = tmp_path_factory.mktemp("miniature")
     main([str(folder), "--demonstrations", "40", "--comparisons", "40", "--prompts", "20"])

@@ -16,10 +16,11 @@ from transformers import GenerationConfig
 
 from tests.training.ppo.runs import saved_reward_model, settings, trained
 from training import events
+from training.configs import PPOConfig, RewardModelConfig
 from training.formatting import decode_completion, encode_completion, encode_demonstration, encode_prompt
 from training.policy import forbidden_token_ids, load_policy, pad, save_policy, selected_logprobs
 from training.rankings import TIES, read_rankings
-from training.recipes import CONFIGS, RECIPES, PPOConfig, RewardModelConfig, make_config
+from training.recipes import CONFIGS, RECIPES, make_config
 from training.records import (
     COMPARISONS,
     DEMONSTRATIONS,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from training.configs import PPOConfig
 from training.policy import forbidden_token_ids, load_policy, selected_logprobs
-from training.recipes import PPOConfig
 from training.reward_model import load_reward_model, new_reward_model, save_reward_model
 from training.rollout import cut, logprobs_of, roll_out, scores_to_reward
 from training.value_model import ValueModel

@@ -12,9 +12,9 @@ import httpx
 import pytest
 import torch
 
+from training.configs import ServeConfig
 from training.formatting import decode_completion, encode_prompt
 from training.policy import forbidden_token_ids, load_policy
-from training.recipes import ServeConfig
 from training.records import SERVING_ADDRESS, Message
 from training.run_folder import RunFolder
 from training.sampler import sample

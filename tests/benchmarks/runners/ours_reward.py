@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from runners.answer import answer, work
 
+from training.configs import RewardModelConfig
 from training.rankings import Ranked
-from training.recipes import RewardModelConfig
 from training.records import Split
 from training.reward_model import Pair, load_reward_model
 from training.run_folder import RunFolder

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from runners.answer import answer, work
 
+from training.configs import SFTConfig
 from training.optimization import optimize
 from training.packing import MicroBatch, cross_entropy, pack
 from training.policy import forbidden_token_ids, load_policy
-from training.recipes import SFTConfig
 from training.run_folder import RunFolder
 
 folder, given = work()

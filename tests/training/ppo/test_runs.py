@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.ppo.runs import saved_reward_model, settings, trained
-from training.recipes import PPOConfig, make_config
+from training.configs import PPOConfig
+from training.recipes import make_config
 from training.reward_model import new_reward_model, save_reward_model
 from training.run_folder import RunFolder
 from training.train_ppo import clearly_better, run

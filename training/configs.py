@@ -1,0 +1,311 @@
+"""One frozen config class per command, and complete named recipes.
+
+A command's CONFIG is a recipe's name or a JSON file as a run folder's config.json: keys over the defaults of its
+"recipe", if it names one.
+"""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Config(BaseModel):
+    """Everything that decides a run's numbers; `required` names the inputs that no recipe can know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    verb: ClassVar[str]
+    required: ClassVar[tuple[str, ...]] = ()
+    many_processes: ClassVar[bool] = False  # whether a run of it can be shared by several
+
+    recipe: str | None = Field(default=None, description="the named recipe whose values these keys stand over")
+    seed: int = Field(default=0, description="every random choice of the run follows from it")
+
+
+class Optimization(BaseModel):
+    """How one network is optimised: Adam (b1 0.9), learning rate by cosine from its peak down to a floor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    learning_rate: Positive
+    warmup_steps: int = Field(default=0, ge=0, description="steps of linear warm-up from a tenth of the peak")
+    final_share: float = Field(
+        default=0.1, ge=0, le=1, description="learning rate of the last step, as share of the peak"
+    )
+    adam_b2: float = Field(default=0.95, gt=0, lt=1)
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_gradient_norm: float | None = Field(default=1.0, gt=0)
+    micro_batch_tokens: int = Field(
+        default=8192, ge=1, description="tokens of one forward pass; changes memory, not numbers"
+    )
+    save_every_seconds: float = Field(default=60, ge=0, description="how often a resumable state is written")
+
+
+class BaseConfig(Config, Optimization):
+    """train_base: a small Llama on a text, by default the miniature world's own corpus."""
+
+    verb: ClassVar[str] = "train_base"
+    many_processes: ClassVar[bool] = True
+    text: Path | None = Field(
+        default=None, description="UTF-8 text, documents parted by blank lines; none: the miniature corpus"
+    )
+    corpus_seed: int = 0
+    corpus_words: int = Field(default=1_500_000, ge=1, description="words of the miniature corpus")
+    cache: Path | None = Field(default=None, description="folder of finished networks by hash of corpus and recipe")
+    vocab_size: int = Field(default=1024, ge=300)
+    hidden_size: int = 128
+    intermediate_size: int = 256
+    layers: int = 3
+    heads: int = 4
+    max_positions: int = 2048
+    row_tokens: int = Field(default=128, ge=8, description="tokens of a packed row")
+    rows_per_step: int = Field(default=16, ge=1)
+    epochs: int = Field(default=1, ge=1)
+    initializer_range: Positive = Field(
+        default=0.06, description="of fresh weights; the usual 0.02 is for wide networks"
+    )
+    learning_rate: Positive = 5e-3
+    muon_learning_rate: Positive = Field(default=0.02, description="of the matrices; learning_rate is the embeddings'")
+    warmup_steps: int = 50
+    weight_decay: float = 0.1
+
+
+class Lengths(BaseModel):
+    """Token limits: a longer prompt is left out and counted, a longer completion is cut and counted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    max_prompt_tokens: int = Field(default=1024, ge=1)
+    max_completion_tokens: int = Field(default=1024, ge=1)
+
+
+class Memory(BaseModel):
+    """How a large network is made to fit; none of it but dtype and adapters changes numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of forward and backward passes")
+    gradient_checkpointing: bool = Field(default=False, description="compute activations twice, to hold fewer")
+    lora_rank: int = Field(
+        default=0, ge=0, description="rank of adapters trained in place of the weights; 0: all weights"
+    )
+    sharded: bool = Field(
+        default=False, description="of several processes each holds a part of weights, gradients and moments (FSDP2)"
+    )
+
+
+class WeightMemory(Memory):
+    """The same where no second copy of the weights is averaged."""
+
+    bfloat16_weights: bool = Field(
+        default=False,
+        description="weights, gradients and moments in bfloat16, and what rounding takes: 10 bytes a weight, not 16",
+    )
+
+    @model_validator(mode="after")
+    def _compact_where_it_can_be(self) -> "WeightMemory":
+        if self.bfloat16_weights and (self.dtype != "bfloat16" or self.lora_rank):
+            raise ValueError("bfloat16_weights: needs dtype = bfloat16 and lora_rank = 0, adapters being small anyway")
+        return self
+
+
+class SFTConfig(Config, Optimization, Lengths, WeightMemory):
+    """train_sft: demonstrations, optionally with a share of pretraining text."""
+
+    verb: ClassVar[str] = "train_sft"
+    many_processes: ClassVar[bool] = True
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from")
+    data: Path | None = Field(default=None, description="snapshot folder with demonstrations.jsonl")
+    init_from: Path | None = Field(default=None, description="network folder to start from")
+    epochs: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=32, ge=1, description="demonstrations of one optimizer step")
+    learning_rate: Positive = 9.65e-6
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="residual dropout")
+    train_on_prompt: bool = Field(default=False, description="also learn the prompt's tokens")
+    pretraining_text: Path | None = Field(default=None, description="text file, or a base network's pretraining.txt")
+    pretraining_share: float = Field(
+        default=0.0, ge=0, lt=1, description="pretraining documents' share of a step's documents"
+    )
+    row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row")
+
+
+class RewardModelConfig(Config, Optimization, Lengths, WeightMemory):
+    """train_reward_model: a fresh reward model on all comparisons of the snapshot."""
+
+    verb: ClassVar[str] = "train_reward_model"
+    many_processes: ClassVar[bool] = True
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from")
+    data: Path | None = Field(
+        default=None, description="snapshot folder with comparisons.jsonl and demonstrations.jsonl"
+    )
+    init_from: Path | None = Field(default=None, description="SFT network folder to start from")
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=64, ge=1, description="prompts of one optimizer step, with all their rankings")
+    learning_rate: Positive = 9e-6
+    tie_margin: float = Field(
+        default=0.0, ge=0, description="score within which two completions tie (Rao-Kupper); 0: ties are left out"
+    )
+    folds: int = Field(default=0, ge=0, description="groups that the train pool's labelers form; 0: none is held out")
+    fold: int = Field(default=0, ge=0, description="which of the folds is held out, counted from 0")
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_the_folds(self) -> "RewardModelConfig":
+        if self.folds == 1 or self.fold >= max(1, self.folds):
+            raise ValueError(f"fold: {self.fold} of {self.folds} folds; there are 2 folds or more, counted from 0")
+        return self
+
+
+class CrossValidateConfig(RewardModelConfig):
+    """cross_validate: a reward model per group of labelers and seed, each judged by the group it has not seen."""
+
+    verb: ClassVar[str] = "cross_validate"
+    many_processes: ClassVar[bool] = False
+    folds: int = Field(default=5, ge=2, description="groups of labelers, about equal in rankings")
+    seeds: int = Field(default=3, ge=1, description="reward models per group")
+
+
+class DPOConfig(Config, Optimization, Lengths, WeightMemory):
+    """train_dpo: a policy from comparisons alone, without reward model or sampling; an offline baseline."""
+
+    verb: ClassVar[str] = "train_dpo"
+    many_processes: ClassVar[bool] = True
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from")
+    data: Path | None = Field(default=None, description="snapshot folder with comparisons.jsonl")
+    init_from: Path | None = Field(default=None, description="SFT network folder: the start and the frozen reference")
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=64, ge=1, description="prompts of one optimizer step, with all their rankings")
+    learning_rate: Positive = 1e-6
+    warmup_steps: int = Field(default=20, ge=0, description="steps of linear warm-up from a tenth of the peak")
+    beta: Positive = Field(
+        default=0.1, description="how much a log-ratio to the reference counts: less lets it go further"
+    )
+
+
+class SampleConfig(Config, Lengths):
+    """sample_completions: K completions of each prompt by one policy."""
+
+    verb: ClassVar[str] = "sample_completions"
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from")
+    data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
+    init_from: Path | None = Field(default=None, description="policy's network folder")
+    reward_model: Path | None = Field(default=None, description="scores each completion where given")
+    completions_per_prompt: int = Field(default=1, ge=1, description="distinct texts wanted; fewer after 3 tries each")
+    best_of: int = Field(
+        default=1, ge=1, description="samples for each of them, of which the best by the reward model is kept"
+    )
+    temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
+    batch_size: int = Field(default=64, ge=1, description="completions sampled at once")
+
+    @model_validator(mode="after")
+    def _the_best_is_known(self) -> "SampleConfig":
+        if self.best_of > 1 and self.reward_model is None:
+            raise ValueError(f"best_of: {self.best_of} samples need a reward_model that says which is best")
+        return self
+
+
+class PPOConfig(Config, Lengths, Memory):
+    """train_ppo: PPO against a reward model, with the pretraining mix where gamma > 0 (PPO-ptx)."""
+
+    verb: ClassVar[str] = "train_ppo"
+    many_processes: ClassVar[bool] = True
+    required: ClassVar[tuple[str, ...]] = ("data", "init_from", "reward_model")
+    data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
+    init_from: Path | None = Field(default=None, description="SFT network folder: the start and the KL reference")
+    continue_from: Path | None = Field(
+        default=None, description="policy folder to go on from in place of init_from, which stays the reference"
+    )
+    reward_model: Path | None = Field(default=None, description="reward model's folder; may be larger than the policy")
+    allow_weak_reward_model: bool = Field(
+        default=False, description="train although the reward model's held-out accuracy is not clear of 50 %"
+    )
+    iterations: int = Field(default=500, ge=1, description="batches of episodes, each learnt from and thrown away")
+    batch_size: int = Field(default=512, ge=1, description="episodes of one iteration")
+    minibatch_size: int = Field(default=64, ge=1, description="episodes of one optimizer step")
+    samples_per_prompt: int = Field(default=1, ge=1, description="episodes of one prompt in a batch")
+    advantage: Literal["gae", "rloo"] = Field(
+        default="gae",
+        description="gae: by a critic; rloo: REINFORCE, an episode's reward less the mean of its prompt's others",
+    )
+    epochs: int = Field(default=1, ge=1, description="passes over each batch")
+    temperature: Positive = Field(default=1.0, description="of sampling and of every log-probability alike")
+    policy_learning_rate: Positive = 8.05e-6
+    value_learning_rate: Positive = 9e-6
+    warmup_iterations: int = Field(default=10, ge=1, description="iterations of warm-up from a tenth of the rate")
+    value_warmup_iterations: int = Field(default=0, ge=0, description="first iterations, the critic's alone")
+    adam_b2: float = Field(default=0.95, gt=0, lt=1)
+    adam_epsilon: float = Field(default=1e-5, gt=0)
+    max_gradient_norm: float | None = Field(default=1.0, gt=0)
+    beta: float = Field(default=0.02, ge=0, description="KL coefficient per token")
+    kl_target_nats: float | None = Field(default=None, gt=0, description="adapt beta towards it; none: beta is fixed")
+    kl_horizon: Positive = Field(default=10_000, description="episodes over which beta adapts")
+    stop_at_kl_nats: float | None = Field(default=None, gt=0, description="end once the KL per completion is above it")
+    discount: float = Field(default=1.0, gt=0, le=1)
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    clip_ratio: float = Field(default=0.2, gt=0, lt=1)
+    value_clip: Positive = Field(default=0.2, description="how far a value may move from its old one in an iteration")
+    missing_eos_score: float | None = Field(
+        default=None, description="score of a completion that never ended, in place of the reward model's"
+    )
+    missing_eos_penalty: float = Field(default=0.0, ge=0, description="else taken off the score of such a completion")
+    gamma: float = Field(default=0.0, ge=0, description="coefficient of the pretraining loss (mean cross-entropy)")
+    pretraining_text: Path | None = Field(
+        default=None, description="text file of the pretraining mix; none: pretraining.txt in init_from"
+    )
+    pretraining_ratio: Positive = Field(default=8.0, description="pretraining documents per episode, where gamma > 0")
+    row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row of pretraining text")
+    ema_decay: float = Field(default=0.992, ge=0, lt=1, description="of the averaged weights, per iteration")
+    judge: Literal["miniature"] | None = Field(
+        default=None, description="who also judges every batch, to be seen beside the score; nothing learns from it"
+    )
+    evaluation_episodes: int = Field(
+        default=512, ge=2, description="completions of validation prompts by which raw and averaged weights are scored"
+    )
+    sample_every_iterations: int = Field(default=10, ge=1, description="how often three samples are reported")
+    save_every_iterations: int = Field(default=10, ge=1, description="how often a resumable state is written")
+    rows_at_once: int = Field(default=512, ge=1, description="completions sampled at once; changes memory, not numbers")
+    micro_batch_tokens: int = Field(
+        default=8192, ge=1, description="tokens of one forward pass; changes memory, not numbers"
+    )
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> "PPOConfig":
+        for key in ("minibatch_size", "samples_per_prompt"):
+            if self.batch_size % getattr(self, key):
+                raise ValueError(f"{key}: {self.batch_size} episodes are not a multiple of {getattr(self, key)}")
+        if self.advantage == "rloo" and self.samples_per_prompt < 2:
+            raise ValueError("samples_per_prompt: advantage = rloo compares a prompt's episodes; set 2 or more")
+        if self.advantage == "rloo" and self.value_warmup_iterations:
+            raise ValueError("value_warmup_iterations: advantage = rloo has no critic to warm up; set 0")
+        return self
+
+
+class EvaluateConfig(Config, Lengths):
+    """evaluate: policies side by side on prompts none of them was trained on."""
+
+    verb: ClassVar[str] = "evaluate"
+    required: ClassVar[tuple[str, ...]] = ("policies",)
+    policies: dict[str, Path] = Field(default_factory=dict, description="name -> network folder")
+    reference: str | None = Field(default=None, description="the policy KL is measured from; default the first")
+    reward_model: Path | None = None
+    data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl; none: miniature prompts")
+    split: Literal["train", "validation", "test"] = "test"
+    text: Path | None = Field(default=None, description="text file on which each policy's loss is measured as well")
+    judge: Literal["miniature"] | None = Field(default=None, description="who decides what is solved and who wins")
+    miniature_seed: int = 0
+    prompts: int = Field(default=200, ge=1, description="how many prompts at the most")
+    completions_per_prompt: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
+    batch_size: int = Field(default=64, ge=1, description="completions sampled at once")
+
+
+class ServeConfig(Config, Lengths):
+    """serve_policy: hold a policy in memory and answer OpenAI-compatible chat requests on a port."""
+
+    verb: ClassVar[str] = "serve_policy"
+    required: ClassVar[tuple[str, ...]] = ("init_from",)
+    init_from: Path | None = Field(default=None, description="policy's network folder")
+    name: str = Field(default="policy", min_length=1, description="the model's name in requests and answers")
+    host: str = Field(default="127.0.0.1", description="address to listen on; any but loopback needs SERVE_POLICY_KEY")
+    port: int = Field(default=8001, ge=0, le=65535, description="0: any free one; address.txt of the run folder tells")
+    temperature: float = Field(default=1.0, ge=0, description="of requests that bring none; 0 is greedy")
+    dtype: Literal["float32", "bfloat16"] = "float32"
