@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.browser.conftest import browser, database, live, page  # noqa: F401
+from tests.browser.conftest import browser, chromium, database, live, page  # noqa: F401
 from tests.browser.ranking import begin, board, card, chosen, handed_in, rate
 from tests.desk import make_round
 

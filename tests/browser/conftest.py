@@ -5,7 +5,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import uvicorn
@@ -21,8 +21,8 @@ def database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator:
-    """A headless Chromium; without one the test is skipped, or failed where REQUIRE_BROWSER=1."""
+def chromium() -> Iterator[Callable]:
+    """Starts a headless Chromium; without one the test is skipped, or failed where REQUIRE_BROWSER=1."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next((found for name in names if (found := shutil.which(name))), None)
     if path is None:
@@ -33,9 +33,7 @@ def browser() -> Iterator:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
+        yield lambda: playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
 
 
 @pytest.fixture
@@ -60,6 +58,14 @@ def live(database, monkeypatch) -> Iterator[str]:
 
 
 @pytest.fixture
+def browser(chromium, live) -> Iterator:
+    """A browser of the test's own: Chromium now and then never answers that a context is closed, but a browser ends."""
+    started = chromium()
+    yield started
+    started.close()
+
+
+@pytest.fixture
 def page(browser, live) -> Iterator:
     """An empty tab at the live server's address; a script error or a broken security policy fails the test."""
     context = browser.new_context(base_url=live, locale="en")
@@ -69,7 +75,6 @@ def page(browser, live) -> Iterator:
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
     yield tab
-    context.close()
     assert not errors, errors
 
 

@@ -73,7 +73,6 @@ def test_a_wrong_password_is_told_and_the_name_is_kept(browser, live, people, sc
     tab.fill("[name=password]", PASSWORD)
     tab.keyboard.press("Enter")
     tab.get_by_role("heading", name="Your account").wait_for()
-    context.close()
 
 
 def test_a_page_on_another_port_changes_nothing(page, live, people):

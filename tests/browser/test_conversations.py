@@ -186,7 +186,6 @@ def test_a_conversation_without_a_script(browser, live, people, server):
     page.click("text=Hand in and stop")
     page.wait_for_url("**/")
     assert [one.origin for one in stored().conversation.messages] == ["taken"]
-    context.close()
 
 
 def test_what_is_typed_while_a_policy_writes_is_kept_and_so_is_the_draft(page, people, server):

@@ -131,7 +131,6 @@ def test_by_touch(browser, live, ana):
     page.get_by_role("button", name=re.compile("^Something is broken")).tap()
     page.get_by_text("Nothing more is waiting for you.").wait_for()
     assert [one.reason for one in rows(Skip)] == ["broken"]
-    context.close()
 
 
 def test_by_keyboard_alone(page, ana):
@@ -223,7 +222,6 @@ def test_without_scripts(browser, live, ana):
     page.get_by_role("button", name="Leave it as it was").click()
     assert "It stays as you had handed it in." in page.inner_text("#notes")
     page.get_by_text("Without scripts.").wait_for()
-    context.close()
 
 
 def test_the_answer_to_a_report_is_on_the_desk(page, ana, people, client):
@@ -362,7 +360,6 @@ def test_the_first_visit_to_the_desk_is_light(browser, live, ana, people):
     page = context.new_page()
     sign_in(page, ana)
     cookies = context.cookies()
-    context.close()
     context = browser.new_context(base_url=live)
     context.add_cookies(cookies)
     page = context.new_page()
@@ -374,4 +371,3 @@ def test_the_first_visit_to_the_desk_is_light(browser, live, ana, people):
     assert page.get_by_role("heading", name="Your desk").is_visible()
     assert len(sizes) <= 10, f"{len(sizes)} requests"
     assert sum(sizes.values()) <= 100_000, f"{sum(sizes.values()):.0f} bytes"
-    context.close()

@@ -116,7 +116,6 @@ def test_feedback_on_practice_by_the_ordinary_form_without_scripts(browser, live
     assert page.get_by_text("The second belittles people").is_visible()
     page.get_by_role("link", name="That was the last").click()
     assert page.get_by_text("1 of 1 done").is_visible()
-    context.close()
 
 
 def test_an_admin_writes_an_exercise_with_the_keyboard_alone(page, people):

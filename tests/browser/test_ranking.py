@@ -116,7 +116,6 @@ def phone(browser, live):
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     yield tab
-    context.close()
     assert not errors, errors
 
 
@@ -228,7 +227,6 @@ def test_without_scripts(browser, live, ana):
     page.get_by_role("button", name=re.compile("^Hand in and stop")).click()
     handed_in(page)
     assert tiers() == "221" and stored().seeded_order is SeededOrder.EDITED
-    context.close()
 
 
 def test_an_order_that_nobody_touched_is_confirmed_by_words(page, ana):

@@ -105,20 +105,20 @@ def test_a_completion_is_counted_and_previewed_while_it_is_written(page, rich, m
 
 
 def test_without_a_script_the_save_counts_and_shows(browser, live, rich):
-    with browser.new_context(base_url=live, java_script_enabled=False) as context:
-        page = context.new_page()
-        begin(page, rich)
-        page.locator("#text").fill("*so*")
-        page.locator("main").get_by_role("button", name="Save the draft").last.click()
-        page.locator("details.preview summary").click()
-        expect(page.locator("#preview em")).to_have_text("so")
-        expect(page.locator("#length")).to_contain_text("about 1 of 1024")
-        page.locator(".prompt").get_by_label("as written").check()
-        expect(page.locator(".prompt .markdown")).to_be_hidden()
-        page.locator("#text").fill("word " * 1000)
-        page.get_by_role("button", name="Hand in and go on").click()
-        expect(page.get_by_role("alert")).to_contain_text("shorten it by")
-        assert page.locator("#text").input_value().strip() == ("word " * 1000).strip()
+    context = browser.new_context(base_url=live, java_script_enabled=False)
+    page = context.new_page()
+    begin(page, rich)
+    page.locator("#text").fill("*so*")
+    page.locator("main").get_by_role("button", name="Save the draft").last.click()
+    page.locator("details.preview summary").click()
+    expect(page.locator("#preview em")).to_have_text("so")
+    expect(page.locator("#length")).to_contain_text("about 1 of 1024")
+    page.locator(".prompt").get_by_label("as written").check()
+    expect(page.locator(".prompt .markdown")).to_be_hidden()
+    page.locator("#text").fill("word " * 1000)
+    page.get_by_role("button", name="Hand in and go on").click()
+    expect(page.get_by_role("alert")).to_contain_text("shorten it by")
+    assert page.locator("#text").input_value().strip() == ("word " * 1000).strip()
 
 
 @pytest.fixture
@@ -153,20 +153,20 @@ def test_a_prompt_is_saved_while_it_is_written_and_found_again(page, people, wan
 
 
 def test_without_a_script_pairs_become_prompts(browser, live, people, wanted):
-    with browser.new_context(base_url=live, java_script_enabled=False) as context:
-        page = context.new_page()
-        sign_in(page, people.labeler("ana"))
-        page.goto("/prompts/write")
-        page.get_by_role("region", name="A task by examples").get_by_role("button").click()
-        page.get_by_label("Instruction").fill("Name the colour.")
-        for number, (given, answer) in enumerate((("sun", "yellow"), ("sky", "blue"))):
-            page.get_by_label("Input").nth(number).fill(given)
-            page.get_by_label("Its completion").nth(number).fill(answer)
-        page.get_by_role("button", name="Room for two more pairs").click()
-        assert page.get_by_label("Its completion").nth(1).input_value() == "blue"
-        assert page.get_by_label("Input").count() == 5
-        page.get_by_role("button", name="Hand in").click()
-        page.get_by_text("Handed in as 2 prompts").wait_for()
+    context = browser.new_context(base_url=live, java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, people.labeler("ana"))
+    page.goto("/prompts/write")
+    page.get_by_role("region", name="A task by examples").get_by_role("button").click()
+    page.get_by_label("Instruction").fill("Name the colour.")
+    for number, (given, answer) in enumerate((("sun", "yellow"), ("sky", "blue"))):
+        page.get_by_label("Input").nth(number).fill(given)
+        page.get_by_label("Its completion").nth(number).fill(answer)
+    page.get_by_role("button", name="Room for two more pairs").click()
+    assert page.get_by_label("Its completion").nth(1).input_value() == "blue"
+    assert page.get_by_label("Input").count() == 5
+    page.get_by_role("button", name="Hand in").click()
+    page.get_by_text("Handed in as 2 prompts").wait_for()
     with reading() as session:
         assert [prompt.owner for prompt in session.scalars(select(Prompt))] == ["labeler ana"] * 2
 
