@@ -1,5 +1,6 @@
 """What a labeler does in a conversation, without a page."""
 
+from app.assignments import drafts
 from app.assignments import queries as assignment_queries
 from app.assignments import rules as assignments
 from app.conversations import rules, suggesting
@@ -19,7 +20,7 @@ def draft(labeler, id: str, **content) -> None:
         found = assignment_queries.assignment(session, id, labeler)
         version = assignment_queries.draft(session, found, labeler).version
         kept = ConversationContent.model_validate(content).model_dump(mode="json")
-        assignments.save_draft(session, found, labeler, kept, version=version)
+        drafts.save(session, found, labeler, kept, version=version)
 
 
 def submit(labeler, id: str, messages: list, **fields) -> Conversation:

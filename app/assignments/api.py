@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from app.assignments import queries, rules
+from app.assignments import drafts, queries, rules
+from app.assignments.kinds import SUBMIT
 from app.assignments.schemas import (
     CONTENT,
     AssignmentOut,
@@ -17,12 +18,9 @@ from app.assignments.schemas import (
     SubmittedOut,
 )
 from app.assignments.showing import shown
-from app.comparisons import rules as comparisons
 from app.comparisons.schemas import ComparisonContent
-from app.conversations import rules as conversations
 from app.conversations.schemas import ConversationContent
 from app.database import transaction
-from app.demonstrations import rules as demonstrations
 from app.demonstrations.schemas import DemonstrationContent
 from app.errors import BadInput, Conflict
 from app.i18n import gettext as _
@@ -30,11 +28,6 @@ from app.rounds.tables import ItemKind
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
-SUBMIT = {
-    ItemKind.COMPARISON: comparisons.submit,
-    ItemKind.CONVERSATION: conversations.submit,
-    ItemKind.DEMONSTRATION: demonstrations.submit,
-}
 
 
 @router.post("/next", response_model=AssignmentOut, responses={204: {"description": "Nothing is waiting."}})
@@ -65,7 +58,7 @@ def draft(
         found = queries.assignment(session, id, labeler)
         content = matching(found.item.kind, body.content)
         try:
-            saved = rules.save_draft(
+            saved = drafts.save(
                 session,
                 found,
                 labeler,

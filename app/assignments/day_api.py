@@ -8,23 +8,15 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.assignments import changes, day, queries, rules, slots
 from app.assignments.day import Listing
+from app.assignments.kinds import WITHDRAW
 from app.assignments.schemas import AssignmentOut, DayOut, LineOut, LinePage, PartOut, VersionOut
 from app.assignments.showing import shown
-from app.comparisons import rules as comparisons
-from app.conversations import rules as conversations
 from app.database import reading, transaction
-from app.demonstrations import rules as demonstrations
 from app.errors import Conflict
 from app.i18n import gettext as _
-from app.rounds.tables import ItemKind
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
-WITHDRAW = {
-    ItemKind.COMPARISON: comparisons.withdraw,
-    ItemKind.CONVERSATION: conversations.withdraw,
-    ItemKind.DEMONSTRATION: demonstrations.withdraw,
-}
 NOTHING = {204: {"description": "Nothing comes after it."}}
 
 

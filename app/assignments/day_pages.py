@@ -7,25 +7,17 @@ from fastapi.responses import JSONResponse
 
 from app.assignments import changes, day, queries, rules, slots
 from app.assignments.day import Listing
+from app.assignments.kinds import WITHDRAW
 from app.assignments.posting import acting
-from app.comparisons import rules as comparisons
-from app.conversations import rules as conversations
 from app.database import reading, transaction
-from app.demonstrations import rules as demonstrations
 from app.errors import Conflict
 from app.guidelines.rules import NotRead
 from app.i18n import gettext as _
 from app.quality import rules as onboarding
 from app.reports import queries as reports
-from app.rounds.tables import ItemKind
 from app.web import flash, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
-WITHDRAW = {
-    ItemKind.COMPARISON: comparisons.withdraw,
-    ItemKind.CONVERSATION: conversations.withdraw,
-    ItemKind.DEMONSTRATION: demonstrations.withdraw,
-}
 SHOWN_ON_DESK = 5
 
 

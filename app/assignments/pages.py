@@ -9,7 +9,8 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
-from app.assignments import changes, queries, rules, slots
+from app.assignments import changes, drafts, queries, rules, slots
+from app.assignments.kinds import SUBMIT
 from app.assignments.posting import (
     acting,
     active_seconds,
@@ -22,12 +23,9 @@ from app.assignments.posting import (
 from app.assignments.queries import Standing
 from app.assignments.tables import SkipReason
 from app.assignments.work import Work, find_work, stands_as
-from app.comparisons import rules as comparisons
 from app.config import settings
-from app.conversations import rules as conversations
 from app.conversations.steps import to_message
 from app.database import reading, transaction
-from app.demonstrations import rules as demonstrations
 from app.demonstrations.writing import beside
 from app.errors import BadInput, Conflict, PlumblineError
 from app.guidelines.forms import letters
@@ -37,11 +35,6 @@ from app.rounds.tables import ONBOARDING, ItemKind
 from app.web import flash, form_data, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
-SUBMIT = {
-    ItemKind.COMPARISON: comparisons.submit,
-    ItemKind.CONVERSATION: conversations.submit,
-    ItemKind.DEMONSTRATION: demonstrations.submit,
-}
 Posted = Annotated[FormData, Depends(form_data)]
 
 
@@ -160,7 +153,7 @@ def keep_draft(request: Request, id: str, form: Posted):
     return _to_step(labeler, id, work, form, saved)
 
 
-def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: rules.Saved) -> Response:
+def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: drafts.Saved) -> Response:
     """Where a form's button leads: `do` is go_on, save, or at:<letter or ranking>."""
     at, do = form.get("rated", ""), form.get("do", "save")
     note = ""

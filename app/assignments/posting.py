@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
-from app.assignments import rules
+from app.assignments import drafts
 from app.assignments.work import Work, find_work
 from app.comparisons.schemas import ComparisonContent
 from app.database import transaction
@@ -43,17 +43,17 @@ def _draft_only(request: Request) -> bool:
 
 def keep(
     session: Session, labeler: Account, id: str, form: FormData, *, force: bool = False
-) -> tuple[Work, rules.Saved]:
+) -> tuple[Work, drafts.Saved]:
     """Keep what the form says as the draft; unless `force`, only if nobody else changed the same thing meanwhile."""
     work = find_work(session, id, labeler)
     content = work.with_form(form)
     stale = work.draft.version != seen_version(form)
     if stale and content == work.content:  # a double click: the first one has kept it
-        return work, rules.Saved(work.draft.version, work.draft.updated_at)
+        return work, drafts.Saved(work.draft.version, work.draft.updated_at)
     if stale and force and not isinstance(content, ComparisonContent):  # two texts: keep both
         texts = dict.fromkeys(text for text in (work.content.text, content.text) if text.strip())
         content = content.model_copy(update={"text": "\n\n".join(texts)})
-    saved = rules.save_draft(
+    saved = drafts.save(
         session,
         work.assignment,
         labeler,

@@ -1,4 +1,4 @@
-"""Who works on what: opening rounds, handing out assignments under a lease, drafts, skips, and handing in.
+"""Who works on what: opening rounds, handing out assignments under a lease, skips, and handing in.
 
 A labeler's requests are taken one after another (`one_at_a_time`), so two of them never race with each other; between
 labelers the statements of slots.py decide.
@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import BaseModel
-from sqlalchemy import case, func, insert, or_, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
-from app.assignments import changes, slots
+from app.assignments import changes, drafts, slots
 from app.assignments.briefing import note_beginning, unknown_guidelines
 from app.assignments.locks import is_open, one_at_a_time
 from app.assignments.queries import Answer
@@ -161,7 +161,7 @@ def waiting(session: Session, labeler: Account, at_most: int = 1000) -> int:
 def resume(session: Session, assignment: Assignment, labeler: Account) -> Assignment | None:
     """Take up again an item this labeler was given before, or passed on; None when others hold all its slots by now."""
     one_at_a_time(session, labeler)
-    _refuse_submitted(session, assignment, labeler)
+    drafts.refuse_submitted(session, assignment, labeler)
     taken = _hand_over(session, labeler, slots.take(session, assignment.item_id, labeler))
     if taken is not None and (passed := session.get(Skip, (assignment.item_id, labeler.id))):
         session.delete(passed)
@@ -183,7 +183,7 @@ def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence:
     """The labeler is still at it: the lease starts anew, also one that ran out while nobody else asked."""
     until = slots.renew(session, assignment.item_id, labeler, fence)
     if until is None:
-        _refuse_submitted(session, assignment, labeler)
+        drafts.refuse_submitted(session, assignment, labeler)
         raise Conflict(
             _("Your time for this item ran out and it was given to somebody else. What you wrote is kept; hand it in."),
             field="fence",
@@ -194,79 +194,11 @@ def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence:
 def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:
     """Pass on the item: its slot is free at once and it is never offered to this labeler again; the draft stays."""
     one_at_a_time(session, labeler)
-    _refuse_submitted(session, assignment, labeler)
+    drafts.refuse_submitted(session, assignment, labeler)
     if session.get(Skip, (assignment.item_id, labeler.id)) is None:
         session.add(Skip(item_id=assignment.item_id, labeler_id=labeler.id, reason=reason, note=note))
         session.flush()
     slots.release(session, assignment.item_id, labeler)
-
-
-# --- Drafts ---
-
-
-class Saved(NamedTuple):
-    """A draft as it was just saved."""
-
-    version: int
-    at: datetime
-
-
-def save_draft(
-    session: Session,
-    assignment: Assignment,
-    labeler: Account,
-    content: dict,
-    *,
-    version: int,
-    active_seconds: float = 0,
-) -> Saved:
-    """Keep what is written so far if nobody changed it since `version`; a lease still held starts anew."""
-    saved = session.execute(
-        update(Draft)
-        .where(
-            Draft.item_id == assignment.item_id,
-            Draft.labeler_id == labeler.id,
-            Draft.version == version,
-            or_(Draft.submitted_at.is_(None), Draft.reopened_at.is_not(None)),
-        )
-        .values(
-            version=Draft.version + 1,
-            content=content,
-            active_seconds=_longer(active_seconds),
-            updated_at=utc_now(),
-        )
-        .returning(Draft.version, Draft.updated_at)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if saved is None:
-        raise _changed_elsewhere(_written(session, assignment, labeler))
-    slots.renew(session, assignment.item_id, labeler)
-    return Saved(*saved)
-
-
-def _longer(active_seconds: float):
-    """Time worked never shrinks: a tab that was opened later has counted less."""
-    return case((Draft.active_seconds > active_seconds, Draft.active_seconds), else_=active_seconds)
-
-
-def _changed_elsewhere(draft: Draft) -> Conflict:
-    return Conflict(
-        _("This draft was changed elsewhere, in another tab or on another device. Nothing was overwritten."),
-        current={"version": draft.version, "content": draft.content},
-    )
-
-
-def _written(session: Session, assignment: Assignment, labeler: Account) -> Draft:
-    """The draft, unless what it says is handed in."""
-    draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
-    if draft.submitted_at is not None and draft.reopened_at is None:
-        raise Conflict(_("You have handed this in already."), current={"content": draft.content})
-    return draft
-
-
-def _refuse_submitted(session: Session, assignment: Assignment, labeler: Account) -> None:
-    if _written(session, assignment, labeler).submitted_at is not None:
-        raise Conflict(_("You have handed this in, and are editing it: finish that, or leave it as it was."))
 
 
 # --- Handing in ---
@@ -287,7 +219,7 @@ def begin_submit(session: Session, assignment: Assignment, labeler: Account, ver
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
     open_ = draft.submitted_at is None or draft.reopened_at is not None
     if open_ and version is not None and draft.version != version:
-        raise _changed_elsewhere(draft)
+        raise drafts.changed_elsewhere(draft)
 
 
 def handed_in(
@@ -345,7 +277,7 @@ def fill_slot(
         .values(
             content=content,
             version=Draft.version + 1,
-            active_seconds=_longer(active_seconds),
+            active_seconds=drafts.longer(active_seconds),
             updated_at=utc_now(),
             submitted_at=utc_now(),
         )

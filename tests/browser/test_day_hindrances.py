@@ -6,7 +6,7 @@ import time
 import pytest
 from sqlalchemy import update
 
-from app.assignments import rules
+from app.assignments import drafts, rules
 from app.assignments.tables import Assignment, Draft, EarlierVersion
 from app.completions.tables import Completion
 from app.database import transaction
@@ -132,7 +132,7 @@ def test_words_in_the_browser_never_go_over_newer_ones_on_the_server(writing, an
     url = leave_words_behind(writing, "older, here")
     with transaction() as session:
         held = session.query(Assignment).one()
-        rules.save_draft(session, held, ana, {"text": "newer, there"}, version=0)
+        drafts.save(session, held, ana, {"text": "newer, there"}, version=0)
     context.set_offline(False)
     page = context.new_page()
     page.goto(url)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from app.assignments import queries, rules
+from app.assignments import drafts, queries, rules
 from app.assignments.tables import SkipReason
 from app.database import transaction
 from app.reports import rules as reports
@@ -98,7 +98,7 @@ def states(page, people) -> Iterator[str]:
     with transaction() as session:
         found = queries.assignment(session, url.rsplit("/", 1)[1], ana)
         draft = queries.draft(session, found, ana)
-        rules.save_draft(session, found, ana, {"text": "From the other tab."}, version=draft.version)
+        drafts.save(session, found, ana, {"text": "From the other tab."}, version=draft.version)
     page.get_by_label("Your completion").fill("From this tab.")
     page.get_by_role("alert").wait_for()
     yield "writing, changed elsewhere"

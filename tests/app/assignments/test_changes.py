@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from app.assignments import changes, queries, rules
+from app.assignments import changes, drafts, queries, rules
 from app.assignments.queries import Standing
 from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, VersionEnd
 from app.comparisons import rules as comparisons
@@ -160,7 +160,7 @@ def test_an_edit_takes_the_place_of_what_stood_and_the_history_is_kept(people):
     act(changes.begin, held, ana)  # a double click
     version = draft_of(ana).version
     with transaction() as session:
-        rules.save_draft(session, held, ana, ranked(1, 1).model_dump(mode="json"), version=version)
+        drafts.save(session, held, ana, ranked(1, 1).model_dump(mode="json"), version=version)
     with reading() as session:
         assert [row.tier for row in session.scalars(select(ComparedCompletion))] == [1, 2], "it stands meanwhile"
     with transaction() as session:
@@ -199,13 +199,13 @@ def test_leaving_it_as_it_was_brings_the_text_back(people):
     held = hand_in(ana, written("It was good."))
     act(changes.begin, held, ana)
     with transaction() as session:
-        rules.save_draft(session, held, ana, {"text": "Worse."}, version=draft_of(ana).version)
+        drafts.save(session, held, ana, {"text": "Worse."}, version=draft_of(ana).version)
     act(changes.leave, held, ana)
     draft = draft_of(ana)
     assert draft.content["text"] == "It was good." and draft.reopened_at is None and draft.submitted_at
     assert rows(EarlierVersion) == []
     with transaction() as session, pytest.raises(Conflict, match="handed this in already"):
-        rules.save_draft(session, held, ana, {"text": "Late."}, version=draft.version)
+        drafts.save(session, held, ana, {"text": "Late."}, version=draft.version)
 
 
 def test_a_round_that_closes_during_an_edit_leaves_both_texts(people):
@@ -217,7 +217,7 @@ def test_a_round_that_closes_during_an_edit_leaves_both_texts(people):
     with pytest.raises(Conflict, match="What you had handed in stands"), transaction() as session:
         submit(session, queries.assignment(session, held.public_id, ana), ana, written("Too late."))
     with transaction() as session:
-        rules.save_draft(session, held, ana, {"text": "Too late."}, version=draft_of(ana).version)
+        drafts.save(session, held, ana, {"text": "Too late."}, version=draft_of(ana).version)
     assert [one.text for one in rows(Completion)] == ["It stands."]
     with reading() as session:
         draft = queries.draft(session, held, ana)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select, update
 
-from app.assignments import day, queries, rules
+from app.assignments import day, drafts, queries, rules
 from app.assignments.tables import Assignment, AssignmentState, Draft, Skip, SkipReason
 from app.database import reading, transaction, utc_now
 from app.errors import BadInput, Conflict, NotFound
@@ -167,7 +167,7 @@ def test_a_draft_outlives_its_lease_and_follows_to_another_slot(people):
     ana, ben = people.labeler("ana"), people.labeler("ben")
     lost = claim(ana)
     with transaction() as session:
-        rules.save_draft(session, lost, ana, {"notes": "so far"}, version=0)
+        drafts.save(session, lost, ana, {"notes": "so far"}, version=0)
     run_out(lost)
     assert claim(ben).id == lost.id
     other = claim(ana)
@@ -182,12 +182,12 @@ def test_a_draft_changed_elsewhere_is_not_overwritten(people):
     ana = people.labeler()
     held = claim(ana)
     with transaction() as session:
-        assert rules.save_draft(session, held, ana, {"notes": "one"}, version=0, active_seconds=9).version == 1
+        assert drafts.save(session, held, ana, {"notes": "one"}, version=0, active_seconds=9).version == 1
     with pytest.raises(Conflict) as refused, transaction() as session:
-        rules.save_draft(session, held, ana, {"notes": "two"}, version=0)
+        drafts.save(session, held, ana, {"notes": "two"}, version=0)
     assert refused.value.current == {"version": 1, "content": {"notes": "one"}}
     with transaction() as session:
-        rules.save_draft(session, held, ana, {"notes": "two"}, version=1, active_seconds=5)
+        drafts.save(session, held, ana, {"notes": "two"}, version=1, active_seconds=5)
         assert queries.draft(session, held, ana).active_seconds == 9, "time worked never shrinks"
 
 
@@ -197,7 +197,7 @@ def test_saving_a_draft_renews_the_lease(people):
     held = claim(ana)
     run_out(held)
     with transaction() as session:
-        rules.save_draft(session, held, ana, {"notes": "still here"}, version=0)
+        drafts.save(session, held, ana, {"notes": "still here"}, version=0)
     assert claim(people.labeler("ben")) is None
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
-from app.assignments import queries, rules, slots
+from app.assignments import drafts, queries, rules, slots
 from app.assignments.queries import Standing
 from app.assignments.tables import Assignment, AssignmentState, Draft
 from app.database import reading, transaction
@@ -110,7 +110,7 @@ def test_what_was_written_on_a_prepared_page_survives_giving_it_back(people):
     make_round(2)
     ready = prepare(ana, claim(ana))
     with transaction() as session:
-        rules.save_draft(session, ready, ana, {"notes": "early"}, version=0)
+        drafts.save(session, ready, ana, {"notes": "early"}, version=0)
         slots.give_back(session, ana)
     with reading() as session:
         assert session.get_one(Draft, (ready.item_id, ana.id)).content == {"notes": "early"}

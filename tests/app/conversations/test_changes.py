@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import func, select, update
 
+from app import queue
 from app.assignments import changes
 from app.assignments import queries as assignment_queries
 from app.assignments.tables import Draft, EarlierVersion, VersionEnd
@@ -36,8 +37,9 @@ def test_undone_it_is_a_draft_again_and_nobody_samples_for_it(people, talk, serv
     id = begin(ana)
     talked(ana, server, id)
     assert prefixes() == 1 and len(rows(Alternatives)) == 1
+    waits = rows(Alternatives)[0].lease_until
     tasks.reconcile()
-    assert rows(Alternatives)[0].attempt == 0, "nobody begins while it can be undone"
+    assert rows(Alternatives)[0].lease_until == waits, "nothing is sent while it can be undone"
     act(rules.withdraw, id, ana)
     assert rows(Conversation) == rows(ConversationMessage) == rows(Alternatives) == [] and prefixes() == 0
     draft = rows(Draft)[0]
@@ -57,6 +59,13 @@ def test_undo_is_over_after_its_seconds(people, talk, server):
     with pytest.raises(Conflict, match="seconds to undo are over"):
         act(rules.withdraw, id, ana)
     assert len(rows(Conversation)) == 1
+    with transaction() as session:
+        session.execute(update(Alternatives).values(lease_until=utc_now(-1)))
+    sent = queue.waiting(queue.DEFAULT)
+    tasks.reconcile()
+    with reading() as session:
+        assert session.scalar(select(func.count(Alternatives.id)).where(Alternatives.lease_until > utc_now())) == 1
+    assert queue.waiting(queue.DEFAULT) == sent + 1, "now somebody is to sample them"
 
 
 def test_edited_it_is_the_same_conversation_with_other_messages_and_the_old_ones_are_history(people, talk, server):

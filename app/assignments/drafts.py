@@ -1,0 +1,81 @@
+"""What a labeler has written so far of an item, kept by versions, so that nothing is overwritten unseen."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import case, or_, update
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.assignments import slots
+from app.assignments.tables import Assignment, Draft
+from app.database import utc_now
+from app.errors import Conflict
+from app.i18n import gettext as _
+
+
+class Saved(NamedTuple):
+    """A draft as it was just saved."""
+
+    version: int
+    at: datetime
+
+
+def save(
+    session: Session,
+    assignment: Assignment,
+    labeler: Account,
+    content: dict,
+    *,
+    version: int,
+    active_seconds: float = 0,
+) -> Saved:
+    """Keep what is written so far if nobody changed it since `version`; a lease still held starts anew."""
+    saved = session.execute(
+        update(Draft)
+        .where(
+            Draft.item_id == assignment.item_id,
+            Draft.labeler_id == labeler.id,
+            Draft.version == version,
+            or_(Draft.submitted_at.is_(None), Draft.reopened_at.is_not(None)),
+        )
+        .values(
+            version=Draft.version + 1,
+            content=content,
+            active_seconds=longer(active_seconds),
+            updated_at=utc_now(),
+        )
+        .returning(Draft.version, Draft.updated_at)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if saved is None:
+        raise changed_elsewhere(written(session, assignment, labeler))
+    slots.renew(session, assignment.item_id, labeler)
+    return Saved(*saved)
+
+
+def longer(active_seconds: float):
+    """Time worked never shrinks: a tab that was opened later has counted less."""
+    return case((Draft.active_seconds > active_seconds, Draft.active_seconds), else_=active_seconds)
+
+
+def changed_elsewhere(draft: Draft) -> Conflict:
+    """What is said to whoever writes over a draft that they have not seen."""
+    return Conflict(
+        _("This draft was changed elsewhere, in another tab or on another device. Nothing was overwritten."),
+        current={"version": draft.version, "content": draft.content},
+    )
+
+
+def written(session: Session, assignment: Assignment, labeler: Account) -> Draft:
+    """The draft, unless what it says is handed in."""
+    draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
+    if draft.submitted_at is not None and draft.reopened_at is None:
+        raise Conflict(_("You have handed this in already."), current={"content": draft.content})
+    return draft
+
+
+def refuse_submitted(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """Raise a Conflict unless the work is still to be handed in."""
+    if written(session, assignment, labeler).submitted_at is not None:
+        raise Conflict(_("You have handed this in, and are editing it: finish that, or leave it as it was."))
