@@ -1,6 +1,7 @@
 """A conversation as its labeler writes it: by keyboard, by mouse, without a script, and on a small screen."""
 
 import os
+import re
 
 import pytest
 
@@ -186,6 +187,35 @@ def test_a_conversation_without_a_script(browser, live, people, server):
     page.click("text=Hand in and stop")
     page.wait_for_url("**/")
     assert [one.origin for one in stored().conversation.messages] == ["taken"]
+
+
+def test_a_conversation_is_undone_at_once_and_changed_later(page, people, server):
+    open_round()
+    begin(page, people)
+    page.fill("#text", "The Rhine.")
+    page.click("text=Hand in and stop")
+    page.get_by_role("button", name=re.compile("^Undo")).click()
+    page.get_by_text("Taken back").wait_for()
+    with reading() as session:
+        assert queries.page(session, None, 2)[0] == []
+    assert page.input_value("#text") == "The Rhine."
+    page.click("text=Hand in and stop")
+    page.wait_for_url("**/")
+    first = stored().conversation
+    page.locator("table a").first.click()
+    page.get_by_role("button", name="Change it").click()
+    page.get_by_text("You are changing what you handed in").wait_for()
+    page.click("text=Add the message")
+    page.wait_for_selector("text=Now you are the person")
+    page.fill("#text", "Why that one?")
+    page.click("text=Add the message")
+    page.wait_for_selector("text=Now you are the assistant")
+    page.fill("#text", "Everybody knows it.")
+    page.click("text=Hand in and stop")
+    page.get_by_text("Handed in again").wait_for()
+    found = stored().conversation
+    assert found.public_id == first.public_id
+    assert [one.text for one in found.messages] == ["The Rhine.", "Why that one?", "Everybody knows it."]
 
 
 def test_what_is_typed_while_a_policy_writes_is_kept_and_so_is_the_draft(page, people, server):
