@@ -1,8 +1,10 @@
 """The demo: people who may sign in on this machine, something worth reading to rank, and the loop made ready."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -23,6 +25,8 @@ from app.prompts import rules as prompts
 from app.prompts.messages import canonical
 from app.prompts.schemas import PromptDraft
 from app.prompts.tables import Prompt, PromptSource
+from app.quality import exercises
+from app.quality.schemas import ExerciseIn
 from app.rounds import rules as rounds
 from app.rounds.schemas import PromptFilter, RoundPlan
 from app.rounds.tables import Round, RoundPurpose
@@ -34,6 +38,7 @@ from training.records import Pool, Split
 PASSWORD = "plumbline-demo"
 SEED = 1
 TRAIN_PROMPTS, VALIDATION_PROMPTS, DEMONSTRATIONS = 2000, 200, 300
+PRACTICE = Path(__file__).with_name("practice.json")
 OVERLAP = 5  # so that everyone who tries the demo finds something to do
 
 
@@ -82,6 +87,8 @@ def load(say: Callable[[str], object] = print) -> None:
             for person in PEOPLE
         ]
         admin = accounts[-1]
+        for exercise in json.loads(PRACTICE.read_text(encoding="utf-8")):
+            exercises.write(session, ExerciseIn(part=RoundPurpose.PRACTICE, **exercise), admin)
         _readable_rounds(session, admin)
         _miniature_round(session, admin)
         create_job(session, JobVerb.TRAIN_BASE, {"recipe": "miniature_base"}, name="Miniature base network", by=admin)

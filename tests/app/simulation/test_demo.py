@@ -51,6 +51,12 @@ def test_a_person_first_meets_something_worth_reading(loaded):
         assert 4 <= len(first.item.completions) <= 9
 
 
+def test_a_person_may_practise_first(loaded, client, people):
+    people.sign_in(client, account("ada"))
+    assert "3 practice exercises wait for you" in client.get("/").text
+    assert "0 of 3" in client.get("/onboarding").text
+
+
 def test_simulated_labelers_leave_the_readable_texts_to_people(loaded, people):
     simulated = people.labeler("simulated-1-01", kind=AccountKind.SIMULATED)
     with transaction() as session:
