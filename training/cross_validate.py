@@ -41,7 +41,10 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
     run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
     for key, what in KINDS.items():
         print(f"{what:20} {report[key]['mean']:.1%} +- {report[key]['standard_error']:.1%}")
-    run_folder.report(Finished(result=report))
+    result = {
+        f"{key}{name}": report[key][of] for key in KINDS for name, of in (("", "mean"), ("_error", "standard_error"))
+    }
+    run_folder.report(Finished(result=result))
 
 
 def _spread(values: list[float]) -> dict[str, Any]:

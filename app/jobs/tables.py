@@ -16,6 +16,7 @@ class JobVerb(StrEnum):
     TRAIN_BASE = "train_base"
     TRAIN_SFT = "train_sft"
     TRAIN_REWARD_MODEL = "train_reward_model"
+    CROSS_VALIDATE = "cross_validate"
     TRAIN_DPO = "train_dpo"
     TRAIN_PPO = "train_ppo"
     SAMPLE_COMPLETIONS = "sample_completions"

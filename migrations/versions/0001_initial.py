@@ -334,6 +334,7 @@ def upgrade() -> None:
                 "train_base",
                 "train_sft",
                 "train_reward_model",
+                "cross_validate",
                 "train_dpo",
                 "train_ppo",
                 "sample_completions",

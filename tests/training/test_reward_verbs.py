@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from training import cross_validate, train_reward_model
+from training.events import last
 from training.policy import load_policy
 from training.rankings import TIES, labeler_groups, read_rankings
 from training.recipes import load_config
@@ -180,4 +181,5 @@ def test_cross_validation_reports_mean_and_spread_and_goes_on_where_it_stopped(m
         assert report[key]["mean"] == pytest.approx(values.mean().item())
         assert report[key]["deviation"] == pytest.approx(values.std().item())
         assert report[key]["standard_error"] == pytest.approx(values.std().item() / 3**0.5)
+        assert last(tmp_path / "run" / "events.jsonl").result[key] == report[key]["mean"]
     assert not (folds[0] / "checkpoints").exists() or not any((folds[0] / "checkpoints").iterdir())
