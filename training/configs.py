@@ -127,6 +127,10 @@ class SFTConfig(Config, Optimization, Lengths, WeightMemory):
         default=0.0, ge=0, lt=1, description="pretraining documents' share of a step's documents"
     )
     row_tokens: int = Field(default=2048, ge=8, description="tokens of a packed row")
+    reward_model: Path | None = Field(
+        default=None, description="scores each epoch on validation prompts, and the best is kept; none: the last is"
+    )
+    completions_per_prompt: int = Field(default=1, ge=1, description="that it scores of each validation prompt")
 
 
 class RewardModelConfig(Config, Optimization, Lengths, WeightMemory):

@@ -19,6 +19,8 @@ from training.run_folder import RunFolder
 
 REPORTS = 200  # metrics lines of a run, at about
 
+Measure = Callable[[int, Callable[[], dict[str, Tensor]]], dict[str, float]]
+
 
 def device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
@@ -96,6 +98,7 @@ def optimize(
     group: str,
     counts: dict[str, int],
     optimizers: list[torch.optim.Optimizer] | None = None,
+    measure: Measure | None = None,
 ) -> None:
     """Train `model` in place for `total_steps`, going on from the run folder's state where there is one.
 
@@ -103,7 +106,8 @@ def optimize(
     and numbers to add up and report as `group/name`. They must follow from the step alone: a resumed run has to see the
     same, and so have the processes of a run, which deal them out among themselves. Only the first process returns.
     `counts` is what was cut or left out on the way here, reported as warnings. `optimizers` is Adam unless given; the
-    schedule scales the rate that each was made with.
+    schedule scales the rate that each was made with. `measure` is told after each step how many are done, and how to
+    come by the trained weights; what numbers it gives are reported. It must leave torch's random numbers alone.
     """
     state = run_folder.load_state()
     if state is not None:
@@ -126,12 +130,14 @@ def optimize(
     run_folder.report(Started(verb=config.verb, total_steps=total_steps, resumed_from_step=start))
     run_folder.warn_counts(counts)
 
+    def weights() -> dict[str, Tensor]:
+        return parallel.whole({name: weight for name, weight in model.state_dict().items() if name not in frozen})
+
     def save(step: int) -> None:
-        weights = {name: weights for name, weights in model.state_dict().items() if name not in frozen}
         run_folder.save_state(
             {
                 "step": step,
-                "model": parallel.whole(weights),
+                "model": weights(),
                 "optimizers": [parallel.whole(optimizer.state_dict()) for optimizer in optimizers],
                 "random": parallel.gather(random_state()),
             }
@@ -164,9 +170,11 @@ def optimize(
         sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + norm / parallel.count()
         steps += 1
         done = step + 1
-        if done % every == 0 or done == total_steps:
+        measured = measure(done, weights) if measure else {}
+        if measured or done % every == 0 or done == total_steps:
             values = {f"{group}/{name}": value / steps for name, value in parallel.add_up(sums).items()}
-            run_folder.report(Metrics(step=done, values={**values, f"{group}/learning_rate": rate}))
+            values |= {f"{group}/{name}": value for name, value in {**measured, "learning_rate": rate}.items()}
+            run_folder.report(Metrics(step=done, values=values))
             run_folder.report(Progress(step=done, total_steps=total_steps, note=f"loss {values[f'{group}/loss']:.3f}"))
             sums, steps = {}, 0
         run_folder.checkpoint_stop(lambda done=done: save(done))

@@ -27,6 +27,7 @@ from training.configs import (
 _MINIATURE_LENGTHS: dict[str, Any] = {"max_prompt_tokens": 128, "max_completion_tokens": 24}
 _MINIATURE_SFT: dict[str, Any] = {
     **_MINIATURE_LENGTHS, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.0, "row_tokens": 128,
+    "completions_per_prompt": 8,
 }  # fmt: skip
 
 RECIPES: dict[str, Config] = {

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +79,25 @@ class RunFolder:
         """Write a file of the run folder whole."""
         self._write(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
 
-    def save_state(self, state: dict[str, Any]) -> None:
-        """Keep what a resumed run needs (tensors and plain values); replaces the last state."""
+    def save_state(self, state: dict[str, Any], name: str = "state") -> None:
+        """Keep what a resumed run needs (tensors and plain values); replaces the last of this name."""
         import torch
 
-        self._write(self.path / "state" / "state.pt", lambda path: torch.save(state, path))
+        self._write(self.path / "state" / f"{name}.pt", lambda path: torch.save(state, path))
 
-    def load_state(self) -> dict[str, Any] | None:
-        """The last complete state, on the CPU; None for a run that has none."""
+    def load_state(self, name: str = "state") -> dict[str, Any] | None:
+        """The last complete state of this name, on the CPU; None for a run that has none."""
         import torch
 
-        path = self.path / "state" / "state.pt"
+        path = self.path / "state" / f"{name}.pt"
         return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+    def drop_states(self, keep: Iterable[str] = ()) -> None:
+        """Remove all states but what the run goes on from and those to `keep`."""
+        kept = {"state", *keep}
+        for path in (self.path / "state").glob("*.pt") if self.is_owned else ():
+            if path.stem not in kept:
+                path.unlink()
 
     def save_checkpoint(
         self,

@@ -27,12 +27,17 @@ from training.policy import (
 )
 from training.records import DEMONSTRATIONS, PRETRAINING_TEXT, DemonstrationRecord, Pool, Split, read
 from training.run_folder import RunFolder
+from training.selection import Epochs, Judge
 
 RESUMABLE = True
 
 
 def run(config: SFTConfig, run_folder: RunFolder) -> None:
-    """Train on the train split's demonstrations, report the validation split's loss, save checkpoints/sft."""
+    """Train on the train split's demonstrations, measure each epoch on the validation split, save checkpoints/sft.
+
+    That is the last network or, with a reward model, the one of the epoch with the best score (training/selection.py);
+    the one with the lowest loss, if it is another, is then saved as checkpoints/sft_by_loss.
+    """
     torch.manual_seed(config.seed)
     model, tokenizer = load_policy(config.init_from, weights_dtype(config))
     model, adapted = prepared(model, config)
@@ -42,6 +47,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     counts: Counter[str] = Counter()
     sequences: list[list[int]] = []
     masks: list[list[bool]] = []
+    asked: dict[tuple[int, ...], None] = {}  # distinct prompts of the validation split
     members: dict[Split, list[int]] = {split: [] for split in Split}
     for record in read(config.data / DEMONSTRATIONS, DemonstrationRecord):
         if record.pool == Pool.HELD_OUT:
@@ -52,6 +58,8 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
         )
         if encoded is not None:
             members[record.split].append(len(sequences))
+            if record.split == Split.VALIDATION:
+                asked[tuple(encoded[0][: encoded[1].index(True)])] = None
             sequences.append(encoded[0])
             masks.append([True] * len(encoded[0]) if config.train_on_prompt else encoded[1])
     if not members[Split.TRAIN]:
@@ -64,6 +72,8 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     masks += [[True] * len(document) for document in documents]
     check_fits(model, max(map(len, sequences)))
     steps = _plan(config, members[Split.TRAIN], len(documents))
+    judge = Judge(config, model, tokenizer, list(map(list, asked))) if config.reward_model else None
+    epochs = Epochs(run_folder)
 
     def batches_of(indices: list[int]) -> list[MicroBatch]:
         lengths = [len(sequences[i]) for i in indices]
@@ -88,20 +98,46 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
             for tokens, loss_of in batches_of(indices)
         ]
 
-    optimize(run_folder, config, model, len(steps), batches, "sft", counts)
-    metrics = {"sft/demonstrations": float(len(members[Split.TRAIN]))}
-    if members[Split.VALIDATION]:
-        with torch.no_grad(), precision(config.dtype):
-            loss = sum(float(batch.compute()) for batch in batches_of(members[Split.VALIDATION]))
-        metrics["sft/validation_loss_nats"] = loss
+    @torch.no_grad()
+    def measure(done: int, weights: Callable[[], dict[str, Tensor]]) -> dict[str, float]:
+        epoch, within = divmod(done * config.epochs, len(steps))
+        if within or not members[Split.VALIDATION]:
+            return {}
+        model.eval()
+        held_out = batches_of(members[Split.VALIDATION])
+        shares = parallel.deal([batch.tokens for batch in held_out], even=config.sharded)
+        with precision(config.dtype):
+            loss = sum(weight * float(held_out[index].compute()) for index, weight in shares)
+        values = parallel.add_up({"validation_loss_nats": loss})
+        if judge:
+            values |= judge(model, done, run_folder)
+        model.train()
+        epochs.add({"step": done, "epoch": epoch, **values}, weights if judge else None)
+        return values
+
+    optimize(run_folder, config, model, len(steps), batches, "sft", counts, measure=measure)
 
     def write(folder: Path) -> None:
         save_policy(merged(model, adapted, folder), tokenizer, folder)
         if documents and config.pretraining_text is None:  # PPO goes on with the base network's own text
             shutil.copyfile(config.init_from / PRETRAINING_TEXT, folder / PRETRAINING_TEXT)
 
-    run_folder.save_checkpoint("sft", write, "sft", len(steps), metrics, chosen=True)
-    run_folder.report(Finished(result={"checkpoint": "checkpoints/sft", **metrics}))
+    def save(name: str, step: int) -> dict[str, float]:
+        if judge:
+            epochs.load(model, step)
+        measured = {f"sft/{key}": value for key, value in epochs.rows.get(step, {}).items() if key != "step"}
+        metrics = {"sft/demonstrations": float(len(members[Split.TRAIN])), **measured}
+        run_folder.save_checkpoint(name, write, "sft", step, metrics, chosen=name == "sft")
+        return metrics
+
+    chosen = epochs.best["score"] if judge else len(steps)
+    lowest = epochs.best.get("validation_loss_nats", chosen)
+    if judge and lowest != chosen:
+        save("sft_by_loss", lowest)
+    metrics = save("sft", chosen)
+    best = {f"best_epoch_by_{key}": epochs.rows[step]["epoch"] for key, step in epochs.best.items()}
+    run_folder.report(Finished(result={"checkpoint": "checkpoints/sft", **metrics, **best}))
+    run_folder.drop_states()
 
 
 def _documents(config: SFTConfig, tokenizer: object, positions: int | None) -> list[list[int]]:

@@ -26,6 +26,7 @@ def configs(miniature: Path, folder: Path) -> dict[str, tuple[str, dict]]:
     rm = {"recipe": "miniature_reward_model", "data": miniature / "rm", "epochs": 3}
     return {
         "sft": ("train_sft", {**sft, "pretraining_share": 0.2, **often}),
+        "sft, by score": ("train_sft", {**sft, "reward_model": reward_model, "completions_per_prompt": 2, **often}),
         "reward model": ("train_reward_model", {**rm, **often}),
         "dpo": ("train_dpo", {**rm, "recipe": "miniature_dpo", "batch_size": 4, **often}),
         "ppo": ("train_ppo", settings(miniature, reward_model, value_warmup_iterations=1, **ADAPTIVE)),
@@ -85,7 +86,7 @@ def same_bits(one, other) -> bool:
     return one == other
 
 
-@pytest.mark.parametrize("name", ["sft", "reward model", "dpo", "ppo", "rloo"])
+@pytest.mark.parametrize("name", ["sft", "sft, by score", "reward model", "dpo", "ppo", "rloo"])
 def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name, miniature, tmp_path):
     verb, keys = configs(miniature, tmp_path)[name]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
@@ -104,7 +105,7 @@ def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name,
     ours, theirs = (torch.load(folder / "state" / "state.pt", weights_only=True) for folder in (broken, unbroken))
     assert same_bits(ours, theirs)
     assert metrics(broken) == metrics(unbroken)
-    for path in (unbroken / "checkpoints").rglob("*.safetensors"):
+    for path in (*unbroken.glob("report.json"), *(unbroken / "checkpoints").rglob("*.safetensors")):
         assert (broken / path.relative_to(unbroken)).read_bytes() == path.read_bytes()
 
 

@@ -1,6 +1,7 @@
 """A run in two processes is the run in one: losses, gradients and final weights, sharded or not, however it is cut."""
 
 import importlib
+import json
 import multiprocessing
 import os
 import socket
@@ -96,6 +97,23 @@ def test_two_processes_compute_what_one_does(runs, tmp_path, verb, sharded):
     keys, one = runs[verb]
     cut = {"sharded": sharded, "micro_batch_tokens": 700}  # several micro-batches a step, unlike in one process
     assert_same_run(one, run(verb, {**keys, **cut}, tmp_path / "two", processes=2))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_choose_the_epoch_that_one_does(miniature, tmp_path, sharded):
+    reward_model = saved_reward_model(miniature, tmp_path / "reward_model", low=None)
+    keys = {
+        "recipe": "miniature_sft", "data": miniature / "sft", "init_from": miniature / "base", "epochs": 4,
+        "learning_rate": 2e-3, "adam_epsilon": 1e-6, "reward_model": reward_model, "completions_per_prompt": 2,
+    }  # fmt: skip
+    one = run("train_sft", keys, tmp_path / "one")
+    cut = {"sharded": sharded, "micro_batch_tokens": 700}
+    two = run("train_sft", {**keys, **cut}, tmp_path / "two", processes=2, stop_at=7)
+    assert_same_run(one, run("train_sft", {**keys, **cut}, two, processes=2))
+    ours, theirs = (json.loads((folder / "report.json").read_text()) for folder in (one, two))
+    assert ours["best_step_by"] == theirs["best_step_by"] and len(theirs["epochs"]) == 4
+    for expected, found in zip(ours["epochs"], theirs["epochs"], strict=True):
+        assert found == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("kept", [{"lora_rank": 2}, {"bfloat16_weights": True}])
