@@ -22,9 +22,10 @@ from app.snapshots.tables import Snapshot
 from training.events import CheckpointSaved
 
 PREFIX = "checkpoint:"
-_TITLES = {
+_TITLES = {  # by role, and by folder where a run saves two of a role
     CheckpointRole.BASE: "base",
     CheckpointRole.SFT: "SFT",
+    "sft_by_loss": "SFT of lowest loss",
     CheckpointRole.REWARD_MODEL: "reward model",
     CheckpointRole.POLICY: "PPO",
     CheckpointRole.POLICY_EMA: "PPO averaged",
@@ -61,7 +62,8 @@ def register(session: Session, job: Job, event: CheckpointSaved) -> Checkpoint:
     if not checkpoint.name:
         after = _(" after round %(number)s") % {"number": checkpoint.round_number} if checkpoint.round_number else ""
         made_by = job.config.get("recipe") or job.name
-        checkpoint.name = f"{_TITLES[checkpoint.role]}{after} ({made_by})"[:120]
+        title = _TITLES.get(Path(path).name) or _TITLES[checkpoint.role]
+        checkpoint.name = f"{title}{after} ({made_by})"[:120]
     session.flush()
     return checkpoint
 

@@ -15,6 +15,7 @@ from app.jobs import tasks as job_tasks
 from app.jobs.tables import Job, JobVerb
 from app.policies.tables import Policy, PolicyKind
 from app.snapshots import rules as snapshots
+from app.snapshots.tables import Snapshot
 from tests.conftest import forget_settings
 from tests.loop import fill_round, prompts
 from tests.trainer import run, work
@@ -74,6 +75,27 @@ def test_a_checkpoint_saved_again_is_one_row(trained):
         saved = CheckpointSaved(step=9, path="checkpoints/sft", role="sft", metrics={"a/b": 2.0}, chosen=True)
         again = rules.register(session, job, saved)
         assert again.id == trained["sft"].id and again.step == 9 and again.metrics == {"a/b": 2.0}
+
+
+def test_a_reward_model_chooses_among_the_epochs_of_sft(trained):
+    from training.events import CheckpointSaved
+
+    with transaction() as session:
+        first = session.scalar(select(Job).where(Job.verb == JobVerb.TRAIN_SFT))
+        keys = {"recipe": "miniature_sft", "init_from": rules.reference(trained["base"])}
+        keys["reward_model"] = rules.reference(trained["reward_model"])
+        snapshot = session.get_one(Snapshot, first.snapshot_id)
+        job = rules.create_job(session, JobVerb.TRAIN_SFT, keys, snapshot=snapshot)
+        assert rules.resolve(session, job.config)["reward_model"] == str(rules.folder(trained["reward_model"]))
+        for name, step in (("sft_by_loss", 18), ("sft", 54)):
+            event = CheckpointSaved(step=step, path=f"checkpoints/{name}", role="sft", chosen=name == "sft")
+            rules.register(session, job, event)
+        best = queries.chosen_of(session, job)
+        assert (best.step, best.reward_model.id) == (54, trained["reward_model"].id)
+        names = session.scalars(select(Checkpoint.name).where(Checkpoint.job_id == job.id).order_by(Checkpoint.step))
+        assert [name.partition(" after")[0] for name in names] == ["SFT of lowest loss", "SFT"]
+    with transaction() as session, pytest.raises(BadInput, match="nowhere"):
+        rules.create_job(session, JobVerb.TRAIN_SFT, {**keys, "reward_model": "checkpoint:nowhere"}, snapshot=snapshot)
 
 
 def test_a_checkpoint_becomes_at_most_one_policy_and_a_reward_model_none(trained):
