@@ -1,10 +1,11 @@
 """Learning curves of SFT, reward model, PPO and PPO-ptx in the miniature world, with sweeps of gamma and beta.
 
-    python -m tests.benchmarks.learning_curves FOLDER [--seeds 3]
+    python -m tests.benchmarks.learning_curves FOLDER [--seeds 3] [--size short]
 
 Every run lies in FOLDER and a finished one is not done again, so the command may be stopped and given anew. A seed
-is about an hour and a half of one core; --quick shows in minutes that the parts fit, and nothing about learning. The
-tables are printed and written to FOLDER/curves.json; each PPO run leaves its over_optimisation.csv.
+is about an hour and a half of one core; short has half of PPO's iterations and fewer points, quick shows in minutes
+that the parts fit, and nothing about learning. The tables are printed and written to FOLDER/curves.json; each PPO run
+leaves its over_optimisation.csv.
 """
 
 import argparse
@@ -33,18 +34,20 @@ from training.records import (
     write_snapshot,
 )
 
-GAMMAS = (0.0, 0.03, 0.3, 1.0, 3.0)
-BETAS = (0.0, 0.02, 0.1, 0.5, 2.0)
+FULL: dict[str, Any] = {
+    "gammas": (0.0, 0.03, 0.3, 1.0, 3.0), "betas": (0.0, 0.02, 0.1, 0.5, 2.0),
+    "demonstrations": 300, "rankings": 4000, "prompts": 1000, "tests": 480, "best_of": 16, "text_words": 20_000,
+    "base": {}, "sft": {}, "ppo": {},
+}  # fmt: skip
 SIZES: dict[str, dict[str, Any]] = {
-    "full": {
-        "demonstrations": 300, "rankings": 4000, "prompts": 1000, "tests": 480, "best_of": 16, "text_words": 20_000,
-        "base": {}, "sft": {}, "ppo": {},
-    },
+    "full": FULL,
+    "short": {**FULL, "gammas": (0.0, 0.3, 3.0), "betas": (0.0, 0.1, 2.0), "ppo": {"iterations": 60}},
     "quick": {
+        "gammas": (0.0, 0.3), "betas": (0.0, 0.1),
         "demonstrations": 20, "rankings": 16, "prompts": 16, "tests": 16, "best_of": 4, "text_words": 500,
         "base": {"corpus_words": 20_000, "hidden_size": 32, "intermediate_size": 64, "layers": 1, "vocab_size": 400},
         "sft": {"epochs": 1},
-        "ppo": {"iterations": 2, "batch_size": 8, "minibatch_size": 4, "evaluation_episodes": 8, "gamma": 0.3},
+        "ppo": {"iterations": 2, "batch_size": 8, "minibatch_size": 4, "evaluation_episodes": 8},
     },
 }  # fmt: skip
 NOISE = 0.3  # standard deviation of what a labeler adds to a utility
@@ -55,10 +58,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.learning_curves", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether the parts fit together")
+    parser.add_argument("--size", choices=SIZES, default="full", help="quick: whether the parts fit together")
     options = parser.parse_args()
-    size = SIZES["quick" if options.quick else "full"]
-    rows = [row for seed in range(options.seeds) for row in _Seed(options.folder.absolute(), seed, size).curves()]
+    place, size = options.folder.absolute(), SIZES[options.size]
+    rows = [row for seed in range(options.seeds) for row in _Seed(place, seed, size).curves()]
     (options.folder / "curves.json").write_text(json.dumps(rows, indent=1) + "\n")
     for title, part in _by_title(rows).items():
         print(f"\n{title}")
@@ -103,23 +106,29 @@ class _Seed:
         made = self.run("reward_model", "train_reward_model", "miniature_reward_model", data=rankings, init_from=sft)
         reward_model = made / "checkpoints" / "reward_model"
         dpo = self.run("dpo", "train_dpo", "miniature_dpo", data=rankings, init_from=start)
+        scored = self.run("sft-scored", "train_sft", "miniature_sft", **learn, reward_model=reward_model)
 
         ppo = {
             "data": data / Purpose.PPO, "init_from": start, "reward_model": reward_model, "judge": "miniature",
             "stop_at_kl_nats": None, "allow_weak_reward_model": True, **size["ppo"],
         }  # fmt: skip
         policies = {"base": base, "sft": sft, "start": start, "dpo": dpo / "checkpoints" / "policy"}
+        policies["sft by score"] = scored / "checkpoints" / "sft"
+        if (scored / "checkpoints" / "sft_by_loss").exists():
+            policies["sft by loss"] = scored / "checkpoints" / "sft_by_loss"
         sweeps: dict[str, dict[str, Path]] = defaultdict(dict)
-        for gamma in GAMMAS:
-            sweeps["gamma"][f"gamma={gamma}"] = self.run(
-                f"gamma-{gamma}", "train_ppo", "miniature_ppo_ptx", **{**ppo, "gamma": gamma}
-            )
-        for beta in BETAS:
-            for reference, keys in (("start", {}), ("base", {"init_from": base, "continue_from": start})):
-                sweeps[f"beta, reference {reference}"][f"beta={beta},{reference}"] = self.run(
-                    f"beta-{beta}-{reference}", "train_ppo", "miniature_ppo_ptx",
-                    **{**ppo, "gamma": 0.0, "beta": beta, **keys},
-                )  # fmt: skip
+
+        def swept(sweep: str, **keys: Any) -> None:
+            name = ",".join(f"{key}={keys[key]}" for key in ("gamma", "beta"))
+            name += ",base" if "continue_from" in keys else ""
+            sweeps[sweep][name] = self.run(name, "train_ppo", "miniature_ppo_ptx", **{**ppo, **keys})
+
+        for gamma in size["gammas"]:
+            swept("gamma", gamma=gamma, beta=0.1)
+        for beta in size["betas"]:
+            swept("beta, reference SFT", gamma=0.0, beta=beta)
+            if beta > 0:  # else the reference decides nothing
+                swept("beta, reference base", gamma=0.0, beta=beta, init_from=base, continue_from=start)
         few = {"samples_per_prompt": 4, "gamma": 0.0}
         sweeps["no critic"]["rloo"] = self.run("rloo", "train_ppo", "miniature_rloo", **{**ppo, **few})
         runs = {name: folder for sweep in sweeps.values() for name, folder in sweep.items()}
@@ -127,6 +136,7 @@ class _Seed:
         report = self.evaluation(policies, data / "held_out.txt", reward_model)
         return [
             *self.training(made, dpo),
+            *({"title": "epochs of SFT", "seed": self.seed, **row} for row in _epochs(scored)),
             *({"title": "networks", "seed": self.seed, "network": name, **_row(report, name)} for name in policies),
             *(
                 {"title": title, "seed": self.seed, "run": name, **_start_and_end(folder), **_row(report, name)}
@@ -201,6 +211,10 @@ def _result(folder: Path) -> dict[str, Any]:
     finished = events.last(folder / "events.jsonl")
     assert isinstance(finished, events.Finished)
     return finished.result
+
+
+def _epochs(folder: Path) -> list[dict[str, float]]:
+    return json.loads((folder / "report.json").read_text())["epochs"]
 
 
 def _start_and_end(folder: Path) -> dict[str, float]:
