@@ -22,8 +22,9 @@ from transformers.utils import logging as transformers_logging
 
 from training.configs import BaseConfig
 from training.formatting import CHAT_TEMPLATE, PLAIN_TEMPLATE
+from training.last_layer import reading
 from training.parallel import as_forward
-from training.shared_prefix import Layout, layout_arguments
+from training.shared_prefix import Layout, layout_arguments, side_by_side, wants_no_padding
 
 transformers_logging.disable_progress_bar()
 
@@ -170,7 +171,6 @@ def position_ids(attention_mask: Tensor) -> Tensor:
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
-@as_forward
 def selected_logprobs(
     model: Any,
     input_ids: Tensor,
@@ -188,6 +188,27 @@ def selected_logprobs(
     first token has no log-probability and must not be selected. Logits are divided by `temperature`; only those of
     selected tokens are computed, `CHUNK_LOGITS` at a time.
     """
+    if attention_mask is None or not wants_no_padding(model, attention_mask):
+        return _selected_logprobs(model, input_ids, selected, forbidden, attention_mask, positions, temperature, layout)
+    row, real = side_by_side(input_ids, attention_mask), attention_mask.bool()
+    logprobs = torch.zeros(selected.shape)
+    logprobs[real] = _selected_logprobs(
+        model, row.input_ids, selected[real][None], forbidden, None, row.positions, temperature, row.layout
+    )[0]
+    return logprobs
+
+
+@as_forward
+def _selected_logprobs(
+    model: Any,
+    input_ids: Tensor,
+    selected: Tensor,
+    forbidden: Tensor,
+    attention_mask: Tensor | None,
+    positions: Tensor | None,
+    temperature: float,
+    layout: Layout | None,
+) -> Tensor:
     if positions is None:
         positions = position_ids(attention_mask)
     predicting = selected[:, 1:]  # the token before a selected one predicts it
@@ -196,7 +217,8 @@ def selected_logprobs(
     # use_cache=False: with a cache transformers would not see that rows are packed, and let sequences mix.
     inputs = {"input_ids": input_ids, "position_ids": positions, "use_cache": False, **attention}
     if has_plain_head(model):
-        hidden = model.base_model(**inputs).last_hidden_state[:, :-1][predicting]
+        with reading(model, F.pad(predicting, (0, 1))):
+            hidden = model.base_model(**inputs).last_hidden_state[:, :-1][predicting]
         head = model.get_output_embeddings()
     else:
         hidden = model(**inputs).logits[:, :-1][predicting]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from training.last_layer import reading
 from training.packing import micro_batches
 from training.parallel import as_forward
 from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids, without_dropout
@@ -67,15 +68,16 @@ def save_reward_model(model: Any, tokenizer: Any, folder: Path) -> None:
 @as_forward
 def score(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Raw logits [B] at the last real token of `input_ids` [B, S], found by the mask and never by a token's id."""
-    hidden = model.base_model(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        position_ids=position_ids(attention_mask),
-        use_cache=False,
-    ).last_hidden_state
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
-    last = (columns * attention_mask).argmax(1)
-    return _head(model, hidden[torch.arange(len(hidden), device=hidden.device), last])
+    last = columns == (columns * attention_mask).argmax(1, keepdim=True)
+    with reading(model, last):
+        hidden = model.base_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids(attention_mask),
+            use_cache=False,
+        ).last_hidden_state
+    return _head(model, hidden[last])
 
 
 def fastest_form(model: Any, groups: Sequence[Group]) -> Form:
@@ -104,7 +106,10 @@ def score_groups(model: Any, groups: Sequence[Group], pad_id: int, form: Form | 
 
 @as_forward
 def _score_row(model: Any, row: Ragged) -> Tensor:
-    return _head(model, hidden_states(model, row)[row.last])
+    needed = torch.zeros_like(row.input_ids, dtype=torch.bool)
+    needed[0, row.last] = True
+    with reading(model, needed):
+        return _head(model, hidden_states(model, row)[row.last])
 
 
 def _head(model: Any, hidden: Tensor) -> Tensor:

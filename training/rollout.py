@@ -12,7 +12,7 @@ from training.configs import PPOConfig
 from training.optimization import precision
 from training.packing import micro_batches
 from training.policy import completion_logprobs, forbidden_token_ids, pad
-from training.reward_model import score
+from training.reward_model import score_groups
 from training.sampler import sample
 from training.value_model import ValueModel
 
@@ -114,6 +114,7 @@ def roll_out(
         values=torch.zeros_like(sampled.logprobs),
     )
     groups = cut(episodes, torch.arange(len(episodes)), config.micro_batch_tokens)
+    texts = sampled.texts()
     lengths = episodes.prompt_lengths + episodes.lengths
     judged = []
     for index, _share in parallel.deal([int(lengths[rows].sum()) for rows in groups], even=config.sharded):
@@ -128,7 +129,8 @@ def roll_out(
                     reference_logprobs = logprobs_of(policy, part, forbidden, config).cpu()
             else:
                 reference_logprobs = logprobs_of(reference, part, forbidden, config).cpu()
-            scores = (score(reward_model, part.input_ids, part.attention_mask) - offset).cpu()
+            whole = [(prompts[row], [texts[row]]) for row in rows.tolist()]
+            scores = (score_groups(reward_model, whole, tokenizer.pad_token_id) - offset).cpu()
             values = torch.zeros_like(reference_logprobs)
             if critic is not None:
                 values = (critic(part.input_ids, part.attention_mask, width) * part.mask).cpu()

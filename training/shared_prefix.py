@@ -77,6 +77,27 @@ def ragged(groups: Sequence[Group], device: Any = None) -> Ragged:
     return Ragged(rows[:1], rows[1:2], layout, torch.tensor(last, device=device))
 
 
+def side_by_side(input_ids: Tensor, attention_mask: Tensor) -> Ragged:
+    """The real tokens of padded rows [B, S], row after row, each row a sequence of its own."""
+    real = attention_mask.bool()
+    lengths = real.sum(1)
+    ends = (0, *lengths.cumsum(0).tolist())
+    span = Span(0, ends)
+    owners = torch.arange(1, len(ends), device=real.device).repeat_interleave(lengths)
+    layout = Layout((span,), tuple(_parts([span])), int(lengths.max()), owners)
+    last = torch.tensor(ends[1:], device=real.device) - 1
+    return Ragged(input_ids[real][None], (real.cumsum(1) - 1)[real][None], layout, last)
+
+
+def wants_no_padding(model: Any, attention_mask: Tensor) -> bool:
+    """Whether rows are better computed side by side than padded: on a CPU, where that takes no mask as wide as all."""
+    return (
+        can_be_ragged(model, attention_mask.shape[1])
+        and attention_mask.device.type == "cpu"
+        and not bool(attention_mask.all())
+    )
+
+
 def hidden_states(model: Any, row: Ragged) -> Tensor:
     """The last hidden states [T, D] of a row's tokens by the body of `model`, which must be `can_be_ragged`."""
     return model.base_model(

@@ -73,7 +73,7 @@ def test_kl_from_itself_is_zero_and_ratio_one(cast):
     episodes = rolled((reference, reference, reward_model, tokenizer))
     assert episodes.kl_nats.abs().max() < 6 * 1e-5
     again = logprobs_of(reference, episodes, forbidden_token_ids(reference, tokenizer), CONFIG)
-    torch.testing.assert_close(again * episodes.mask, episodes.logprobs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(again * episodes.mask, episodes.logprobs, rtol=0, atol=2e-5)
 
 
 def test_temperature_holds_for_sampler_trainer_and_reference_alike(cast):

@@ -173,9 +173,9 @@ def test_the_way_of_other_devices_gives_the_same(family, monkeypatch):
 
 def test_gradient_checkpointing_and_bfloat16_change_no_more_than_rounding():
     model, groups = network("llama", torch.float32), mixed_groups(5)
+    model.train()
     scores, gradients = loss_and_gradients(model, groups, "shared")
     model.activation_checkpointing_enable({"use_reentrant": False})
-    model.train()
     again, recomputed = loss_and_gradients(model, groups, "shared")
     assert torch.equal(again, scores) and all(torch.equal(recomputed[name], gradients[name]) for name in gradients)
     with torch.autocast("cpu", torch.bfloat16):
