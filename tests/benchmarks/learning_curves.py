@@ -3,7 +3,7 @@
     python -m tests.benchmarks.learning_curves FOLDER [--seeds 3] [--size short]
 
 Every run lies in FOLDER and a finished one is not done again, so the command may be stopped and given anew. A seed
-is about an hour and a half of one core; short has half of PPO's iterations and fewer points, quick shows in minutes
+is about an hour and a half of one core; short has fewer iterations of PPO and fewer points, quick shows in minutes
 that the parts fit, and nothing about learning. The tables are printed and written to FOLDER/curves.json; each PPO run
 leaves its over_optimisation.csv.
 """
@@ -41,7 +41,10 @@ FULL: dict[str, Any] = {
 }  # fmt: skip
 SIZES: dict[str, dict[str, Any]] = {
     "full": FULL,
-    "short": {**FULL, "gammas": (0.0, 0.3, 3.0), "betas": (0.0, 0.1, 2.0), "ppo": {"iterations": 60}},
+    "short": {
+        **FULL, "gammas": (0.0, 0.3, 3.0), "betas": (0.0, 0.1, 2.0), "tests": 320, "best_of": 8,
+        "ppo": {"iterations": 50},
+    },
     "quick": {
         "gammas": (0.0, 0.3), "betas": (0.0, 0.1),
         "demonstrations": 20, "rankings": 16, "prompts": 16, "tests": 16, "best_of": 4, "text_words": 500,
