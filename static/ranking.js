@@ -172,8 +172,9 @@ function described(letter) {
   return filled(text, { letter, n: tier, others });
 }
 
-function tell(text) {
+function tell(text, refused = false) {
   said.textContent = text;
+  said.classList.toggle("refused", refused);
 }
 
 function choose(letter, focus = true) {
@@ -275,7 +276,7 @@ for (const button of form.querySelectorAll("[formaction]")) {
     if (!text) return;
     event.preventDefault();
     choose(nextOpen(chosen));
-    tell(text);
+    tell(text, true);
   });
 }
 

@@ -57,8 +57,7 @@ function tell() {
     else step.removeAttribute("aria-current");
     step.classList.toggle("done", done);
     step.querySelector(".rated").dataset.n = n;
-    panel(letter).querySelector(".said").hidden = !done;
-    panel(letter).querySelector(".unsaid").hidden = done;
+    for (const line of panel(letter).querySelectorAll(".said, .unsaid")) line.hidden = line.matches(".said") !== done;
   }
   const missing = document.getElementById("missing");
   const left = letters.filter((letter) => !gone(letter).value);

@@ -143,3 +143,30 @@ def test_nothing_moves_when_motion_is_unwelcome(page, ana):
     rate(page, "42")
     moving = "getComputedStyle(e).transitionDuration !== '0s' || getComputedStyle(e).animationName !== 'none'"
     assert page.evaluate(f"[...document.querySelectorAll('.ranking *')].filter(e => {moving}).length") == 0
+
+
+IN_SIGHT = """selector => [...document.querySelectorAll(selector)].filter(e => e.checkVisibility()).map(e => {
+  const box = e.getBoundingClientRect();
+  const hit = document.elementFromPoint(box.x + box.width / 2, box.bottom - 2);
+  return box.top >= 0 && box.bottom <= innerHeight && (e === hit || e.contains(hit));
+})"""
+
+
+def test_all_that_is_asked_is_in_sight_at_once(page, ana):
+    """On 1280 x 800 nobody scrolls to see the eleven flags and what they mean, nor to hand in."""
+    make_round(1, k=9, text=PLAIN)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    begin(page, ana)
+    ready(page, "Rate completion A")
+    assert page.evaluate(IN_SIGHT, ".flags label") == [True] * 11
+    assert page.evaluate(IN_SIGHT, ".rating .scale label") == [True] * 7
+    assert page.evaluate(IN_SIGHT, ".rating .acts button") == [True] * 3
+    rate(page, "554433217")
+    assert page.evaluate("scrollY") == 0
+    assert page.evaluate(IN_SIGHT, ".slip.chosen, #said, .acts button") == [True] * 5
+    page.get_by_role("button", name="Confirm this order and hand in").click()
+    assert page.locator("#said.refused").inner_text().startswith("Undecided: ")
+    assert page.evaluate(IN_SIGHT, ".slip.chosen, #said.refused") == [True] * 2
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.get_by_role("button", name="Confirm this order and hand in").click()
+    assert page.evaluate(IN_SIGHT, ".slip.chosen, #said.refused") == [True] * 2
