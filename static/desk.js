@@ -194,7 +194,9 @@ plumbline.start = function start() {
     if (reply.ok && told.note) return acknowledged(now, { version: told.version }), reported(told.note);
     if (reply.status === 422) {
       if (told.version !== undefined) acknowledged(now, { version: told.version });
-      return alert("danger", told.detail);
+      const box = alert("danger", told.detail);
+      if (button?.value === "report") missed(field("problem"), box);
+      return;
     }
     refused(reply, told);
   }
@@ -202,6 +204,12 @@ plumbline.start = function start() {
   function done(now) {
     kept = now;
     plumbline.drop(say.assignment);
+  }
+
+  // What is wrong with one field is said at that field.
+  function missed(area, box) {
+    area.closest("label").after(box);
+    area.focus();
   }
 
   function reported(note) {

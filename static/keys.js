@@ -50,6 +50,15 @@ plumbline.keys = function keys(desk, form) {
     dialog.showModal();
   }
 
+  // What opens below the fold is brought into sight; Enter in the note chooses no reason and answers nothing.
+  for (const one of desk.querySelectorAll(".pass, .report"))
+    one.addEventListener("toggle", () => one.open && one.scrollIntoView({ block: "nearest" }));
+  pass?.querySelector("[name=note]").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    pass.querySelector("[data-digit]").focus();
+  });
+
   function pressed(name, target) {
     const choosing = pass?.open && pass.contains(target);
     if (choosing && /^[1-9]$/.test(name)) return pass.querySelector(`[data-digit="${name}"]`);

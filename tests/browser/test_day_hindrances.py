@@ -284,6 +284,30 @@ def test_nothing_written_is_said_and_the_page_stays(writing):
     until(writing, lambda: len(rows(Demonstration)) == 1)
 
 
+def test_an_empty_report_is_refused_where_it_is_written(writing):
+    writing.get_by_text("Report a problem with this item").click()
+    writing.get_by_role("button", name="Send the report").click()
+    writing.locator(".report [role=alert]", has_text="nothing is written yet").wait_for()
+    assert writing.get_by_label("What is wrong with it?").evaluate("e => e === document.activeElement")
+    writing.keyboard.type("It breaks off.")
+    writing.get_by_role("button", name="Send the report").click()
+    writing.locator(".note", has_text="Reported.").wait_for()
+    assert writing.get_by_role("alert").count() == 0
+
+
+def test_enter_in_the_note_of_a_skip_answers_nothing(page, ana):
+    make_round(1, k=2)
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    at_work(page, "Rate completion A")
+    page.locator(".scale label", has_text="5").first.click()
+    page.get_by_text("Skip this").click()
+    page.get_by_label("Note (optional)").press("Enter")
+    assert "The task is unclear" in page.evaluate("document.activeElement.innerText")
+    assert page.get_by_role("heading", level=1).inner_text() == "Rate completion A"
+    assert page.locator("[name='gone_on.A']").input_value() == ""
+
+
 def test_a_lost_lease_is_said_and_the_work_is_taken(writing, people):
     ben = people.labeler("ben")
     with transaction() as session:
