@@ -38,12 +38,13 @@ lint: .venv/test-$(TORCH)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 
-bench: .venv/test-$(TORCH) .venv/peers/trl/ready
+bench: .venv/test-$(TORCH) .venv/peers/trl/ready .venv/peers/trl_ppo/ready
 	@$(BIN)/python -m tests.benchmarks $(ONLY)
 
 # A peer has an environment of its own, which sees ours: its packages never mix with the product's or the tests', and
 # two versions of one peer can stand side by side.
 .venv/peers/trl/ready: EXTRA := bench
+.venv/peers/trl_ppo/ready: EXTRA := bench-ppo
 .venv/peers/%/ready: $(PINS) | .venv/test-$(TORCH)
 	@echo "Installing a peer to compare with ($*) ..."
 	@$(BIN)/python -m venv .venv/peers/$*

@@ -16,7 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from app.config import ROOT
-from tests.benchmarks import against_trl, sampling
+from tests.benchmarks import against_trl, ppo, sampling
 from tests.benchmarks.forms import forms
 from tests.benchmarks.rounds import line
 from tests.benchmarks.serving import serving
@@ -76,7 +76,7 @@ def training(folder: Path) -> Iterator[Figure]:
 
 
 MEASURES = {measure.__name__: measure for measure in (starting, desk, ranking, training, serving, forms)}
-COMPARISONS = {"against_trl": against_trl.rows, "sampling": sampling.rows}  # ours and a peer in turn
+COMPARISONS = {"against_trl": against_trl.rows, "ppo": ppo.rows, "sampling": sampling.rows}  # ours and a peer in turn
 
 
 def main(only: list[str]) -> None:

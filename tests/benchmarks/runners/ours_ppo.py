@@ -1,0 +1,45 @@
+"""A batch of work.json by the parts of train_ppo: episodes, what is told of them, and the update."""
+
+import torch
+from runners.answer import answer, work
+from runners.ending import end_with
+
+from training.configs import PPOConfig
+from training.policy import load_policy
+from training.ppo_learner import generator_for, new_learner, update
+from training.reward_model import load_reward_model
+from training.rollout import roll_out
+from training.value_model import ValueModel
+from training.watching import describe
+
+folder, given = work()
+torch.set_num_threads(1)
+policy, tokenizer = load_policy(folder / "policy" / "network")
+reference, _ = load_policy(folder / "policy" / "network")
+reward_model, _, _ = load_reward_model(folder / "reward_model" / "network")
+for network in (policy, reference):
+    end_with(network, tokenizer, given["end_share"])
+frozen = [network.requires_grad_(False) for network in (reference, reward_model)]
+config = PPOConfig(
+    batch_size=len(given["prompts"]),
+    minibatch_size=len(given["prompts"]) // given["minibatches"],
+    max_completion_tokens=given["completion_tokens"],
+    policy_learning_rate=given["learning_rate"],
+    value_learning_rate=given["learning_rate"],
+    rows_at_once=128,
+    micro_batch_tokens=2048,
+)
+learner = new_learner(policy, ValueModel(reward_model), config)
+
+
+def run() -> dict[str, float]:
+    """One iteration."""
+    generator = generator_for(config, learner.iteration, "sampling")
+    before = learner.steps
+    episodes = roll_out(given["prompts"], policy, reference, reward_model, learner.critic, tokenizer, config, generator)
+    describe(episodes)
+    update(learner, episodes, None, tokenizer, config)
+    return {"steps": learner.steps - before, "work": len(episodes), "written": int(episodes.mask.sum())}
+
+
+answer(run)
