@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 from app.config import ROOT
 from tests.benchmarks import against_trl, ppo, sampling
 from tests.benchmarks.forms import forms
+from tests.benchmarks.hh_harmless import hh_harmless
 from tests.benchmarks.rounds import line
 from tests.benchmarks.serving import serving
 from tests.end_to_end.test_run import Run
@@ -75,7 +76,7 @@ def training(folder: Path) -> Iterator[Figure]:
     yield "base network, one thread", tokens / (times[-1] - times[0]), "tokens/s"
 
 
-MEASURES = {measure.__name__: measure for measure in (starting, desk, ranking, training, serving, forms)}
+MEASURES = {measure.__name__: measure for measure in (starting, desk, ranking, training, serving, forms, hh_harmless)}
 COMPARISONS = {"against_trl": against_trl.rows, "ppo": ppo.rows, "sampling": sampling.rows}  # ours and a peer in turn
 
 
