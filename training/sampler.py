@@ -1,8 +1,4 @@
-"""Sampling: one prefill per distinct prompt, temperature only, finished rows leave, log-probs of the chosen kept.
-
-Keys and values are written where there is room for them: transformers' own dynamic cache copies all of them for every
-token, which was 60 % of the time of a small network on a CPU.
-"""
+"""Sampling: one prefill per distinct prompt, temperature only, finished rows leave, log-probs of the chosen kept."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,13 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from training import parallel
+from training.caches import PromptCache, closed_up, room_cache
 from training.policy import mask_logits, pad, position_ids
-
-ROOM_TOKENS = 64  # what a layer's keys and values are copied for once, not for every token
+from training.shared_prefix import can_be_ragged, layout_arguments
 
 
 @dataclass
@@ -115,17 +110,21 @@ def _sample_rows(
         input_ids=ids,
         attention_mask=attention,
         position_ids=position_ids(attention),
-        past_key_values=_cache(model.config),
+        past_key_values=room_cache(model.config),
         use_cache=True,
         logits_to_keep=1,
     )
     cache, going = output.past_key_values, torch.arange(len(prompts))
-    place = torch.tensor([distinct[prompt] for prompt in prompts], device=device)
-    cache.batch_select_indices(place)
-    logits, positions = output.logits[place, -1], attention.sum(dim=1)[place]
-    # Where no prompt is padded the model is told of no mask: it would look through it at every step.
-    attention = None if attention.all() else torch.cat([attention[place], attention.new_ones(uniforms.shape)], dim=1)
+    owners = torch.tensor([distinct[prompt] for prompt in prompts], device=device)
+    logits, positions = output.logits[owners, -1], attention.sum(dim=1)[owners]
     written = ids.shape[1]
+    shared = len(prompts) > 1 and _can_share(model, cache, written + uniforms.shape[1])
+    if shared:
+        cache = PromptCache(cache, attention, owners)
+    else:
+        cache.batch_select_indices(owners)
+        # Where no prompt is padded the model is told of no mask: it would look through it at every step.
+        attention = None if attention.all() else torch.cat([attention[owners], attention.new_ones(uniforms.shape)], 1)
     for step in range(uniforms.shape[1]):
         chosen, logprobs = _choose(logits, uniforms[going, step].to(device), temperature, forbidden)
         yield going, chosen.cpu(), logprobs.cpu()
@@ -133,71 +132,33 @@ def _sample_rows(
         if step + 1 == uniforms.shape[1] or not unfinished.any():
             return
         if not unfinished.all():  # a finished row leaves the batch, and its keys and values the cache
-            keep = _closed_up(unfinished)
+            keep = closed_up(unfinished)
             cache.batch_select_indices(keep)
             going, chosen, positions = going[keep.cpu()], chosen[keep], positions[keep]
-            attention = None if attention is None else attention[keep]
+            attention = attention if shared or attention is None else attention[keep]
         written += 1
+        seen = {"attention_mask": None if attention is None else attention[:, :written]}
         logits = model(
             input_ids=chosen[:, None],
-            attention_mask=None if attention is None else attention[:, :written],
             position_ids=positions[:, None],
             past_key_values=cache,
             use_cache=True,
+            **(layout_arguments(model, cache) if shared else seen),
         ).logits[:, -1]
         positions = positions + 1
 
 
-class _Room(DynamicLayer):
-    """One layer's keys and values (B, heads, T, width), with room behind them for the tokens to come."""
+def _can_share(model: Any, cache: Any, longest: int) -> bool:
+    """Whether each prompt's keys and values can be held once for all its samples, which are of `longest` tokens.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.room: list[Tensor] = []  # keys, values (B, heads, capacity, width)
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Take in keys and values (B, heads, t, width) of t more tokens; returns all so far."""
-        length = self.get_seq_length()
-        if length == 0:
-            return super().update(key_states, value_states)
-        end = length + key_states.shape[2]
-        if not self.room or end > self.room[0].shape[2]:
-            held, self.room = (self.keys, self.values), []
-            for tensor in held:
-                self.room.append(tensor.new_empty(*tensor.shape[:2], end + ROOM_TOKENS, tensor.shape[3]))
-                self.room[-1][:, :, :length] = tensor
-        for room, states in zip(self.room, (key_states, value_states), strict=True):
-            room[: len(states), :, length:end] = states
-        self._show(len(key_states), end)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows, in this order; only rows that change their place are copied."""
-        if not self.room:
-            return super().batch_select_indices(indices)
-        length = self.get_seq_length()
-        moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero().squeeze(1)
-        for room in self.room:
-            room[moved, :, :length] = room[indices[moved], :, :length]
-        self._show(len(indices), length)
-
-    def _show(self, rows: int, length: int) -> None:
-        self.keys, self.values = (room[:rows, :, :length] for room in self.room)
-
-
-def _cache(config: Any) -> DynamicCache:
-    """An empty cache; layers that are no plain attention keep their own kind."""
-    cache = DynamicCache(config=config)
-    cache.layers = [_Room() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
-
-
-def _closed_up(live: Tensor) -> Tensor:
-    """Indices of the live rows of `live` (B,) bool: those within their number stay, the others fill the gaps."""
-    rows = live.nonzero().squeeze(1)
-    kept = torch.arange(len(rows), device=live.device)
-    kept[~live[: len(rows)]] = rows[rows >= len(rows)]
-    return kept
+    On a CPU in float32, where it was measured; in bfloat16 the scores would be rounded.
+    """
+    if not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        return False
+    held = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+    alike = len({tensor.shape for tensor in held}) == 1
+    measured = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in held)
+    return alike and measured and can_be_ragged(model, longest)
 
 
 def _choose(logits: Tensor, uniforms: Tensor, temperature: float, forbidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,11 +166,12 @@ def _choose(logits: Tensor, uniforms: Tensor, temperature: float, forbidden: Ten
 
     Forbidden ids are never chosen; greedy log-probs are those at temperature 1.
     """
-    logprobs = torch.log_softmax(mask_logits(logits.float() / (temperature or 1.0), forbidden), dim=-1)
+    logits = logits.float() if temperature in (0, 1) else logits.float() / temperature
+    logprobs = torch.log_softmax(mask_logits(logits, forbidden), dim=-1)
     if temperature == 0:
         chosen = logprobs.argmax(dim=-1)
     else:
-        cumulative = logprobs.double().exp().cumsum(dim=-1)
+        cumulative = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
         # The first token whose cumulative share exceeds the draw: one of share 0 never does.
         draw = uniforms.clamp_max(1 - 2**-40) * cumulative[:, -1]
         chosen = torch.searchsorted(cumulative, draw[:, None], right=True).squeeze(1)

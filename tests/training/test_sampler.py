@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.sampler import ROOM_TOKENS, sample
+from training.caches import ROOM_TOKENS
+from training.sampler import sample
 
 PAD, EOS = 0, 1
 
@@ -148,6 +149,7 @@ def test_frequencies_are_the_policys_probabilities():
 
 def test_each_distinct_prompt_is_read_once():
     model, widths = tiny(), []
+    draw(model, [[3]])  # which also tries out how the network attends
     hook = model.model.embed_tokens.register_forward_hook(lambda _, arguments, __: widths.append(arguments[0].shape))
     draw(model, PROMPTS)
     hook.remove()
