@@ -2,6 +2,7 @@
 // one signs out. Those of other accounts are never looked at. Every page of a signed-in person runs this.
 
 const PREFIX = `plumbline.words.${document.body.dataset.account}.`;
+const ON_ITS_WAY_MS = 500;
 const own = Math.random().toString(36).slice(2); // two tabs never write over each other
 
 function keep(assignment, copy) {
@@ -38,7 +39,16 @@ async function send(copy, csrf) {
   return { ok: reply?.ok && told.version !== undefined, ...told };
 }
 
-globalThis.plumbline = { keep, drop, all, send, own, save: async () => true };
+// Whether the server has it after all: a page that is left sends its last words and hears no answer. Sent without a
+// version they are recognised where they arrived, and overwrite nothing where they did not.
+async function arrived(copy, csrf) {
+  const first = await send({ ...copy, version: "" }, csrf);
+  if (first.ok) return first;
+  await new Promise((next) => setTimeout(next, ON_ITS_WAY_MS));
+  return send({ ...copy, version: "" }, csrf);
+}
+
+globalThis.plumbline = { keep, drop, all, send, arrived, own, save: async () => true };
 
 // --- Signing out: first everything goes to the server, or one is asked ---
 
@@ -92,7 +102,10 @@ function sure({ unsent, stay, go }) {
 
 const list = document.getElementById("unsent");
 if (list) {
-  for (const { assignment, at } of all()) {
+  const csrf = document.querySelector("[name=csrf_token]").value;
+  for (const copy of all()) {
+    if ((await arrived(copy, csrf)).ok) continue;
+    const { assignment, at } = copy;
     const link = document.createElement("a");
     link.href = `/assignments/${assignment}`;
     link.textContent = list.dataset.open.replace("{time}", new Date(at).toLocaleTimeString([], { timeStyle: "short" }));

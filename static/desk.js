@@ -256,23 +256,29 @@ plumbline.start = function start() {
 
   async function again() {
     kept = written();
-    const { page } = await plumbline.get(address);
-    plumbline.show(page, address);
+    const { page, url } = await plumbline.get(location.href);
+    plumbline.show(page, url);
   }
 
   // --- Words of this account that are in this browser only ---
 
-  function offer() {
+  async function offer() {
+    const csrf = field("csrf_token").value;
+    let behind = false; // the page is from before the last words of the one that was left arrived
     for (const found of plumbline.all().filter((one) => one.assignment === say.assignment)) {
       if (JSON.stringify(found.entries) === kept) {
         localStorage.removeItem(found.key);
         continue;
       }
+      const { ok, version } = await plumbline.arrived(found, csrf);
+      if (gone.aborted) return;
+      behind ||= ok && version !== Number(field("version").value);
+      if (ok) continue;
       const server = Number(field("version").value);
       const time = new Date(found.at).toLocaleTimeString([], { timeStyle: "short" });
       const use = choice(say.useCopy, async () => {
-        const sent = await plumbline.send({ ...found, version: Number(field("version").value) }, field("csrf_token").value);
-        if (sent.ok) again();
+        const sent = await plumbline.send({ ...found, version: Number(field("version").value) }, csrf);
+        if (sent.ok || sent.current) again();
         else tell("offline", say.offline);
       });
       const leave = choice(say.dropCopy, () => {
@@ -285,6 +291,7 @@ plumbline.start = function start() {
       box.setAttribute("role", "group");
       announce(text);
     }
+    if (behind && written() === kept) again();
   }
   if (say.standing !== "submitted") offer();
 

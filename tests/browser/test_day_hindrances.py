@@ -142,6 +142,23 @@ def test_words_in_the_browser_never_go_over_newer_ones_on_the_server(writing, an
     assert copies(page) == [] and saved_text("newer, there")
 
 
+def test_a_reload_in_mid_word_loses_nothing_and_alarms_nobody(writing):
+    """The page that is left sends its last words while the next one is being made, which may be without them."""
+    editor(writing).fill("reloaded in mid w")
+    writing.wait_for_timeout(300)
+    assert len(copies(writing)) == 1 and not saved_text("reloaded in mid w")
+    writing.reload()
+    until(writing, lambda: editor(writing).input_value() == "reloaded in mid w")
+    until(writing, lambda: copies(writing) == [])
+    assert writing.locator("#standing .alert").count() == 0
+    editor(writing).fill("and left in mid w")
+    writing.wait_for_timeout(300)
+    writing.goto("/")
+    until(writing, lambda: copies(writing) == [])
+    assert saved_text("and left in mid w")
+    assert not writing.get_by_text("that the server never got").is_visible()
+
+
 def test_words_of_another_account_are_never_shown(writing, people):
     context = writing.context
     url = leave_words_behind(writing, "ana's own words")
