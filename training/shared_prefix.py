@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from training.caches import PromptCache
 from training.parallel import as_forward
 
 RAGGED = "ragged"
@@ -105,8 +106,8 @@ def hidden_states(model: Any, row: Ragged) -> Tensor:
     ).last_hidden_state[0]
 
 
-def layout_arguments(model: Any, layout: Layout) -> dict[str, Any]:
-    """What a forward pass over a row takes besides ids and positions; from then on `model` attends by our function."""
+def layout_arguments(model: Any, layout: Layout | PromptCache) -> dict[str, Any]:
+    """What a forward pass takes besides ids and positions; from then on `model` attends by our function."""
     if model.config._attn_implementation != RAGGED:
         model.set_attn_implementation(RAGGED)  # for good: without a layout it is sdpa
     # Four dimensions: transformers takes it for a finished mask and builds none [T, T]. Attention does not read it.
@@ -136,7 +137,7 @@ def _tried(model: Any) -> bool:
         RAGGED,
     ):
         return False
-    groups = [([5, 6, 7], [[8, 9], [9]]), ([], [[7, 5]])]
+    groups = [([0, 1, 2], [[3, 4], [4]]), ([], [[2, 0]])]  # ids that the smallest vocabulary has
     try:
         mixed = hidden_states(model, ragged(groups, model.device))
     except ValueError:  # attention that is not plain
@@ -162,6 +163,10 @@ def _attention(
     layout = kwargs.pop("layout", None)
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    scale = kwargs.get("scaling")
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if isinstance(layout, PromptCache):
+        return layout.attend(module.layer_idx, query, scale), None
     window = kwargs.get("sliding_window")
     if (window is not None and window < layout.longest) or any(kwargs.get(k) is not None for k in ("softcap", "s_aux")):
         raise ValueError(f"{type(module).__name__}: not plain attention within {layout.longest} tokens; pad instead")
@@ -169,8 +174,6 @@ def _attention(
     heads = query.shape[1] // key.shape[1]
     if heads > 1:
         key, value = key.repeat_interleave(heads, 1), value.repeat_interleave(heads, 1)
-    scale = kwargs.get("scaling")
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
     if query.device.type == "cpu":
         return _Flash.apply(query, key, value, layout.parts, scale).transpose(1, 2), None
     return _masked(query, key, value, layout, scale).transpose(1, 2), None

@@ -149,7 +149,7 @@ def test_frequencies_are_the_policys_probabilities():
 
 def test_each_distinct_prompt_is_read_once():
     model, widths = tiny(), []
-    draw(model, [[3]])  # which also tries out how the network attends
+    draw(model, PROMPTS)  # which also tries out how the network attends
     hook = model.model.embed_tokens.register_forward_hook(lambda _, arguments, __: widths.append(arguments[0].shape))
     draw(model, PROMPTS)
     hook.remove()
