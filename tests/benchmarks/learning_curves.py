@@ -42,7 +42,7 @@ FULL: dict[str, Any] = {
 SIZES: dict[str, dict[str, Any]] = {
     "full": FULL,
     "short": {
-        **FULL, "gammas": (0.0, 0.3, 3.0), "betas": (0.0, 0.1, 2.0), "tests": 320, "best_of": 8,
+        **FULL, "gammas": (0.0, 0.3, 1.0, 3.0), "betas": (0.0, 0.1, 0.5, 2.0), "tests": 320, "best_of": 8,
         "ppo": {"iterations": 50},
     },
     "quick": {
