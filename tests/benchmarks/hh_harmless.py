@@ -3,8 +3,8 @@
     python -m tests.benchmarks.hh_harmless FOLDER
 
 Five seeds, each with its own 2,000 pairs to learn from and 312 held out; dialogues that open alike lie in one part.
-Nothing is chosen by what is held out: the reward model's settings were tried on 400 of seed 0's training pairs, and the
-bag of words takes its penalty from 400 of its own. The table is printed and written to FOLDER/hh_harmless.json.
+Nothing is chosen by what its seed holds out: the reward model's settings were tried on 400 of seed 0's training pairs,
+the bag of words takes its penalty from 400 of its own. The table is printed and written to FOLDER/hh_harmless.json.
 """
 
 import argparse
@@ -32,8 +32,16 @@ from app.prompts.rows import Row
 from training.configs import BaseConfig
 from training.formatting import encode_completion, encode_prompt
 from training.policy import new_transformer, save_policy, train_tokenizer
-from training.records import COMPARISONS, DEMONSTRATIONS, ComparisonRecord, Message, Purpose, RankedCompletion, Split
-from training.records import write_snapshot as freeze
+from training.records import (
+    COMPARISONS,
+    DEMONSTRATIONS,
+    ComparisonRecord,
+    Message,
+    Purpose,
+    RankedCompletion,
+    Split,
+    write_snapshot,
+)
 from training.reward_model import load_reward_model, score_sequences, wilson
 
 DATA = ROOT.parent / "shared" / "data" / "hh_harmless" / "test.jsonl.gz"
@@ -118,7 +126,7 @@ def _train(all_pairs: Sequence[Pair], learnt: list[int], judged: list[int], fold
         )
         for i in sorted(split)
     ]  # fmt: skip
-    freeze(folder / "data", Purpose.RM, {COMPARISONS: records, DEMONSTRATIONS: []})
+    write_snapshot(folder / "data", Purpose.RM, {COMPARISONS: records, DEMONSTRATIONS: []})
     config = folder / "config.json"
     config.write_text(json.dumps({**LEARNING, "seed": seed, "data": str(folder / "data"), "init_from": str(base)}))
     command = [sys.executable, "-m", "training.train_reward_model", str(config), "--run-folder", str(folder / "run")]
