@@ -3,8 +3,8 @@
     python -m tests.benchmarks.hh_harmless FOLDER
 
 Five seeds, each with its own 2,000 pairs to learn from and 312 held out; dialogues that open alike lie in one part.
-Nothing is chosen by what its seed holds out: the reward model's settings were tried on 400 of seed 0's training pairs,
-the bag of words takes its penalty from 400 of its own. The table is printed and written to FOLDER/hh_harmless.json.
+The reward model's settings were tried on 400 of seed 0's training pairs, the bag of words takes its penalty from 400 of
+each seed's own. The table is printed and written to FOLDER/hh_harmless.json.
 """
 
 import argparse
