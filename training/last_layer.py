@@ -39,6 +39,6 @@ def reading(model: Any, needed: Tensor) -> Iterator[None]:
 
 
 def _last_feed_forward(model: Any) -> nn.Module | None:
-    """The block, where the family calls it mlp, as Llama, Qwen, GPT-2 and NeoX do; one of experts may give more back."""
+    """The block, where the family calls it mlp, as Llama, Qwen, GPT-2 and NeoX do; one of experts may return more."""
     blocks = [module for name, module in model.named_modules() if name.rsplit(".", 1)[-1] == "mlp"]
     return blocks[-1] if blocks and not hasattr(blocks[-1], "experts") else None
