@@ -185,13 +185,36 @@ class DPOConfig(Config, Optimization, Lengths, WeightMemory):
     )
 
 
-class SampleConfig(Config, Lengths):
+class SampledBy(BaseModel):
+    """Who draws completions: our sampler, transformers' generate, or a server that speaks OpenAI's protocol."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sampler: Literal["own", "transformers", "endpoint"] = Field(
+        default="own", description="own, transformers (its generate), or endpoint: a server such as vLLM or SGLang"
+    )
+    endpoint: str | None = Field(
+        default=None, description="its address, to /v1; ENDPOINT_KEY in the environment holds its key, if it has one"
+    )
+
+    @model_validator(mode="after")
+    def _the_endpoint_is_known(self) -> "SampledBy":
+        if (self.sampler == "endpoint") != (self.endpoint is not None):
+            raise ValueError("endpoint: an address goes with sampler = endpoint, and only with it")
+        if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint: {self.endpoint} is no address; write it as http://host:8000/v1")
+        return self
+
+
+class SampleConfig(Config, Lengths, SampledBy):
     """sample_completions: K completions of each prompt by one policy."""
 
     verb: ClassVar[str] = "sample_completions"
     required: ClassVar[tuple[str, ...]] = ("data", "init_from")
     data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
-    init_from: Path | None = Field(default=None, description="policy's network folder")
+    init_from: Path | None = Field(
+        default=None, description="policy's network folder; with an endpoint its tokenizer alone is read"
+    )
+    endpoint_model: str | None = Field(default=None, description="the policy's name at the endpoint")
     reward_model: Path | None = Field(default=None, description="scores each completion where given")
     completions_per_prompt: int = Field(default=1, ge=1, description="distinct texts wanted; fewer after 3 tries each")
     best_of: int = Field(
@@ -204,6 +227,14 @@ class SampleConfig(Config, Lengths):
     def _the_best_is_known(self) -> "SampleConfig":
         if self.best_of > 1 and self.reward_model is None:
             raise ValueError(f"best_of: {self.best_of} samples need a reward_model that says which is best")
+        return self
+
+    @model_validator(mode="after")
+    def _the_endpoints_model_is_known(self) -> "SampleConfig":
+        if (self.endpoint is not None) != (self.endpoint_model is not None):
+            raise ValueError(
+                "endpoint_model: the policy's name at the endpoint goes with an endpoint, and every with one"
+            )
         return self
 
 
@@ -226,6 +257,7 @@ class PPOConfig(Config, Lengths, Memory):
     batch_size: int = Field(default=512, ge=1, description="episodes of one iteration")
     minibatch_size: int = Field(default=64, ge=1, description="episodes of one optimizer step")
     samples_per_prompt: int = Field(default=1, ge=1, description="episodes of one prompt in a batch")
+    sampler: Literal["own", "transformers"] = Field(default="own", description="own, or transformers' generate")
     advantage: Literal["gae", "rloo"] = Field(
         default="gae",
         description="gae: by a critic; rloo: REINFORCE, an episode's reward less the mean of its prompt's others",
@@ -283,12 +315,14 @@ class PPOConfig(Config, Lengths, Memory):
         return self
 
 
-class EvaluateConfig(Config, Lengths):
+class EvaluateConfig(Config, Lengths, SampledBy):
     """evaluate: policies side by side on prompts none of them was trained on."""
 
     verb: ClassVar[str] = "evaluate"
     required: ClassVar[tuple[str, ...]] = ("policies",)
-    policies: dict[str, Path] = Field(default_factory=dict, description="name -> network folder")
+    policies: dict[str, Path] = Field(
+        default_factory=dict, description="name, with an endpoint the one it has there -> network folder"
+    )
     reference: str | None = Field(default=None, description="the policy KL is measured from; default the first")
     reward_model: Path | None = None
     data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl; none: miniature prompts")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -15,7 +15,7 @@ import torch
 from training.command import main
 from training.configs import EvaluateConfig
 from training.events import Finished, Progress, Sample, Started
-from training.formatting import PROMPT_TOO_LONG, decode_completion, encode_document, encode_prompt
+from training.formatting import encode_document, encode_prompt
 from training.miniature import rubric, world
 from training.optimization import device
 from training.packing import cross_entropy, pack, pieces, read_documents
@@ -24,7 +24,7 @@ from training.records import PROMPTS, Message, PromptRecord, Split, read
 from training.reward_model import load_reward_model, score_sequences, wilson
 from training.rl_math import best_of_kl_nats, best_of_weights
 from training.run_folder import RunFolder
-from training.sampler import sample
+from training.sources import Asked, load_source
 
 SHOWN = 8  # samples of each policy that are reported
 TEXT_TOKENS, MICRO_BATCH_TOKENS = 2048, 8192  # of a packed row of text, of a forward pass
@@ -38,7 +38,7 @@ class Written:
     sequences: list[list[int]] = field(default_factory=list)  # prompt + completion ids
     prompt_lengths: list[int] = field(default_factory=list)
     finished: list[bool] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)  # of the whole completion, nats
+    logprobs: list[float | None] = field(default_factory=list)  # of the whole completion, nats; None where unknown
     tokenizer: Any = None
     text_loss_nats: float | None = None
 
@@ -52,7 +52,7 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
     prompts = _prompts(config)
     written: dict[str, Written] = {}
     for step, (name, path) in enumerate(config.policies.items(), 1):
-        written[name] = _write(config, path, prompts)
+        written[name] = _write(config, name, path, prompts)
         for prompt, text in list(zip(prompts, written[name].texts[:: config.completions_per_prompt], strict=True))[
             :SHOWN
         ]:
@@ -103,36 +103,28 @@ def _prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
     return found[: config.prompts]
 
 
-def _write(config: EvaluateConfig, path: Path, prompts: Sequence[Sequence[Message]]) -> Written:
+def _write(config: EvaluateConfig, name: str, path: Path, prompts: Sequence[Sequence[Message]]) -> Written:
     """Sample completions_per_prompt completions of each prompt from the policy at `path`."""
-    model, tokenizer = load_policy(path)
-    model.to(device())
-    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts for _ in range(config.completions_per_prompt)]
-    counts = Counter(PROMPT_TOO_LONG for ids in encoded if len(ids) > config.max_prompt_tokens)
-    if counts:  # leaving one out for one policy alone would compare unlike with unlike
-        raise ValueError(
-            f"max_prompt_tokens: {counts[PROMPT_TOO_LONG]} prompts are longer than {config.max_prompt_tokens}"
-        )
-    check_fits(model, max(map(len, encoded)) + config.max_completion_tokens)
-    sampled = sample(
-        model,
-        encoded,
-        max_new_tokens=config.max_completion_tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        forbidden=forbidden_token_ids(model, tokenizer),
-        generator=torch.Generator().manual_seed(config.seed),
-        temperature=config.temperature,
-        rows_at_once=config.batch_size,
-    )
-    completions = sampled.texts()
+    source = load_source(config, path, name)
+    asked = [Asked(prompt, encode_prompt(source.tokenizer, prompt)) for prompt in prompts]
+    too_long = sum(len(prompt.ids) > config.max_prompt_tokens for prompt in asked)
+    if too_long:  # leaving one out for one policy alone would compare unlike with unlike
+        raise ValueError(f"max_prompt_tokens: {too_long} prompts are longer than {config.max_prompt_tokens}")
+    model = source.model
+    if model is None and config.text:
+        model = load_policy(path)[0].to(device())
+    if model is not None:
+        check_fits(model, max(len(prompt.ids) for prompt in asked) + config.max_completion_tokens)
+    asked = [prompt for prompt in asked for _ in range(config.completions_per_prompt)]
+    drawn = source.draw(asked)
     return Written(
-        texts=[decode_completion(tokenizer, ids) for ids in completions],
-        sequences=[prompt + ids for prompt, ids in zip(encoded, completions, strict=True)],
-        prompt_lengths=[len(prompt) for prompt in encoded],
-        finished=sampled.finished.tolist(),
-        logprobs=sampled.logprobs.double().sum(1).tolist(),
-        tokenizer=tokenizer,
-        text_loss_nats=_text_loss(model, tokenizer, config.text) if config.text else None,
+        texts=[each.text for each in drawn],
+        sequences=[prompt.ids + each.ids for prompt, each in zip(asked, drawn, strict=True)],
+        prompt_lengths=[len(prompt.ids) for prompt in asked],
+        finished=[each.finished for each in drawn],
+        logprobs=[each.logprob for each in drawn],
+        tokenizer=source.tokenizer,
+        text_loss_nats=_text_loss(model, source.tokenizer, config.text) if config.text else None,
     )
 
 
@@ -164,8 +156,8 @@ def _kl(config: EvaluateConfig, written: dict[str, Written], reference: str) -> 
     forbidden = forbidden_token_ids(model, tokenizer)
     ratios: dict[str, list[float]] = {}
     for name, entry in written.items():
-        if entry.tokenizer.get_vocab() != tokenizer.get_vocab():
-            continue  # no common tokens, no KL
+        if entry.tokenizer.get_vocab() != tokenizer.get_vocab() or None in entry.logprobs:
+            continue  # no common tokens or no log-probs, no KL
         ratios[name] = []
         for start in range(0, len(entry.sequences), config.batch_size):
             rows = entry.sequences[start : start + config.batch_size]

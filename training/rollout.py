@@ -100,6 +100,7 @@ def roll_out(
             generator=generator,
             temperature=config.temperature,
             rows_at_once=config.rows_at_once,
+            by=config.sampler,
         )
     prompt_ids, prompt_mask = pad(prompts, tokenizer.pad_token_id, left=True)
     episodes = Episodes(

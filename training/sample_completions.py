@@ -4,28 +4,25 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-
 from training.command import main
 from training.configs import SampleConfig
 from training.events import Finished, Progress, Sample, Started, Warned
-from training.formatting import decode_completion, encode_prompts
+from training.formatting import encode_prompts
 from training.optimization import device
-from training.policy import check_fits, forbidden_token_ids, load_policy
+from training.policy import check_fits
 from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read, write
 from training.reward_model import load_reward_model, score_sequences
 from training.rl_math import best_of_kl_nats
 from training.run_folder import RunFolder, write_whole
-from training.sampler import sample
+from training.sources import Asked, Drawn, Source, load_source
 
 TRIES = 3  # for each wanted completion; then a prompt has fewer
 
 
 class Written(NamedTuple):
-    """One completion beside its text."""
+    """A completion and its score."""
 
-    ids: list[int]
-    finished: bool
+    drawn: Drawn
     score: float | None
 
 
@@ -40,25 +37,24 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
                 f"{key}: {getattr(config, key)} at temperature 0, which always writes the same; "
                 "ask for 1 or raise temperature"
             )
-    policy, tokenizer = load_policy(config.init_from)
-    policy.to(device())
+    source = load_source(config, config.init_from, config.endpoint_model)
     counts: Counter[str] = Counter()
     records = list(read(config.data / PROMPTS, PromptRecord))
-    encoded = encode_prompts(tokenizer, (record.prompt for record in records), config.max_prompt_tokens, counts)
+    encoded = encode_prompts(source.tokenizer, (record.prompt for record in records), config.max_prompt_tokens, counts)
     kept = [(record, ids) for record, ids in zip(records, encoded, strict=True) if ids is not None]
     if not kept:
         raise ValueError(f"data: {config.data / PROMPTS} has no prompt of at most {config.max_prompt_tokens} tokens")
-    check_fits(policy, max(len(ids) for _, ids in kept) + config.max_completion_tokens)
+    if source.model is not None:
+        check_fits(source.model, max(len(ids) for _, ids in kept) + config.max_completion_tokens)
     run_folder.report(Started(verb=config.verb, total_steps=len(kept)))
     run_folder.warn_counts(counts)
 
-    generator = torch.Generator().manual_seed(config.seed)
-    scorer = _scorer(config, tokenizer)
+    scorer = _scorer(config, source.tokenizer)
     texts: list[dict[str, Written]] = []
     at_once = max(1, config.batch_size // (config.completions_per_prompt * config.best_of))
     for start in range(0, len(kept), at_once):
         group = kept[start : start + at_once]
-        texts += _distinct(policy, tokenizer, scorer, [ids for _, ids in group], config, generator)
+        texts += _distinct(source, scorer, [Asked(record.prompt, ids) for record, ids in group], config)
         shown = next(iter(texts[-1]), "")
         run_folder.report(Sample(step=len(texts), prompt=group[-1][0].prompt[-1].text, completion=shown))
         run_folder.report(Progress(step=len(texts), total_steps=len(kept)))
@@ -68,6 +64,8 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
         "max_completion_tokens": config.max_completion_tokens,
         "seed": config.seed,
     }
+    if config.sampler != "own":
+        settings["sampler"] = config.sampler
     result: dict[str, Any] = {}
     if config.best_of > 1:
         settings["best_of"] = config.best_of
@@ -76,8 +74,8 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
         SampledCompletion(
             prompt_key=record.prompt_key,
             text=text,
-            tokens=len(written.ids),
-            finished=written.finished,
+            tokens=len(written.drawn.ids),
+            finished=written.drawn.finished,
             score=written.score,
             settings=settings,
         )
@@ -98,12 +96,7 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
 
 
 def _distinct(
-    policy: Any,
-    tokenizer: Any,
-    scorer: Scorer | None,
-    prompts: list[list[int]],
-    config: SampleConfig,
-    generator: torch.Generator,
+    source: Source, scorer: Scorer | None, prompts: list[Asked], config: SampleConfig
 ) -> list[dict[str, Written]]:
     """For each prompt its distinct texts, in the order sampled; each try is the best of `best_of` samples."""
     wanted, n = config.completions_per_prompt, config.best_of
@@ -115,25 +108,15 @@ def _distinct(
         ]
         if not asked:
             return found
-        sampled = sample(
-            policy,
-            [prompts[row] for row in asked for _ in range(n)],
-            max_new_tokens=config.max_completion_tokens,
-            eos_token_id=tokenizer.eos_token_id,
-            forbidden=forbidden_token_ids(policy, tokenizer),
-            generator=generator,
-            temperature=config.temperature,
-            rows_at_once=config.batch_size,
-        )
-        completions = sampled.texts()
-        sequences = [prompts[asked[place // n]] + ids for place, ids in enumerate(completions)]
+        drawn = source.draw([prompts[row] for row in asked for _ in range(n)])
+        sequences = [prompts[asked[place // n]].ids + each.ids for place, each in enumerate(drawn)]
         scores = scorer(sequences) if scorer else [None] * len(sequences)
-        for first, row in zip(range(0, len(completions), n), asked, strict=True):
+        for first, row in zip(range(0, len(drawn), n), asked, strict=True):
             tries[row] += 1
             best = max(range(first, first + n), key=scores.__getitem__)
-            text = decode_completion(tokenizer, completions[best])
+            text = drawn[best].text
             if text.strip():  # an empty completion is nothing to rank
-                found[row].setdefault(text, Written(completions[best], bool(sampled.finished[best]), scores[best]))
+                found[row].setdefault(text, Written(drawn[best], scores[best]))
 
 
 def _scorer(config: SampleConfig, tokenizer: Any) -> Scorer | None:

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
 from training import parallel
 from training.caches import PromptCache, closed_up, room_cache
-from training.policy import mask_logits, pad, position_ids
+from training.policy import completion_logprobs, mask_logits, pad, position_ids
 from training.shared_prefix import can_be_ragged, layout_arguments
 
 
@@ -39,12 +40,13 @@ def sample(
     generator: torch.Generator,
     temperature: float = 1.0,
     rows_at_once: int = 512,
+    by: Literal["own", "transformers"] = "own",
 ) -> Sampled:
     """One completion for each entry of `prompts` (repeat a prompt for more of it); temperature 0 is greedy.
 
     `forbidden` (F,) are the ids that no policy may write (policy.forbidden_token_ids), the pad id first. Each row draws
     from its own uniform numbers, so its text depends on `generator` and its place in `prompts`, not on `rows_at_once`
-    or on when other rows end, nor on how many processes share the work.
+    or on when other rows end, nor on how many processes share the work; `by` transformers' generate it does.
     """
     if temperature < 0:
         raise ValueError(f"temperature: {temperature} is below 0; 0 is greedy, 1 samples the policy itself")
@@ -61,8 +63,9 @@ def sample(
     mine = torch.tensor(order).tensor_split(parallel.count())[parallel.number()]
     for rows in mine.split(rows_at_once) if len(mine) else ():
         asked = [tuple(prompts[row]) for row in rows]
+        sample_rows = _sample_rows if by == "own" else _generate_rows
         for step, (going, chosen, chosen_logprobs) in enumerate(
-            _sample_rows(model, asked, uniforms[rows], temperature, eos_token_id, forbidden)
+            sample_rows(model, asked, uniforms[rows], temperature, eos_token_id, forbidden)
         ):
             places = rows[going]
             tokens[places, step], logprobs[places, step], lengths[places] = chosen, chosen_logprobs, step + 1
@@ -146,6 +149,43 @@ def _sample_rows(
             **(layout_arguments(model, cache) if shared else seen),
         ).logits[:, -1]
         positions = positions + 1
+
+
+def _generate_rows(
+    model: Any,
+    prompts: list[tuple[int, ...]],
+    uniforms: Tensor,
+    temperature: float,
+    eos_token_id: int,
+    forbidden: Tensor,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The same as `_sample_rows` by transformers' generate, with log-probs from a forward pass over what it wrote."""
+    device = model.device
+    ids, attention = pad(prompts, int(forbidden[0]), left=True, device=device)
+    settings, model.generation_config = model.generation_config, GenerationConfig(
+        do_sample=temperature > 0, temperature=temperature or 1.0, top_k=0, top_p=1.0, eos_token_id=eos_token_id,
+        pad_token_id=int(forbidden[0]), suppress_tokens=forbidden.tolist(), max_new_tokens=uniforms.shape[1],
+    )  # fmt: skip
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(uniforms[0, 0] * 2**53))
+        written = model.generate(ids, attention_mask=attention)
+    model.generation_config = settings
+    tokens = written[:, ids.shape[1] :]
+    ended = (tokens == eos_token_id).long().cumsum(1)
+    mask = ended - (tokens == eos_token_id).long() == 0  # up to the first end-of-text token, and with it
+    lengths = mask.sum(1)
+    logprobs = completion_logprobs(
+        model,
+        written,
+        torch.cat([attention, mask.long()], 1),
+        attention.sum(1),
+        lengths,
+        forbidden,
+        temperature or 1.0,
+    )
+    for step in range(int(lengths.max())):
+        going = (lengths > step).nonzero().squeeze(1)
+        yield going.cpu(), tokens[going, step].cpu(), logprobs[going, step].cpu()
 
 
 def _can_share(model: Any, cache: Any, longest: int) -> bool:

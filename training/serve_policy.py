@@ -68,6 +68,8 @@ class ChatRequest(BaseModel):
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     seed: int | None = Field(None, ge=0, lt=2**63)
+    logprobs: bool | None = Field(None, description="of each token written, at the temperature it was sampled at")
+    return_token_ids: bool | None = Field(None, description="as vLLM and SGLang tell them, the end-of-text token too")
 
 
 class Resident:
@@ -84,6 +86,8 @@ class Resident:
 
     def prepare(self, request: ChatRequest) -> tuple[list[int], dict[str, Any]]:
         """The prompt's token ids and the sampler's keywords; raises Refused."""
+        if request.model not in ("", self.config.name):
+            raise Refused(404, f"model: there is no {request.model!r} here; ask for {self.config.name!r}")
         limit = self.config.max_prompt_tokens
         messages = [Message(role=message.role, text=message.content) for message in request.messages]
         try:
@@ -114,13 +118,23 @@ class Resident:
             {
                 "index": index,
                 "message": {"role": "assistant", "content": decode_completion(self.tokenizer, written)},
+                "logprobs": self._logprobs(written, sampled.logprobs[index]) if request.logprobs else None,
                 "finish_reason": "stop" if finished else "length",
+                **({"token_ids": written} if request.return_token_ids else {}),
             }
             for index, (written, finished) in enumerate(zip(sampled.texts(), sampled.finished.tolist(), strict=True))
         ]
         written = int(sampled.mask.sum())
         usage = {"prompt_tokens": len(ids), "completion_tokens": written, "total_tokens": len(ids) + written}
         return self._head("chat.completion") | {"choices": choices, "usage": usage}
+
+    def _logprobs(self, ids: list[int], logprobs: torch.Tensor) -> dict[str, Any]:
+        return {
+            "content": [
+                {"token": token, "logprob": logprob, "bytes": list(token.encode()), "top_logprobs": []}
+                for token, logprob in zip(map(self.tokenizer.decode, ids), logprobs[: len(ids)].tolist(), strict=True)
+            ]
+        }
 
     def stream(self, request: ChatRequest) -> Iterator[dict[str, Any]]:
         """The answer piece by piece, as protocol chunks; raises Refused before the first."""
@@ -157,6 +171,7 @@ class Server(ThreadingHTTPServer):
     """The HTTP server of one resident policy."""
 
     daemon_threads = True
+    request_queue_size = 128  # connections that wait; the default of 5 turns away a client that asks for many at once
 
     def __init__(self, resident: Resident, key: str):
         self.resident, self.key = resident, key

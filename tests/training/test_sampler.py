@@ -130,9 +130,10 @@ def test_greedy_takes_the_likeliest_token():
             assert token == int(log_softmax_after(model, prompt + ids[:t]).argmax())
 
 
-def test_frequencies_are_the_policys_probabilities():
+@pytest.mark.parametrize("by", ["own", "transformers"])
+def test_frequencies_are_the_policys_probabilities(by):
     model, prompt, draws = tiny(vocab_size=5, seed=2), [2, 3], 20_000
-    sampled = draw(model, [prompt] * draws, max_new_tokens=2, rows_at_once=draws)
+    sampled = draw(model, [prompt] * draws, max_new_tokens=2, rows_at_once=draws, by=by)
     counts: dict[tuple, int] = {}
     for ids in sampled.texts():
         counts[tuple(ids)] = counts.get(tuple(ids), 0) + 1

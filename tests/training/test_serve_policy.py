@@ -69,6 +69,10 @@ def test_what_is_served_is_what_the_sampler_samples(served, network):
     assert answer["usage"]["prompt_tokens"] == len(ids)
     assert answer["usage"]["completion_tokens"] == int(expected.mask.sum())
     assert (answer["object"], answer["model"]) == ("chat.completion", "tiny")
+    told = ask(served, n=3, temperature=0.7, max_tokens=9, seed=11, logprobs=True, return_token_ids=True).json()
+    assert [one["token_ids"] for one in told["choices"]] == expected.texts()
+    for one, written, logprobs in zip(told["choices"], expected.texts(), expected.logprobs.tolist(), strict=True):
+        assert [token["logprob"] for token in one["logprobs"]["content"]] == pytest.approx(logprobs[: len(written)])
 
 
 def test_a_stream_carries_the_same_text_piece_by_piece(served):
@@ -111,6 +115,7 @@ def test_models_health_and_refusals_say_what_to_do(networks):
             ({"n": 0}, 400, "n: "),
             ({"top_p": 0.9}, 400, "top_p"),
             ({"n": 2, "stream": True}, 400, "a stream carries one answer"),
+            ({"model": "another"}, 404, "there is no 'another' here; ask for 'tiny'"),
         ):
             answer = ask(client, **settings)
             assert answer.status_code == status and says in answer.json()["error"]["message"], (settings, answer.text)
@@ -142,7 +147,7 @@ def test_other_machines_are_let_in_only_with_a_key(networks, tmp_path, monkeypat
 def test_it_ends_when_its_supervisors_pipe_closes(networks, tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "training.serve_policy", "miniature_serve", "--run-folder", str(folder)]
-    settings = ["--set", f"init_from={networks['llama']}", "--set", "port=0", "--supervised"]
+    settings = ["--set", f"init_from={networks['llama']}", "--set", "port=0", "--set", "name=tiny", "--supervised"]
     child = subprocess.Popen(
         [*command, *settings],
         stdin=subprocess.PIPE,
