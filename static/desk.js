@@ -196,6 +196,7 @@ plumbline.start = function start() {
       if (told.version !== undefined) acknowledged(now, { version: told.version });
       const box = alert("danger", told.detail);
       if (button?.value === "report") missed(field("problem"), box);
+      else field(told.field ?? "")?.focus?.({ preventScroll: true }); // the message stays in sight
       return;
     }
     refused(reply, told);

@@ -295,6 +295,7 @@ def test_a_double_click_hands_in_once(writing):
 def test_nothing_written_is_said_and_the_page_stays(writing):
     writing.get_by_role("button", name=HAND_IN).click()
     writing.get_by_role("alert").get_by_text("Nothing is written yet").wait_for()
+    assert editor(writing).evaluate("e => e === document.activeElement"), "one writes on where it is missing"
     editor(writing).fill("now something")
     writing.get_by_role("alert").wait_for(state="detached")  # it goes with the next save that is fine
     writing.get_by_role("button", name=HAND_IN).click()

@@ -170,3 +170,15 @@ def test_all_that_is_asked_is_in_sight_at_once(page, ana):
     page.set_viewport_size({"width": 360, "height": 740})
     page.get_by_role("button", name="Confirm this order and hand in").click()
     assert page.evaluate(IN_SIGHT, ".slip.chosen, #said.refused") == [True] * 2
+
+
+def test_what_was_just_done_pushes_nothing_out_of_sight(page, ana):
+    make_round(2, k=2)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    begin(page, ana)
+    rate(page, "64")
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("button", name="Undo").wait_for()
+    ready(page, "Rate completion A")
+    assert page.evaluate(IN_SIGHT, ".flags label, .rating .acts button, #notes button") == [True] * 15
+    assert wrong(page, "handed in", ("light", "dark")) == []

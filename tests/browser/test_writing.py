@@ -88,6 +88,8 @@ def test_a_completion_is_counted_and_previewed_while_it_is_written(page, rich, m
     expect(page.locator("#length")).to_contain_text("about 2 of 1024 tokens")
     page.locator("#text").fill("word " * 1000)
     expect(page.locator("#length")).to_contain_text("too many")
+    expect(page.locator("#length")).to_be_in_viewport(ratio=1)  # under a text longer than the window
+    expect(page.get_by_role("button", name="Hand in and go on")).to_be_in_viewport(ratio=1)
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("alert")).to_contain_text("shorten it by")
     assert page.locator("#text").input_value() == "word " * 1000
