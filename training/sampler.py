@@ -64,11 +64,13 @@ def sample(
     for rows in mine.split(rows_at_once) if len(mine) else ():
         asked = [tuple(prompts[row]) for row in rows]
         sample_rows = _sample_rows if by == "own" else _generate_rows
-        for step, (going, chosen, chosen_logprobs) in enumerate(
-            sample_rows(model, asked, uniforms[rows], temperature, eos_token_id, forbidden)
-        ):
-            places = rows[going]
-            tokens[places, step], logprobs[places, step], lengths[places] = chosen, chosen_logprobs, step + 1
+        # Spares each of the many small operations some work; sharded weights cannot be gathered in it.
+        with torch.inference_mode(parallel.count() == 1):
+            for step, (going, chosen, chosen_logprobs) in enumerate(
+                sample_rows(model, asked, uniforms[rows], temperature, eos_token_id, forbidden)
+            ):
+                places = rows[going]
+                tokens[places, step], logprobs[places, step], lengths[places] = chosen, chosen_logprobs, step + 1
     model.train(was_training)
     for rows, *written in parallel.gather((mine, tokens[mine], logprobs[mine], lengths[mine])):
         tokens[rows], logprobs[rows], lengths[rows] = written

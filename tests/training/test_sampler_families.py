@@ -121,3 +121,14 @@ def test_in_bfloat16_prompts_are_not_shared():
     )
     assert len(draw(model, UNEVEN).texts()) == len(UNEVEN)
     assert not caches[PromptCache]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_network_learns_on_after_it_was_sampled_from(family):
+    model = network(family)
+    sampled = draw(model, UNEVEN)
+    logits = model(input_ids=sampled.tokens[:, :-1]).logits
+    chosen = torch.log_softmax(logits, -1).gather(2, sampled.tokens[:, 1:, None]).squeeze(2)
+    ((chosen - sampled.logprobs[:, 1:]).exp() * sampled.mask[:, 1:]).sum().backward()
+    assert all(torch.isfinite(weights.grad).all() for weights in model.parameters() if weights.grad is not None)
+    assert sum(weights.grad is not None for weights in model.parameters()) > 10
