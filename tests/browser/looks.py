@@ -6,8 +6,8 @@ AXE = (ROOT / "tests" / "browser" / "vendor" / "axe" / "axe.min.js").read_text()
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 WIDTHS = (360, 768, 1280, 1600)
 THEMES = ((360, "dark"), (1280, "light"))  # colours do not depend on the width: each theme is looked at once
-SQUEEZED = """() => [...document.querySelectorAll('dd')].filter(e => e.innerText.length > 12 && e.clientWidth && e.clientWidth < 64)
-  .map(e => e.innerText).slice(0, 12)"""
+SQUEEZED = """() => [...document.querySelectorAll('dd')].map(e => [e.innerText, e.clientWidth])
+  .filter(([text, width]) => text.length > 12 && width && width < 64).map(([text]) => text).slice(0, 12)"""
 WIDE = """() => [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
   .map(e => `${e.tagName} ${e.className}`).slice(0, 12)"""
 
