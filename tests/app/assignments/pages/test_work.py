@@ -72,7 +72,7 @@ def test_a_flag_can_be_taken_back_after_going_on(ana):
     ana.next()
     ana.press(do="go_on", **{"rating.A": 3, "flag.A.fails_task": "yes"})
     ana.press(do="at:A")
-    assert "what is not ticked is answered no" in ana.html
+    assert '<span class="hint said" >You went on: the rest is answered no.</span>' in ana.html
     ana.press(do="save", **{"flag.A.fails_task": None})
     draft = one(Draft).content["completions"]["A"]
     assert (draft["rating"], draft["flags"], draft["gone_on"], draft["tier"]) == (3, {}, True, None)
