@@ -19,8 +19,9 @@ def with_adapters(model: Any, rank: int, head: str | None = None) -> PeftModel:
     """
     if head:
         getattr(model, head).float()
+    kind = "SEQ_CLS" if head else "CAUSAL_LM" if model.can_generate() else "FEATURE_EXTRACTION"
     adapters = LoraConfig(
-        task_type="SEQ_CLS" if head else "CAUSAL_LM",
+        task_type=kind,
         r=rank,
         lora_alpha=2 * rank,
         target_modules="all-linear",
@@ -31,9 +32,12 @@ def with_adapters(model: Any, rank: int, head: str | None = None) -> PeftModel:
 
 @torch.no_grad()
 def save_and_merge(adapted: PeftModel, folder: Path) -> Any:
-    """Write the adapters and the head to `folder`; returns a plain network, on the CPU, with them in its weights."""
+    """Write the adapters and the head to `folder`; returns a plain network with them in its weights, on the CPU.
+
+    It is float32 even where the frozen weights are not: bfloat16 would round most of what was learnt away.
+    """
     adapted.save_pretrained(folder)
-    copied = {id(p): torch.nn.Parameter(p.detach().to("cpu", copy=True)) for p in adapted.parameters()}
+    copied = {id(p): torch.nn.Parameter(p.detach().to("cpu", torch.float32, copy=True)) for p in adapted.parameters()}
     return deepcopy(adapted, copied).cpu().merge_and_unload()
 
 

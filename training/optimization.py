@@ -80,6 +80,13 @@ def weights_dtype(config: Memory) -> torch.dtype:
     return getattr(torch, config.dtype) if compact else torch.float32
 
 
+def trained_state(model: Any, trained: Any = None) -> dict[str, Tensor]:
+    """The state of `model` without what is frozen in `trained`, itself or a network of the same weights' names."""
+    named = (trained or model).named_parameters(remove_duplicate=False)  # tied weights have two names
+    frozen = {name for name, weights in named if not weights.requires_grad}
+    return {name: weights for name, weights in model.state_dict().items() if name not in frozen}
+
+
 def learning_rate(config: Optimization, step: int, total_steps: int) -> float:
     """Learning rate of step 0 .. total_steps - 1: linear warm-up from a tenth, cosine to `final_share` of the peak."""
     if step < config.warmup_steps:
@@ -112,7 +119,6 @@ def optimize(
     state = run_folder.load_state()
     if state is not None:
         model.load_state_dict(state["model"], strict=False)  # frozen weights are not in it
-    frozen = {name for name, weights in model.named_parameters() if not weights.requires_grad}
     sharded = getattr(config, "sharded", False) and parallel.count() > 1
     restore = parallel.shard(model) if sharded else None
     optimizers = optimizers or [adam(config, model.parameters())]
@@ -131,7 +137,7 @@ def optimize(
     run_folder.warn_counts(counts)
 
     def weights() -> dict[str, Tensor]:
-        return parallel.whole({name: weight for name, weight in model.state_dict().items() if name not in frozen})
+        return parallel.whole(trained_state(model))
 
     def save(step: int) -> None:
         run_folder.save_state(

@@ -18,7 +18,7 @@ from torch import Tensor
 from training import parallel, rl_math
 from training.configs import PPOConfig
 from training.formatting import encode_document
-from training.optimization import clip_gradients, precision
+from training.optimization import clip_gradients, precision, trained_state
 from training.packing import cross_entropy, pack, pieces
 from training.policy import forbidden_token_ids
 from training.rollout import Episodes, cut, logprobs_of, scores_to_reward
@@ -91,11 +91,10 @@ def new_learner(
 
 def learner_state(learner: Learner) -> dict[str, Any]:
     """Tensors and plain values from which `new_learner` goes on exactly."""
-    learnt = {name for name, weights in learner.policy.named_parameters() if weights.requires_grad}
-    frozen = {name for name, _ in learner.policy.named_parameters()} - learnt
-    states = {name: getattr(learner, name).state_dict() for name in _NETWORKS + _OPTIMIZERS if getattr(learner, name)}
-    for name in ("policy", "averaged"):
-        states[name] = {key: weights for key, weights in states[name].items() if key not in frozen}
+    states = {name: getattr(learner, name).state_dict() for name in _OPTIMIZERS if getattr(learner, name)}
+    for name in _NETWORKS:
+        if network := getattr(learner, name):
+            states[name] = trained_state(network, learner.policy if name == "averaged" else None)
     return parallel.whole(states) | {name: getattr(learner, name) for name in _NUMBERS}
 
 

@@ -54,7 +54,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     dtype = weights_dtype(config)
     reference, tokenizer = load_policy(config.init_from, dtype)
     policy, policy_tokenizer = load_policy(config.continue_from or config.init_from, dtype)
-    reward_model, reward_tokenizer, _ = load_reward_model(config.reward_model)
+    reward_model, reward_tokenizer, _ = load_reward_model(config.reward_model, dtype)
     _check_vocabularies(tokenizer, policy_tokenizer, config.continue_from, config)
     _check_vocabularies(tokenizer, reward_tokenizer, config.reward_model, config)
     _check_reward_model(reward_model, config, run_folder)
@@ -74,7 +74,8 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         reference = None  # it is the policy with its adapters switched off
     averaged, averaged_adapted = _averaged(policy, adapted, config)
     frozen = [network.to(device()).requires_grad_(False) for network in (reference, reward_model) if network]
-    critic = ValueModel(reward_model) if config.advantage == "gae" else None
+    # Sharded weights belong to one network.
+    critic = ValueModel(reward_model, config.lora_rank, not config.sharded) if config.advantage == "gae" else None
     if critic and config.gradient_checkpointing:
         critic.body.activation_checkpointing_enable({"use_reentrant": False})
         critic.train()

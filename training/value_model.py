@@ -14,10 +14,15 @@ from training.shared_prefix import can_be_ragged, hidden_states, side_by_side, w
 class ValueModel(nn.Module):
     """A transformer body with a scalar head that has a bias, which starts as minus the reward model's offset."""
 
-    def __init__(self, reward_model: Any) -> None:
-        """Copy the body and head of a reward model (transformers' ...ForSequenceClassification with one label)."""
+    def __init__(self, reward_model: Any, lora_rank: int = 0, share: bool = True) -> None:
+        """Copy the body and head of a reward model (transformers' ...ForSequenceClassification with one label).
+
+        With a `lora_rank` the body's weights stay as they are, those of the reward model itself unless it is not to
+        `share` them, and adapters of that rank are trained with the head.
+        """
         super().__init__()
-        body = deepcopy(reward_model.base_model)
+        shared = {id(weights): weights for weights in reward_model.parameters()} if lora_rank and share else {}
+        body = deepcopy(reward_model.base_model, shared)
         weight = reward_model.score.weight
         head = nn.Linear(weight.shape[1], 1, device=weight.device)
         with torch.no_grad():
@@ -25,7 +30,13 @@ class ValueModel(nn.Module):
             head.bias.fill_(-getattr(reward_model.config, "score_offset", 0.0))
             if reward_model.score.bias is not None:
                 head.bias.add_(reward_model.score.bias)
-        self.body, self.head = body.requires_grad_(True), head
+        if lora_rank:
+            from training.lora import with_adapters  # peft is slow to import
+
+            body = with_adapters(body, lora_rank).get_base_model()
+        else:
+            body.requires_grad_(True)
+        self.body, self.head = body, head
         self.eval()  # and stays so: dropout would make values unrepeatable
         can_be_ragged(body)  # tried now, before anything shards it
 
@@ -47,5 +58,6 @@ class ValueModel(nn.Module):
                     position_ids=position_ids(attention_mask),
                     use_cache=False,
                 ).last_hidden_state[needed]
-        values[needed] = self.head(hidden).squeeze(-1).float()
+        with torch.autocast(hidden.device.type, enabled=False):  # bfloat16 could not tell 3.00 from 3.01
+            values[needed] = self.head(hidden.to(self.head.weight.dtype)).squeeze(-1).float()
         return values[:, before]

@@ -118,3 +118,22 @@ def test_the_critic_is_a_copy_of_its_own(cast):
         weight.data.zero_()
     assert torch.equal(reward_model.score.weight, before)
     assert all(weight.requires_grad for weight in critic.parameters())
+
+
+def test_a_critic_of_adapters_shares_the_reward_models_weights_and_leaves_them_as_they_are(cast):
+    reward_model = cast[2].requires_grad_(False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reward_model, "_can_be_ragged", False, raising=False)  # and so its copies: padded rows
+        whole = rolled(cast, ValueModel(reward_model))
+    before, critic = rolled(cast), ValueModel(reward_model, lora_rank=2)
+    torch.testing.assert_close(rolled(cast, critic).values, whole.values, atol=1e-5, rtol=1e-5)
+    learnt = {name: weights for name, weights in critic.named_parameters() if weights.requires_grad}
+    assert all("lora" in name or name.startswith("head.") for name in learnt) and len(learnt) > 2
+    owned = {weights.data_ptr() for weights in reward_model.parameters()}
+    assert all(w.data_ptr() in owned for name, w in critic.named_parameters() if name not in learnt)
+    step = torch.optim.SGD(learnt.values(), lr=0.1)
+    for _ in range(2):  # after the first the lower halves of the adapters have a gradient too
+        critic(before.input_ids, before.attention_mask, before.mask.shape[1]).square().sum().backward()
+        step.step()
+    assert not torch.equal(rolled(cast, critic).values, whole.values)
+    assert torch.equal(rolled(cast).scores, before.scores)
