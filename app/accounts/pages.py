@@ -10,6 +10,7 @@ from app.accounts.tables import Account, Role, Scope
 from app.database import reading, transaction
 from app.errors import BadInput, Forbidden, NotFound, PlumblineError, TooMany
 from app.i18n import gettext as _
+from app.i18n import set_language
 from app.web import Text, flash, local_path, page, redirect, signed_in
 from app.web.security import client_address, cookie_name, delete_cookie, is_local, set_cookie
 
@@ -139,6 +140,7 @@ def change_own(request: Request, name: Text = "", language: Text = "en"):
             rules.change_account(session, account, by=account, name=name, language=language)
     except BadInput as error:
         return _own_page(request, account, error=error)
+    set_language(language)
     return _done(_("Saved."))
 
 

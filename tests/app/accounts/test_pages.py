@@ -42,6 +42,8 @@ def test_name_and_language_are_changed(client, people):
     assert "Saved." in page and account("ana").name == "Ana María"
     refused = client.post("/account", data={**people.csrf(client), "name": "", "language": "en"})
     assert refused.status_code == 422 and 'aria-invalid="true"' in refused.text
+    client.post("/account", data={**people.csrf(client), "name": "Ana", "language": "de"})
+    assert "Gespeichert." in client.get("/account").text, "what was asked for is said in the language asked for"
 
 
 def test_the_password_is_changed_with_the_current_one_only(client, people):
