@@ -212,7 +212,7 @@ function press(name) {
   if (name === "undo") undo();
   else if (name === "peek") peek([chosen]);
   else if (name === "mark") mark();
-  else if (name === "compare") marked.length === 2 ? peek(marked) : tell(words.markTwo);
+  else if (name === "compare") marked.length === 2 ? peek([...marked].sort()) : tell(words.markTwo);
   else act(name);
 }
 

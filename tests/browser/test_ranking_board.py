@@ -36,6 +36,10 @@ def test_it_starts_at_what_is_undecided_and_says_so(ranked):
     assert chosen(ranked) == "C", "the second of the two: does it tie with the one above?"
     assert said(ranked) == "C, tier 2 of 5, undecided with B"
     assert "undecided" in ranked.locator("#board > li.open").inner_text()
+    key = ranked.locator("#board .question:visible kbd")
+    assert key.is_visible()
+    ranked.keyboard.press("a")
+    assert not key.is_visible(), "a key is printed where it works: for the tier of the chosen card"
 
 
 def test_a_tie_is_said_and_lower_ones_stay(ranked):
@@ -159,17 +163,18 @@ def test_two_are_compared_word_by_word_and_one_is_read_whole(page, ana):
     make_round(1, k=3, text="It <b>runs</b> <script>window.hacked = 1</script> to the `sea`,")
     begin(page, ana)
     rate(page, "765")
-    for letter in "ac":
+    for letter in "ca":
         page.keyboard.press(letter)
         page.keyboard.press("m")
     page.keyboard.press("c")
     dialog = page.get_by_role("dialog")
     dialog.locator("mark").nth(1).wait_for()
+    assert dialog.locator("h3").all_inner_texts() == ["Completion A", "Completion C"]
     assert [len(found) for found in dialog.locator("mark").all_inner_texts()] == [2, 2], "a digit and its space"
     assert "<script>window.hacked = 1</script>" in dialog.inner_text() and page.evaluate("window.hacked") is None
     assert page.evaluate("document.activeElement.id") == "peek-heading"
     page.keyboard.press("Escape")
-    assert chosen(page) == "C"
+    assert chosen(page) == "A"
     page.keyboard.press("Escape")
     page.keyboard.press("b")
     page.keyboard.press("Space")

@@ -2,6 +2,8 @@
 
 import pytest
 
+from app.accounts.tables import Account
+from app.database import transaction
 from tests.browser.looks import too_wide, violations
 from tests.browser.ranking import begin, board, on_the_board, rate, ready
 from tests.desk import make_round
@@ -52,7 +54,10 @@ def test_every_state_is_accessible_and_fits(page, ana, width, text, schemes):
     page.keyboard.press("q")
     rate(page, "554433217")
     found += wrong(page, "seeded", schemes)
-    for key in ("=", "2", "x", "e", "9", "m", "a", "m"):
+    page.keyboard.press("Control+Enter")
+    assert page.locator("#said.refused").inner_text().startswith("Undecided: ")
+    assert page.evaluate(IN_SIGHT, ".slip.chosen, #said.refused") == [True] * 2, "why it is refused is in sight"
+    for key in ("b", "=", "2", "x", "e", "9", "m", "a", "m"):
         page.keyboard.press(key)
     assert "x:" in board(page)
     found += wrong(page, "ranked", schemes)
@@ -170,6 +175,12 @@ def test_all_that_is_asked_is_in_sight_at_once(page, ana):
     page.set_viewport_size({"width": 360, "height": 740})
     page.get_by_role("button", name="Confirm this order and hand in").click()
     assert page.evaluate(IN_SIGHT, ".slip.chosen, #said.refused") == [True] * 2
+    with transaction() as session:
+        session.get_one(Account, ana.id).language = "de"
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"{page.url.split('?')[0]}?at=A")
+    page.get_by_role("heading", level=1, name="Antwort A bewerten").wait_for()
+    assert page.evaluate(IN_SIGHT, ".flags label, .rating .acts button") == [True] * 14, "in German too"
 
 
 def test_what_was_just_done_pushes_nothing_out_of_sight(page, ana):
