@@ -48,6 +48,7 @@ function raw(pieces) {
   const made = document.createElement("div");
   made.className = "raw text";
   made.dir = "auto";
+  made.lang = ""; // not that of the page
   for (const { text, own } of pieces) {
     const part = own ? document.createElement("mark") : document.createTextNode("");
     part.textContent = text;

@@ -96,6 +96,7 @@ function slip(letter) {
   const text = article.querySelector(".text .markdown").textContent.trim();
   const excerpt = make("span", "excerpt", text.slice(0, 240).replace(/\s+/g, " "));
   excerpt.dir = "auto";
+  excerpt.lang = "";
   const about = [make("span", "rating", article.dataset.rating || "–"), excerpt, make("span", "flagged", flags ? `⚑ ${flags}` : "")];
   for (const one of about) one.setAttribute("aria-hidden", "true");
   made.append(grip, pick, ...about);

@@ -15,7 +15,7 @@ export function both(...sides) {
   const made = make("div", "both", "");
   for (const [title, text, button] of sides) {
     const side = make("section", "", "");
-    const raw = Object.assign(make("div", "raw", text), { dir: "auto" });
+    const raw = Object.assign(make("div", "raw", text), { dir: "auto", lang: "" });
     side.append(make("h2", "", title), raw, button);
     made.append(side);
   }

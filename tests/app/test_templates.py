@@ -15,6 +15,7 @@ from app.web import environment
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 OWN_STATIC = sorted(path for path in (ROOT / "static").rglob("*") if path.is_file() and "vendor" not in path.parts)
 SAME_IN_EVERY_LANGUAGE = {"Plumbline", "UTC", "SHA", "JSON", "JSONL", "CSV", "KL", "SFT", "RM", "PPO", "EMA", "OpenAPI"}
+TYPE_SCALE_REM = {0.75, 0.8125, 0.875, 0.9375, 1, 1.125, 1.25, 1.5, 1.75}
 SPOKEN = {"placeholder", "title", "alt", "aria-label", "label"}  # attributes that people read or hear
 
 
@@ -93,6 +94,23 @@ def test_all_text_that_people_read_can_be_translated(path):
             assert not re.search(r"[A-Za-z]{2,}", attributes[key]), (
                 f"not translatable: <{tag} {key}={attributes[key]!r}>"
             )
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=name)
+def test_what_people_wrote_is_not_said_to_be_in_the_language_of_the_page(path):
+    for tag, attributes in Elements(source(path)).elements:
+        if attributes.get("dir") == "auto" and tag not in ("input", "textarea"):
+            assert "lang" in attributes, f"<{tag}> holds text of any direction, so of any language"
+
+
+def test_there_is_one_type_scale():
+    said = {
+        size
+        for path in OWN_STATIC
+        if path.suffix == ".css"
+        for size in re.findall(r"font-size:\s*([\d.]+)(?:rem|px)", path.read_text())
+    }
+    assert {float(size) for size in said} <= TYPE_SCALE_REM, "a size of its own is one too many"
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=name)
