@@ -110,6 +110,7 @@ def test_by_touch(browser, live, ana):
     page = context.new_page()
     sign_in(page, ana)
     page.get_by_role("button", name="Next piece of work").tap()
+    assert page.locator("kbd:visible").count() == 0
     for rating in (3, 6):
         page.locator(".panel:not([hidden]) .scale label").nth(rating - 1).tap()
         page.get_by_role("button", name=re.compile("^Go on")).tap()
@@ -195,6 +196,7 @@ def test_without_scripts(browser, live, ana):
     page = context.new_page()
     sign_in(page, ana)
     page.get_by_role("button", name="Next piece of work").click()
+    assert page.locator("kbd:visible").count() == 0, "no button shows a key that does nothing"
     for rating in ("4", "2"):
         page.locator(".panel:not([hidden])").get_by_role("radio", name=rating, exact=True).check()
         page.get_by_role("button", name=re.compile("^Go on")).click()
@@ -331,6 +333,7 @@ def test_undo_goes_after_its_seconds(page, ana, monkeypatch):
     page.get_by_role("button", name="Hand in and stop").click()
     undo = page.get_by_role("button", name=re.compile("^Undo"))
     undo.wait_for()
+    assert undo.inner_text() == "Undo", "on the desk no key is at hand"
     undo.wait_for(state="detached")
     assert page.get_by_text("Handed in.").is_visible()
 
