@@ -1,5 +1,6 @@
-// Words that have not reached the server are also kept in this browser, by account and assignment, until it has them or
-// one signs out. Those of other accounts are never looked at. Every page of a signed-in person runs this.
+// Words that have not reached the server are also kept in this browser, by account and assignment (or prompt that one
+// writes), until it has them or one signs out. Those of other accounts are never looked at. Every page of a signed-in
+// person runs this.
 
 const PREFIX = `plumbline.words.${document.body.dataset.account}.`;
 const ON_ITS_WAY_MS = 500;
@@ -13,6 +14,7 @@ function keep(assignment, copy) {
   }
 }
 
+const place = ({ to, assignment }) => to ?? `/assignments/${assignment}`;
 const drop = (assignment) => localStorage.removeItem(`${PREFIX}${assignment}.${own}`);
 
 function all() {
@@ -29,7 +31,7 @@ function body(copy, csrf) {
 }
 
 async function send(copy, csrf) {
-  const reply = await fetch(`/assignments/${copy.assignment}/draft`, {
+  const reply = await fetch(`${place(copy)}/draft`, {
     method: "POST",
     body: body(copy, csrf),
     headers: { Accept: "application/json" },
@@ -105,10 +107,9 @@ if (list) {
   const csrf = document.querySelector("[name=csrf_token]").value;
   for (const copy of all()) {
     if ((await arrived(copy, csrf)).ok) continue;
-    const { assignment, at } = copy;
     const link = document.createElement("a");
-    link.href = `/assignments/${assignment}`;
-    link.textContent = list.dataset.open.replace("{time}", new Date(at).toLocaleTimeString([], { timeStyle: "short" }));
+    link.href = place(copy);
+    link.textContent = list.dataset.open.replace("{time}", new Date(copy.at).toLocaleTimeString([], { timeStyle: "short" }));
     const line = document.createElement("li");
     line.append(link);
     list.querySelector("ul").append(line);

@@ -11,10 +11,12 @@ from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
 from app.prompts import writing
 from app.prompts.schemas import WritingCallIn
-from app.prompts.tables import Prompt, PromptSource
+from app.prompts.tables import Prompt, PromptSource, Writing
 from app.rounds.tables import ItemKind
 from tests.browser.conftest import sign_in
+from tests.browser.day import copies, expire_sessions, until
 from tests.browser.looks import complaints
+from tests.conftest import PASSWORD
 from tests.desk import make_round
 
 RICH = (
@@ -152,6 +154,56 @@ def test_a_prompt_is_saved_while_it_is_written_and_found_again(page, people, wan
     page.get_by_label("It is another task").check()
     page.get_by_role("button", name="Hand in").click()
     page.get_by_text("Handed in. Thank you.").wait_for()
+
+
+def test_no_word_of_a_prompt_is_lost(page, people, wanted):
+    """Without a network, in two tabs, and when the session ends in mid-writing."""
+    ana = people.labeler("ana")
+    sign_in(page, ana)
+    page.goto("/prompts/write")
+    page.get_by_role("region", name="Any task").get_by_role("button").click()
+    page.wait_for_load_state("networkidle")  # its scripts are there
+    context, url = page.context, page.url
+
+    def editor(tab):
+        return tab.get_by_label("Prompt", exact=True)
+
+    context.set_offline(True)
+    editor(page).fill("Written in a tunnel")
+    expect(page.locator("#saved")).to_contain_text("No connection")
+    page.get_by_role("button", name="Hand in").click()
+    expect(editor(page)).to_have_value("Written in a tunnel")
+    page.close(run_before_unload=False)
+    context.set_offline(False)
+    one, other = context.new_page(), context.new_page()
+    one.goto(url)
+    expect(one.locator("#problem")).to_contain_text("that the server never got")
+    assert editor(one).input_value() == "", "nothing is applied unasked"
+    one.get_by_role("button", name="Use this one").click()
+    expect(editor(one)).to_have_value("Written in a tunnel")
+    assert copies(one) == []
+    other.goto(url)
+    editor(one).fill("In one tab")
+    expect(one.locator("#saved")).to_contain_text("Saved")
+    until(one, lambda: copies(one) == [])
+    editor(other).fill("In the other")
+    alert = other.get_by_role("alert")
+    expect(alert.locator(".raw")).to_have_text(["In the other", "In one tab"])
+    alert.get_by_role("button", name="Keep what is on this page").click()
+    until(other, lambda: copies(other) == [])
+    expire_sessions()
+    editor(other).fill("After the session was over")
+    other.locator("#saved").get_by_role("link", name="Sign in").click()
+    other.fill("[name=username]", ana.username)
+    other.fill("[name=password]", PASSWORD)
+    other.get_by_role("button", name="Sign in").click()
+    other.get_by_role("button", name="Use this one").click()
+    expect(editor(other)).to_have_value("After the session was over")
+    editor(other).fill("Let me out")
+    other.get_by_role("button", name="Sign out").click()
+    other.wait_for_url("**/sign-in")
+    with reading() as session:
+        assert session.scalar(select(Writing)).content["text"] == "Let me out", "signing out saves first"
 
 
 def test_without_a_script_pairs_become_prompts(browser, live, people, wanted):
