@@ -76,7 +76,7 @@ async function post() {
 
 function refused(status, { detail, current }) {
   stopped = status !== 422; // a text that is too long can be shortened, and is saved then
-  if (!current) return alert(stopped ? "warn" : "danger", detail ?? say.offline);
+  if (!current) return problem.replaceChildren(alert(stopped ? "warn" : "danger", detail ?? say.offline));
   const { text, instruction, pairs } = current.content;
   const theirs = [text, instruction, ...pairs.flatMap(({ input, completion }) => [input, completion])].filter(Boolean).join("\n\n");
   const keep = choice(say.yours, () => {
@@ -89,14 +89,13 @@ function refused(status, { detail, current }) {
     plumbline.drop(say.piece);
     again();
   });
-  alert("warn", say.changed, both([say.here, read(entries()), keep], [say.elsewhere, theirs, take]));
+  problem.replaceChildren(alert("warn", say.changed, both([say.here, read(entries()), keep], [say.elsewhere, theirs, take])));
 }
 
 function alert(kind, text, ...more) {
   const box = make("div", `alert ${kind}`, "");
   box.setAttribute("role", kind === "info" ? "group" : "alert");
   box.append(make("p", "", text), ...more);
-  problem.replaceChildren(box);
   return box;
 }
 
@@ -157,4 +156,5 @@ for (const found of plumbline.all().filter((one) => one.assignment === say.piece
   const time = new Date(found.at).toLocaleTimeString([], { timeStyle: "short" });
   const sides = both([say.copy, read(found.entries), use], [say.server, read(entries(false)), leave]);
   const box = alert("info", say.copyNewer.replace("{time}", time), sides);
+  problem.append(box);
 }
