@@ -38,10 +38,11 @@ export function content(entries, otherwise = {}) {
 }
 
 // What a draft holds, as one reads it: its text, or a line for each completion.
-export function lines({ completions = {}, notes = "", text }, { line, unacceptable }) {
+export function lines({ completions = {}, notes = "", text }, { line, unacceptable, flags: labels }) {
+  const labelled = JSON.parse(labels);
   const one = ([letter, { rating, tier, unacceptable: bad, flags }]) => {
     const said = line.replace("{tier}", bad ? unacceptable : (tier ?? "–")).replace("{rating}", rating ?? "–");
-    return [`${letter}: ${said}`, ...Object.keys(flags).filter((flag) => flags[flag])].join(", ");
+    return [`${letter}: ${said}`, ...Object.keys(flags).filter((flag) => flags[flag]).map((flag) => labelled[flag] ?? flag)].join(", ");
   };
   return text ?? [...Object.entries(completions).sort().map(one), notes].join("\n").trim();
 }

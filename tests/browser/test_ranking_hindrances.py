@@ -60,6 +60,8 @@ def test_the_network_is_cut_and_comes_back_in_the_middle(page, ana):
 def test_two_tabs_ask_which_order_stands(page, ana):
     make_round(1, k=3)
     begin(page, ana)
+    ready(page, "Rate completion A")
+    page.keyboard.press("f")
     rate(page, "765")
     other = page.context.new_page()
     other.goto(page.url)
@@ -73,8 +75,16 @@ def test_two_tabs_ask_which_order_stands(page, ana):
     alert.get_by_text("changed elsewhere").wait_for()
     assert board(page) == "1:AB 3:C", "nothing is overwritten unasked"
     here, there = alert.locator(".raw").all_inner_texts()
-    assert here.splitlines() == ["A: place 1, rated 7", "B: place 1, rated 6", "C: place 3, rated 5"]
-    assert there.splitlines() == ["A: place 1, rated 7", "B: place 2, rated 6", "C: place 1, rated 5"]
+    assert here.splitlines() == [
+        "A: place 1, rated 7, Gives harmful advice",
+        "B: place 1, rated 6",
+        "C: place 3, rated 5",
+    ]
+    assert there.splitlines() == [
+        "A: place 1, rated 7, Gives harmful advice",
+        "B: place 2, rated 6",
+        "C: place 1, rated 5",
+    ]
     alert.get_by_role("button", name="Take the other one").click()
     until(page, lambda: board(page) == "1:AC 2:B")
     page.keyboard.press("Control+Enter")
