@@ -9,6 +9,7 @@ const RETRY_AFTER_MS = 3000;
 const piece = document.getElementById("piece");
 const say = piece.dataset;
 const saved = document.getElementById("saved");
+const spoken = document.getElementById("spoken"); // what goes wrong is spoken once, and not each save
 const problem = document.getElementById("problem");
 const length = document.getElementById("length");
 const version = piece.elements.namedItem("version");
@@ -47,12 +48,13 @@ async function post() {
     keepalive: now.length < 30_000,
   }).catch(() => null);
   if (!reply) {
-    saved.textContent = say.offline;
+    saved.textContent = spoken.textContent = say.offline;
     timer = setTimeout(save, RETRY_AFTER_MS);
     return false;
   }
   if (reply.redirected) {
     stopped = true;
+    spoken.textContent = say.signedOut;
     saved.replaceChildren(say.signedOut, " ", Object.assign(make("a", "", say.signIn), { href: reply.url }));
     return false;
   }
@@ -64,6 +66,7 @@ async function post() {
   version.value = told.version;
   kept = now;
   saved.textContent = told.saved;
+  spoken.textContent = "";
   problem.querySelector(".danger")?.remove();
   if (length) {
     length.textContent = told.length;

@@ -6,6 +6,7 @@ const AFTER_MS = 400;
 for (const area of document.querySelectorAll("textarea[data-shown]")) {
   const length = document.getElementById("length");
   const preview = document.getElementById("preview");
+  const spoken = document.getElementById("spoken"); // says when it becomes too long, and not each count
   let timer = 0;
   let asked = 0;
   let last = area.defaultValue;
@@ -20,8 +21,10 @@ for (const area of document.querySelectorAll("textarea[data-shown]")) {
     const told = await reply.json();
     last = text;
     length.textContent = told.length;
-    length.classList.toggle("over", told.over > 0);
-    if (told.over > 0) area.setAttribute("aria-invalid", "true");
+    const over = told.over > 0;
+    if (over !== length.classList.contains("over")) spoken.textContent = over ? told.length : "";
+    length.classList.toggle("over", over);
+    if (over) area.setAttribute("aria-invalid", "true");
     else area.removeAttribute("aria-invalid");
     preview?.replaceChildren(...new DOMParser().parseFromString(told.html, "text/html").body.childNodes);
   }

@@ -90,6 +90,7 @@ def test_a_completion_is_counted_and_previewed_while_it_is_written(page, rich, m
     expect(page.locator("#length")).to_contain_text("about 2 of 1024 tokens")
     page.locator("#text").fill("word " * 1000)
     expect(page.locator("#length")).to_contain_text("too many")
+    expect(page.get_by_role("status").filter(has_text="too many")).to_have_count(1)  # said when it becomes so
     expect(page.locator("#length")).to_be_in_viewport(ratio=1)  # under a text longer than the window
     expect(page.get_by_role("button", name="Hand in and go on")).to_be_in_viewport(ratio=1)
     page.keyboard.press("Control+Enter")
@@ -171,6 +172,7 @@ def test_no_word_of_a_prompt_is_lost(page, people, wanted):
     context.set_offline(True)
     editor(page).fill("Written in a tunnel")
     expect(page.locator("#saved")).to_contain_text("No connection")
+    expect(page.get_by_role("status").filter(has_text="No connection")).to_have_count(1)
     page.get_by_role("button", name="Hand in").click()
     expect(editor(page)).to_have_value("Written in a tunnel")
     page.close(run_before_unload=False)
