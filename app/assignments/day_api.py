@@ -1,7 +1,6 @@
 """The desk over REST: figures, lists, and what is done about work that is handed in or still to come."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,6 +10,7 @@ from app.assignments.day import Listing
 from app.assignments.kinds import WITHDRAW
 from app.assignments.schemas import AssignmentOut, DayOut, LineOut, LinePage, PartOut, VersionOut
 from app.assignments.showing import shown
+from app.clock import midnight
 from app.database import reading, transaction
 from app.errors import Conflict
 from app.i18n import gettext as _
@@ -51,9 +51,8 @@ def _line(one: day.Line, listing: Listing) -> LineOut:
 def figures(request: Request) -> DayOut:
     """Today's count and active time, and how far one is in each open round."""
     labeler = api_account(request, "work")
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with reading() as session:
-        counted = day.figures(session, labeler, midnight)
+        counted = day.figures(session, labeler, midnight())
         parts = day.parts(session, labeler)
     return DayOut(**counted._asdict(), rounds=[PartOut(**part._asdict()) for part in parts])
 

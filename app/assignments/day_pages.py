@@ -1,7 +1,5 @@
 """The desk and its lists, and what is done about work that is handed in or still to come."""
 
-from datetime import UTC, datetime
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -9,6 +7,7 @@ from app.assignments import changes, day, queries, rules, slots
 from app.assignments.day import Listing
 from app.assignments.kinds import WITHDRAW
 from app.assignments.posting import acting
+from app.clock import midnight
 from app.database import reading, transaction
 from app.errors import Conflict
 from app.guidelines.rules import NotRead
@@ -25,11 +24,10 @@ SHOWN_ON_DESK = 5
 def desk(request: Request):
     """What waits, what is unfinished, what is done."""
     labeler = signed_in(request)
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with reading() as session:
         context = {
             "parts_of_rounds": day.parts(session, labeler),
-            "figures": day.figures(session, labeler, midnight),
+            "figures": day.figures(session, labeler, midnight()),
             "unfinished": day.page(session, labeler, Listing.UNFINISHED, limit=SHOWN_ON_DESK)[0],
             "submitted": day.page(session, labeler, Listing.SUBMITTED, limit=SHOWN_ON_DESK)[0],
             "onboarding": onboarding.standing(session, labeler),

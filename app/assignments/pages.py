@@ -23,6 +23,7 @@ from app.assignments.posting import (
 from app.assignments.queries import Standing
 from app.assignments.tables import SkipReason
 from app.assignments.work import Work, find_work, stands_as
+from app.clock import time_of_day
 from app.config import settings
 from app.conversations.steps import to_message
 from app.database import reading, transaction
@@ -146,7 +147,7 @@ def keep_draft(request: Request, id: str, form: Posted):
         return JSONResponse(
             {
                 "version": saved.version,
-                "saved": _("Saved %(time)s") % {"time": f"{saved.at:%H:%M:%S} UTC"},
+                "saved": _("Saved %(time)s") % {"time": time_of_day(saved.at)},
                 "lost": work.standing is Standing.LOST,
             }
         )
@@ -169,7 +170,7 @@ def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: draft
         at = do.removeprefix("at:")
     else:
         at = at or "ranking"
-        note = _("Saved %(time)s") % {"time": f"{saved.at:%H:%M:%S} UTC"}
+        note = _("Saved %(time)s") % {"time": time_of_day(saved.at)}
     response = redirect(
         f"/assignments/{id}?at={quote(at)}" if work.kind is ItemKind.COMPARISON else f"/assignments/{id}"
     )

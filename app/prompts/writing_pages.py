@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
+from app.clock import time_of_day
 from app.config import settings
 from app.database import reading, transaction
 from app.demonstrations import written
@@ -126,7 +127,7 @@ def keep(request: Request, id: str, form: Posted):
     try:
         with transaction() as session:
             found = writing.save(session, writing.find(session, id, account), given, _version(form))
-            saved = _("Saved %(time)s") % {"time": f"{found.updated_at:%H:%M:%S} UTC"}
+            saved = _("Saved %(time)s") % {"time": time_of_day(found.updated_at)}
     except Conflict as conflict:
         if script:
             return JSONResponse({"detail": conflict.message, "current": conflict.current}, 409)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DataError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
-from app import i18n
+from app import clock, i18n
 from app.accounts import queries
 from app.accounts.tables import Account, ApiToken, Role
 from app.config import ROOT
@@ -134,6 +134,7 @@ def environment() -> Environment:
         is_plain=is_plain,
         static=static_url,
         when=when,
+        time_of_day=clock.time_of_day,
         languages=i18n.languages,
         language_name=i18n.language_name,
     )
@@ -151,10 +152,12 @@ def static_url(path: str) -> str:
 
 
 def when(moment: datetime | None, otherwise: str = "–") -> Markup:
-    """A time for people and machines: <time datetime="...">2026-11-21 09:30 UTC</time>."""
+    """A time for people and machines: <time datetime="...">2026-11-21 09:30 CET</time>."""
     if moment is None:
         return Markup(escape(otherwise))
-    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), f"{moment:%Y-%m-%d %H:%M} UTC")
+    return Markup('<time datetime="{}">{}</time>').format(
+        moment.isoformat(), f"{clock.local(moment):%Y-%m-%d %H:%M %Z}"
+    )
 
 
 def _context(request: Request, account: Account | None, context: dict) -> dict:

@@ -8,10 +8,10 @@ import time
 import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
-from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import i18n
+from app import clock, i18n
 from app.config import settings
 from app.errors import NotFound
 from app.i18n import gettext as _
@@ -68,7 +68,9 @@ class Observe:
         began = time.perf_counter()
         number = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = number
-        i18n.set_language(i18n.negotiate(Headers(scope=scope).get("accept-language", "")))
+        asked = HTTPConnection(scope)
+        i18n.set_language(i18n.negotiate(asked.headers.get("accept-language", "")))
+        clock.set_zone(asked.cookies.get(clock.COOKIE, ""))
         status = 0
 
         async def counting_send(message: Message) -> None:

@@ -130,3 +130,10 @@ def test_the_rest_interface_is_shown_under_the_strict_policy(page):
     page.get_by_role("button", name="Authorize").wait_for()
     page.locator("#operations-tag-accounts button").first.click()
     page.get_by_role("link", name="/api/v1/accounts/me").first.wait_for()
+
+
+def test_times_are_told_by_the_readers_clock(browser, live, people):
+    page = browser.new_context(base_url=live, timezone_id="Asia/Tokyo").new_page()
+    sign_in(page, people.labeler())
+    page.goto("/account")
+    assert page.locator("time").first.inner_text().endswith(" JST")
