@@ -31,6 +31,7 @@ function body(copy, csrf) {
 }
 
 async function send(copy, csrf) {
+  if (!copy.entries) return { ok: false }; // a note is sent by its own button alone
   const reply = await fetch(`${place(copy)}/draft`, {
     method: "POST",
     body: body(copy, csrf),
@@ -45,12 +46,56 @@ async function send(copy, csrf) {
 // version they are recognised where they arrived, and overwrite nothing where they did not.
 async function arrived(copy, csrf) {
   const first = await send({ ...copy, version: "" }, csrf);
-  if (first.ok) return first;
+  if (first.ok || !copy.entries) return first;
   await new Promise((next) => setTimeout(next, ON_ITS_WAY_MS));
   return send({ ...copy, version: "" }, csrf);
 }
 
-globalThis.plumbline = { keep, drop, all, send, arrived, own, save: async () => true };
+// --- Notes, which are in no draft (of a report, of a skip): here until they are sent ---
+
+const notes = (place) => all().filter((one) => one.assignment === place);
+
+const waits = (field) => field.closest("label").parentElement.querySelector(".waits");
+
+function noted(field) {
+  const place = field.dataset.note; // the address of its page, and which note it is
+  if (field.value !== field.defaultValue) return plumbline.keep(place, { note: field.value, before: field.defaultValue, to: place });
+  drop(place);
+  waits(field)?.remove();
+}
+document.addEventListener("input", ({ target }) => target.dataset.note && noted(target));
+
+// Half-written notes stand again where they were written, with a word of it.
+function restore(spoken) {
+  for (const { dataset } of document.querySelectorAll("[data-settled]"))
+    for (const { key } of notes(dataset.settled)) localStorage.removeItem(key);
+  for (const field of document.querySelectorAll("[data-note]")) {
+    const found = notes(field.dataset.note);
+    for (const { key } of found) localStorage.removeItem(key);
+    const unsent = found.filter(({ note }) => note.trim() !== field.defaultValue.trim());
+    noted(field); // somebody may have written before this script ran
+    if (!unsent.length) continue;
+    const changed = field.value !== field.defaultValue || unsent.some(({ before }) => before !== field.defaultValue);
+    const texts = [...new Set([changed ? field.value : "", ...unsent.map(({ note }) => note)])];
+    const whole = texts.filter((text) => !texts.some((other) => other !== text && other.includes(text)));
+    field.value = whole.join(field.rows ? "\n\n" : " ");
+    noted(field);
+    const hint = Object.assign(document.createElement("p"), { className: "hint waits", textContent: field.dataset.waits });
+    field.closest("label").after(hint);
+    const details = field.closest("details");
+    if (details) details.open = true;
+    if (spoken) spoken.textContent = field.dataset.waits;
+  }
+}
+
+// The server has it, so no tab need keep it.
+function sent(field) {
+  for (const { key, note } of notes(field.dataset.note)) if (field.value.includes(note)) localStorage.removeItem(key);
+  waits(field)?.remove();
+}
+
+globalThis.plumbline = { keep, drop, all, send, arrived, own, restore, sent, save: async () => true };
+restore(document.getElementById("spoken")); // said once, and not on each page that takes this one's place
 
 // --- Signing out: first everything goes to the server, or one is asked ---
 
@@ -112,6 +157,16 @@ if (list) {
     link.textContent = list.dataset.open.replace("{time}", new Date(copy.at).toLocaleTimeString([], { timeStyle: "short" }));
     const line = document.createElement("li");
     line.append(link);
+    if (copy.note) {
+      const words = Object.assign(document.createElement("span"), { className: "clip", dir: "auto", lang: "", textContent: copy.note });
+      const go = Object.assign(document.createElement("button"), { className: "small", type: "button", textContent: list.dataset.drop });
+      go.addEventListener("click", () => {
+        localStorage.removeItem(copy.key);
+        line.remove();
+        list.hidden = !list.querySelector("li");
+      });
+      line.append(words, go);
+    }
     list.querySelector("ul").append(line);
     list.hidden = false;
   }

@@ -189,6 +189,7 @@ plumbline.start = function start() {
     }
     if (reply.ok && told.next) {
       done(now);
+      if (field("note")) plumbline.sent(field("note"));
       return plumbline.follow(told);
     }
     if (reply.ok && told.note) return acknowledged(now, { version: told.version }), reported(told.note);
@@ -216,6 +217,7 @@ plumbline.start = function start() {
   function reported(note) {
     const text = Object.assign(document.createElement("p"), { className: "note", textContent: note });
     document.getElementById("notes").replaceChildren(text);
+    plumbline.sent(field("problem"));
     field("problem").value = "";
     desk.querySelector("details.report").open = false;
     desk.querySelector("details.report summary").focus();

@@ -52,7 +52,7 @@ plumbline.keys = function keys(desk, form) {
 
   // What opens below the fold is brought into sight; Enter in the note chooses no reason and answers nothing.
   for (const one of desk.querySelectorAll(".pass, .report"))
-    one.addEventListener("toggle", () => one.open && one.scrollIntoView({ block: "nearest" }));
+    one.querySelector("summary").addEventListener("click", () => setTimeout(() => one.open && one.scrollIntoView({ block: "nearest" })));
   pass?.querySelector("[name=note]").addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.ctrlKey || event.metaKey) return;
     event.preventDefault();

@@ -54,6 +54,7 @@ async function show(page, url, notes) {
   turn += 1;
   const here = turn;
   plumbline.undoing();
+  plumbline.restore();
   plumbline.start();
   for (const script of page.querySelectorAll("script[type=module]:not([data-once])"))
     if (turn === here) await import(`${script.getAttribute("src")}#${here}`); // in the page's order, as a browser runs them

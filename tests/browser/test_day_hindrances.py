@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import update
 
 from app.assignments import drafts, rules
-from app.assignments.tables import Assignment, Draft, EarlierVersion
+from app.assignments.tables import Assignment, Draft, EarlierVersion, Skip
 from app.completions.tables import Completion
 from app.database import transaction
 from app.demonstrations.tables import Demonstration
+from app.reports.tables import Report
 from app.rounds.tables import ItemKind, Round
 from tests.browser.conftest import sign_in
 from tests.browser.day import at_work, copies, expire_sessions, going_on, rows, saved_text, sign_in_again, until
@@ -398,3 +399,58 @@ def test_a_busy_server_is_said_only_if_it_takes_long(writing):
     editor(writing).fill("slow")
     until(writing, lambda: saved_text("slow"))
     assert "saving" in writing.evaluate("states")
+
+
+def report_note(page):
+    return page.get_by_label("What is wrong with it?")
+
+
+def test_a_half_written_report_waits_in_the_browser_until_it_is_sent(writing, ana):
+    writing.get_by_text("Report a problem with this item").click()
+    report_note(writing).press_sequentially("It breaks off aft")
+    writing.reload()
+    report_note(writing).and_(writing.locator(":visible")).wait_for()
+    assert report_note(writing).input_value() == "It breaks off aft"
+    assert writing.locator(".report").get_by_text("Not sent yet").is_visible()
+    writing.goto("/")
+    writing.locator("#unsent", has_text="It breaks off aft").get_by_role("link").click()
+    at_work(writing, "Write a completion")
+    expire_sessions()
+    report_note(writing).press_sequentially("er a word")
+    writing.get_by_role("button", name="Send the report").click()
+    writing.locator("#saved").get_by_role("link", name="Sign in").click()
+    sign_in_again(writing, ana)
+    at_work(writing, "Write a completion")
+    assert report_note(writing).input_value() == "It breaks off after a word" and not rows(Report)
+    writing.get_by_role("button", name="Send the report").click()
+    writing.locator(".note", has_text="Reported.").wait_for()
+    assert copies(writing) == [] and len(rows(Report)) == 1
+    work = writing.url
+    writing.goto(f"/reports/{rows(Report)[0].public_id}")
+    again = writing.get_by_label("Write again")
+    again.fill("By the way")
+    writing.reload()
+    assert again.input_value() == "By the way"
+    writing.get_by_role("button", name="Send").click()
+    writing.locator("ol.talk", has_text="By the way").wait_for()
+    until(writing, lambda: copies(writing) == [])
+    assert again.input_value() == ""
+    writing.goto(work)
+    at_work(writing, "Write a completion")
+    writing.get_by_text("Report a problem with this item").click()
+    report_note(writing).fill("And ano")
+    writing.get_by_role("button", name="Sign out").click()
+    writing.get_by_role("button", name="Sign out and let it go").click()
+    writing.wait_for_url("**/sign-in")
+    assert copies(writing) == []
+
+
+def test_the_note_of_a_skip_waits_until_it_is_skipped(writing):
+    writing.get_by_text("Skip this").click()
+    writing.get_by_label("Note (optional)").fill("Too much law")
+    writing.reload()
+    at_work(writing, "Write a completion")
+    assert writing.get_by_label("Note (optional)").input_value() == "Too much law"
+    with going_on(writing):
+        writing.get_by_role("button", name="It needs knowledge I do not have").click()
+    assert [one.note for one in rows(Skip)] == ["Too much law"] and copies(writing) == []

@@ -12,6 +12,7 @@ from app.quality.schemas import ExerciseIn
 from app.quality.tables import Screening
 from app.rounds.tables import ItemKind
 from tests.browser.conftest import sign_in
+from tests.browser.day import copies
 from tests.browser.looks import complaints
 from tests.browser.ranking import rate
 from tests.browser.test_accounts import tab_to
@@ -90,6 +91,8 @@ def test_a_whole_practice_exercise_with_the_keyboard_alone(page, people):
     page.keyboard.press("Control+Enter")
     page.get_by_role("heading", name="How the reference answers").wait_for()
     assert page.get_by_text("The second belittles people").is_visible()
+    prompt, completion = page.locator("section.prompt"), page.locator("article").first
+    assert prompt.bounding_box()["y"] < completion.bounding_box()["y"], "one reads what was asked, then the answers"
     act(page, "That was the last")
     page.get_by_text("1 of 1 done").wait_for()
 
@@ -235,6 +238,31 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
     with reading() as session:
         assert not session.get_one(Account, ana.id).paused
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_half_written_self_assessment_waits_in_the_browser(page, people):
+    ana, olga = people.labeler(), people.admin()
+    with transaction() as session:
+        screening.invite(session, "ana", olga)
+    sign_in(page, ana)
+    page.goto("/onboarding")
+    note = page.get_by_label("Other groups, cultures")
+    for written, button in (
+        ("Basque, and Bask folklo", None),
+        ("Basque folklore", "Save"),
+        ("Basque", "Save, and hand in"),
+    ):
+        note.fill(written)
+        page.reload()
+        assert note.input_value() == written
+        assert page.get_by_text("Not sent yet").is_visible()
+        if button:
+            page.locator("[name='comfort.religion'][value=yes]").check()
+            page.get_by_role("button", name=button, exact=button == "Save").click()
+            page.get_by_role("status").get_by_text("Saved." if button == "Save" else "Handed in.").wait_for()
+            assert copies(page) == [] and page.get_by_text("Not sent yet").count() == 0
+    with reading() as session:
+        assert session.query(Screening).one().comfort_note == "Basque"
 
 
 def test_a_changed_guideline_is_read_before_new_work(page, people):
