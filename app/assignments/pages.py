@@ -56,7 +56,8 @@ def _to_next(request: Request, labeler: Account, note: str, undo: str | None = N
     except NotRead as unread:
         return _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
     if claimed is None:
-        return _go(request, "/", f"{note} {_('Nothing more is waiting for you.')}".strip())
+        nothing = _("Nothing more is waiting for you.")
+        return _go(request, "/", f"{note} {nothing}".strip())
     return _go(request, f"/assignments/{claimed.public_id}", note, stands=stands, undo=undo)
 
 

@@ -87,7 +87,7 @@ def kept_for_later(request: Request, labeler: Account, id: str, form: FormData, 
         keep(session, labeler, id, form, force=True)
     url = f"/assignments/{id}"
     response = redirect(url if _draft_only(request) else f"/sign-in?next={quote(url)}")
-    flash(response, f"{why} {_('What you wrote is kept as a draft; go on from here.')}")
+    flash(response, why + " " + _("What you wrote is kept as a draft; go on from here."))
     return response
 
 

@@ -28,7 +28,8 @@ class Length(NamedTuple):
     def __str__(self) -> str:
         said = _("about %(n)d of %(limit)d tokens (estimated)") if self.estimated else _("%(n)d of %(limit)d tokens")
         said %= {"n": self.tokens, "limit": self.limit}
-        return f"{said}: {_('%(n)d too many') % {'n': self.over}}" if self.over else said
+        over = _("%(n)d too many") % {"n": self.over}
+        return f"{said}: {over}" if self.over else said
 
 
 def tokenizer(session: Session) -> str:

@@ -86,9 +86,9 @@ def test_nothing_gets_through_where_a_text_is_shown_as_it_is_written(attack):
     assert "<script" not in shown and "<img" not in shown
 
 
-def shown_text(content: str, **how) -> str:
+def shown_text(content: str) -> str:
     """What a page shows of a text."""
-    return environment().get_template("texts.html").module.text(content, **how)
+    return environment().get_template("texts.html").module.text(content)
 
 
 def test_what_is_meant_is_shown():
@@ -162,7 +162,6 @@ def test_the_raw_view_is_offered_where_it_shows_something_else(text, plain):
 def test_the_raw_view_is_the_text_itself():
     text = "  *a* <b>\n\n\n\tx  y\n1) &lt; $z$"
     assert unescape(shown_text(text).split('<pre class="raw" dir="auto" lang="">\n')[1].split("</pre>")[0]) == text
-    assert 'lang="de"' in shown_text("Guten *Tag*", lang="de")
 
 
 @pytest.mark.parametrize(

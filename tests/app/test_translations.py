@@ -24,6 +24,13 @@ def test_gettext_is_called_with_literals():
                 literal = isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
                 marked = isinstance(call.args[0], ast.Attribute)  # a value that was marked with N_
                 assert literal or marked, f"{name}:{call.lineno} cannot be collected for translation"
+            if isinstance(call, ast.JoinedStr):  # before Python 3.12 the tool does not look into an f-string
+                inside = {
+                    one.func.id
+                    for one in ast.walk(call)
+                    if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)
+                }
+                assert not inside & CALLS, f"{name}:{call.lineno} says a message within an f-string"
 
 
 def messages() -> set[str | tuple[str, ...]]:
