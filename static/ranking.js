@@ -228,7 +228,7 @@ function peek(which) {
 }
 dialog.addEventListener("close", () => pick(chosen).focus());
 
-const KEYS = { "=": "tie", t: "tie", n: "own", w: "whole", x: "bad", " ": "peek", m: "mark", u: "undo" };
+const KEYS = { "=": "tie", t: "tie", n: "own", w: "whole", x: "bad", " ": "peek", m: "mark", u: "undo", v: "compare" };
 
 addEventListener(
   "keydown",
@@ -255,7 +255,6 @@ function key({ key: name, shiftKey, repeat, target }) {
   }
   if (repeat || (shiftKey && name !== "=")) return false;
   if (name === " " && target.closest("button:not(.pick), a, summary, label, input")) return false;
-  if (name === "c" && marked.length === 2) return press("compare"), true;
   if (name === "Escape" && marked.length) return (marked = []), choosePlainly(chosen), true;
   if (letters.includes(name.toUpperCase())) return choosePlainly(name.toUpperCase()), true;
   if (/^[1-9]$/.test(name) && Number(name) <= k) return act("send", chosen, Number(name)), true;

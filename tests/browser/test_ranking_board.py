@@ -167,6 +167,9 @@ def test_two_are_compared_word_by_word_and_one_is_read_whole(page, ana):
         page.keyboard.press(letter)
         page.keyboard.press("m")
     page.keyboard.press("c")
+    assert chosen(page) == "C", "a letter of a completion means that completion, whatever is marked"
+    page.keyboard.press("a")
+    page.keyboard.press("v")
     dialog = page.get_by_role("dialog")
     dialog.locator("mark").nth(1).wait_for()
     assert dialog.locator("h3").all_inner_texts() == ["Completion A", "Completion C"]

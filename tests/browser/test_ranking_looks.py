@@ -61,7 +61,7 @@ def test_every_state_is_accessible_and_fits(page, ana, width, text, schemes):
         page.keyboard.press(key)
     assert "x:" in board(page)
     found += wrong(page, "ranked", schemes)
-    page.keyboard.press("c")
+    page.keyboard.press("v")
     page.get_by_role("dialog").wait_for()
     found += wrong(page, "side by side", schemes)
     page.keyboard.press("Escape")
