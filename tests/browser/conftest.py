@@ -11,7 +11,11 @@ import pytest
 import uvicorn
 from sqlalchemy import Engine
 
+from app.accounts.tables import Account
+from app.rounds.tables import ItemKind
+from tests.browser.day import at_work
 from tests.conftest import PASSWORD, forget_settings, fresh_database
+from tests.desk import make_round
 
 
 @pytest.fixture(params=["sqlite"])
@@ -76,6 +80,22 @@ def page(browser, live) -> Iterator:
     tab.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
     yield tab
     assert not errors, errors
+
+
+@pytest.fixture
+def ana(people) -> Account:
+    """A labeler."""
+    return people.labeler("ana")
+
+
+@pytest.fixture
+def writing(page, ana):
+    """Ana's page with a demonstration to write."""
+    make_round(1, kind=ItemKind.DEMONSTRATION)
+    sign_in(page, ana)
+    page.get_by_role("button", name="Next piece of work").click()
+    at_work(page, "Write a completion")
+    return page
 
 
 def sign_in(page, account, password: str = PASSWORD) -> None:

@@ -63,3 +63,13 @@ def going_on(page) -> Iterator[None]:
 def copies(page) -> list[str]:
     """The keys under which words are kept in this browser."""
     return page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('plumbline.words.'))")
+
+
+def editor(page):
+    """Where a demonstration is written."""
+    return page.get_by_label("Your completion")
+
+
+def line(page) -> str:
+    """What the page says of saving."""
+    return page.locator("#saved").inner_text()

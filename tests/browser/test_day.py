@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from sqlalchemy import select
 
 from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, Skip
@@ -16,11 +15,6 @@ from tests.browser.day import at_work, going_on, rows, until
 from tests.desk import make_round
 
 COMPARE, WRITE = "Rank the completions", "Write a completion"
-
-
-@pytest.fixture
-def ana(people):
-    return people.labeler("ana")
 
 
 def a_day_of_work() -> None:

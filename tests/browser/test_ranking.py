@@ -24,11 +24,6 @@ from tests.browser.ranking import (
 from tests.desk import make_round
 
 
-@pytest.fixture
-def ana(people):
-    return people.labeler("ana")
-
-
 @pytest.mark.parametrize(
     "ratings, wanted",
     [

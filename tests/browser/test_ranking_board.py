@@ -11,11 +11,6 @@ from tests.desk import make_round
 
 
 @pytest.fixture
-def ana(people):
-    return people.labeler("ana")
-
-
-@pytest.fixture
 def ranked(page, ana):
     """A board of five, of which two share a rating: "1:A 2:BC? 4:D 5:E"."""
     make_round(1, k=5)

@@ -2,18 +2,11 @@
 
 import re
 
-import pytest
-
 from app.assignments.tables import Draft
 from app.comparisons.tables import Comparison
 from tests.browser.day import copies, expire_sessions, going_on, rows, sign_in_again, until
 from tests.browser.ranking import begin, board, handed_in, on_the_board, rate, ready, stored_rows, tiers
 from tests.desk import make_round
-
-
-@pytest.fixture
-def ana(people):
-    return people.labeler("ana")
 
 
 def ratings() -> str:

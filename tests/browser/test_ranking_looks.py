@@ -18,11 +18,6 @@ SMALL = """() => [...document.querySelectorAll('main :is(button, label, summary,
   .map(([text, box]) => `${text} ${box.width}x${box.height}`)"""
 
 
-@pytest.fixture
-def ana(people):
-    return people.labeler("ana")
-
-
 def wrong(page, state: str, schemes: tuple[str, ...]) -> list[str]:
     """What is wrong with the page as it stands."""
     found = too_wide(page, state) + [f"{state}: too small to hit: {one}" for one in page.evaluate(SMALL)]
