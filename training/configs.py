@@ -233,7 +233,7 @@ class SampleConfig(Config, Lengths, SampledBy):
     def _the_endpoints_model_is_known(self) -> "SampleConfig":
         if (self.endpoint is not None) != (self.endpoint_model is not None):
             raise ValueError(
-                "endpoint_model: the policy's name at the endpoint goes with an endpoint, and every with one"
+                "endpoint_model: the policy's name at the endpoint goes with an endpoint, and only with one"
             )
         return self
 
