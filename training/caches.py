@@ -25,7 +25,10 @@ class PromptCache(DynamicCache):
         """After a prefill of P prompts; `prompt_mask` [P, S]: their real tokens, `owners` [B]: each row's prompt."""
         super().__init__()
         # Keys and values of L layers of G heads and width C: of prompts [L, 2, P, G, S, C], of rows [L, 2, B, G, T, C].
-        self.prompts = torch.stack([torch.stack([layer.keys, layer.values]) for layer in prefilled.layers])
+        first = prefilled.layers[0].keys
+        self.prompts = first.new_empty(len(prefilled.layers), 2, *first.shape)
+        for held, layer in zip(self.prompts, prefilled.layers, strict=True):
+            held[0], held[1] = layer.keys, layer.values
         self.blocks: list[Tensor] = []
         self.written = self.free = 0  # tokens of each row; of them there is still room for in the last block
         self.bias = None  # [P, 1, 1, S]: -inf at a shorter prompt's padding

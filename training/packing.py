@@ -13,7 +13,7 @@ from torch import Tensor
 
 from training import parallel
 from training.configs import DPOConfig, RewardModelConfig, SFTConfig
-from training.policy import selected_logprobs
+from training.policy import row_logprobs, selected_logprobs
 from training.shared_prefix import can_be_ragged, ragged
 
 PACKING_WINDOW = 512  # sequences that are sorted into rows together
@@ -122,11 +122,8 @@ def cross_entropy(
     def ragged_share(chosen: list[int]) -> Tensor:
         row = ragged([([], [sequences[index] for index in chosen])], forbidden.device)
         wanted = [flag for index in chosen for flag in (False, *masks[index][1:])]
-        selected = torch.tensor([wanted], device=forbidden.device)
-        logprobs = selected_logprobs(
-            model, row.input_ids, selected, forbidden, positions=row.positions, layout=row.layout
-        )
-        return -logprobs.sum() / total
+        selected = torch.tensor(wanted, device=forbidden.device)
+        return -row_logprobs(model, row, selected, forbidden).sum() / total
 
     if order and can_be_ragged(model, max(lengths)):  # no mask as wide as a row, no padding: a quarter faster or more
         return [

@@ -1,5 +1,7 @@
 """Networks that write text: loading, saving, making one from nothing, and the log-probabilities of its tokens."""
 
+import ctypes
+import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,15 @@ from transformers.utils import logging as transformers_logging
 
 from training.configs import BaseConfig
 from training.formatting import CHAT_TEMPLATE, PLAIN_TEMPLATE
-from training.last_layer import reading
 from training.parallel import as_forward
-from training.shared_prefix import Layout, layout_arguments, side_by_side, wants_no_padding
+from training.shared_prefix import Ragged, can_be_ragged, hidden_states, side_by_side, wants_no_padding, whole_row
 
 transformers_logging.disable_progress_bar()
 
 PAD, END = "<|pad|>", "<|end|>"
 ROLE_TOKENS = ["<|system|>", "<|user|>", "<|assistant|>"]
 SMALL_WEIGHTS = 5_000_000
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 CHUNK_LOGITS = 2**25  # logits held at once: 128 MiB in float32
 
 
@@ -74,11 +76,18 @@ def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-    use_threads(model)
+    use_machine(model)
+    can_be_ragged(model)  # from then on it may compute otherwise: from its first pass on it shall round alike
 
 
-def use_threads(model: Any) -> None:
-    """Let a small network compute on one thread: waiting for a second, busy core made it six times slower."""
+def use_machine(model: Any) -> None:
+    """Let a small network compute on one thread, since waiting for a second, busy core made it six times slower.
+
+    And let GNU's C library keep memory that is freed: to get it from the kernel again for the next tensor, page by
+    page, took a twentieth of the time.
+    """
+    for setting in (_TRIM_THRESHOLD, _MMAP_THRESHOLD) if platform.libc_ver()[0] == "glibc" else ():
+        ctypes.CDLL(None).mallopt(setting, 2**30)
     if sum(weights.numel() for weights in model.parameters()) < SMALL_WEIGHTS:
         torch.set_num_threads(1)
 
@@ -127,7 +136,8 @@ def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    use_threads(model)
+    use_machine(model)
+    can_be_ragged(model)
     return model.eval()
 
 
@@ -179,27 +189,24 @@ def selected_logprobs(
     attention_mask: Tensor | None = None,
     positions: Tensor | None = None,
     temperature: float = 1.0,
-    layout: Layout | None = None,
 ) -> Tensor:
     """Log-probability [B, S] of each `selected` token given those before it, 0 elsewhere (natural log, float32).
 
     `input_ids` [B, S] integers, `selected` [B, S] bool; padded rows come with `attention_mask` [B, S], packed rows with
-    `positions` [B, S] that restart at 0 for each sequence, a ragged row with positions and its layout. A sequence's
-    first token has no log-probability and must not be selected. Logits are divided by `temperature`; only those of
-    selected tokens are computed, `CHUNK_LOGITS` at a time.
+    `positions` [B, S] that restart at 0 for each sequence. A sequence's first token has no log-probability and must not
+    be selected. Logits are divided by `temperature`; only those of selected tokens are computed, `CHUNK_LOGITS` at a
+    time.
     """
     if attention_mask is None or not wants_no_padding(model, attention_mask):
-        return _selected_logprobs(model, input_ids, selected, forbidden, attention_mask, positions, temperature, layout)
+        return _padded_logprobs(model, input_ids, selected, forbidden, attention_mask, positions, temperature)
     row, real = side_by_side(input_ids, attention_mask), attention_mask.bool()
     logprobs = torch.zeros(selected.shape)
-    logprobs[real] = _selected_logprobs(
-        model, row.input_ids, selected[real][None], forbidden, None, row.positions, temperature, row.layout
-    )[0]
+    logprobs[real] = row_logprobs(model, row, selected[real], forbidden, temperature)
     return logprobs
 
 
 @as_forward
-def _selected_logprobs(
+def _padded_logprobs(
     model: Any,
     input_ids: Tensor,
     selected: Tensor,
@@ -207,26 +214,38 @@ def _selected_logprobs(
     attention_mask: Tensor | None,
     positions: Tensor | None,
     temperature: float,
-    layout: Layout | None,
 ) -> Tensor:
     if positions is None:
         positions = position_ids(attention_mask)
     predicting = selected[:, 1:]  # the token before a selected one predicts it
-    targets = input_ids[:, 1:][predicting]
-    attention = {"attention_mask": attention_mask} if layout is None else layout_arguments(model, layout)
     # use_cache=False: with a cache transformers would not see that rows are packed, and let sequences mix.
-    inputs = {"input_ids": input_ids, "position_ids": positions, "use_cache": False, **attention}
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "position_ids": positions,
+        "use_cache": False,
+    }
     if has_plain_head(model):
-        with reading(model, F.pad(predicting, (0, 1))):
-            hidden = model.base_model(**inputs).last_hidden_state[:, :-1][predicting]
-        head = model.get_output_embeddings()
+        hidden, head = model.base_model(**inputs).last_hidden_state, model.get_output_embeddings()
     else:
-        hidden = model(**inputs).logits[:, :-1][predicting]
-        head = nn.Identity()
-    values = _token_logprobs(hidden, targets, head, forbidden, temperature)
+        hidden, head = model(**inputs).logits, nn.Identity()
+    targets = input_ids[:, 1:][predicting]
+    values = _token_logprobs(hidden[:, :-1][predicting], targets, head, forbidden, temperature)
     logprobs = values.new_zeros(selected.shape)
     logprobs[:, 1:][predicting] = values
     return logprobs
+
+
+@as_forward
+def row_logprobs(model: Any, row: Ragged, selected: Tensor, forbidden: Tensor, temperature: float = 1.0) -> Tensor:
+    """The same [T] of the `selected` tokens [T] bool of a ragged row, by a network that can be ragged."""
+    predicting = F.pad(selected[1:], (0, 1))
+    if has_plain_head(model):
+        hidden, head = hidden_states(model, row, predicting), model.get_output_embeddings()
+    else:
+        hidden, head = whole_row(model, row).logits[0, predicting], nn.Identity()
+    values = _token_logprobs(hidden, row.input_ids[0, selected], head, forbidden, temperature)
+    return values.new_zeros(selected.shape).masked_scatter(selected, values)
 
 
 def completion_logprobs(

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from training.last_layer import reading
 from training.packing import micro_batches
 from training.parallel import as_forward
 from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids, without_dropout
@@ -70,13 +69,12 @@ def score(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Raw logits [B] at the last real token of `input_ids` [B, S], found by the mask and never by a token's id."""
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
     last = columns == (columns * attention_mask).argmax(1, keepdim=True)
-    with reading(model, last):
-        hidden = model.base_model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids(attention_mask),
-            use_cache=False,
-        ).last_hidden_state
+    hidden = model.base_model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=position_ids(attention_mask),
+        use_cache=False,
+    ).last_hidden_state
     return _head(model, hidden[last])
 
 
@@ -84,7 +82,7 @@ def fastest_form(model: Any, groups: Sequence[Group]) -> Form:
     """How to compute the groups' scores: `padded` rows, `packed` side by side, or `shared` prompts.
 
     Measured in docs/benchmarks.md: what sharing saves must outweigh one more attention call per group, which it does
-    from 6 tokens per completion on; rows that need no padding are a few hundredths faster than the same side by side.
+    from 6 tokens per completion on; side by side on a CPU the last layer computes no more than the scores need.
     """
     lengths = [len(prompt) + len(completion) for prompt, completions in groups for completion in completions]
     if not can_be_ragged(model, max(lengths)):
@@ -92,7 +90,8 @@ def fastest_form(model: Any, groups: Sequence[Group]) -> Form:
     saved = sum(len(prompt) * (len(completions) - 1) for prompt, completions in groups)
     if saved >= 6 * len(lengths):
         return "shared"
-    return "padded" if sum(lengths) >= 0.98 * max(lengths) * len(lengths) else "packed"
+    even = sum(lengths) >= 0.98 * max(lengths) * len(lengths)
+    return "padded" if even and model.device.type != "cpu" else "packed"
 
 
 def score_groups(model: Any, groups: Sequence[Group], pad_id: int, form: Form | None = None) -> Tensor:
@@ -106,10 +105,10 @@ def score_groups(model: Any, groups: Sequence[Group], pad_id: int, form: Form | 
 
 @as_forward
 def _score_row(model: Any, row: Ragged) -> Tensor:
-    needed = torch.zeros_like(row.input_ids, dtype=torch.bool)
-    needed[0, row.last] = True
-    with reading(model, needed):
-        return _head(model, hidden_states(model, row)[row.last])
+    needed = torch.zeros_like(row.input_ids[0], dtype=torch.bool)
+    needed[row.last] = True
+    places = needed.cumsum(0) - 1  # an empty completion ends where its prompt does, maybe not alone
+    return _head(model, hidden_states(model, row, needed)[places[row.last]])
 
 
 def _head(model: Any, hidden: Tensor) -> Tensor:

@@ -6,13 +6,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import Cache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
 from training import parallel
 from training.caches import PromptCache, closed_up, room_cache
 from training.policy import completion_logprobs, mask_logits, pad, position_ids
 from training.shared_prefix import can_be_ragged, layout_arguments
+
+PREFILL_TOKENS = 2048  # of prompts read at once on a CPU, where more is no faster and takes more memory
 
 
 @dataclass
@@ -65,7 +67,7 @@ def sample(
         asked = [tuple(prompts[row]) for row in rows]
         sample_rows = _sample_rows if by == "own" else _generate_rows
         # Spares each of the many small operations some work; sharded weights cannot be gathered in it.
-        with torch.inference_mode(parallel.count() == 1):
+        with torch.inference_mode() if parallel.count() == 1 else torch.no_grad():
             for step, (going, chosen, chosen_logprobs) in enumerate(
                 sample_rows(model, asked, uniforms[rows], temperature, eos_token_id, forbidden)
             ):
@@ -109,21 +111,14 @@ def _sample_rows(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """For each step the rows (B,) that still write, their tokens (B,) and log-probs (B,), all on the CPU."""
     device = model.device
+    shares = can_be_ragged(model, max(map(len, prompts)) + uniforms.shape[1])
     distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
     ids, attention = pad(list(distinct), int(forbidden[0]), left=True, device=device)
-    output = model(
-        input_ids=ids,
-        attention_mask=attention,
-        position_ids=position_ids(attention),
-        past_key_values=room_cache(model.config),
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache, going = output.past_key_values, torch.arange(len(prompts))
-    owners = torch.tensor([distinct[prompt] for prompt in prompts], device=device)
-    logits, positions = output.logits[owners, -1], attention.sum(dim=1)[owners]
+    cache, logits = _prefill(model, ids, attention)
+    going, owners = torch.arange(len(prompts)), torch.tensor([distinct[prompt] for prompt in prompts], device=device)
+    logits, positions = logits[owners], attention.sum(dim=1)[owners]
     written = ids.shape[1]
-    shared = len(prompts) > 1 and _can_share(model, cache, written + uniforms.shape[1])
+    shared = shares and len(prompts) > 1 and _can_share(cache)
     if shared:
         cache = PromptCache(cache, attention, owners)
     else:
@@ -151,6 +146,28 @@ def _sample_rows(
             **(layout_arguments(model, cache) if shared else seen),
         ).logits[:, -1]
         positions = positions + 1
+
+
+def _prefill(model: Any, ids: Tensor, attention: Tensor) -> tuple[Cache, Tensor]:
+    """The cache of P prompts [P, S], padded on the left, and the logits [P, V] after each; so many tokens at once."""
+    alike = all(isinstance(layer, DynamicLayer) for layer in room_cache(model.config).layers)
+    rows = max(1, PREFILL_TOKENS // ids.shape[1]) if alike and ids.device.type == "cpu" else len(ids)
+    logits, caches = [], []
+    for some_ids, some_attention in zip(ids.split(rows), attention.split(rows), strict=True):
+        output = model(
+            input_ids=some_ids,
+            attention_mask=some_attention,
+            position_ids=position_ids(some_attention),
+            past_key_values=room_cache(model.config),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits.append(output.logits[:, -1])
+        caches.append(output.past_key_values)
+    for layer, *others in zip(*(cache.layers for cache in caches), strict=True) if len(caches) > 1 else ():
+        layer.keys = torch.cat([layer.keys, *(other.keys for other in others)])
+        layer.values = torch.cat([layer.values, *(other.values for other in others)])
+    return caches[0], torch.cat(logits)
 
 
 def _generate_rows(
@@ -190,8 +207,8 @@ def _generate_rows(
         yield going.cpu(), tokens[going, step].cpu(), logprobs[going, step].cpu()
 
 
-def _can_share(model: Any, cache: Any, longest: int) -> bool:
-    """Whether each prompt's keys and values can be held once for all its samples, which are of `longest` tokens.
+def _can_share(cache: Any) -> bool:
+    """Whether each prompt's keys and values, of a network that can be ragged, can be held once for all its samples.
 
     On a CPU in float32, where it was measured; in bfloat16 the scores would be rounded.
     """
@@ -199,8 +216,7 @@ def _can_share(model: Any, cache: Any, longest: int) -> bool:
         return False
     held = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
     alike = len({tensor.shape for tensor in held}) == 1
-    measured = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in held)
-    return alike and measured and can_be_ragged(model, longest)
+    return alike and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in held)
 
 
 def _choose(logits: Tensor, uniforms: Tensor, temperature: float, forbidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,11 +225,12 @@ def _choose(logits: Tensor, uniforms: Tensor, temperature: float, forbidden: Ten
     Forbidden ids are never chosen; greedy log-probs are those at temperature 1.
     """
     logits = logits.float() if temperature in (0, 1) else logits.float() / temperature
-    logprobs = torch.log_softmax(mask_logits(logits, forbidden), dim=-1)
+    logits = mask_logits(logits, forbidden)
+    logprobs = logits.log_softmax(dim=-1)
     if temperature == 0:
         chosen = logprobs.argmax(dim=-1)
     else:
-        cumulative = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
+        cumulative = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
         # The first token whose cumulative share exceeds the draw: one of share 0 never does.
         draw = uniforms.clamp_max(1 - 2**-40) * cumulative[:, -1]
         chosen = torch.searchsorted(cumulative, draw[:, None], right=True).squeeze(1)

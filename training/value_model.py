@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.last_layer import reading
 from training.policy import position_ids
 from training.shared_prefix import can_be_ragged, hidden_states, side_by_side, wants_no_padding
 
@@ -48,16 +47,14 @@ class ValueModel(nn.Module):
         values = torch.zeros(needed.shape, device=needed.device)
         if wants_no_padding(self.body, attention_mask):
             real, row = attention_mask.bool(), side_by_side(input_ids, attention_mask)
-            with reading(self.body, needed[real]):
-                hidden = hidden_states(self.body, row)[needed[real]]
+            hidden = hidden_states(self.body, row, needed[real])
         else:
-            with reading(self.body, needed):
-                hidden = self.body(
-                    input_ids=input_ids,
-                    attention_mask=attention_mask,
-                    position_ids=position_ids(attention_mask),
-                    use_cache=False,
-                ).last_hidden_state[needed]
+            hidden = self.body(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids(attention_mask),
+                use_cache=False,
+            ).last_hidden_state[needed]
         with torch.autocast(hidden.device.type, enabled=False):  # bfloat16 could not tell 3.00 from 3.01
             values[needed] = self.head(hidden.to(self.head.weight.dtype)).squeeze(-1).float()
         return values[:, before]

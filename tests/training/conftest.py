@@ -17,6 +17,9 @@ from transformers import (
     Qwen2Config,
 )
 
+# A fork makes torch's threads anew for whoever needs them first: two threads that load weights, both at once, crash.
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 TEXT = ["the cat sat on the mat, the dog ran.", "Reply with two words: one two three 1234."] * 20
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"

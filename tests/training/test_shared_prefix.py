@@ -15,7 +15,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from training import shared_prefix
+from training import ragged_attention
 from training.policy import without_dropout
 from training.reward_model import Pair, fastest_form, k_wise_loss, score_groups
 from training.shared_prefix import can_be_ragged, hidden_states, ragged
@@ -162,10 +162,10 @@ def test_the_way_of_other_devices_gives_the_same(family, monkeypatch):
     scores, gradients = loss_and_gradients(model, groups, "shared")
 
     def masked(query, key, value, _, scale):
-        return shared_prefix._masked(query, key, value, rows[0].layout, scale)
+        return ragged_attention._masked(query, key, value, rows[0].layout, scale)
 
     rows = [ragged(groups)]
-    monkeypatch.setattr(shared_prefix._Flash, "apply", masked)
+    monkeypatch.setattr(ragged_attention._Flash, "apply", masked)
     theirs, their_gradients = loss_and_gradients(model, groups, "shared")
     torch.testing.assert_close(theirs, scores, rtol=1e-6, atol=1e-6)
     assert_same(their_gradients, gradients, 1e-5)
@@ -218,7 +218,7 @@ def test_what_is_no_sequence_at_all_is_refused():
         (128, [64] * 9, "shared"),
         (16, [16] * 4, "shared"),
         (4, [128, 40, 90, 130], "packed"),
-        (4, [64, 64], "padded"),
+        (4, [64, 64], "packed"),
     ],
 )
 def test_the_form_follows_from_the_shape(prompt, lengths, form):

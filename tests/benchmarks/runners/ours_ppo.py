@@ -26,7 +26,6 @@ config = PPOConfig(
     max_completion_tokens=given["completion_tokens"],
     policy_learning_rate=given["learning_rate"],
     value_learning_rate=given["learning_rate"],
-    rows_at_once=128,
     micro_batch_tokens=2048,
 )
 learner = new_learner(policy, ValueModel(reward_model), config)
