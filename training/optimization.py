@@ -1,5 +1,6 @@
 """The optimizer loop of base, SFT, reward model and DPO: accumulate, clip, step, report, keep a state to go on from."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -117,7 +118,11 @@ def optimize(
     come by the trained weights; what numbers it gives are reported. It must leave torch's random numbers alone.
     """
     state = run_folder.load_state()
+    begun_from = weights_hash(model)  # adapters add to it, and it is DPO's reference
     if state is not None:
+        if state.get("begun_from", begun_from) != begun_from:
+            network = getattr(config, "init_from", "seed, recipe")
+            raise ValueError(f"{network}: the network changed since the run began; start a new run")
         model.load_state_dict(state["model"], strict=False)  # frozen weights are not in it
     sharded = getattr(config, "sharded", False) and parallel.count() > 1
     restore = parallel.shard(model) if sharded else None
@@ -143,6 +148,7 @@ def optimize(
         run_folder.save_state(
             {
                 "step": step,
+                "begun_from": begun_from,
                 "model": weights(),
                 "optimizers": [parallel.whole(optimizer.state_dict()) for optimizer in optimizers],
                 "random": parallel.gather(random_state()),
@@ -191,6 +197,15 @@ def optimize(
         restore()
     parallel.leave()
     model.eval()
+
+
+def weights_hash(model: Any) -> str:
+    """SHA-256 over a network's weights, in order."""
+    hashed = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        hashed.update(name.encode())
+        hashed.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return hashed.hexdigest()
 
 
 def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> float:

@@ -1,6 +1,5 @@
 """PPO against a reward model, with a share of pretraining gradient where gamma > 0: PPO-ptx [InstructGPT 3.5, C.4]."""
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from training.command import main
 from training.configs import PPOConfig
 from training.events import Finished, Metrics, Progress, Sample, Started, Warned
 from training.formatting import decode_completion, encode_prompts
-from training.optimization import device, merged, prepared, weights_dtype
+from training.optimization import device, merged, prepared, weights_dtype, weights_hash
 from training.packing import read_documents
 from training.policy import check_fits, load_policy, max_positions, save_policy
 from training.ppo_learner import (
@@ -140,15 +139,6 @@ def clearly_better(scores: Tensor, others: Tensor) -> bool:
     """Whether scores (N,) exceed the others' on the same prompts by more than two standard errors of the difference."""
     difference = scores - others
     return float(difference.mean()) > 2 * float(difference.std()) / len(difference) ** 0.5
-
-
-def weights_hash(model: Any) -> str:
-    """SHA-256 over a network's weights, in order."""
-    hashed = hashlib.sha256()
-    for name, weight in model.named_parameters():
-        hashed.update(name.encode())
-        hashed.update(weight.detach().float().cpu().numpy().tobytes())
-    return hashed.hexdigest()
 
 
 def _check_vocabularies(tokenizer: Any, other: Any, path: Path | None, config: PPOConfig) -> None:

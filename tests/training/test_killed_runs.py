@@ -3,11 +3,13 @@
 import importlib
 import multiprocessing
 import random
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.training.ppo.runs import saved_reward_model, settings
 from training import events
@@ -107,6 +109,20 @@ def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name,
     assert metrics(broken) == metrics(unbroken)
     for path in (*unbroken.glob("report.json"), *(unbroken / "checkpoints").rglob("*.safetensors")):
         assert (broken / path.relative_to(unbroken)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["sft", "reward model", "dpo", "ppo"])
+def test_a_run_does_not_go_on_from_another_network(name, miniature, tmp_path):
+    """An adapted network has its adapters alone in the state; the reference of DPO and PPO is what they began from."""
+    verb, keys = configs(miniature, tmp_path)[name]
+    keys = {**keys, "init_from": shutil.copytree(miniature / "base", tmp_path / "network")}
+    with pytest.raises(Stopped):
+        go_on(verb, keys, tmp_path / "run", stop_at=3)
+    weights = load_file(tmp_path / "network" / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"][0, 0] += 0.01
+    save_file(weights, tmp_path / "network" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="network: the network changed since the run began; start a new run"):
+        go_on(verb, keys, tmp_path / "run")
 
 
 def test_what_ppo_resumes_from_holds_all_that_changes_while_it_runs(miniature, tmp_path):

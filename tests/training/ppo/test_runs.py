@@ -8,8 +8,7 @@ from tests.training.ppo.runs import saved_reward_model, settings, trained
 from training.configs import PPOConfig
 from training.recipes import make_config
 from training.reward_model import new_reward_model, save_reward_model
-from training.run_folder import RunFolder
-from training.train_ppo import clearly_better, run
+from training.train_ppo import clearly_better
 
 
 @pytest.mark.parametrize("advantage", [{}, {"advantage": "rloo", "samples_per_prompt": 4}], ids=["gae", "rloo"])
@@ -107,17 +106,6 @@ def test_raw_weights_are_chosen_only_where_they_score_clearly_better():
     assert not clearly_better(averaged + torch.tensor([1.0, -0.9, 1.0, -0.9]), averaged)
     assert not clearly_better(averaged - 1, averaged)
     assert clearly_better(averaged + torch.tensor([1.0, 0.9, 1.1, -0.1]), averaged)
-
-
-def test_a_run_does_not_go_on_from_another_reference(miniature, reward_model, tmp_path):
-    config = make_config("train_ppo", settings(miniature, reward_model, save_every_iterations=1))
-    with RunFolder(tmp_path / "run") as run_folder:
-        run(config, run_folder)
-        state = run_folder.load_state()
-        state["reference"] = "of another network"
-        run_folder.save_state(state)
-        with pytest.raises(ValueError, match="base: the network changed since the run began"):
-            run(config, run_folder)
 
 
 def test_recipes_are_the_papers():
