@@ -7,51 +7,50 @@ other tokens need its key and value alone: of 4 layers that saves a fifth of its
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
-_ATTENTION, _NORMS = {"q_proj", "k_proj", "v_proj", "o_proj"}, {"q_norm", "k_norm"}  # the latter in Qwen 3 alone
+FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}  # config.model_type; others have parts of these names that differ
 
 
 def adopt(model: Any, attend: Callable[..., tuple[Tensor, None]]) -> bool:
-    """Compute the layers of `model` by the functions of this module where they look like Llama's; says if they do.
+    """Compute the layers of `model` by the functions of this module where it is of these families; says if it is.
 
-    `attend` is an attention function as transformers has them. Whether the layers are what they look like a trial must
-    tell (`shared_prefix.can_be_ragged`): a family may give the same names to something else. `abandon` takes it back.
+    `attend` is an attention function as transformers has them. `abandon` takes it back.
     """
-    body = model.base_model
-    layers = list(getattr(body, "layers", None) or ())
-    if not layers or not all(map(_looks_right, layers)):
+    if model.config.model_type not in FAMILIES:
         return False
-    for module in body.modules():
-        if isinstance(getattr(module, "variance_epsilon", None), float):
-            module.forward = partial(_norm, module)
-    for layer in layers:
-        layer.self_attn.forward = partial(_attention, layer.self_attn, attend)
-        layer.forward = partial(_layer, layer)
+    for module in model.base_model.modules():
+        if hasattr(module, "stock"):  # a copy of what was adopted
+            continue
+        kind = type(module).__name__
+        for ending, forward in (("RMSNorm", _norm), ("Attention", _attention), ("DecoderLayer", _layer)):
+            if kind.endswith(ending):
+                module.__class__ = _computing(type(module), forward, attend)
     return True
 
 
 def abandon(model: Any) -> None:
-    """Let all modules compute as their classes say."""
+    """Let all modules compute as transformers says."""
     for module in model.modules():
-        if getattr(vars(module).get("forward"), "func", None) in (_norm, _attention, _layer):
-            del module.forward
+        if hasattr(module, "stock"):
+            module.__class__ = module.stock
 
 
-def _looks_right(layer: nn.Module) -> bool:
-    children = dict(layer.named_children())
-    return set(children) == _LAYER and set(dict(children["self_attn"].named_children())) - _NORMS == _ATTENTION
+@cache
+def _computing(stock: type, forward: Callable[..., Any], attend: Callable[..., tuple[Tensor, None]]) -> type:
+    """A class of modules as `stock`, of its name, but for how they compute; copies of a module are of it too."""
+    own = {"forward": forward, "attend": staticmethod(attend), "stock": stock, "__module__": stock.__module__}
+    return type(stock.__name__, (stock,), own)
 
 
 def _layer(layer: Any, hidden_states: Tensor, **kwargs: Any) -> Tensor:
-    """A layer's output [1, T, D]; the last layer's [1, n, D] where a layout says which n tokens are read."""
-    last = getattr(kwargs.get("layout"), "last", None)
+    """A layer's output [B, S, D]; the last layer's [1, n, D] where a layout says which n tokens are read."""
+    last = getattr(kwargs.get("layout"), "of_last_layer", None)
     if last is not None and layer.self_attn.layer_idx == layer.self_attn.config.num_hidden_layers - 1:
         kwargs["layout"] = last
     attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
@@ -63,7 +62,6 @@ def _layer(layer: Any, hidden_states: Tensor, **kwargs: Any) -> Tensor:
 
 def _attention(
     attention: Any,
-    attend: Callable[..., tuple[Tensor, None]],
     hidden_states: Tensor,
     position_embeddings: tuple[Tensor, Tensor],
     attention_mask: Tensor | None = None,
@@ -89,7 +87,7 @@ def _attention(
         keys, values = past_key_values.update(keys, values, attention.layer_idx)
     dropout = attention.attention_dropout if attention.training else 0.0
     window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
-    found, _ = attend(
+    found, _ = attention.attend(
         attention, queries, keys, values, attention_mask,
         dropout=dropout, scaling=attention.scaling, sliding_window=window, **kwargs,
     )  # fmt: skip
@@ -99,7 +97,7 @@ def _attention(
 def _norm(norm: Any, hidden_states: Tensor) -> Tensor:
     """Root mean square norm over the last dimension [Zhang & Sennrich 2019]."""
     if hidden_states.dtype != torch.float32 or hidden_states.device.type != "cpu":
-        return type(norm).forward(norm, hidden_states)
+        return norm.stock.forward(norm, hidden_states)
     if torch.is_grad_enabled():
         return _Norm.apply(hidden_states, norm.weight, norm.variance_epsilon)
     return (hidden_states * _scale(hidden_states, norm.variance_epsilon)).mul_(norm.weight)

@@ -32,7 +32,7 @@ transformers_logging.disable_progress_bar()
 PAD, END = "<|pad|>", "<|end|>"
 ROLE_TOKENS = ["<|system|>", "<|user|>", "<|assistant|>"]
 SMALL_WEIGHTS = 5_000_000
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+_KEEP_MEMORY = (-3, 2**25), (-1, 2**30)  # M_MMAP_THRESHOLD, at its largest, and M_TRIM_THRESHOLD of malloc.h
 CHUNK_LOGITS = 2**25  # logits held at once: 128 MiB in float32
 
 
@@ -76,18 +76,18 @@ def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-    use_machine(model)
+    tune_process(model)
     can_be_ragged(model)  # from then on it may compute otherwise: from its first pass on it shall round alike
 
 
-def use_machine(model: Any) -> None:
+def tune_process(model: Any) -> None:
     """Let a small network compute on one thread, since waiting for a second, busy core made it six times slower.
 
     And let GNU's C library keep memory that is freed: to get it from the kernel again for the next tensor, page by
     page, took a twentieth of the time.
     """
-    for setting in (_TRIM_THRESHOLD, _MMAP_THRESHOLD) if platform.libc_ver()[0] == "glibc" else ():
-        ctypes.CDLL(None).mallopt(setting, 2**30)
+    for setting, size in _KEEP_MEMORY if platform.libc_ver()[0] == "glibc" else ():
+        ctypes.CDLL(None).mallopt(setting, size)
     if sum(weights.numel() for weights in model.parameters()) < SMALL_WEIGHTS:
         torch.set_num_threads(1)
 
@@ -136,7 +136,7 @@ def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    use_machine(model)
+    tune_process(model)
     can_be_ragged(model)
     return model.eval()
 

@@ -24,7 +24,15 @@ class Span(NamedTuple):
     ends: tuple[int, ...]
 
 
-Columns = tuple[int, int, int, int]  # the first, how many sequences side by side, tokens of each, from one to the next
+class Columns(NamedTuple):
+    """Some tokens of each of several sequences that lie side by side."""
+
+    first: int
+    count: int  # of sequences
+    tokens: int  # of each
+    apart: int  # from one sequence's first to the next one's
+
+
 Part = tuple[Columns, Columns, bool]  # who attends, to whom, and whether it is the first part that these attend to
 
 
@@ -35,7 +43,7 @@ class Layout(NamedTuple):
     parts: tuple[Part, ...]
     longest: int
     owners: Tensor  # [T]: within a group 0 for the prompt's tokens, i for those of the i-th completion
-    last: "Layout | None" = None  # that of the last layer, where only some tokens' hidden states are read
+    of_last_layer: "Layout | None" = None  # where only some tokens' hidden states are read
     attending: Tensor | None = None  # [n]: the tokens that attend, where not all of the row do
 
 
@@ -55,8 +63,8 @@ def reading(layout: Layout, needed: Tensor) -> Layout:
         else:
             runs[start] = start, start
     attending = torch.tensor([place for run in runs.values() for place in range(*run)], dtype=torch.long)
-    last = layout._replace(parts=tuple(_parts(layout.spans, runs)), attending=attending)
-    return layout._replace(last=last)
+    of_last_layer = layout._replace(parts=tuple(_parts(layout.spans, runs)), attending=attending)
+    return layout._replace(of_last_layer=of_last_layer)
 
 
 def attend(
@@ -161,17 +169,17 @@ def _parts(spans: Sequence[Span], runs: dict[int, tuple[int, int]] | None = None
         for (length, skipped, tokens), alike in groupby(shapes, key=itemgetter(1)):  # neighbours of one shape together
             firsts = [first for first, _ in alike]
             first, count = firsts[0], len(firsts)
-            queries = (place, count, tokens, tokens)
+            queries = Columns(place, count, tokens, tokens)
             place += count * tokens
             if tokens == 1:
-                yield queries, (first, count, skipped + 1, length), True
+                yield queries, Columns(first, count, skipped + 1, length), True
             elif tokens:
-                yield queries, (first + skipped, count, tokens, length), True
+                yield queries, Columns(first + skipped, count, tokens, length), True
                 if skipped:
-                    yield queries, (first, count, skipped, length), False
+                    yield queries, Columns(first, count, skipped, length), False
         if prompt and place > behind_prompt:
-            completions = place - behind_prompt
-            yield (behind_prompt, 1, completions, completions), (start, 1, prompt, prompt), False
+            tokens = place - behind_prompt
+            yield Columns(behind_prompt, 1, tokens, tokens), Columns(start, 1, prompt, prompt), False
 
 
 def _cut(tensor: Tensor, columns: Columns) -> Tensor:
@@ -187,7 +195,7 @@ def _cut(tensor: Tensor, columns: Columns) -> Tensor:
 
 
 def _causal(attending: Columns, attended: Columns, own: bool) -> bool:
-    return own and attending[2] == attended[2]  # a sequence's last token sees all of it
+    return own and attending.tokens == attended.tokens  # a sequence's last token sees all of it
 
 
 AttentionInterface.register(RAGGED, attend)

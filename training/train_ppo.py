@@ -63,9 +63,12 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         check_fits(network, longest)
     pretraining = _pretraining(config, tokenizer, policy)
     anchors = {"reference": weights_hash(reference), "reward_model": weights_hash(reward_model)}
+    paths = {"reference": config.init_from, "reward_model": config.reward_model}
+    if config.continue_from:  # adapters add to it
+        anchors["policy"], paths["policy"] = weights_hash(policy), config.continue_from
     if state is not None:
-        for key, path in (("reference", config.init_from), ("reward_model", config.reward_model)):
-            if state[key] != anchors[key]:
+        for key, path in paths.items():
+            if state.get(key) != anchors[key]:
                 raise ValueError(f"{path}: the network changed since the run began; start a new run")
     policy, adapted = prepared(policy, config)
     policy.train(config.gradient_checkpointing)

@@ -111,11 +111,20 @@ def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name,
         assert (broken / path.relative_to(unbroken)).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["sft", "reward model", "dpo", "ppo"])
-def test_a_run_does_not_go_on_from_another_network(name, miniature, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "key", "more"),
+    [
+        ("sft", "init_from", {"lora_rank": 2}),
+        ("reward model", "init_from", {}),
+        ("dpo", "init_from", {}),
+        ("ppo", "init_from", {}),
+        ("ppo", "continue_from", {"lora_rank": 2}),
+    ],
+)
+def test_a_run_does_not_go_on_from_another_network(name, key, more, miniature, tmp_path):
     """An adapted network has its adapters alone in the state; the reference of DPO and PPO is what they began from."""
     verb, keys = configs(miniature, tmp_path)[name]
-    keys = {**keys, "init_from": shutil.copytree(miniature / "base", tmp_path / "network")}
+    keys = {**keys, **more, key: shutil.copytree(miniature / "base", tmp_path / "network")}
     with pytest.raises(Stopped):
         go_on(verb, keys, tmp_path / "run", stop_at=3)
     weights = load_file(tmp_path / "network" / "model.safetensors")

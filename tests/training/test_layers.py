@@ -1,5 +1,7 @@
 """Layers of Llama's kind by functions of our own: the same numbers and gradients, and less work where less is read."""
 
+import gc
+import weakref
 from copy import deepcopy
 
 import pytest
@@ -10,13 +12,14 @@ from tests.training.test_shared_prefix import FAMILIES, mixed_groups, network
 from training import layers
 from training.shared_prefix import can_be_ragged, hidden_states, ragged
 
-OURS = ["llama", "llama, grouped heads", "qwen2", "qwen3"]
+OURS = ["llama", "llama, grouped heads", "mistral", "qwen2", "qwen3"]
+HEADS = {"head_dim": 8, "num_key_value_heads": 2}
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 90}
 
 
 def computed(model):
     """Modules whose computation is replaced."""
-    return [module for module in model.modules() if "forward" in vars(module)]
+    return [module for module in model.modules() if hasattr(module, "stock")]
 
 
 def states(model, row, needed=None, select=slice(None)):
@@ -36,11 +39,16 @@ def assert_same(ours, wanted):
         assert (found - gradient).norm() <= 1e-5 * gradient.norm(), name
 
 
+def fresh(family, dtype=torch.float32):
+    model = network(family, dtype)
+    assert can_be_ragged(model)
+    return model
+
+
 @pytest.mark.parametrize("family", OURS)
 def test_they_compute_what_transformers_does(family):
     """The same row by a copy whose modules compute as transformers says."""
-    ours, row = network(family, torch.float32), ragged(mixed_groups())
-    assert can_be_ragged(ours)
+    ours, row = fresh(family), ragged(mixed_groups())
     theirs = deepcopy(ours)
     layers.abandon(theirs)
     assert len(computed(ours)) == (4 * 2 + 1 if family != "qwen3" else 6 * 2 + 1) and not computed(theirs)
@@ -96,23 +104,53 @@ def test_the_gradients_of_norm_and_rotary_embedding_are_those_of_small_differenc
     assert torch.autograd.gradcheck(layers._Rotary.apply, (heads, cos, sin))
 
 
-def test_a_family_that_only_looks_like_it_keeps_its_own():
+@pytest.mark.parametrize("config", [GraniteConfig(**SMALL, residual_multiplier=0.9), Gemma2Config(**SMALL, **HEADS)])
+def test_other_families_keep_their_own(config):
     torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_config(GraniteConfig(**SMALL, residual_multiplier=0.4)).eval()
-    ids = torch.arange(3, 40)
-    expected = model.base_model(ids[None], use_cache=False).last_hidden_state[0]
-    assert can_be_ragged(model) and not computed(model)
-    torch.testing.assert_close(hidden_states(model, ragged([([], [ids.tolist()])])), expected)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    can_be_ragged(model)
+    assert not computed(model) and not layers.adopt(model, None)
 
 
-def test_other_layers_are_not_even_tried():
-    gemma = AutoModelForCausalLM.from_config(Gemma2Config(**SMALL, head_dim=8, num_key_value_heads=2))
-    assert not layers.adopt(gemma, None) and not layers.adopt(network("gpt2"), None) and not computed(gemma)
+def test_a_network_that_our_attention_cannot_serve_is_padded():
+    def refuse(module, args, kwargs):
+        if "layout" in kwargs:
+            raise RuntimeError("shapes do not fit")
+
+    model = network("llama")
+    model.base_model.layers[1].self_attn.register_forward_pre_hook(refuse, with_kwargs=True)
+    assert not can_be_ragged(model) and not computed(model)
+
+
+def test_in_bfloat16_to_its_precision():
+    model, row = network("llama", torch.float32), ragged(mixed_groups())
+    wanted = fresh("llama")
+    expected, gradients = states(wanted, row)
+    coarse = model.to(torch.bfloat16)
+    assert can_be_ragged(coarse) and computed(coarse)
+    hidden, found = states(coarse, row)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, also_found = states(wanted, row)
+    for one, theirs in ((hidden, found), (mixed, also_found)):
+        assert (one.float() - expected).norm() < 0.05 * expected.norm()
+        for name, gradient in gradients.items():
+            assert (theirs[name].float() - gradient).norm() < 0.3 * gradient.norm(), name
+
+
+def test_a_network_that_is_let_go_is_gone_at_once():
+    """Reference cycles would keep its weights until Python looks for some."""
+    model = fresh("llama")
+    weights = weakref.ref(model.base_model.layers[0].mlp.up_proj.weight)
+    gc.disable()
+    try:
+        del model
+        assert weights() is None
+    finally:
+        gc.enable()
 
 
 def test_a_copy_computes_with_its_own_weights():
-    model = network("llama", torch.float32)
-    assert can_be_ragged(model)
+    model = fresh("llama")
     row, copy = ragged([([], [[3, 4, 5]])]), deepcopy(model)
     before = hidden_states(model, row)
     with torch.no_grad():

@@ -191,10 +191,10 @@ def test_a_small_network_computes_on_one_thread(monkeypatch):
         torch.set_num_threads(2)
         network = torch.nn.Linear(100, 100)
         monkeypatch.setattr(policy, "SMALL_WEIGHTS", 100)
-        policy.use_machine(network)
+        policy.tune_process(network)
         assert torch.get_num_threads() == 2
         monkeypatch.setattr(policy, "SMALL_WEIGHTS", 1_000_000)
-        policy.use_machine(network)
+        policy.tune_process(network)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

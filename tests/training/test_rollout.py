@@ -122,9 +122,9 @@ def test_the_critic_is_a_copy_of_its_own(cast):
 
 def test_a_critic_of_adapters_shares_the_reward_models_weights_and_leaves_them_as_they_are(cast):
     reward_model = cast[2].requires_grad_(False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reward_model, "_can_be_ragged", False, raising=False)  # and so its copies: padded rows
-        whole = rolled(cast, ValueModel(reward_model))
+    padded = ValueModel(reward_model)
+    padded.body._can_be_ragged = False
+    whole = rolled(cast, padded)
     before, critic = rolled(cast), ValueModel(reward_model, lora_rank=2)
     torch.testing.assert_close(rolled(cast, critic).values, whole.values, atol=1e-5, rtol=1e-5)
     learnt = {name: weights for name, weights in critic.named_parameters() if weights.requires_grad}

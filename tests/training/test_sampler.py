@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from training import sampler
 from training.caches import ROOM_TOKENS
 from training.sampler import sample
 
@@ -120,6 +121,18 @@ def test_text_does_not_depend_on_who_is_sampled_beside(rows_at_once):
     together, apart = draw(model, PROMPTS), draw(model, PROMPTS, rows_at_once=rows_at_once)
     assert together.texts() == apart.texts()
     torch.testing.assert_close(together.logprobs, apart.logprobs, rtol=0, atol=1e-5)
+
+
+def test_prompts_read_in_pieces_are_read_as_well(monkeypatch):
+    model = tiny()
+    together = draw(model, PROMPTS)
+    monkeypatch.setattr(sampler, "PREFILL_TOKENS", 2 * max(map(len, PROMPTS)))
+    read = []
+    model.model.embed_tokens.register_forward_hook(lambda _, args, __: read.append(args[0].shape))
+    in_pieces = draw(model, PROMPTS)
+    assert read[:2] == [(2, 7), (2, 7)] and read[2][1] == 1  # four distinct prompts, then a token of each row
+    assert together.texts() == in_pieces.texts()
+    torch.testing.assert_close(together.logprobs, in_pieces.logprobs, rtol=0, atol=1e-5)
 
 
 def test_greedy_takes_the_likeliest_token():

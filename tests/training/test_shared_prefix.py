@@ -33,6 +33,7 @@ _IDS = {"num_labels": 1, "pad_token_id": PAD, "bos_token_id": 1, "eos_token_id":
 FAMILIES = {
     "llama": LlamaConfig(intermediate_size=48, **_SIZE, **_IDS),
     "llama, grouped heads": LlamaConfig(intermediate_size=48, num_key_value_heads=2, **_SIZE, **_IDS),
+    "mistral": MistralConfig(intermediate_size=48, num_key_value_heads=2, sliding_window=None, **_SIZE, **_IDS),
     "qwen2": Qwen2Config(intermediate_size=48, num_key_value_heads=2, **_SIZE, **_IDS),
     "qwen3": Qwen3Config(intermediate_size=48, num_key_value_heads=2, head_dim=16, **_SIZE, **_IDS),
     "gpt2": GPT2Config(**_GPT, **_IDS),
@@ -126,6 +127,7 @@ def test_in_float64_nothing_but_rounding_differs(family):
 @pytest.mark.parametrize("family", RAGGED_FAMILIES)
 def test_in_float32_to_its_precision(family):
     model, groups = network(family, torch.float32), mixed_groups(2)
+    assert can_be_ragged(model)
     scores, gradients = loss_and_gradients(model, groups, "padded")
     ours, our_gradients = loss_and_gradients(model, groups, "shared")
     torch.testing.assert_close(ours, scores, rtol=1e-3, atol=1e-3)
@@ -158,21 +160,29 @@ def _pairs_alone(groups, batches):
 @pytest.mark.parametrize("family", ["llama, grouped heads", "gpt2"])
 def test_the_way_of_other_devices_gives_the_same(family, monkeypatch):
     """What runs where there is no CPU kernel to call: a mask within each group."""
-    model, groups = network(family), mixed_groups(4)
-    scores, gradients = loss_and_gradients(model, groups, "shared")
+    model, row = network(family), ragged(mixed_groups(4))
+    assert can_be_ragged(model)
+
+    def states_and_gradients():
+        model.zero_grad()
+        hidden = hidden_states(model, row)
+        hidden.sin().sum().backward()
+        return hidden.detach(), {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
+
+    ours, gradients = states_and_gradients()
 
     def masked(query, key, value, _, scale):
-        return ragged_attention._masked(query, key, value, rows[0].layout, scale)
+        return ragged_attention._masked(query, key, value, row.layout, scale)
 
-    rows = [ragged(groups)]
     monkeypatch.setattr(ragged_attention._Flash, "apply", masked)
-    theirs, their_gradients = loss_and_gradients(model, groups, "shared")
-    torch.testing.assert_close(theirs, scores, rtol=1e-6, atol=1e-6)
+    theirs, their_gradients = states_and_gradients()
+    torch.testing.assert_close(theirs, ours, rtol=1e-6, atol=1e-6)
     assert_same(their_gradients, gradients, 1e-5)
 
 
 def test_gradient_checkpointing_and_bfloat16_change_no_more_than_rounding():
     model, groups = network("llama", torch.float32), mixed_groups(5)
+    assert can_be_ragged(model)
     model.train()
     scores, gradients = loss_and_gradients(model, groups, "shared")
     model.activation_checkpointing_enable({"use_reentrant": False})
