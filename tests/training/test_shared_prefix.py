@@ -89,6 +89,14 @@ def loss_and_gradients(model, groups, form, batches=1):
     return torch.cat(scores), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def states(model, row, needed=None, select=slice(None)):
+    """Hidden states, and the gradients that a function of them gives."""
+    model.zero_grad()
+    hidden = hidden_states(model, row, needed)[select]
+    hidden.sin().sum().backward()
+    return hidden.detach(), {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
+
+
 def assert_same(gradients, expected, tolerance):
     """Every parameter's gradient; one that cancels out to nothing is held to the size of all."""
     assert gradients.keys() == expected.keys()
@@ -114,14 +122,9 @@ def test_scores_and_gradients_are_those_of_the_padded_form(family, form):
 def test_in_float64_nothing_but_rounding_differs(family):
     model, groups = network(family), mixed_groups(1)
     row, whole = ragged(groups), ragged([([], [[*prompt, *c] for prompt, cs in groups for c in cs])])
-    found = []
-    for one in (row, whole):
-        model.zero_grad()
-        hidden = hidden_states(model, one)[one.last]
-        hidden.sin().sum().backward()
-        found.append((hidden.detach(), model.get_input_embeddings().weight.grad.clone()))
-    torch.testing.assert_close(*(hidden for hidden, _ in found), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(*(gradient for _, gradient in found), rtol=1e-11, atol=1e-11)
+    (ours, gradients), (alone, expected) = (states(model, one, select=one.last) for one in (row, whole))
+    torch.testing.assert_close(ours, alone, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradients, expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("family", RAGGED_FAMILIES)
@@ -162,20 +165,13 @@ def test_the_way_of_other_devices_gives_the_same(family, monkeypatch):
     """What runs where there is no CPU kernel to call: a mask within each group."""
     model, row = network(family), ragged(mixed_groups(4))
     assert can_be_ragged(model)
-
-    def states_and_gradients():
-        model.zero_grad()
-        hidden = hidden_states(model, row)
-        hidden.sin().sum().backward()
-        return hidden.detach(), {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
-
-    ours, gradients = states_and_gradients()
+    ours, gradients = states(model, row)
 
     def masked(query, key, value, _, scale):
         return ragged_attention._masked(query, key, value, row.layout, scale)
 
     monkeypatch.setattr(ragged_attention._Flash, "apply", masked)
-    theirs, their_gradients = states_and_gradients()
+    theirs, their_gradients = states(model, row)
     torch.testing.assert_close(theirs, ours, rtol=1e-6, atol=1e-6)
     assert_same(their_gradients, gradients, 1e-5)
 
