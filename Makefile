@@ -22,7 +22,7 @@ endif
 # again for each of a hundred packages.
 INSTALL_TORCH := $(BIN)/python -m pip install --disable-pip-version-check --retries 1 --timeout 15
 
-.PHONY: run test bench lint migration messages clean
+.PHONY: run test bench lint messages clean
 .DELETE_ON_ERROR:
 
 run: .venv/run-$(TORCH)
@@ -53,12 +53,6 @@ bench: .venv/test-$(TORCH) .venv/peers/trl/ready .venv/peers/trl_ppo/ready
 	@.venv/peers/$*/bin/python -m pip install --disable-pip-version-check -q \
 	  -c constraints/base.txt -e '.[$(EXTRA)]'
 	@touch $@
-
-migration:  # before the first release: the one initial migration anew, from the tables as they are
-	@rm -f migrations/versions/*.py
-	@PLUMBLINE_DATABASE_URL= PLUMBLINE_DATA_DIR=$$(mktemp -d) $(BIN)/alembic revision --autogenerate --rev-id 0001 -m initial
-	@sed -i.old '/# ### /d' migrations/versions/*.py && rm migrations/versions/*.old
-	@$(BIN)/ruff check -q --fix migrations && $(BIN)/ruff format -q migrations
 
 messages:  # the catalogues of translations/ anew from what code and templates say; what is new in them is empty
 	@$(BIN)/pybabel -q extract -F pyproject.toml -k N_ --no-location --sort-output -o .venv/messages.pot .

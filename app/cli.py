@@ -74,9 +74,9 @@ def bring_up_to_date(
 
     The database is PLUMBLINE_DATABASE_URL, or plumbline.db in PLUMBLINE_DATA_DIR. `plumbline run` does this by itself.
     """
-    before = migrate.standing()
+    before = migrate.current()
     migrate.upgrade(revision)
-    after = migrate.standing()
+    after = migrate.current()
     typer.echo(f"The schema is {after}." if before == after else f"The schema was {before or 'none'} and is {after}.")
 
 

@@ -50,17 +50,13 @@ def _data_folder() -> dict:
 def _database() -> dict:
     shown = engine().url.render_as_string(hide_password=True)
     try:
-        standing = migrate.standing()
+        migrate.check()
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         return _check("database", False, f"{shown}: {reason}; check PLUMBLINE_DATABASE_URL")
-    if standing != migrate.newest():
-        return _check(
-            "database",
-            False,
-            f"{shown} has schema {standing or 'none'}; run `plumbline migrate` for {migrate.newest()}",
-        )
-    return _check("database", True, f"{shown}, schema {standing}")
+    except migrate.WrongSchema as error:
+        return _check("database", False, f"{shown}: {error.message}")
+    return _check("database", True, f"{shown}, schema {migrate.newest()}, with all tables")
 
 
 def _broker() -> dict:

@@ -210,10 +210,11 @@ def _broker() -> Child:
 
 
 def _prepare(demo: bool) -> None:
-    """Migrate the database and load the demo where it is wanted and not there yet."""
-    if migrate.standing() != migrate.newest():
+    """Migrate the database, refuse one of other tables, and load the demo where it is wanted and not there yet."""
+    if migrate.current() != migrate.newest():
         typer.echo("Preparing the database ...")
         migrate.upgrade()
+    migrate.check()
     if demo:
         demo_data.load(typer.echo)
 

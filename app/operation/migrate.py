@@ -1,13 +1,28 @@
-"""Bringing the database to the newest schema, and knowing whether it is there."""
+"""Bring the database to the newest schema, and tell whether its tables are those of the code."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
 
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import CheckConstraint, Connection, Enum, Inspector, Table, TextClause, inspect
 
 from app.config import ROOT
 from app.database import engine, transaction
+from app.errors import PlumblineError
 from app.guidelines.rules import ensure_defaults
+from app.tables import metadata
+
+MOST_NAMED = 5  # differences that a message lists
+
+
+class WrongSchema(PlumblineError):
+    """The tables of the database are not those that this version of the code needs."""
 
 
 def config() -> Config:
@@ -16,19 +31,108 @@ def config() -> Config:
 
 
 def upgrade(revision: str = "head") -> None:
-    """Run the migrations that the database lacks, and add the first guidelines and forms."""
-    command.upgrade(config(), revision)
+    """Run the migrations that the database lacks, and add the first guidelines and forms.
+
+    Raises WrongSchema where the database is of another version; what it holds is then as it was.
+    """
+    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+    before = current()
+    if before is not None and before not in known:
+        raise WrongSchema(
+            f"the database has schema {before}, and this version of Plumbline knows none newer than {newest()}: "
+            "run the newer version that made it, or restore the backup made before that upgrade"
+        )
+    if before is None and (found := sorted(set(_tables()) & set(metadata.tables))):
+        raise WrongSchema(
+            f"the database has tables of Plumbline ({', '.join(found[:MOST_NAMED])} ...) and no schema version, so "
+            "nothing was changed: restore a backup of it, or name an empty database in PLUMBLINE_DATABASE_URL"
+        )
+    try:
+        command.upgrade(config(), revision)
+    except CommandError as error:
+        raise WrongSchema(f"{error}; the revisions are in migrations/versions") from error
     if revision == "head":
+        check()
         with transaction() as session:
             ensure_defaults(session)
 
 
 def newest() -> str:
-    """The revision that the code needs."""
+    """Return the revision that the code needs."""
     return ScriptDirectory.from_config(config()).get_current_head()
 
 
-def standing() -> str | None:
-    """The revision that the database has; None is an empty one."""
+def current() -> str | None:
+    """Return the revision of the database; None if it is empty."""
     with engine().execution_options(plumbline_reads=True).connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
+
+
+def check() -> None:
+    """Raise WrongSchema unless the database has the newest revision and the tables of the code."""
+    if (revision := current()) != newest():
+        raise WrongSchema(f"the database has schema {revision or 'none'}; run `plumbline migrate` for {newest()}")
+    check_tables(engine().url, revision)
+
+
+@lru_cache(maxsize=4)
+def check_tables(_url: object, revision: str) -> None:
+    """Raise WrongSchema, with what differs, unless the tables are those of the code."""
+    # Remembered once it is right, since health checks ask every few seconds; what raises is not remembered.
+    if found := differences():
+        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        raise WrongSchema(
+            f"the database says that it has schema {revision}, but {'; '.join(found[:MOST_NAMED])}{more}: "
+            "something other than `plumbline migrate` changed it. Restore a backup, then run `plumbline migrate`"
+        )
+
+
+def differences() -> list[str]:
+    """Say in a phrase each what the code needs and the database has otherwise; tables beside ours do not count."""
+    with engine().execution_options(plumbline_reads=True).connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), metadata)
+        return [*filter(None, map(_phrase, found)), *_missing_checks(connection)]
+
+
+def _phrase(difference: tuple | list) -> str:
+    """Put a difference found by alembic into words; none for what is there in excess."""
+    if isinstance(difference, list):  # what one column has otherwise
+        kind, _schema, table, column = difference[0][:4]
+        return f"the column {table}.{column} has another {kind.removeprefix('modify_')}"
+    kind = difference[0]
+    if kind == "add_table":
+        return f"the table {difference[1].name} is missing"
+    if kind == "add_column":
+        return f"the column {difference[2]}.{difference[3].name} is missing"
+    if kind == "remove_column" and not difference[3].nullable:
+        return f"the column {difference[2]}.{difference[3].name} is unknown and cannot be left empty"
+    if kind.startswith("add_"):
+        return f"{difference[1].name} is missing on {difference[1].table.name}"
+    return ""
+
+
+def _missing_checks(connection: Connection) -> Iterator[str]:
+    """Checks by name, and the words that a column of a StrEnum may hold; alembic compares neither."""
+    found = inspect(connection)
+    there = set(found.get_table_names())
+    for table in metadata.sorted_tables:
+        if table.name in there:
+            yield from _missing_checks_of(table, found)
+
+
+def _missing_checks_of(table: Table, found: Inspector) -> Iterator[str]:
+    checks = {check["name"]: check["sqltext"] for check in found.get_check_constraints(table.name)}
+    named = (
+        one for one in table.constraints if isinstance(one, CheckConstraint) and isinstance(one.sqltext, TextClause)
+    )
+    yield from (f"the check {name} is missing" for name in sorted({one.name for one in named} - checks.keys()))
+    for column in table.columns:
+        if isinstance(column.type, Enum):
+            held = [set(re.findall(r"'([^']*)'", text)) for text in checks.values() if column.name in text]
+            if not any(words >= set(column.type.enums) for words in held):
+                yield f"the column {table.name}.{column.name} does not accept all of {', '.join(column.type.enums)}"
+
+
+def _tables() -> list[str]:
+    with engine().execution_options(plumbline_reads=True).connect() as connection:
+        return inspect(connection).get_table_names()

@@ -91,6 +91,11 @@ def rows(snapshot: Snapshot, what: What) -> Iterator[dict]:
             _("Snapshot %(id)s holds no %(what)s; it holds %(held)s.")
             % {"id": snapshot.public_id, "what": what, "held": ", ".join(available(snapshot))}
         )
+    if not folder(snapshot).is_dir():
+        raise NotFound(
+            _("The files of snapshot %(id)s are not in the data folder; restore snapshots/%(id)s from a backup.")
+            % {"id": snapshot.public_id}
+        )
     return _rows(snapshot, what)
 
 

@@ -18,11 +18,12 @@ def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 def readyz() -> JSONResponse:
-    """Database and broker answer and the schema is the one that this code needs; 503 says what is missing."""
+    """Database and broker answer and the tables are those that this code needs; 503 says what is missing."""
     lacking = {}
     try:
-        if migrate.standing() != migrate.newest():
-            lacking["database"] = "its schema is not the newest; run `plumbline migrate`"
+        migrate.check()
+    except migrate.WrongSchema as error:
+        lacking["database"] = error.message
     except SQLAlchemyError as error:
         lacking["database"] = type(error).__name__
     if workers(DEFAULT) is None:

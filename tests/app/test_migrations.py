@@ -1,5 +1,6 @@
 """Migrations: up, no drift from the tables, down, on both databases; children survive a table swap."""
 
+import hashlib
 import shutil
 
 import pytest
@@ -9,8 +10,20 @@ from sqlalchemy import func, inspect, select, text
 from app import database as app_database
 from app.accounts.tables import Account, ApiToken, AuditEntry
 from app.config import ROOT
-from app.operation.migrate import config, newest, standing, upgrade
+from app.operation import doctor
+from app.operation.migrate import WrongSchema, check, check_tables, config, current, differences, newest, upgrade
 from app.tables import metadata
+
+# A revision that has landed never changes: databases of other people have run it. A new one adds its hash.
+LANDED = {
+    "0001_initial.py": "2760c4d49ae0ad57bc8b0aaa3260f7857f07107c77b96301f0fbc14bb31656bb",
+    "0002_whole_first_schema.py": "bcc6374975b7461293fb416b36e3107757e504c7d4eca66a9c051e749048262a",
+}
+
+
+def test_landed_revisions_are_as_they_were():
+    found = {path.name: path.read_bytes() for path in (ROOT / "migrations" / "versions").glob("*.py")}
+    assert {name: hashlib.sha256(text).hexdigest() for name, text in found.items()} == LANDED
 
 
 @pytest.fixture
@@ -23,8 +36,10 @@ def migrated(database):
 
 def test_a_migrated_database_has_every_table_and_no_drift(migrated):
     assert set(inspect(migrated).get_table_names()) == {*metadata.tables, "alembic_version"}
-    assert standing() == newest()
+    assert current() == newest()
     command.check(config())  # raises when the tables say something else
+    assert differences() == []
+    check()
 
 
 def test_migrating_twice_changes_nothing(migrated, people):
@@ -37,9 +52,9 @@ def test_migrating_twice_changes_nothing(migrated, people):
 def test_down_and_up_again(migrated):
     command.downgrade(config(), "base")
     assert inspect(migrated).get_table_names() == ["alembic_version"]
-    assert standing() is None
+    assert current() is None
     upgrade()
-    assert standing() == newest()
+    assert current() == newest()
 
 
 @pytest.fixture
@@ -68,7 +83,7 @@ def test_children_survive_the_swap_of_their_parent_table(migrated, people, swap)
     ana = people.labeler()
     people.bearer(ana)  # a token and an audit entry hang on the account
     command.upgrade(swap(), "head")
-    assert standing() == "swap"
+    assert current() == "swap"
     with app_database.reading() as session:
         assert session.scalar(select(func.count()).select_from(ApiToken)) == 1
         assert session.scalar(select(func.count()).select_from(AuditEntry)) == 2
@@ -80,6 +95,74 @@ def test_a_migration_that_breaks_a_foreign_key_is_undone(migrated, people, swap)
     people.bearer(people.labeler())
     with pytest.raises(Exception, match=r"foreign key"):
         command.upgrade(swap("UPDATE api_tokens SET account_id = 4711"), "head")
-    assert standing() == newest()
+    assert current() == newest()
     with app_database.reading() as session:
         assert session.scalar(select(ApiToken.account_id)) == session.scalar(select(Account.id))
+
+
+# --- A database that is not what its revision says ---
+
+
+def run(engine, *statements: str) -> None:
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+
+
+def test_every_table_and_column_that_is_missing_is_named(migrated):
+    last = {table.name: list(table.columns)[-1].name for table in metadata.sorted_tables}
+    run(migrated, *(f'ALTER TABLE {table} RENAME COLUMN "{column}" TO away' for table, column in last.items()))
+    assert {f"the column {table}.{column} is missing" for table, column in last.items()} <= set(differences())
+    run(migrated, *(f"ALTER TABLE {table} RENAME TO away_{table}" for table in last))
+    assert {f"the table {table} is missing" for table in last} <= set(differences())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("DROP TABLE survey_counts", "the table survey_counts is missing"),
+        ("ALTER TABLE comparisons RENAME COLUMN edited_at TO changed_at", "comparisons.edited_at is missing"),
+        ("DROP INDEX ix_drafts_labeler", "ix_drafts_labeler is missing"),
+        ("ALTER TABLE jobs ADD COLUMN cost INTEGER NOT NULL DEFAULT 0", "jobs.cost is unknown"),
+        ("ALTER TABLE jobs ADD COLUMN cost INTEGER", None),
+        ("CREATE TABLE of_somebody_else (id INTEGER)", None),
+    ],
+)
+def test_checks_do_not_say_ok_of_tables_that_are_not_ours(migrated, client, change, named):
+    check()  # right, and remembered
+    run(migrated, change)
+    check_tables.cache_clear()  # as another process would
+    (found,) = [one for one in doctor.examine() if one["check"] == "database"]
+    ready = client.get("/readyz").json()
+    if named is None:
+        assert found["ok"] and "database" not in ready
+        return
+    assert not found["ok"] and named in found["detail"] and "Restore" in found["detail"]
+    assert named in ready["database"]
+    with pytest.raises(WrongSchema, match=named):
+        upgrade()
+
+
+def test_a_word_that_a_column_does_not_accept_is_found(migrated):
+    if migrated.dialect.name == "sqlite":
+        less = "UPDATE sqlite_master SET sql = replace(sql, '''cross_validate'', ', '') WHERE name = 'jobs'"
+        run(migrated, "PRAGMA writable_schema=ON", less)
+        migrated.dispose()
+    else:
+        (name,) = [one["name"] for one in inspect(migrated).get_check_constraints("jobs") if "verb" in one["name"]]
+        run(migrated, f"ALTER TABLE jobs DROP CONSTRAINT {name}, ADD CONSTRAINT job_verb CHECK (verb IN ('train_sft'))")
+    (found,) = differences()
+    assert "jobs.verb does not accept" in found and "cross_validate" in found
+
+
+def test_a_database_of_a_newer_version_is_refused(migrated):
+    run(migrated, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(WrongSchema, match=r"schema 9999.*newer version"):
+        upgrade()
+
+
+def test_tables_without_a_version_are_left_alone(database):
+    with pytest.raises(WrongSchema, match="no schema version"):
+        upgrade()
+    assert "alembic_version" not in inspect(database).get_table_names()

@@ -1,0 +1,129 @@
+"""Databases that earlier versions filled: recognised, brought up with every row, and worked on."""
+
+import lzma
+import re
+import sqlite3
+from collections import Counter, deque
+from html import unescape
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import MetaData, select
+from starlette.testclient import TestClient
+
+from app import database as app_database
+from app.accounts.tables import Account
+from app.main import create_app
+from app.operation import doctor, migrate
+from tests import services
+from tests.conftest import People, forget_settings
+
+DUMPS = Path(__file__).parent / "old_databases"
+OLD = sorted({path.name.split(".")[0] for path in DUMPS.glob("*.xz")})
+
+
+@pytest.fixture(params=[(name, kind) for name in OLD for kind in ("sqlite", "postgresql")], ids="-".join)
+def old_database(request, tmp_path, monkeypatch, broker_url):
+    """The engine of a database as an earlier version left it."""
+    name, kind = request.param
+    dump = lzma.decompress((DUMPS / f"{name}.{kind}.sql.xz").read_bytes()).decode()
+    url, server = f"sqlite:///{tmp_path / 'plumbline.db'}", None
+    if kind == "sqlite":
+        with sqlite3.connect(tmp_path / "plumbline.db") as connection:
+            connection.executescript(dump)
+    else:
+        server, made = request.getfixturevalue("postgresql_server").url, services.database_name()
+        url = services.create_database(server, made)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(dump)
+    monkeypatch.setenv("PLUMBLINE_DATABASE_URL", url)
+    monkeypatch.setenv("PLUMBLINE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PLUMBLINE_BROKER_URL", broker_url)
+    forget_settings()
+    yield app_database.engine()
+    forget_settings()
+    if server:
+        services.drop_database(server, made)
+
+
+def contents(engine) -> dict[str, dict[str, list[str]]]:
+    """Table -> column -> its values, sorted, read without our tables."""
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        return {
+            table.name: {column.name: sorted(map(repr, connection.scalars(select(column)))) for column in table.columns}
+            for table in tables.sorted_tables
+            if table.name != "alembic_version"
+        }
+
+
+def test_an_old_database_is_brought_up_with_every_value(old_database):
+    before = contents(old_database)
+    assert sum(len(next(iter(columns.values()))) for columns in before.values()) > 1000
+    with pytest.raises(migrate.WrongSchema, match="plumbline migrate"):
+        migrate.check()
+    migrate.upgrade()
+    assert migrate.current() == migrate.newest()
+    assert migrate.differences() == []
+    after = contents(old_database)
+    for table, columns in before.items():
+        for column, values in columns.items():
+            assert after[table][column] == values, (table, column)
+
+
+def test_what_checks_say_before_and_after(old_database, client):
+    assert client.get("/readyz").status_code == 503
+    (found,) = [check for check in doctor.examine() if check["check"] == "database"]
+    assert not found["ok"] and "plumbline migrate" in found["detail"]
+    migrate.upgrade()
+    assert "database" not in client.get("/readyz").json()
+    (found,) = [check for check in doctor.examine() if check["check"] == "database"]
+    assert found["ok"]
+
+
+@pytest.fixture
+def client(old_database):
+    """An HTTP client of the whole application on the old database."""
+    with TestClient(create_app(), base_url="http://127.0.0.1:8000", follow_redirects=False) as made:
+        yield made
+
+
+def account(username: str) -> Account:
+    with app_database.reading() as session:
+        return session.scalar(select(Account).where(Account.username == username))
+
+
+def test_people_work_on_it(old_database, client):
+    migrate.upgrade()
+    sign_in = client.get("/sign-in")
+    token = re.search(r'csrf_token" value="(\w+)"', sign_in.text)[1]
+    signed_in = client.post("/sign-in", data={"username": "ada", "password": "plumbline-demo", "csrf_token": token})
+    assert signed_in.status_code == 303, signed_in.text
+    assert client.get("/").status_code == 200
+    me = People().bearer(account("ada"))
+    given = client.post("/api/v1/assignments/next", headers=me)
+    assert given.status_code == 200, given.text
+    assert given.json()["draft"]["content"]["notes"] == "note 3"  # what she had written before the upgrade
+    path = f"/api/v1/assignments/{given.json()['id']}"
+    ranking = {one["letter"]: {"tier": 1} for one in given.json()["completions"]}
+    sent = client.post(f"{path}/submit", json={"completions": ranking, "fence": given.json()["fence"]}, headers=me)
+    assert sent.status_code == 200, sent.text
+
+
+def test_every_page_that_an_admin_comes_to_opens(old_database, client):
+    """By following links from the first pages; of pages that differ in an id alone, two are enough."""
+    migrate.upgrade()
+    People().sign_in(client, account("carla"))
+    waiting, met = deque(["/", "/admin"]), Counter()
+    while waiting:
+        response = client.get(path := waiting.popleft())
+        assert response.status_code in (200, 303, 404), (path, response.text[-500:])
+        assert response.status_code != 404 or "the data folder" in response.text, path  # a file beside the database
+        for link in re.findall(r'href="(/[^"#]*)"', response.text):
+            kind = re.sub(r"[0-9a-f]{16}|\d+", "*", unescape(link))
+            if not link.startswith("/static") and met[kind] < 2:
+                met[kind] += 1
+                waiting.append(unescape(link))
+    assert len(met) > 40
