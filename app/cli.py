@@ -11,6 +11,7 @@ from app.comparisons.commands import import_comparisons
 from app.completions.commands import import_completions
 from app.errors import PlumblineError
 from app.jobs.commands import jobs
+from app.kit.text import UNSTORABLE
 from app.operation import doctor, launcher, migrate, sampler
 from app.operation.terminal import AsJson, show
 from app.policies.commands import policies
@@ -90,6 +91,8 @@ def examine(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Entry point of the `plumbline` command; what a person can mend is one line and no traceback."""
+    if any(UNSTORABLE.search(word) for word in sys.argv):
+        sys.exit("plumbline: an argument is not UTF-8; rename the file, or type the name as UTF-8")
     try:
         cli()
     except PlumblineError as error:

@@ -86,7 +86,7 @@ def add_prompt(session: Session, task: Task, collection: str = "miniature") -> P
             use_case=task.use_case,
             owner=f"owner {digest}",
             split=split(task.prompt),
-            collection=collection,
+            collections=[collection],
         )
         session.add(found)
         session.flush()

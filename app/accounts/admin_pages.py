@@ -11,7 +11,8 @@ from app.accounts.tables import Role
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
 from app.i18n import gettext as _
-from app.web import Text, admin, flash, page, redirect
+from app.kit.text import Text
+from app.web import FormText, admin, flash, page, redirect
 from training.records import Pool
 
 router = APIRouter(include_in_schema=False)
@@ -34,7 +35,7 @@ def admin_start(request: Request):
 
 
 @router.get("/admin/accounts")
-def accounts_page(request: Request, text: str = "", cursor: str | None = None):
+def accounts_page(request: Request, text: Text = "", cursor: Text | None = None):
     """All accounts."""
     account = admin(request)
     with reading() as session:
@@ -67,12 +68,12 @@ def _new_page(request: Request, error: PlumblineError | None = None, **given: st
 @router.post("/admin/accounts/new")
 def create_account(
     request: Request,
-    username: Text = "",
-    name: Text = "",
-    password: Text = "",
-    role: Text = "labeler",
-    pool: Text = "train",
-    language: Text = "en",
+    username: FormText = "",
+    name: FormText = "",
+    password: FormText = "",
+    role: FormText = "labeler",
+    pool: FormText = "train",
+    language: FormText = "en",
 ):
     """Make an account."""
     by = admin(request)
@@ -130,7 +131,9 @@ def _account_page(request: Request, id: str, *, error: PlumblineError | None = N
 
 
 @router.post("/admin/accounts/{id}")
-def change_account(request: Request, id: str, name: Text = "", role: Text = "", pool: Text = "", language: Text = "en"):
+def change_account(
+    request: Request, id: str, name: FormText = "", role: FormText = "", pool: FormText = "", language: FormText = "en"
+):
     """Change an account's name, role, pool and language."""
     by = admin(request)
     try:

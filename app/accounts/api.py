@@ -20,6 +20,7 @@ from app.accounts.schemas import (
 )
 from app.accounts.tables import AccountKind
 from app.database import reading, transaction
+from app.kit.text import Text
 from app.web import api_account
 
 router = APIRouter(tags=["accounts"])
@@ -28,7 +29,7 @@ Cursor = Annotated[int | None, Query(ge=0, lt=2**31)]
 
 
 @router.get("/api/v1/accounts")
-def list_accounts(request: Request, text: str = "", cursor: str | None = None, limit: Limit = 100) -> AccountPage:
+def list_accounts(request: Request, text: Text = "", cursor: Text | None = None, limit: Limit = 100) -> AccountPage:
     """Accounts, the newest first; `text` finds those whose name or user name holds it."""
     api_account(request, "accounts")
     with reading() as session:
@@ -139,7 +140,7 @@ def revoke_token(request: Request, id: str, token_id: str) -> None:
 
 
 @router.get("/api/v1/audit")
-def read_audit(request: Request, subject: str | None = None, cursor: Cursor = None, limit: Limit = 100) -> AuditPage:
+def read_audit(request: Request, subject: Text | None = None, cursor: Cursor = None, limit: Limit = 100) -> AuditPage:
     """Who did what, the newest first; `subject` is the public id it was done to."""
     api_account(request, "accounts")
     with reading() as session:

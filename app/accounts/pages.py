@@ -11,7 +11,8 @@ from app.database import reading, transaction
 from app.errors import BadInput, Forbidden, NotFound, PlumblineError, TooMany
 from app.i18n import gettext as _
 from app.i18n import set_language
-from app.web import Text, flash, local_path, page, redirect, signed_in
+from app.kit.text import Text, TypedText
+from app.web import FormText, flash, local_path, page, redirect, signed_in
 from app.web.security import client_address, cookie_name, delete_cookie, is_local, set_cookie
 
 router = APIRouter(include_in_schema=False)
@@ -30,7 +31,7 @@ def _secret(request: Request) -> str | None:
 
 
 @router.get("/sign-in")
-def sign_in_page(request: Request, next: str = "/"):
+def sign_in_page(request: Request, next: Text = "/"):
     """The sign-in form."""
     with reading() as session:
         first_run = not queries.has_admin(session)
@@ -38,7 +39,7 @@ def sign_in_page(request: Request, next: str = "/"):
 
 
 @router.post("/sign-in")
-def sign_in(request: Request, username: Text = "", password: Text = "", next: Text = "/"):
+def sign_in(request: Request, username: FormText = "", password: FormText = "", next: FormText = "/"):
     """Sign in and go on to where the person wanted to be."""
     try:
         limits.count_attempt(username, client_address(request))
@@ -80,7 +81,7 @@ def _check_first_run(request: Request) -> None:
 
 
 @router.get("/first-run")
-def first_run_page(request: Request, code: str = ""):
+def first_run_page(request: Request, code: Text = ""):
     """The form that makes the first admin; it exists only while there is none."""
     _check_first_run(request)
     shown = {"code": code, "local": is_local(request), "username": "", "name": "", "error": None}
@@ -88,7 +89,9 @@ def first_run_page(request: Request, code: str = ""):
 
 
 @router.post("/first-run")
-def first_run(request: Request, username: Text = "", name: Text = "", password: Text = "", code: Text = ""):
+def first_run(
+    request: Request, username: FormText = "", name: FormText = "", password: FormText = "", code: FormText = ""
+):
     """Make the first admin and sign them in."""
     _check_first_run(request)
     local = is_local(request)
@@ -132,7 +135,7 @@ def account_page(request: Request):
 
 
 @router.post("/account")
-def change_own(request: Request, name: Text = "", language: Text = "en"):
+def change_own(request: Request, name: FormText = "", language: FormText = "en"):
     """Change one's name and language."""
     account = signed_in(request)
     try:
@@ -145,7 +148,7 @@ def change_own(request: Request, name: Text = "", language: Text = "en"):
 
 
 @router.post("/account/sensitive")
-def change_sensitive(request: Request, show: Text = ""):
+def change_sensitive(request: Request, show: FormText = ""):
     """Opt out of sensitive prompts, or in again."""
     account = signed_in(request)
     with transaction() as session:
@@ -154,7 +157,7 @@ def change_sensitive(request: Request, show: Text = ""):
 
 
 @router.post("/account/password")
-def change_own_password(request: Request, current: Text = "", password: Text = ""):
+def change_own_password(request: Request, current: FormText = "", password: FormText = ""):
     """Change one's password; everywhere else one is signed out."""
     account = signed_in(request)
     try:
@@ -182,9 +185,9 @@ def sign_out_elsewhere(request: Request):
 @router.post("/account/tokens")
 def create_own_token(
     request: Request,
-    name: Text = "",
-    days: Text = "90",
-    scopes: Annotated[list[str], Form()] = (),
+    name: FormText = "",
+    days: FormText = "90",
+    scopes: Annotated[list[TypedText], Form()] = (),
 ):
     """Make an API token and show its secret this once."""
     account = signed_in(request)

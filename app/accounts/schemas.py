@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.passwords import MAX_LENGTH
 from app.accounts.tables import AccountKind, Role, Scope
+from app.kit.text import Text
 from training.records import Pool
 
 
@@ -20,22 +21,22 @@ class _Row(BaseModel):
 class AccountIn(_Strict):
     """A new account."""
 
-    username: str = Field(max_length=80)
-    name: str = Field("", max_length=120, description="How they are called; the user name if empty.")
-    password: str = Field(max_length=MAX_LENGTH)
+    username: Text = Field(max_length=80)
+    name: Text = Field("", max_length=120, description="How they are called; the user name if empty.")
+    password: Text = Field(max_length=MAX_LENGTH)
     role: Role = Role.LABELER
     pool: Pool = Pool.TRAIN
     simulated: bool = Field(False, description="A program; its answers are marked so everywhere.")
-    language: str = "en"
+    language: Text = "en"
 
 
 class AccountChange(_Strict):
     """What to change of an account; what is left out stays."""
 
-    name: str | None = Field(None, max_length=120)
+    name: Text | None = Field(None, max_length=120)
     role: Role | None = None
     pool: Pool | None = None
-    language: str | None = None
+    language: Text | None = None
     disabled: bool | None = None
     paused: bool | None = Field(None, description="They may sign in, but are handed no new work.")
     avoids_sensitive: bool | None = Field(None, description="They are given no prompt marked as sensitive.")
@@ -44,15 +45,15 @@ class AccountChange(_Strict):
 class OwnChange(_Strict):
     """What people change of their own account; what is left out stays."""
 
-    name: str | None = Field(None, max_length=120)
-    language: str | None = None
+    name: Text | None = Field(None, max_length=120)
+    language: Text | None = None
     avoids_sensitive: bool | None = Field(None, description="Give me no prompt marked as sensitive.")
 
 
 class PasswordIn(_Strict):
     """A new password."""
 
-    password: str = Field(max_length=MAX_LENGTH)
+    password: Text = Field(max_length=MAX_LENGTH)
 
 
 class AccountOut(_Row):
@@ -74,7 +75,7 @@ class AccountOut(_Row):
 class TokenIn(_Strict):
     """A new API token."""
 
-    name: str = Field(max_length=120)
+    name: Text = Field(max_length=120)
     scopes: list[Scope] = Field(min_length=1)
     days: int | None = Field(90, description="How long it lasts; null is for ever.")
 

@@ -24,6 +24,7 @@ from app.database import transaction
 from app.demonstrations.schemas import DemonstrationContent
 from app.errors import BadInput, Conflict
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account
 
@@ -49,7 +50,7 @@ def assignment(request: Request, response: Response, id: str) -> AssignmentOut:
 
 @router.post("/{id}/draft")
 def draft(
-    request: Request, response: Response, id: str, body: DraftIn, if_match: Annotated[str | None, Header()] = None
+    request: Request, response: Response, id: str, body: DraftIn, if_match: Annotated[Text | None, Header()] = None
 ) -> SavedOut:
     """Keep what is written so far, if the draft is still the version named by If-Match."""
     labeler = api_account(request, "work")
@@ -85,8 +86,8 @@ def submit(
     request: Request,
     id: str,
     body: Submission,
-    idempotency_key: Annotated[str, Header(max_length=200)] = "",
-    if_match: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[Text, Header(max_length=200)] = "",
+    if_match: Annotated[Text | None, Header()] = None,
 ) -> SubmittedOut:
     """Hand it in, once: the same content under the same Idempotency-Key again gives the same answer."""
     labeler = api_account(request, "work")

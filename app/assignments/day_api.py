@@ -14,6 +14,7 @@ from app.clock import midnight
 from app.database import reading, transaction
 from app.errors import Conflict
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
@@ -24,7 +25,7 @@ NOTHING = {204: {"description": "Nothing comes after it."}}
 def listed(
     request: Request,
     state: Listing = Listing.UNFINISHED,
-    cursor: str | None = None,
+    cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> LinePage:
     """One's own work: unfinished, submitted or skipped, the newest first."""

@@ -12,6 +12,7 @@ from app.database import reading, transaction
 from app.errors import Conflict
 from app.guidelines.rules import NotRead
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.quality import rules as onboarding
 from app.reports import queries as reports
 from app.web import flash, page, redirect, signed_in
@@ -38,7 +39,7 @@ def desk(request: Request):
 
 
 @router.get("/work/{listing}")
-def listed(request: Request, listing: Listing, cursor: str | None = None):
+def listed(request: Request, listing: Listing, cursor: Text | None = None):
     """A whole list, page by page."""
     labeler = signed_in(request)
     with reading() as session:

@@ -32,6 +32,7 @@ from app.errors import BadInput, Conflict, PlumblineError
 from app.guidelines.forms import letters
 from app.guidelines.rules import NotRead
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.rounds.tables import ONBOARDING, ItemKind
 from app.web import flash, form_data, page, redirect, signed_in
 
@@ -78,7 +79,7 @@ def _go(request: Request, url: str, note: str, **told: str | None) -> Response:
 
 
 @router.get("/assignments/{id}")
-def assignment(request: Request, id: str, at: str = ""):
+def assignment(request: Request, id: str, at: Text = ""):
     """Where a piece of work is done; `at` is a letter or `ranking`."""
     return _show(request, signed_in(request), id, at)
 
@@ -259,11 +260,14 @@ def skip(request: Request, id: str, form: Posted):
     labeler, hindrance = posting_labeler(request)
     if hindrance:
         return kept_for_later(request, labeler, id, form, hindrance)
-    if form.get("reason") not in set(SkipReason):
-        return _kept_as_draft(request, labeler, id, form, BadInput(_("Choose why you pass."), field="reason"))
-    with transaction() as session:
-        work, _saved = keep(session, labeler, id, form, force=True)
-        rules.skip(session, work.assignment, labeler, SkipReason(form["reason"]), form.get("note", "")[:2000])
+    try:
+        if form.get("reason") not in set(SkipReason):
+            raise BadInput(_("Choose why you pass."), field="reason")
+        with transaction() as session:
+            work, _saved = keep(session, labeler, id, form, force=True)
+            rules.skip(session, work.assignment, labeler, SkipReason(form["reason"]), form.get("note", ""))
+    except BadInput as error:
+        return _kept_as_draft(request, labeler, id, form, error)
     if work.assignment.item.round.purpose in ONBOARDING:
         return _go(request, "/onboarding", "")
     return _to_next(request, labeler, _("Skipped; you will not see it again."), f"/assignments/{id}/resume")

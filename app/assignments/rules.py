@@ -32,8 +32,11 @@ from app.config import settings
 from app.database import public_id, utc_now
 from app.errors import BadInput, Conflict
 from app.i18n import gettext as _
+from app.kit.text import require_text
+from app.rounds.rules import left_out_reasons
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
 
+NOTE_CHARACTERS = 2_000
 ITEMS_A_ROUND = 1_000_000  # an assignment's position is round number * this + item position
 
 
@@ -50,7 +53,7 @@ def open_round(session: Session, round: Round) -> int:
         .order_by(Item.position)
     ).all()
     if not items:
-        raise BadInput(_("This round has no items yet: prepare it first."), field="round")
+        raise BadInput(_nothing_to_do(round), field="round")
     for item in items:
         if item.kind is ItemKind.COMPARISON and not 2 <= item[4] <= 9:
             raise BadInput(
@@ -71,6 +74,15 @@ def open_round(session: Session, round: Round) -> int:
     ]
     session.execute(insert(Assignment), rows)
     return len(rows)
+
+
+def _nothing_to_do(round: Round) -> str:
+    reasons = ", ".join(f"{count} × {_(reason)}" for reason, count in left_out_reasons(round))
+    if not reasons:
+        return _("This round has no items: no prompt fits its choice now. Delete the draft and choose others.")
+    return _("This round has no items. Left out: %(reasons)s. Add completions or choose other prompts.") % {
+        "reasons": reasons
+    }
 
 
 def close_round(session: Session, round: Round) -> None:
@@ -193,6 +205,7 @@ def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence:
 
 def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:
     """Pass on the item: its slot is free at once and it is never offered to this labeler again; the draft stays."""
+    require_text(note, "note", may_be_empty=True, at_most=NOTE_CHARACTERS)
     one_at_a_time(session, labeler)
     drafts.refuse_submitted(session, assignment, labeler)
     if session.get(Skip, (assignment.item_id, labeler.id)) is None:

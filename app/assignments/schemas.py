@@ -10,7 +10,8 @@ from app.assignments.tables import EarlierVersion, SkipReason, VersionEnd
 from app.comparisons.schemas import ComparisonContent, Letter
 from app.conversations.schemas import ConversationContent
 from app.conversations.tables import Role
-from app.demonstrations.schemas import DemonstrationContent, Seconds, Typed
+from app.demonstrations.schemas import DemonstrationContent, Seconds
+from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from training.records import Message
 
@@ -149,7 +150,7 @@ class SkipIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: SkipReason
-    note: Annotated[Typed, Field(max_length=2_000)] = ""
+    note: Annotated[Text, Field(max_length=2_000)] = ""
 
 
 class HeartbeatIn(BaseModel):

@@ -15,6 +15,7 @@ from app.checkpoints.schemas import (
 )
 from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.database import reading, transaction
+from app.kit.text import Text
 from app.web import api_account
 
 router = APIRouter(tags=["checkpoints"])
@@ -42,7 +43,7 @@ def out(session: Session, checkpoint: Checkpoint) -> CheckpointOut:
 
 @router.get("/api/v1/checkpoints")
 def list_checkpoints(
-    request: Request, role: CheckpointRole | None = None, cursor: str | None = None, limit: Limit = 100
+    request: Request, role: CheckpointRole | None = None, cursor: Text | None = None, limit: Limit = 100
 ) -> CheckpointPage:
     """Checkpoints, the newest first."""
     api_account(request, "read")

@@ -9,13 +9,14 @@ from app.checkpoints.tables import CheckpointRole
 from app.database import reading, transaction
 from app.errors import PlumblineError
 from app.i18n import gettext as _
-from app.web import Text, admin, flash, page, redirect
+from app.kit.text import Text
+from app.web import FormText, admin, flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/admin/checkpoints")
-def list_page(request: Request, cursor: str | None = None, role: str = ""):
+def list_page(request: Request, cursor: Text | None = None, role: Text = ""):
     """All checkpoints, or those of one role."""
     account = admin(request)
     wanted = CheckpointRole(role) if role in list(CheckpointRole) else None
@@ -35,7 +36,7 @@ def new_page(request: Request):
 
 
 @router.post("/admin/checkpoints/new")
-def add(request: Request, path: Text = "", name: Text = "", role: Text = ""):
+def add(request: Request, path: FormText = "", name: FormText = "", role: FormText = ""):
     """Register a network by path."""
     account = admin(request)
     try:
@@ -65,7 +66,7 @@ def detail_page(request: Request, id: str):
 
 
 @router.post("/admin/checkpoints/{id}/policy")
-def make_policy(request: Request, id: str, name: Text = ""):
+def make_policy(request: Request, id: str, name: FormText = ""):
     """Make the checkpoint a policy."""
     account = admin(request)
     response = redirect(f"/admin/checkpoints/{id}")

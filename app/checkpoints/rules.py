@@ -16,6 +16,7 @@ from app.errors import BadInput, Conflict, NotFound
 from app.i18n import gettext as _
 from app.jobs import rules as jobs
 from app.jobs.tables import Job, JobVerb
+from app.kit.text import require_text
 from app.policies import rules as policies
 from app.policies.tables import Policy, PolicyKind
 from app.snapshots.tables import Snapshot
@@ -142,8 +143,9 @@ def register_path(
     by: Account | None = None,
 ) -> Checkpoint:  # fmt: skip
     """A network of one's own by path: a folder with config.json and weights that plain transformers loads."""
-    place = Path(path).absolute()
-    if not name.strip():
+    place = Path(require_text(str(path), "path")).absolute()
+    name = require_text(name, "name", may_be_empty=True, at_most=120).strip()
+    if not name:
         raise BadInput(_("Give the network a name."), field="name")
     _check_network(place)
     found = session.scalar(select(Checkpoint).where(Checkpoint.path == str(place), Checkpoint.job_id.is_(None)))
@@ -153,7 +155,7 @@ def register_path(
             % {"path": place, "name": found.name, "id": found.public_id},
             field="path",
         )
-    checkpoint = Checkpoint(name=name.strip()[:120], role=CheckpointRole(role), path=str(place), chosen=True)
+    checkpoint = Checkpoint(name=name, role=CheckpointRole(role), path=str(place), chosen=True)
     session.add(checkpoint)
     session.flush()
     record(session, by, "checkpoint.add", checkpoint.public_id, path=str(place))

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.checkpoints.tables import CheckpointRole
+from app.kit.text import Text
 
 
 class CheckpointIn(BaseModel):
@@ -12,8 +13,8 @@ class CheckpointIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str
-    name: str = Field(min_length=1, max_length=120)
+    path: Text
+    name: Text = Field(min_length=1, max_length=120)
     role: CheckpointRole = CheckpointRole.BASE
 
 
@@ -22,7 +23,7 @@ class PolicyNameIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field("", max_length=120)
+    name: Text = Field("", max_length=120)
 
 
 class CheckpointOut(BaseModel):

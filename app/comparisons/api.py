@@ -10,6 +10,7 @@ from app.comparisons import queries
 from app.comparisons.schemas import ComparisonOut, ComparisonPage
 from app.comparisons.tables import ComparisonSource
 from app.database import reading
+from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account
 
@@ -20,9 +21,9 @@ router = APIRouter(prefix="/api/v1/comparisons", tags=["comparisons"])
 def list_comparisons(
     request: Request,
     round: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Number of a round.")] = None,
-    labeler: Annotated[str, Query(max_length=80, description="Public id or user name of an account.")] = "",
+    labeler: Annotated[Text, Query(max_length=80, description="Public id or user name of an account.")] = "",
     source: ComparisonSource | None = None,
-    cursor: str | None = None,
+    cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> ComparisonPage:
     """Comparisons, the newest first."""

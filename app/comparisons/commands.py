@@ -1,24 +1,27 @@
 """`plumbline import comparisons`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.comparisons.formats import ComparisonFormat
 from app.comparisons.imports import import_comparisons as run
+from app.kit.imports import ImportReport
+from app.kit.rows import is_csv
 from app.operation.terminal import AsJson
-from app.prompts.commands import Collection, DryRun, File, Owner, OwnerField, SkipBad, Source, tell
+from app.prompts.commands import Collection, DryRun, Files, Owner, OwnerField, SkipBad, Source, run_each
 from app.prompts.imports import PromptDefaults
-from app.prompts.rows import is_csv
 from app.prompts.tables import PromptSource
 
 
 def import_comparisons(
-    file: File,
+    files: Files,
     format: Annotated[
         ComparisonFormat,
         typer.Option(
-            help="hh: chosen and rejected dialogues; pairs: prompt, chosen, rejected; rankings: our own export."
+            help="hh: chosen and rejected transcripts; pairs: prompt, chosen, rejected; rankings: our own export; "
+            "argilla, label-studio: exports of rankings."
         ),
     ],
     collection: Collection = "",
@@ -39,13 +42,16 @@ def import_comparisons(
 
     Example: plumbline import comparisons pairs.jsonl.gz --format hh --collection harmless
     """
-    report = run(
-        file,
-        format=format,
-        as_csv=is_csv(file.name),
-        defaults=PromptDefaults(collection, source, owner, owner_field),
-        policy=policy,
-        skip_bad=skip_bad,
-        dry_run=dry_run,
-    )
-    tell(report, "comparisons", dry_run=dry_run, as_json=as_json)
+
+    def one(file: Path) -> ImportReport:
+        return run(
+            file,
+            format=format,
+            as_csv=is_csv(file.name),
+            defaults=PromptDefaults(collection, source, owner, owner_field),
+            policy=policy,
+            skip_bad=skip_bad,
+            dry_run=dry_run,
+        )
+
+    run_each(files, one, "comparisons", dry_run=dry_run, skip_bad=skip_bad, as_json=as_json)

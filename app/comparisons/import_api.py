@@ -7,9 +7,10 @@ from fastapi import APIRouter, Depends, Request, UploadFile
 from app.comparisons.formats import ComparisonFormat
 from app.comparisons.imports import import_comparisons
 from app.config import settings
+from app.kit.rows import is_csv
+from app.kit.text import Text
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults
-from app.prompts.rows import is_csv
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/comparisons", tags=["comparisons"])
@@ -21,7 +22,7 @@ def import_file(
     file: UploadFile,
     format: ComparisonFormat,
     defaults: Annotated[PromptDefaults, Depends()],
-    policy: str = "",
+    policy: Text = "",
     skip_bad: bool = False,
     dry_run: bool = False,
 ) -> dict:

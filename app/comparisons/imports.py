@@ -1,24 +1,32 @@
-"""Importing comparisons that people made elsewhere: HH dialogues, preference pairs, or our own rankings."""
+"""Importing comparisons that people made elsewhere, in the formats of this and other tools."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from app.accounts import rules as accounts
 from app.accounts.tables import Account
-from app.comparisons.formats import ComparisonFormat, Ranking, read
+from app.comparisons.formats import ComparisonFormat, read
+from app.comparisons.rankings import Ranking
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.rules import CompletionDraft, add_all
 from app.database import public_id
-from app.errors import BadInput
+from app.i18n import N_
 from app.i18n import gettext as _
+from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.rows import Problem, Row, rows
+from app.kit.text import is_blank, normal_form
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
-from app.prompts.imports import BATCH, PromptDefaults, batches, run
-from app.prompts.rows import Row, rows
-from app.prompts.rules import Admission, refusal
-from app.prompts.schemas import ImportReport, Problem, Verdict
+from app.prompts.admission import Admission, refusal
+from app.prompts.imports import PromptDefaults, shown
+from app.prompts.schemas import Verdict
+
+FELL_BACK = N_("%(n)d pairs part before their last turn: their prompt is what both dialogues share.")
+EMPTY = N_("%(n)d rows have an empty completion, kept because somebody ranked it.")
 
 
 def import_comparisons(
@@ -39,112 +47,123 @@ def import_comparisons(
     """
     policy = policy.strip() or defaults.collection or path.name.split(".")[0]
 
-    def check(session: Session, found: Iterable[Row], write: bool) -> ImportReport:
-        return _Pass(session, format, defaults, policy, write).over(found)
+    def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
+        rankings = _read(found, report, format, defaults, policy)
+        admission = Admission(session, filters=False, write=write, memory=memory)
+        new = _unknown(session, rankings, admission, report, memory)
+        if write and new:
+            _store(session, new, defaults.collection)
 
-    detail = {"format": format, "collection": defaults.collection}
-    return run(
-        check, lambda: rows(path, as_csv=as_csv), "comparisons.import", by, skip_bad=skip_bad, dry_run=dry_run, **detail
-    )
+    def note(session: Session, added: int) -> None:
+        accounts.record(session, by, "comparisons.import", added=added, format=format, collection=defaults.collection)
+
+    return run(check, lambda: rows(path, as_csv=as_csv), note, skip_bad=skip_bad, dry_run=dry_run)
 
 
-class _Pass:
-    """One pass over a file."""
-
-    def __init__(self, session: Session, format: ComparisonFormat, defaults: PromptDefaults, policy: str, write: bool):
-        self.session, self.format, self.defaults, self.policy, self.write = session, format, defaults, policy, write
-        self.admission = Admission(session, filters=False, write=write)
-        self.seen: set[str] = set()
-        self.report = ImportReport()
-        self.empty = self.fallen_back = 0
-
-    def over(self, found: Iterable[Row]) -> ImportReport:
-        for batch in batches(self._rankings(found), BATCH):
-            self._take(batch)
-        report = self.report
-        report.problems.sort(key=lambda problem: problem.line)
-        if self.fallen_back:
-            report.notes.append(
-                _("%(n)d pairs part before their last turn: their prompt is what both dialogues share.")
-                % {"n": self.fallen_back}
-            )
-        if self.empty:
-            report.notes.append(
-                _("%(n)d rows have an empty completion, kept because somebody ranked it.") % {"n": self.empty}
-            )
-        return report
-
-    def _rankings(self, found: Iterable[Row]) -> Iterator[Ranking]:
-        for row in found:
-            self.report.rows += 1
-            if row.values is None:
-                self.report.problems.append(row.problem)
+def _read(
+    found: Sequence[Row], report: ImportReport, format: ComparisonFormat, defaults: PromptDefaults, policy: str
+) -> list[Ranking]:
+    """The rankings of some rows that may be stored."""
+    taken = []
+    for row in found:
+        rankings, left_out, problems = read(row, format, defaults, policy)
+        if problems:
+            report.refuse(problems)
+            continue
+        report.unused.update(row.values.unused())
+        for reason in left_out:
+            report.leave_out(row.line, "completions", reason)
+        for ranking in rankings:
+            if len({normal_form(one.text) for one in ranking.completions}) < len(ranking.completions):
+                report.leave_out(row.line, "completions", _("Two of the completions are the same text."))
                 continue
-            try:
-                ranking, problems = read(row, self.format, self.defaults, self.policy)
-            except BadInput as error:
-                ranking, problems = None, [Problem(row.line, error.field or "line", error.message)]
-            self.report.problems += problems
-            if ranking is None or problems:
-                continue
-            self.fallen_back += ranking.fell_back
-            self.empty += not all(one.text.strip() for one in ranking.completions)
-            if len({one.text.strip() for one in ranking.completions}) < len(ranking.completions):
-                message = _("Two of the completions are the same text.")
-                self.report.left_out.append(Problem(row.line, "completions", message))
-                continue
-            yield ranking
+            if ranking.fell_back:
+                report.remarks[FELL_BACK] += 1
+            if any(is_blank(one.text) for one in ranking.completions):
+                report.remarks[EMPTY] += 1
+            taken.append(ranking)
+    return taken
 
-    def _take(self, batch: list[Ranking]) -> None:
-        decisions = self.admission.take([ranking.prompt for ranking in batch])
-        keys = [ranking.import_key for ranking in batch]
-        known = set(self.session.scalars(select(Comparison.import_key).where(Comparison.import_key.in_(keys))))
-        new: list[tuple[Ranking, str, int | None]] = []
-        for ranking, decision, key in zip(batch, decisions, keys, strict=True):
-            if decision.verdict is Verdict.SPLIT:
-                self.report.problems.append(Problem(ranking.line, "split", refusal(decision, ranking.prompt)))
-            elif key in known or key in self.seen:
-                self.report.known += 1
-            else:
-                self.seen.add(key)
-                new.append((ranking, key, decision.prompt_id))
-        self.report.added += len(new)
-        if self.write and new:
-            self._store(new)
 
-    def _store(self, new: Sequence[tuple[Ranking, str, int]]) -> None:
-        names = sorted({one.policy for ranking, _key, _id in new for one in ranking.completions})
-        ids = {name: policies.get_or_create(self.session, name, PolicyKind.IMPORTED).id for name in names}
-        drafts = [
-            [CompletionDraft(prompt_id, ids[one.policy], one.text) for one in ranking.completions]
-            for ranking, _key, prompt_id in new
-        ]
-        completion_ids = iter(add_all(self.session, [draft for row in drafts for draft in row]))
-        comparisons = [
-            {
-                "public_id": public_id(),
-                "source": ComparisonSource.IMPORT,
-                "prompt_id": prompt_id,
-                "imported_labeler": ranking.labeler,
-                "import_key": key,
-                "collection": self.defaults.collection,
-                "pool": ranking.pool,
-                "probability": ranking.probability,
-            }
-            for ranking, key, prompt_id in new
-        ]
-        stored = self.session.execute(insert(Comparison).returning(Comparison.import_key, Comparison.id), comparisons)
-        comparison_ids = {key: id for key, id in stored}
-        members = [
-            {
-                "comparison_id": comparison_ids[key],
-                "completion_id": next(completion_ids),
-                "shown_position": place if one.shown_position is None else one.shown_position,
-                "rating": one.rating,
-                "tier": one.tier,
-                "flags": dict(one.flags or {}),
-            }
-            for ranking, key, _id in new
-            for place, one in enumerate(ranking.completions)
-        ]
-        self.session.execute(insert(ComparedCompletion), members)
+def _unknown(
+    session: Session, rankings: Sequence[Ranking], admission: Admission, report: ImportReport, memory: FileMemory
+) -> list[tuple[Ranking, str, int | None]]:
+    """(ranking, its key, its prompt's) of those that are not stored; a dry run's new prompts have no key yet."""
+    decisions = admission.take([ranking.prompt for ranking in rankings])
+    keys = _keys(rankings, memory)
+    known = set(session.scalars(select(Comparison.import_key).where(Comparison.import_key.in_(keys))))
+    known |= set(memory.find(f"ranking {key}" for key in keys))
+    new = []
+    for ranking, decision, key in zip(rankings, decisions, keys, strict=True):
+        if decision.verdict is Verdict.SPLIT:
+            report.refuse([Problem(ranking.line, "split", refusal(decision, ranking.prompt))])
+        elif key in known or f"ranking {key}" in known:
+            report.take_known()
+        else:
+            known.add(key)
+            report.take(lambda ranking=ranking: _shown(ranking))
+            new.append((ranking, key, decision.prompt_id))
+    memory.keep({f"ranking {key}": 1 for _ranking, key, _id in new})
+    return new
+
+
+def _keys(rankings: Sequence[Ranking], memory: FileMemory) -> list[str]:
+    """What makes each ranking the same one when it comes again.
+
+    Where nobody is named, the same vote twice in a file is two votes: the second one is told apart by its number.
+    """
+    asked = [ranking.import_key for ranking in rankings]
+    met = Counter({key[5:]: count for key, count in memory.find(f"vote {key}" for key in asked).items()})
+    keys = []
+    for ranking, key in zip(rankings, asked, strict=True):
+        met[key] += 1
+        keys.append(key if ranking.labeler or met[key] == 1 else f"{key[:56]}{met[key]:08d}")
+    memory.keep({f"vote {key}": count for key, count in met.items()})
+    return keys
+
+
+def _shown(ranking: Ranking) -> dict:
+    completions = [{"tier": one.tier, "text": one.text} for one in ranking.completions]
+    return {
+        **shown(ranking.line, ranking.prompt),
+        "completions": sorted(completions, key=lambda one: one["tier"] or len(completions) + 1),
+        "labeler": ranking.labeler,
+    }
+
+
+def _store(session: Session, new: Sequence[tuple[Ranking, str, int]], collection: str) -> None:
+    names = sorted({one.policy for ranking, _key, _id in new for one in ranking.completions})
+    ids = {name: policies.get_or_create(session, name, PolicyKind.IMPORTED).id for name in names}
+    drafts = [
+        [CompletionDraft(prompt_id, ids[one.policy], one.text) for one in ranking.completions]
+        for ranking, _key, prompt_id in new
+    ]
+    completion_ids = iter(add_all(session, [draft for row in drafts for draft in row]))
+    comparisons = [
+        {
+            "public_id": public_id(),
+            "source": ComparisonSource.IMPORT,
+            "prompt_id": prompt_id,
+            "imported_labeler": ranking.labeler,
+            "import_key": key,
+            "collection": collection,
+            "pool": ranking.pool,
+            "probability": ranking.probability,
+        }
+        for ranking, key, prompt_id in new
+    ]
+    stored = session.execute(insert(Comparison).returning(Comparison.import_key, Comparison.id), comparisons)
+    comparison_ids = {key: id for key, id in stored}
+    members = [
+        {
+            "comparison_id": comparison_ids[key],
+            "completion_id": next(completion_ids),
+            "shown_position": place if one.shown_position is None else one.shown_position,
+            "rating": one.rating,
+            "tier": one.tier,
+            "flags": dict(one.flags or {}),
+        }
+        for ranking, key, _id in new
+        for place, one in enumerate(ranking.completions)
+    ]
+    session.execute(insert(ComparedCompletion), members)

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from app.assignments import changes
 from app.comparisons import queries
 from app.database import reading
+from app.kit.text import Text
 from app.web import admin, page
 
 router = APIRouter(include_in_schema=False)
@@ -12,7 +13,7 @@ PAGE = 50
 
 
 @router.get("/admin/comparisons")
-def comparisons(request: Request, round: str = "", labeler: str = "", cursor: str | None = None):
+def comparisons(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
     """Who handed in what, the newest first."""
     account = admin(request)
     number = int(round) if round.isdecimal() and len(round) < 10 else None

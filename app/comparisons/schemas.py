@@ -11,7 +11,7 @@ from app.accounts.tables import AccountKind
 from app.assignments.tables import LETTERS
 from app.comparisons.queries import ranked
 from app.comparisons.tables import Comparison, ComparisonSource, SeededOrder
-from app.demonstrations.schemas import Typed
+from app.kit.text import Text
 from training.records import Message, Pool
 
 Letter = Literal[*LETTERS]
@@ -24,7 +24,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rating: int | None = Field(None, ge=1, le=7)
-    flags: dict[str, StrictBool | None] = {}
+    flags: dict[Text, StrictBool | None] = {}
     gone_on: StrictBool = Field(False, description="The labeler's word that none of the other flags apply.")
     tier: int | None = Field(None, ge=1, le=9, description="1 is best; equal tiers are a tie.")
     undecided: StrictBool = Field(
@@ -49,7 +49,7 @@ class ComparisonContent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     completions: dict[Letter, Answer] = {}
-    notes: Annotated[Typed, Field(max_length=10_000)] = ""
+    notes: Annotated[Text, Field(max_length=10_000)] = ""
     seeded_order: SeededOrder | None = Field(
         None, description="What the labeler did with an order shown from the ratings; null: none was shown."
     )

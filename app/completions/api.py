@@ -12,13 +12,14 @@ from app.config import settings
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
 from app.i18n import gettext as _
+from app.kit.rows import is_csv
+from app.kit.text import Text, require_text
 from app.policies import queries as policy_queries
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompts import rules as prompts
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults
-from app.prompts.rows import is_csv
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/completions", tags=["completions"])
@@ -27,9 +28,9 @@ router = APIRouter(prefix="/api/v1/completions", tags=["completions"])
 @router.get("")
 def list_completions(
     request: Request,
-    prompt: Annotated[str | None, Query(description="Public id of a prompt.")] = None,
-    policy: Annotated[str | None, Query(description="Name of a policy.")] = None,
-    cursor: str | None = None,
+    prompt: Annotated[Text | None, Query(description="Public id of a prompt.")] = None,
+    policy: Annotated[Text | None, Query(description="Name of a policy.")] = None,
+    cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> CompletionsOut:
     """Completions, the newest first."""
@@ -65,7 +66,7 @@ def _draft(session: Session, given: CompletionIn) -> rules.CompletionDraft:
         raise BadInput(_("What people write comes from the desk; name another policy."), field="policy")
     policy = known or policies.get_or_create(session, given.policy, PolicyKind.IMPORTED)
     return rules.CompletionDraft(
-        prompt.id, policy.id, rules.check_text(given.text, "text"), given.settings, given.tokens, given.finished
+        prompt.id, policy.id, require_text(given.text, "text"), given.settings, given.tokens, given.finished
     )
 
 
@@ -73,8 +74,10 @@ def _draft(session: Session, given: CompletionIn) -> rules.CompletionDraft:
 def import_file(
     request: Request,
     file: UploadFile,
-    policy: str,
     defaults: Annotated[PromptDefaults, Depends()],
+    policy: Annotated[
+        Text, Query(max_length=120, description="Of rows that name none; without one, the file's name.")
+    ] = "",
     add_prompts: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
@@ -87,6 +90,7 @@ def import_file(
             path,
             as_csv=is_csv(name),
             policy=policy,
+            file_name=name,
             add_prompts=defaults if add_prompts else None,
             skip_bad=skip_bad,
             dry_run=dry_run,

@@ -1,22 +1,27 @@
 """`plumbline import completions`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.completions.imports import import_completions as run
+from app.kit.imports import ImportReport
+from app.kit.rows import is_csv
 from app.operation.terminal import AsJson
-from app.prompts.commands import Collection, DryRun, File, Owner, OwnerField, SkipBad, Source, tell
+from app.prompts.commands import Collection, DryRun, Files, Owner, OwnerField, SkipBad, Source, run_each
 from app.prompts.imports import PromptDefaults
-from app.prompts.rows import is_csv
 from app.prompts.tables import PromptSource
 
 
 def import_completions(
-    file: File,
+    files: Files,
     policy: Annotated[
-        str, typer.Option(help="Name of what wrote them, unless a row names its own; labelers never see it.")
-    ],
+        str,
+        typer.Option(
+            help="Name of what wrote them, unless a row names its own; otherwise the file's. Labelers never see it."
+        ),
+    ] = "",
     add_prompts: Annotated[
         bool, typer.Option("--add-prompts", help="Also store prompts that are not there yet.")
     ] = False,
@@ -30,17 +35,21 @@ def import_completions(
 ) -> None:
     """Import what a policy answered: a row names its prompt as in `import prompts` and holds "completion" beside it.
 
-    The text may also be called "response", "output" or "text". Call it once for each policy's file; a round then
-    chooses K of the distinct texts. Empty completions are left out and counted.
+    The text may also be called "response", "output" or "text", and a dialogue may end with it. A round then chooses K
+    of the distinct texts. Empty completions are left out and counted.
 
-    Example: plumbline import completions answers-of-a.jsonl --policy a
+    Example: plumbline import completions answers-of-a.jsonl answers-of-b.jsonl
     """
-    report = run(
-        file,
-        as_csv=is_csv(file.name),
-        policy=policy,
-        add_prompts=PromptDefaults(collection, source, owner, owner_field) if add_prompts else None,
-        skip_bad=skip_bad,
-        dry_run=dry_run,
-    )
-    tell(report, "completions", dry_run=dry_run, as_json=as_json)
+
+    def one(file: Path) -> ImportReport:
+        return run(
+            file,
+            as_csv=is_csv(file.name),
+            policy=policy,
+            file_name=file.name,
+            add_prompts=PromptDefaults(collection, source, owner, owner_field) if add_prompts else None,
+            skip_bad=skip_bad,
+            dry_run=dry_run,
+        )
+
+    run_each(files, one, "completions", dry_run=dry_run, skip_bad=skip_bad, as_json=as_json)

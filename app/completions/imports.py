@@ -1,28 +1,34 @@
 """Importing what policies answered: each row names its prompt by text, and holds the completion."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 from sqlalchemy.orm import Session
 
+from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.completions import queries
-from app.completions.rules import CompletionDraft, check_text, insert_all
+from app.completions.rules import CompletionDraft, insert_all
 from app.errors import BadInput
+from app.i18n import N_
 from app.i18n import gettext as _
+from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.rows import Given, Problem, Row, rows
+from app.kit.text import is_blank, require_text
 from app.policies import queries as policy_queries
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompts import queries as prompt_queries
-from app.prompts.imports import BATCH, PromptDefaults, batches, drafts_of, run
-from app.prompts.messages import text_sha256
-from app.prompts.rows import Row, rows
-from app.prompts.rules import Admission
-from app.prompts.schemas import ImportReport, Problem, PromptDraft
+from app.prompts.admission import Admission, refusal
+from app.prompts.imports import PromptDefaults, drafts_of, shown
+from app.prompts.messages import message, text_sha256
+from app.prompts.schemas import PromptDraft, Verdict
+from app.prompts.shapes import dialogue_field
 
 TEXT_FIELDS = ("completion", "response", "output", "text")
+POLICY_FIELDS = ("policy", "generator")  # AlpacaEval's word for it
+NAMED_AFTER_FILE = N_("%(n)d completions name no policy and are of one named after the file.")
 
 
 @dataclass(frozen=True)
@@ -39,82 +45,78 @@ def import_completions(
     path: Path,
     *,
     as_csv: bool,
-    policy: str,
+    policy: str = "",
+    file_name: str = "",
     add_prompts: PromptDefaults | None = None,
     skip_bad: bool = False,
     dry_run: bool = False,
     by: Account | None = None,
 ) -> ImportReport:
-    """Import a file of completions of `policy` (or of the row's own `policy`).
+    """Import a file of completions of each row's own `policy`, else of `policy`, else of one named after the file.
 
     A prompt that is not stored is a bad row, unless `add_prompts` says what to store it with.
     """
+    after_file = "" if policy else Path(file_name).name.split(".")[0].strip()
 
-    def check(session: Session, found: Iterable[Row], write: bool) -> ImportReport:
-        return _Pass(session, policy, add_prompts, write).over(found)
+    def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
+        answers = []
+        for row in found:
+            answer, problems = _answer(row, policy or after_file, add_prompts or PromptDefaults())
+            if problems:
+                report.refuse(problems)
+            elif is_blank(answer.text):
+                report.leave_out(row.line, "completion", _("The completion is empty, or shows nothing."))
+            else:
+                report.unused.update(row.values.unused())
+                if after_file and not any(row.values.get(name) for name in POLICY_FIELDS):
+                    report.remarks[NAMED_AFTER_FILE] += 1
+                answers.append(answer)
+        _Chunk(session, report, memory, add_prompts, write).take(answers)
 
     return run(
         check,
         lambda: rows(path, as_csv=as_csv),
-        "completions.import",
-        by,
+        lambda session, added: accounts.record(session, by, "completions.import", added=added, policy=policy),
         skip_bad=skip_bad,
         dry_run=dry_run,
-        policy=policy,
     )
 
 
-class _Pass:
-    """One pass over a file."""
+class _Chunk:
+    """Some rows of a file, decided on together."""
 
-    def __init__(self, session: Session, policy: str, add_prompts: PromptDefaults | None, write: bool):
-        self.session, self.policy, self.add_prompts, self.write = session, policy, add_prompts, write
-        self.admission = Admission(session, filters=False, write=write and add_prompts is not None)
-        self.seen: set[tuple[str, str, str]] = set()
-        self.report = ImportReport()
+    def __init__(
+        self,
+        session: Session,
+        report: ImportReport,
+        memory: FileMemory,
+        add_prompts: PromptDefaults | None,
+        write: bool,
+    ):
+        self.session, self.report, self.memory, self.write = session, report, memory, write
+        self.adds_prompts = add_prompts is not None
+        self.admission = Admission(session, filters=False, write=write and self.adds_prompts, memory=memory)
 
-    def over(self, found: Iterable[Row]) -> ImportReport:
-        for batch in batches(self._answers(found), BATCH):
-            self._take(batch)
-        self.report.problems.sort(key=lambda problem: problem.line)
-        return self.report
-
-    def _answers(self, found: Iterable[Row]) -> Iterator[_Answer]:
-        for row in found:
-            self.report.rows += 1
-            row = _completion_apart(row)
-            drafts, problems = drafts_of(row, self.add_prompts or PromptDefaults())
-            try:
-                text = _text(row.values) if row.values is not None else ""
-                policy = _policy(row.values or {}, self.policy)
-                settings = _settings(row.values or {})
-            except BadInput as error:
-                problems.append(Problem(row.line, error.field or "line", error.message))
-                text, policy, settings = "", "", {}
-            if len(drafts) > 1:
-                problems.append(Problem(row.line, "instances", _("One completion cannot answer several instances.")))
-            self.report.problems += problems
-            if problems:
-                continue
-            if not text.strip():
-                self.report.left_out.append(Problem(row.line, "completion", _("The completion is empty.")))
-                continue
-            yield _Answer(row.line, drafts[0], text_sha256(drafts[0].messages), policy, text.strip(), settings)
-
-    def _take(self, batch: list[_Answer]) -> None:
-        if self.add_prompts:
-            decisions = self.admission.take([answer.prompt for answer in batch])
-            prompt_ids = {one.text_sha256: one.prompt_id for one in decisions}
-        else:
-            prompt_ids = prompt_queries.ids_by_text(self.session, {answer.prompt_sha256 for answer in batch})
+    def take(self, answers: list[_Answer]) -> None:
+        prompt_ids = self._prompts(answers)
         known = []
-        for answer in batch:
+        for answer in answers:
             if answer.prompt_sha256 in prompt_ids:
                 known.append(answer)
-                continue
-            message = _("No stored prompt has this text; import the prompts first, or let the import add them.")
-            self.report.problems.append(Problem(answer.line, "prompt", message))
+            elif not self.adds_prompts:
+                message = _("No stored prompt has this text; import the prompts first, or let the import add them.")
+                self.report.refuse([Problem(answer.line, "prompt", message)])
         self._store(known, prompt_ids)
+
+    def _prompts(self, answers: list[_Answer]) -> dict[str, int | None]:
+        """The prompts that are answered, by the hashes of their texts; those that a dry run would add have no key."""
+        if not self.adds_prompts:
+            return prompt_queries.ids_by_text(self.session, {answer.prompt_sha256 for answer in answers})
+        decisions = self.admission.take([answer.prompt for answer in answers])
+        for answer, decision in zip(answers, decisions, strict=True):
+            if decision.verdict is Verdict.SPLIT:
+                self.report.refuse([Problem(answer.line, "split", refusal(decision, answer.prompt))])
+        return {one.text_sha256: one.prompt_id for one in decisions if one.verdict is not Verdict.SPLIT}
 
     def _store(self, answers: list[_Answer], prompt_ids: Mapping[str, int | None]) -> None:
         names = {answer.policy for answer in answers}
@@ -132,15 +134,20 @@ class _Pass:
             for answer in answers
         ]
         stored = queries.stored(self.session, (draft.key for draft in drafts))
+        keys = [
+            f"completion {answer.prompt_sha256} {draft.key[2]} {answer.policy}"
+            for answer, draft in zip(answers, drafts, strict=True)
+        ]
+        met = set(self.memory.find(keys))
         new = []
-        for answer, draft in zip(answers, drafts, strict=True):
-            key = (answer.prompt_sha256, answer.policy, draft.key[2])
-            if draft.key in stored or key in self.seen:
-                self.report.known += 1
+        for answer, draft, key in zip(answers, drafts, keys, strict=True):
+            if draft.key in stored or key in met:
+                self.report.take_known()
                 continue
-            self.seen.add(key)
-            self.report.added += 1
+            met.add(key)
+            self.report.take(lambda answer=answer: _shown(answer))
             new.append(draft)
+        self.memory.keep(dict.fromkeys(met, 1))
         if self.write and new:
             insert_all(self.session, new)
 
@@ -151,22 +158,60 @@ def _kind(found: Mapping, name: str) -> PolicyKind:
     return PolicyKind.IMPORTED if kind is PolicyKind.PEOPLE else kind
 
 
-def _completion_apart(row: Row) -> Row:
+def _shown(answer: _Answer) -> dict:
+    return {**shown(answer.line, answer.prompt), "completions": [{"policy": answer.policy, "text": answer.text}]}
+
+
+def _answer(row: Row, policy: str, defaults: PromptDefaults) -> tuple[_Answer | None, list[Problem]]:
+    """What a row says, or everything that is wrong with it."""
+    if row.values is None:
+        return None, [row.problem]
+    values, text = row.values, None
+    problems: list[Problem] = []
+    try:
+        values, text = _completion_apart(row.values)
+        text = _text(values) if text is None else text
+        policy = _policy(values, policy)
+        settings = _settings(values)
+    except BadInput as error:
+        problems.append(Problem(row.line, error.field or "line", error.message))
+    drafts, more = drafts_of(Row(row.line, values), defaults)
+    problems += more
+    if len(drafts) > 1:
+        problems.append(Problem(row.line, "instances", _("One completion cannot answer several instances.")))
+    if problems:
+        return None, problems
+    return _Answer(row.line, drafts[0], text_sha256(drafts[0].messages), policy, text, settings), []
+
+
+def _completion_apart(values: Given) -> tuple[Given, str | None]:
     """A dialogue that ends with the assistant's message: the prompt before it, and that message as the completion."""
-    messages = (row.values or {}).get("messages")
-    if not isinstance(messages, list) or any(row.values.get(name) is not None for name in TEXT_FIELDS):
-        return row
-    last = messages[-1] if messages else None
-    if not isinstance(last, Mapping) or last.get("role") != "assistant":
-        return row
-    text = last.get("text", last.get("content"))
-    return Row(row.line, {**row.values, "messages": messages[:-1], "completion": text})
+    field = dialogue_field(values)
+    said = values.structured(field) if field else None
+    if not isinstance(said, list) or not said or any(values.get(name) is not None for name in TEXT_FIELDS):
+        return values, None
+    last = message(said[-1], f"{field}.{len(said) - 1}", may_be_empty=True)
+    if last.role != "assistant":
+        return values, None
+    return values.replaced({field: said[:-1]}), last.text
 
 
-def _text(values: Mapping[str, object]) -> str:
+def _text(values: Given) -> str:
     for name in TEXT_FIELDS:
-        if name in values and values[name] is not None:
-            return check_text(values[name], name, may_be_empty=True)
+        value = values.text_or_messages(name)
+        if isinstance(value, list):  # a list that holds the assistant's message alone
+            if len(value) != 1:
+                raise BadInput(
+                    _("%(field)s holds %(n)d messages; it must be the assistant's one.")
+                    % {"field": name, "n": len(value)},
+                    field=name,
+                )
+            last = message(value[0], f"{name}.0", may_be_empty=True)
+            if last.role != "assistant":
+                raise BadInput(_("%(field)s must be a message of the assistant.") % {"field": name}, field=name)
+            return last.text
+        if value is not None:
+            return require_text(value, name, may_be_empty=True)
     if any(name in values for name in TEXT_FIELDS):
         return ""
     raise BadInput(
@@ -176,17 +221,23 @@ def _text(values: Mapping[str, object]) -> str:
     )
 
 
-def _policy(values: Mapping[str, object], otherwise: str) -> str:
-    name = values.get("policy") or otherwise
-    if not isinstance(name, str) or not name.strip() or len(name.strip()) > 120:
-        raise BadInput(_("policy must be a name of 1 to 120 characters."), field="policy")
-    return check_text(name.strip(), "policy")
+def _policy(values: Given, otherwise: str) -> str:
+    field, name = next(((field, values[field]) for field in POLICY_FIELDS if values.get(field)), ("policy", otherwise))
+    if not name:
+        raise BadInput(_("No policy: name what wrote it in the row, or for the whole file."), field="policy")
+    return require_text(name, field, at_most=120).strip()
 
 
-def _settings(values: Mapping[str, object]) -> Mapping[str, object]:
-    settings = values.get("settings") or {}
+def _settings(values: Given) -> Mapping[str, object]:
+    settings = values.structured("settings") or {}
     if not isinstance(settings, Mapping):
         raise BadInput(_('settings must be an object such as {"temperature": 0.7}.'), field="settings")
-    if r"\u0000" in orjson.dumps(settings).decode():
-        raise BadInput(_("settings holds a NUL character; remove it."), field="settings")
+    for name, value in settings.items():
+        require_text(name, "settings")
+        if isinstance(value, str):
+            require_text(value, f"settings.{name}", may_be_empty=True)
+        elif value is not None and not isinstance(value, int | float):
+            raise BadInput(
+                _("settings.%(name)s must be a number or a text.") % {"name": name}, field=f"settings.{name}"
+            )
     return settings

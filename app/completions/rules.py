@@ -1,7 +1,6 @@
 """Keeping what policies wrote: the same text of one policy for one prompt is stored once."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,12 +13,11 @@ from sqlalchemy.orm import Session
 
 from app.completions import queries
 from app.completions.tables import Completion
-from app.errors import BadInput, NotFound
+from app.errors import NotFound
 from app.i18n import gettext as _
+from app.kit.text import normal_form, require_text
 from app.policies.tables import Policy
 from app.prompts.tables import Prompt
-
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class CompletionDraft:
 
     @cached_property
     def key(self) -> tuple[int, int, str]:
-        """What makes it the same completion."""
-        return self.prompt_id, self.policy_id, hashlib.sha256(self.text.encode()).hexdigest()
+        """What makes it the same completion: its prompt, its policy and its text in normal form."""
+        return self.prompt_id, self.policy_id, hashlib.sha256(normal_form(self.text).encode()).hexdigest()
 
 
 def add_all(session: Session, drafts: Sequence[CompletionDraft]) -> list[int]:
@@ -80,7 +78,7 @@ def add(
 ) -> Completion:
     """Store a completion, or find it if this policy wrote the same text for this prompt before."""
     (id,) = add_all(
-        session, [CompletionDraft(prompt.id, policy.id, check_text(text), settings or {}, tokens, finished)]
+        session, [CompletionDraft(prompt.id, policy.id, require_text(text, "text"), settings or {}, tokens, finished)]
     )
     return session.get_one(Completion, id)
 
@@ -89,24 +87,6 @@ def forget(session: Session, completion_id: int) -> None:
     """Delete a completion that nothing points to any more; one in use stays."""
     with suppress(IntegrityError), session.begin_nested():
         session.execute(delete(Completion).where(Completion.id == completion_id))
-
-
-def check_text(text: object, field: str = "completion", *, may_be_empty: bool = False) -> str:
-    """A completion's text as it was written; refuses an empty one and what a database cannot hold."""
-    if not isinstance(text, str):
-        raise BadInput(
-            _("%(field)s is %(kind)s, not text; put it in quotes.") % {"field": field, "kind": type(text).__name__},
-            field=field,
-        )
-    if not may_be_empty and not text.strip():
-        raise BadInput(_("%(field)s is empty.") % {"field": field}, field=field)
-    if bad := UNSTORABLE.search(text):
-        raise BadInput(
-            _("%(field)s holds NUL or half a character at position %(n)d, which cannot be stored; remove it.")
-            % {"field": field, "n": bad.start()},
-            field=field,
-        )
-    return text
 
 
 def completion(session: Session, public_id: str) -> Completion:

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.completions.tables import Completion
+from app.kit.text import Text
 
 
 class CompletionIn(BaseModel):
@@ -12,10 +13,10 @@ class CompletionIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str = Field(description="Public id of the prompt.")
-    policy: str = Field(description="Name of the policy; an imported one is made where there is none.", max_length=120)
-    text: str = Field(min_length=1)
-    settings: dict[str, float | int | str] = {}
+    prompt: Text = Field(description="Public id of the prompt.")
+    policy: Text = Field(description="Name of the policy; an imported one is made where there is none.", max_length=120)
+    text: Text = Field(min_length=1)
+    settings: dict[Text, float | int | Text] = {}
     tokens: int | None = Field(None, ge=0, le=1_000_000_000)
     finished: bool | None = Field(None, description="false: it ran into the token limit.")
 

@@ -11,6 +11,7 @@ from app.assignments.schemas import VersionOut
 from app.conversations import queries, suggesting
 from app.conversations.schemas import ConversationOut, ConversationPage, SuggestionOut
 from app.database import reading
+from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account
 
@@ -22,8 +23,8 @@ Number = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Number of 
 def list_conversations(
     request: Request,
     round: Number = None,
-    labeler: Annotated[str, Query(max_length=80, description="Public id or user name of an account.")] = "",
-    cursor: str | None = None,
+    labeler: Annotated[Text, Query(max_length=80, description="Public id or user name of an account.")] = "",
+    cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> ConversationPage:
     """Conversations, the newest first."""

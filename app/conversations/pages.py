@@ -12,6 +12,7 @@ from app.conversations.tables import AlternativesState, Origin
 from app.database import reading, transaction
 from app.errors import NotFound, PlumblineError
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.prompts.tables import PromptSource
 from app.web import admin, flash, page, redirect
 
@@ -40,7 +41,7 @@ def prepare(request: Request, id: str) -> Response:
 
 
 @router.get("/admin/conversations")
-def conversations(request: Request, round: str = "", labeler: str = "", cursor: str | None = None):
+def conversations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
     """Who handed in what, the newest first."""
     account = admin(request)
     number = int(round) if round.isdecimal() and len(round) < 10 else None

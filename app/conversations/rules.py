@@ -24,8 +24,8 @@ from app.conversations.tables import (
 from app.database import utc_now
 from app.errors import BadInput
 from app.i18n import gettext as _
+from app.kit.text import require_text
 from app.prompts import rules as prompts
-from app.prompts.messages import clean_text
 from app.prompts.tables import SENSITIVE, Prompt, PromptSource
 from app.rounds.schemas import ConversationPlan
 from app.rounds.tables import Item, ItemKind
@@ -111,7 +111,7 @@ def _checked(turns: list[Turn], first: Role) -> list[Turn]:
                 _("Message %(n)d is empty: write it, or take the messages back up to it.") % {"n": place + 1},
                 field=f"messages.{place}.text",
             )
-        made.append(turn.model_copy(update={"text": clean_text(turn.text, f"messages.{place}.text")}))
+        made.append(turn.model_copy(update={"text": require_text(turn.text, f"messages.{place}.text").strip()}))
     if not made or made[-1].role is not Role.ASSISTANT:
         raise BadInput(
             _("A conversation ends with a message of the assistant: write its answer, then hand in."), field="messages"

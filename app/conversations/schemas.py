@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.accounts.tables import AccountKind
 from app.conversations.queries import Whole
 from app.conversations.tables import AlternativesState, Origin, Role, Suggestion
-from app.demonstrations.schemas import Typed
+from app.kit.text import Text
 from app.prompts.tables import Prompt, PromptSource
 from training.records import Message, Pool
 
 MAX_MESSAGES = 100
-Text = Annotated[Typed, Field(max_length=50_000)]
-SuggestionId = Annotated[str, Field(max_length=32)] | None
+Written = Annotated[Text, Field(max_length=50_000)]
+SuggestionId = Annotated[Text, Field(max_length=32)] | None
 
 
 def opening(prompt: Prompt) -> list[Message]:
@@ -34,7 +34,7 @@ class Turn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Role
-    text: Text = ""
+    text: Written = ""
     suggestion: SuggestionId = Field(None, description="Id of the suggestion that the text began as.")
 
 
@@ -44,7 +44,7 @@ class ConversationContent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     messages: list[Turn] = Field([], max_length=MAX_MESSAGES)
-    text: Text = Field("", description="The message being written; handed in, it is the last one.")
+    text: Written = Field("", description="The message being written; handed in, it is the last one.")
     suggestion: SuggestionId = Field(None, description="Id of the suggestion that it began as.")
 
     def next_role(self, first: Role) -> Role:

@@ -9,6 +9,7 @@ from app.assignments.schemas import VersionOut
 from app.database import reading
 from app.demonstrations import queries
 from app.demonstrations.schemas import DemonstrationOut, DemonstrationPage
+from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account
 
@@ -19,8 +20,8 @@ router = APIRouter(prefix="/api/v1/demonstrations", tags=["demonstrations"])
 def list_demonstrations(
     request: Request,
     round: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Number of a round.")] = None,
-    labeler: Annotated[str, Query(max_length=80, description="Public id or user name of an account.")] = "",
-    cursor: str | None = None,
+    labeler: Annotated[Text, Query(max_length=80, description="Public id or user name of an account.")] = "",
+    cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> DemonstrationPage:
     """Demonstrations, the newest first."""

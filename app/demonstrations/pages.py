@@ -9,6 +9,7 @@ from app.assignments import changes
 from app.database import reading
 from app.demonstrations import lengths, queries
 from app.guidelines import rules as guidelines
+from app.kit.text import Text, TypedText
 from app.web import admin, environment, page, signed_in
 
 router = APIRouter(include_in_schema=False)
@@ -16,7 +17,7 @@ PAGE = 50
 
 
 @router.post("/writing/shown")
-def shown(request: Request, text: Annotated[str, Form(max_length=50_000)] = ""):
+def shown(request: Request, text: Annotated[TypedText, Form(max_length=50_000)] = ""):
     """For the editor's script: how long a text is, and how it will be shown."""
     signed_in(request)
     with reading() as session:
@@ -27,7 +28,7 @@ def shown(request: Request, text: Annotated[str, Form(max_length=50_000)] = ""):
 
 
 @router.get("/admin/demonstrations")
-def demonstrations(request: Request, round: str = "", labeler: str = "", cursor: str | None = None):
+def demonstrations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
     """Who handed in what, the newest first."""
     account = admin(request)
     number = int(round) if round.isdecimal() and len(round) < 10 else None

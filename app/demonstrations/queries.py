@@ -10,13 +10,14 @@ from app.completions.tables import Completion
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.i18n import gettext as _
+from app.prompts.tables import Prompt
 from app.rounds.tables import Item
 
 
 def _whole():
     return select(Demonstration).options(
         joinedload(Demonstration.item).joinedload(Item.round),
-        joinedload(Demonstration.completion).joinedload(Completion.prompt),
+        joinedload(Demonstration.completion).joinedload(Completion.prompt).selectinload(Prompt.memberships),
         joinedload(Demonstration.labeler),
         joinedload(Demonstration.guideline),
         joinedload(Demonstration.form),

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.accounts.tables import AccountKind
 from app.demonstrations.tables import Demonstration
+from app.kit.text import Text
 from training.records import Message, Pool, UseCase
 
-# As it was typed; browsers send \r\n, and no database keeps NUL.
-Typed = Annotated[str, AfterValidator(lambda text: text.replace("\r\n", "\n").replace("\x00", ""))]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -20,9 +19,9 @@ class DemonstrationContent(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: Annotated[Typed, Field(max_length=50_000)] = ""
+    text: Annotated[Text, Field(max_length=50_000)] = ""
     use_case: UseCase | None = None
-    answers: dict[Annotated[str, Field(max_length=80)], StrictBool | None] = Field(
+    answers: dict[Annotated[Text, Field(max_length=80)], StrictBool | None] = Field(
         {}, max_length=50, description="The form about the prompt, Table 7; what is absent or null is not answered."
     )
     form_version: int | None = Field(None, ge=1, le=2**31 - 1, description="Of the form that `answers` goes by.")

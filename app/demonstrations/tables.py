@@ -54,5 +54,5 @@ class Demonstration(Base):
 
     @property
     def collection(self) -> str:
-        """The collection that the prompt is in."""
+        """The first collection that the prompt is in."""
         return self.prompt.collection

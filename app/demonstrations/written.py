@@ -9,10 +9,11 @@ from app.demonstrations.tables import Demonstration
 from app.errors import BadInput, Conflict
 from app.guidelines import rules as guidelines
 from app.i18n import gettext as _
+from app.kit.text import require_text
 from app.policies import rules as policies
 from app.prompts import rules as prompts
 from app.prompts import writing
-from app.prompts.messages import clean_text, few_shot
+from app.prompts.messages import few_shot
 from app.prompts.schemas import WritingContent
 from app.prompts.tables import Prompt, PromptSource, Writing
 
@@ -53,7 +54,7 @@ def _shared(piece: Writing, labeler: Account, content: WritingContent) -> dict:
 def _single(session: Session, piece: Writing, labeler: Account, content: WritingContent, *, alike: bool) -> Prompt:
     if not content.text.strip():
         raise BadInput(_("Nothing is written yet: write the prompt."), field="text")
-    text = clean_text(content.text, "text")
+    text = require_text(content.text, "text").strip()
     other = None if alike else writing.alike(session, labeler, text)
     if other:
         raise Alike(_("You have written nearly the same before: “%(text)s”") % {"text": other[:300]}, field="text")

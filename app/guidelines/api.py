@@ -6,13 +6,14 @@ from app.database import reading, transaction
 from app.guidelines import forms, queries, rules
 from app.guidelines.schemas import FormIn, FormOut, GuidelineChanges, GuidelineIn, GuidelineOut
 from app.guidelines.tables import FormKind
+from app.kit.text import Text
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1", tags=["guidelines"])
 
 
 @router.get("/guidelines")
-def list_guidelines(request: Request, name: str | None = None) -> dict[str, list[GuidelineOut]]:
+def list_guidelines(request: Request, name: Text | None = None) -> dict[str, list[GuidelineOut]]:
     """The newest version of every guideline; with `name`, all versions of that one."""
     api_account(request, "read")
     with reading() as session:

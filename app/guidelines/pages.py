@@ -11,7 +11,8 @@ from app.guidelines import queries, rules
 from app.guidelines.changes import changes
 from app.guidelines.schemas import GuidelineIn
 from app.i18n import gettext as _
-from app.web import Text, admin, flash, local_path, page, redirect, signed_in
+from app.kit.text import Text, TypedText
+from app.web import FormText, admin, flash, local_path, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
 
@@ -36,7 +37,7 @@ def guideline(request: Request, id: str):
 
 
 @router.get("/guidelines/{id}/changes")
-def changed(request: Request, id: str, next: str = "/"):
+def changed(request: Request, id: str, next: Text = "/"):
     """What is new since the version that the reader has read, and the button that says so."""
     account = signed_in(request)
     with reading() as session:
@@ -49,7 +50,7 @@ def changed(request: Request, id: str, next: str = "/"):
 
 
 @router.post("/guidelines/{id}/acknowledge")
-def acknowledge(request: Request, id: str, next: Text = "/"):
+def acknowledge(request: Request, id: str, next: FormText = "/"):
     """The reader has read it."""
     account = signed_in(request)
     with transaction() as session:
@@ -70,7 +71,7 @@ def admin_guidelines(request: Request):
 
 
 @router.get("/admin/guidelines/new")
-def new_version(request: Request, name: str = ""):
+def new_version(request: Request, name: Text = ""):
     """The form for a new version, or for a guideline of a new name."""
     account = admin(request)
     with reading() as session:
@@ -87,10 +88,10 @@ def new_version(request: Request, name: str = ""):
 @router.post("/admin/guidelines/new")
 def add_version(
     request: Request,
-    name: Text = "",
-    title: Text = "",
-    body: Annotated[str, Form(max_length=200_000)] = "",
-    what_changed: Annotated[str, Form(max_length=4000)] = "",
+    name: FormText = "",
+    title: FormText = "",
+    body: Annotated[TypedText, Form(max_length=200_000)] = "",
+    what_changed: Annotated[TypedText, Form(max_length=4000)] = "",
 ):
     """Add a version."""
     account = admin(request)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.guidelines.changes import Piece, changes
 from app.guidelines.tables import Form, FormKind, Guideline
+from app.kit.text import Text
 
 
 class PromptAnswer(StrEnum):
@@ -34,14 +35,14 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: Text
     kind: Literal["rating", "yes_no"] = "yes_no"
-    label: str
-    definition: str = ""
-    low: str = ""  # words at 1 and at 7, of a rating
-    high: str = ""
+    label: Text
+    definition: Text = ""
+    low: Text = ""  # words at 1 and at 7, of a rating
+    high: Text = ""
     shown_if: tuple[PromptAnswer, ...] = ()
-    key: str = ""  # one of KEYS; empty: the next one that is free
+    key: Text = ""  # one of KEYS; empty: the next one that is free
 
     def is_shown(self, answers: dict[str, bool | None]) -> bool:
         """Whether a prompt with these answers asks this; what is unknown about the prompt hides nothing."""
@@ -53,10 +54,10 @@ class GuidelineIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$", description='E.g. "training".')
-    title: str = Field(min_length=1, max_length=200)
-    body: str = Field(min_length=1, max_length=100_000, description="Markdown.")
-    what_changed: str = Field("", max_length=2000)
+    name: Text = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$", description='E.g. "training".')
+    title: Text = Field(min_length=1, max_length=200)
+    body: Text = Field(min_length=1, max_length=100_000, description="Markdown.")
+    what_changed: Text = Field("", max_length=2000)
 
 
 class GuidelineOut(BaseModel):

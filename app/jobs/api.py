@@ -11,6 +11,7 @@ from app.database import reading, transaction
 from app.jobs import queries, rules
 from app.jobs.schemas import EventOut, EventPage, JobIn, JobOut, JobPage
 from app.jobs.tables import Job
+from app.kit.text import Text
 from app.web import api_account
 
 router = APIRouter(tags=["jobs"])
@@ -30,7 +31,7 @@ def out(job: Job) -> JobOut:
 
 
 @router.get("/api/v1/jobs")
-def list_jobs(request: Request, cursor: str | None = None, limit: Limit = 100) -> JobPage:
+def list_jobs(request: Request, cursor: Text | None = None, limit: Limit = 100) -> JobPage:
     """Jobs, the newest first, and the workers that could run them."""
     api_account(request, "read")
     workers = queue.workers(queue.TRAINING)

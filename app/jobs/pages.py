@@ -24,18 +24,19 @@ from app.jobs.keys import parse_keys
 from app.jobs.stream import follow
 from app.jobs.supervisor import tail
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
+from app.kit.text import Text, TypedText
 from app.snapshots import queries as snapshot_queries
-from app.web import Text, admin, flash, fragment, page, redirect
+from app.web import FormText, admin, flash, fragment, page, redirect
 from training import recipes
 
 router = APIRouter(include_in_schema=False)
-LongText = Annotated[str, Form(max_length=20_000)]
+LongText = Annotated[TypedText, Form(max_length=20_000)]
 LOG_LINES = 40
 SAMPLES = 6
 
 
 @router.get("/admin/jobs")
-def list_page(request: Request, cursor: str | None = None):
+def list_page(request: Request, cursor: Text | None = None):
     """All jobs, and whether anything would run them."""
     account = admin(request)
     workers = queue.workers(queue.TRAINING)
@@ -45,7 +46,7 @@ def list_page(request: Request, cursor: str | None = None):
 
 
 @router.get("/admin/jobs/new")
-def new_page(request: Request, snapshot: str = "", checkpoint: str = ""):
+def new_page(request: Request, snapshot: Text = "", checkpoint: Text = ""):
     """The form that starts a job."""
     return _form(request, {"recipe": "", "data": snapshot, "init_from": checkpoint, "reward_model": "", "set": ""})
 
@@ -74,10 +75,10 @@ def _form(request: Request, given: dict, error: BadInput | None = None):
 @router.post("/admin/jobs/new")
 def create(
     request: Request,
-    recipe: Text = "",
-    data: Text = "",
-    init_from: Text = "",
-    reward_model: Text = "",
+    recipe: FormText = "",
+    data: FormText = "",
+    init_from: FormText = "",
+    reward_model: FormText = "",
     set: LongText = "",
 ):
     """Queue a job and follow it on its page."""

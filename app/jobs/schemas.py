@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.tables import JobState, JobVerb
+from app.kit.text import JsonObject, Text
 
 
 class JobIn(BaseModel):
@@ -13,8 +14,8 @@ class JobIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     verb: JobVerb
-    name: str = Field("", max_length=120)
-    config: dict = Field(
+    name: Text = Field("", max_length=120)
+    config: JsonObject = Field(
         description='e.g. {"recipe": "miniature_sft", "data": "snapshot:ID", "init_from": "checkpoint:ID"}'
     )
 

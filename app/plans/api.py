@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from app.database import reading, transaction
+from app.kit.text import Text
 from app.plans import queries, rules
 from app.plans.schemas import PlanIn, PlanOut, PlanPage, RetryIn, StepOut
 from app.plans.tables import Plan
@@ -41,7 +42,7 @@ def out(plan: Plan) -> PlanOut:
 
 
 @router.get("/api/v1/plans")
-def list_plans(request: Request, cursor: str | None = None, limit: Limit = 100) -> PlanPage:
+def list_plans(request: Request, cursor: Text | None = None, limit: Limit = 100) -> PlanPage:
     """Plans, the newest first."""
     api_account(request, "read")
     with reading() as session:

@@ -15,6 +15,7 @@ from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.i18n import gettext as _
 from app.jobs.keys import parse_keys
+from app.kit.text import Text, TypedText
 from app.plans import queries, rules
 from app.plans.schemas import NextRound, PlanConfig, Source
 from app.plans.tables import Plan, PlanState, StepKind, StepState
@@ -34,7 +35,7 @@ NUMBERS = ("prompts", "completions", "overlap", "demonstrations")
 
 
 @router.get("/admin/plans")
-def list_page(request: Request, cursor: str | None = None):
+def list_page(request: Request, cursor: Text | None = None):
     """All plans."""
     account = admin(request)
     with reading() as session:
@@ -59,7 +60,7 @@ def _defaults() -> dict:
 
 
 @router.get("/admin/plans/new")
-def new_page(request: Request, round: str = ""):
+def new_page(request: Request, round: Text = ""):
     """The form that starts a plan."""
     return _form(request, _defaults() | {"round": round})
 
@@ -157,7 +158,7 @@ def detail_page(request: Request, id: str):
 
 
 @router.post("/admin/plans/{id}/retry")
-def retry(request: Request, id: str, set: Annotated[str, Form(max_length=20_000)] = ""):
+def retry(request: Request, id: str, set: Annotated[TypedText, Form(max_length=20_000)] = ""):
     """Try the failed step again, changed or as it is."""
     return _act(
         request, id, lambda session, plan, by: rules.retry(session, plan, by, parse_keys(set)), _("The plan goes on.")

@@ -13,7 +13,7 @@ from app.i18n import gettext as _
 from app.jobs.tables import Job, JobState
 from app.lists import last_shown
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
-from app.prompts.tables import Prompt
+from app.prompts.tables import PromptCollection
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState
 
@@ -111,7 +111,11 @@ def has_comparisons(session: Session, imported: list[str]) -> bool:
 
 def collections_of(session: Session, round: Round) -> list[str]:
     """The collections that a round's prompts come from."""
-    query = select(Prompt.collection).join(Item, Item.prompt_id == Prompt.id).where(Item.round_id == round.id)
+    query = (
+        select(PromptCollection.name)
+        .join(Item, Item.prompt_id == PromptCollection.prompt_id)
+        .where(Item.round_id == round.id)
+    )
     return sorted(session.scalars(query.distinct()))
 
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.kit.text import JsonObject, Text
 from app.plans.tables import PlanState, StepKind, StepState
 from training.records import Pool
 
@@ -23,8 +24,8 @@ class Training(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: str | None = None
-    set: dict = Field(default_factory=dict, description="keys of the verb's config over the recipe's")
+    recipe: Text | None = None
+    set: JsonObject = Field(default_factory=dict, description="keys of the verb's config over the recipe's")
 
     def config(self) -> dict:
         """Keys over the recipe's, as a job's config has them."""
@@ -36,7 +37,7 @@ class NextRound(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field("", max_length=120)
+    name: Text = Field("", max_length=120)
     prompts: int = Field(100, ge=0, description="Prompts to compare completions of; new ones where there are enough.")
     validation_share: float = Field(0.1, ge=0, le=1, description="Share of them from the validation split.")
     completions: int = Field(4, ge=2, le=9, description="K")
@@ -65,7 +66,7 @@ class PlanConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    base: str | None = Field(
+    base: Text | None = Field(
         None, description="Checkpoint to start from; absent: the newest base, else one is trained."
     )
     train_base: Training = Training(recipe="miniature_base")
@@ -77,10 +78,10 @@ class PlanConfig(BaseModel):
     continue_from_last: bool = Field(
         False, description="PPO goes on from the last plan's policy; the SFT network stays the KL reference."
     )
-    collections: list[str] | None = Field(
+    collections: list[Text] | None = Field(
         None, description="Collections of prompts for PPO and the next round; absent: those of the round."
     )
-    imported: list[str] = Field(
+    imported: list[Text] = Field(
         [], description="Collections of imported comparisons that the reward model learns from too."
     )
     next_round: NextRound | None = Field(default_factory=NextRound, description="null: the plan ends with training.")
@@ -91,8 +92,8 @@ class PlanIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    round: str = Field(description="Public id of the round it trains on; it is closed first.")
-    name: str = Field("", max_length=120)
+    round: Text = Field(description="Public id of the round it trains on; it is closed first.")
+    name: Text = Field("", max_length=120)
     config: PlanConfig = Field(default_factory=PlanConfig)
 
 
@@ -101,7 +102,7 @@ class RetryIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    set: dict = Field(
+    set: JsonObject = Field(
         default_factory=dict, description="Keys over the failed job's config; empty: it is resumed as it is."
     )
 

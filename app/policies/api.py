@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from app.database import reading, transaction
+from app.kit.text import Text
 from app.policies import queries, rules, serving
 from app.policies.schemas import PoliciesOut, PolicyIn, PolicyOut, TrialIn, TrialOut
 from app.web import api_account
@@ -14,7 +15,7 @@ router = APIRouter(prefix="/api/v1/policies", tags=["policies"])
 
 @router.get("")
 def list_policies(
-    request: Request, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 100
+    request: Request, cursor: Text | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> PoliciesOut:
     """Policies, the newest first."""
     api_account(request, "read")

@@ -11,9 +11,10 @@ from app.config import settings
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.i18n import gettext as _
+from app.kit.text import TypedText
 from app.policies import queries, rules, serving
 from app.policies.schemas import PolicyIn
-from app.web import Text, admin, flash, page, redirect
+from app.web import FormText, admin, flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
 
@@ -46,12 +47,12 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
 @router.post("/admin/policies/new")
 def create(
     request: Request,
-    name: Text = "",
-    kind: Text = "imported",
-    description: Annotated[str, Form(max_length=4000)] = "",
-    endpoint_url: Annotated[str, Form(max_length=4000)] = "",
-    endpoint_model: Text = "",
-    key_variable: Text = "",
+    name: FormText = "",
+    kind: FormText = "imported",
+    description: Annotated[TypedText, Form(max_length=4000)] = "",
+    endpoint_url: Annotated[TypedText, Form(max_length=4000)] = "",
+    endpoint_model: FormText = "",
+    key_variable: FormText = "",
 ):
     """Make a policy."""
     account = admin(request)
@@ -118,7 +119,7 @@ def _policy_page(request: Request, account: Account, id: str, status: int = 200,
 
 
 @router.post("/admin/policies/{id}/try")
-def try_(request: Request, id: str, question: Annotated[str, Form(max_length=4000)] = ""):
+def try_(request: Request, id: str, question: Annotated[TypedText, Form(max_length=4000)] = ""):
     """Put a question to the policy and show what it answers, or why it does not; nothing of it is kept."""
     account = admin(request)
     with reading() as session:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.kit.text import Text
 from app.policies.tables import Policy, PolicyKind
 
 
@@ -13,15 +14,15 @@ class PolicyIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=120)
+    name: Text = Field(min_length=1, max_length=120)
     kind: Literal[PolicyKind.IMPORTED, PolicyKind.ENDPOINT] = PolicyKind.IMPORTED
-    description: str = Field("", max_length=2000)
-    endpoint_url: str | None = Field(
+    description: Text = Field("", max_length=2000)
+    endpoint_url: Text | None = Field(
         None, max_length=2000, pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
         description="Base address of an OpenAI-compatible server, e.g. http://127.0.0.1:8001/v1",
     )  # fmt: skip
-    endpoint_model: str = Field("", max_length=200, description="Name of the model in requests to the endpoint.")
-    key_variable: str = Field(
+    endpoint_model: Text = Field("", max_length=200, description="Name of the model in requests to the endpoint.")
+    key_variable: Text = Field(
         "", max_length=120, description="Environment variable with the endpoint's key, one of PLUMBLINE_ENDPOINT_KEYS."
     )
 
@@ -77,7 +78,7 @@ class TrialIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    question: str = Field(min_length=1, max_length=4000)
+    question: Text = Field(min_length=1, max_length=4000)
 
 
 class TrialOut(BaseModel):

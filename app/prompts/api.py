@@ -9,11 +9,12 @@ from app.accounts.tables import Account
 from app.config import settings
 from app.database import reading, transaction
 from app.errors import BadInput
+from app.kit.rows import Given, Row, is_csv
+from app.kit.text import Text
 from app.prompts import queries, rules, uploads
+from app.prompts.admission import Admission, refusal, refused_field
 from app.prompts.imports import PromptDefaults, drafts_of, import_prompts
-from app.prompts.rows import Row, is_csv
 from app.prompts.schemas import PromptIn, PromptOut, PromptQuery, PromptsIn, PromptsOut
-from app.prompts.tables import Prompt
 from app.web import api_account
 from training.records import UseCase
 
@@ -27,12 +28,12 @@ class PromptChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     use_case: UseCase | None = None
-    answers: dict[str, bool | None] = {}
+    answers: dict[Text, bool | None] = {}
 
 
 @router.get("")
 def list_prompts(
-    request: Request, wanted: Annotated[PromptQuery, Query()], cursor: str | None = None, limit: Limit = 100
+    request: Request, wanted: Annotated[PromptQuery, Query()], cursor: Text | None = None, limit: Limit = 100
 ) -> PromptsOut:
     """Prompts, the newest first."""
     api_account(request, "read")
@@ -48,21 +49,21 @@ def create(request: Request, given: PromptIn | PromptsIn, keep_similar: bool = F
     many = isinstance(given, PromptsIn)
     drafts = []
     for number, one in enumerate(given.prompts if many else [given]):
-        values = one.model_dump(mode="json", exclude_unset=True)
+        values = Given(one.model_dump(mode="json", exclude_unset=True))
         found, problems = drafts_of(Row(number, values), PromptDefaults(), by)
         if problems:
             where = f"prompts.{number}." if many else ""
             raise BadInput("; ".join(problem.message for problem in problems), field=where + problems[0].field)
         drafts += found
     with transaction() as session:
-        admission = rules.Admission(session, keep_similar=keep_similar or (many and given.keep_similar))
+        admission = Admission(session, keep_similar=keep_similar or (many and given.keep_similar))
         decisions = admission.take(drafts)
         for number, (draft, decision) in enumerate(zip(drafts, decisions, strict=True)):
             if decision.prompt_id is None:
                 where = f"prompts.{number}." if many else ""
-                raise BadInput(rules.refusal(decision, draft), field=where + rules.refused_field(decision))
-        stored = [session.get_one(Prompt, decision.prompt_id) for decision in decisions]
-    items = [PromptOut.of(prompt) for prompt in stored]
+                raise BadInput(refusal(decision, draft), field=where + refused_field(decision))
+        stored = queries.by_ids(session, {decision.prompt_id for decision in decisions})
+    items = [PromptOut.of(stored[decision.prompt_id]) for decision in decisions]
     return PromptsOut(items=items) if many else items[0]
 
 

@@ -1,27 +1,32 @@
-"""`plumbline import prompts`, and how every import tells what it found."""
+"""`plumbline import prompts`, and how every import command prints what it found."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
 
+from app.kit.imports import ImportReport
+from app.kit.rows import is_csv
 from app.operation.terminal import AsJson
 from app.prompts.imports import PromptDefaults
 from app.prompts.imports import import_prompts as run
-from app.prompts.rows import is_csv
-from app.prompts.schemas import ImportReport
 from app.prompts.tables import PromptSource
 
 imports = typer.Typer(
     no_args_is_help=True,
     help="Bring your own data in: prompts, what policies answered, comparisons; docs/import.md is an example.\n\n"
-    "Each command checks the whole file first. A bad row is told by line and field and stops the import; --dry-run "
-    "only checks. The same file twice adds nothing. Names that end in .csv are CSV; .gz is read as it is.",
+    "Each command checks the whole file first. A bad row is named by line and field and stops the import; --dry-run "
+    "only checks, and shows the first entries as they would be stored. The same file twice adds nothing. Names that "
+    "end in .csv are CSV; .gz is read as it is. Several files are imported one after another.",
 )
 
-File = Annotated[
-    Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="JSON Lines or CSV; may be gzipped.")
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        exists=True, dir_okay=False, readable=True, help="JSON Lines, a JSON array, or CSV; may be gzipped."
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check the file and say what an import would do.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the good rows although there are bad ones.")]
@@ -33,30 +38,46 @@ Owner = Annotated[
 OwnerField = Annotated[str, typer.Option(help="The field of a row that names the owner.")]
 
 
-def tell(report: ImportReport, noun: str, *, dry_run: bool, as_json: bool) -> None:
-    """Print what an import found; ends with an error if bad rows stopped it."""
+def run_each(
+    files: list[Path], run: Callable[[Path], ImportReport], noun: str, *, dry_run: bool, skip_bad: bool, as_json: bool
+) -> None:
+    """Import one file after another and print what each held; ends with an error if bad rows stopped one."""
+    reports = {}
+    for file in files:
+        reports[file] = run(file)
+        if not as_json:
+            if len(files) > 1:
+                typer.echo(f"{file}:")
+            _tell(reports[file], noun, stopped=bool(reports[file].bad_rows) and not skip_bad, dry_run=dry_run)
     if as_json:
-        typer.echo(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
-    else:
-        for problem in report.problems:
-            typer.echo(f"line {problem.line}: {problem.field}: {problem.message}", err=True)
-        would = "would be " if dry_run or not report.written else ""
-        typer.echo(f"{report.rows} rows: {report.added} {noun} {would}added, {report.known} there already.")
-        for reason, count in report.reasons():
-            typer.echo(f"{count} left out: {reason}")
-        for note in report.notes:
-            typer.echo(f"Note: {note}")
-        if report.problems:
-            typer.echo(f"{report.bad_rows} bad rows (above).", err=True)
-    if report.problems and not report.written:
-        if not dry_run and not as_json:
-            typer.echo("Nothing was imported. Mend the rows, or import the good ones with --skip-bad.", err=True)
+        told = [{"file": str(file), **report.as_dict()} for file, report in reports.items()]
+        typer.echo(orjson.dumps(told if len(told) > 1 else told[0], option=orjson.OPT_INDENT_2).decode())
+    if not skip_bad and any(report.bad_rows for report in reports.values()):
         raise typer.Exit(1)
+
+
+def _tell(report: ImportReport, noun: str, *, stopped: bool, dry_run: bool) -> None:
+    for problem in report.problems:
+        typer.echo(f"line {problem.line}: {problem.field}: {problem.message}", err=True)
+    would = "" if report.written else "would be "
+    typer.echo(
+        f"{report.rows} rows: {report.added} {noun} {would}added, {report.known} there already, "
+        f"{report.left_out_rows} left out, {report.bad_rows} bad."
+    )
+    for reason, count in report.reasons.most_common():
+        typer.echo(f"{count} left out: {reason}")
+    for note in report.notes:
+        typer.echo(f"Note: {note}")
+    if dry_run:
+        for entry in report.preview:
+            typer.echo(f"line {entry['line']} as it would be stored: {orjson.dumps(entry).decode()}")
+    if stopped:
+        typer.echo("Nothing was imported. Mend the rows, or import the good ones with --skip-bad.", err=True)
 
 
 @imports.command("prompts")
 def import_prompts(
-    file: File,
+    files: Files,
     collection: Collection = "",
     source: Source = PromptSource.CUSTOMER,
     owner: Owner = "",
@@ -75,12 +96,15 @@ def import_prompts(
 
     Example: plumbline import prompts instructions.jsonl --collection mine --owner-field customer
     """
-    report = run(
-        file,
-        as_csv=is_csv(file.name),
-        defaults=PromptDefaults(collection, source, owner, owner_field),
-        keep_similar=keep_similar,
-        skip_bad=skip_bad,
-        dry_run=dry_run,
-    )
-    tell(report, "prompts", dry_run=dry_run, as_json=as_json)
+
+    def one(file: Path) -> ImportReport:
+        return run(
+            file,
+            as_csv=is_csv(file.name),
+            defaults=PromptDefaults(collection, source, owner, owner_field),
+            keep_similar=keep_similar,
+            skip_bad=skip_bad,
+            dry_run=dry_run,
+        )
+
+    run_each(files, one, "prompts", dry_run=dry_run, skip_bad=skip_bad, as_json=as_json)

@@ -1,7 +1,9 @@
-"""Importing by page: upload, see every bad row, then import; for prompts, completions and comparisons alike."""
+"""Importing by page: upload files, see what each holds, then import; for prompts, completions and comparisons alike."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import FormData, UploadFile
@@ -13,21 +15,28 @@ from app.completions.imports import import_completions
 from app.config import settings
 from app.errors import BadInput, PlumblineError
 from app.i18n import gettext as _
+from app.kit.imports import MOST_LISTED, ImportReport
+from app.kit.rows import is_csv
+from app.kit.text import Text, require_text
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults, import_prompts
-from app.prompts.rows import is_csv
-from app.prompts.schemas import ImportReport
 from app.prompts.tables import PromptSource
 from app.web import admin, flash, form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)
-SHOWN_ROWS = 1000
 OPTIONS = ("kind", "collection", "source", "owner", "owner_field", "policy", "add_prompts", "keep_similar", "format")
 
 
+class Upload(NamedTuple):
+    """A file that was checked: its name, and the key under which it is kept until it is imported."""
+
+    name: str
+    key: str
+
+
 @router.get("/admin/prompts/import")
-def import_page(request: Request, kind: str = "prompts"):
-    """The form that takes a file."""
+def import_page(request: Request, kind: Text = "prompts"):
+    """The form that takes files."""
     return _form(request, admin(request), {"kind": kind})
 
 
@@ -48,65 +57,85 @@ def _form(request: Request, account: Account, given: dict[str, str], error: Plum
 
 @router.post("/admin/prompts/import", max_body_size=settings().max_upload_bytes)
 def check_or_import(request: Request, form: Annotated[FormData, Depends(form_data)]):
-    """Check an upload and report on it; with `key`, import the upload that was checked."""
+    """Check uploads and report on them; with `key`, import the uploads that were checked."""
     account = admin(request)
     given = {name: str(form.get(name, "")) for name in OPTIONS}
-    file, key = form.get("file"), str(form.get("key", ""))
     try:
-        if key:
-            report = _run(uploads.path(key), given, account, dry_run=False, skip_bad=bool(form.get("skip_bad")))
-            uploads.forget(key)
-            return _done(given, report)
-        if not isinstance(file, UploadFile) or not file.filename:
+        if keys := form.getlist("key"):
+            names = form.getlist("name")
+            kept = [Upload(str(name), str(key)) for name, key in zip_longest(names[: len(keys)], keys, fillvalue="")]
+            reports = _run(kept, given, account, skip_bad=bool(form.get("skip_bad")))
+            for upload, _report in reports:
+                uploads.forget(upload.key)
+            return _done(given, [report for _upload, report in reports])
+        files = [one for one in form.getlist("file") if isinstance(one, UploadFile) and one.filename]
+        if not files:
             raise BadInput(_("Choose a file first."), field="file")
-        key = uploads.keep(file.file, file.filename)
-        report = _run(uploads.path(key), given, account, dry_run=True, skip_bad=False)
+        kept = [Upload(one.filename, uploads.keep(one.file, one.filename)) for one in files]
+        reports = _run(kept, given, account, dry_run=True)
     except PlumblineError as error:
         return _form(request, account, given, error)
     return page(
         request,
         "prompts/report.html",
         account,
-        report=report,
-        problems=report.problems[:SHOWN_ROWS],
-        left_out=report.left_out[:SHOWN_ROWS],
+        reports=reports,
         given=given,
-        key=key,
-        file=getattr(file, "filename", ""),
+        most_listed=MOST_LISTED,
+        to_add=sum(report.added + report.joined for _upload, report in reports),
+        bad=sum(report.bad_rows for _upload, report in reports),
     )
 
 
-def _run(path: Path, given: dict[str, str], by: Account, *, dry_run: bool, skip_bad: bool) -> ImportReport:
+def _run(
+    kept: Sequence[Upload], given: dict[str, str], by: Account, *, dry_run: bool = False, skip_bad: bool = False
+) -> list[tuple[Upload, ImportReport]]:
+    """Read one file after another; an error names the file that it is about."""
+    reports = []
+    for upload in kept:
+        try:
+            report = _one(uploads.path(upload.key), upload.name, given, by, dry_run=dry_run, skip_bad=skip_bad)
+        except BadInput as error:
+            if len(kept) > 1 and error.field in (None, "file"):
+                raise BadInput(f"{upload.name}: {error.message}", field=error.field) from error
+            raise
+        reports.append((upload, report))
+    return reports
+
+
+def _one(path: Path, name: str, given: dict[str, str], by: Account, *, dry_run: bool, skip_bad: bool) -> ImportReport:
     try:
         source = PromptSource(given["source"] or PromptSource.CUSTOMER)
         format = ComparisonFormat(given["format"] or ComparisonFormat.PAIRS)
     except ValueError as error:
         raise BadInput(str(error), field="source") from error
-    defaults = PromptDefaults(
-        given["collection"].strip()[:120], source, given["owner"].strip()[:120], given["owner_field"].strip() or "owner"
+    collection, owner, policy = (
+        require_text(given[field].strip(), field, may_be_empty=True, at_most=120)
+        for field in ("collection", "owner", "policy")
     )
+    defaults = PromptDefaults(collection, source, owner, given["owner_field"].strip() or "owner")
     shared = {"as_csv": is_csv(path.name), "dry_run": dry_run, "skip_bad": skip_bad, "by": by}
     if given["kind"] == "prompts":
         return import_prompts(path, defaults=defaults, keep_similar=bool(given["keep_similar"]), **shared)
     if given["kind"] == "completions":
-        if not given["policy"].strip():
-            raise BadInput(_("Name the policy that wrote these completions."), field="policy")
         add_prompts = defaults if given["add_prompts"] else None
-        return import_completions(path, policy=given["policy"].strip(), add_prompts=add_prompts, **shared)
+        return import_completions(path, policy=policy, file_name=name, add_prompts=add_prompts, **shared)
     if given["kind"] == "comparisons":
-        policy = given["policy"].strip() or given["collection"].strip()
-        if not policy and format is not ComparisonFormat.RANKINGS:
+        if not (policy or collection) and format is not ComparisonFormat.RANKINGS:
             raise BadInput(_("Name the collection: the completions of the pairs go by it."), field="collection")
-        return import_comparisons(path, format=format, defaults=defaults, policy=policy, **shared)
+        return import_comparisons(path, format=format, defaults=defaults, policy=policy or collection, **shared)
     raise BadInput(_("There is no import of “%(kind)s”.") % {"kind": given["kind"]}, field="kind")
 
 
-def _done(given: dict[str, str], report: ImportReport):
+def _done(given: dict[str, str], reports: Sequence[ImportReport]):
     places = {"prompts": "/admin/prompts", "completions": "/admin/policies", "comparisons": "/admin/comparisons"}
     response = redirect(places[given["kind"]])
+    counts = {
+        name: sum(getattr(report, name) for report in reports)
+        for name in ("added", "known", "left_out_rows", "bad_rows")
+    }
     flash(
         response,
-        _("Imported: %(added)d added, %(known)d there already, %(left)d left out.")
-        % {"added": report.added, "known": report.known, "left": len(report.left_out)},
+        _("Imported: %(added)d added, %(known)d there already, %(left_out_rows)d left out, %(bad_rows)d bad.") % counts,
     )
     return response

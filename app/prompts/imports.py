@@ -1,35 +1,31 @@
-"""Importing prompts: a dry run over the whole file that reports every bad row, then the same pass by chunks, writing.
+"""Importing prompts: the values of a row beside its messages, and what becomes of each row."""
 
-Each chunk is a transaction, so that nobody waits long for SQLite's one writer. An import that breaks off is run again:
-what it stored is known by then.
-"""
-
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-import orjson
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
 from app.accounts.tables import Account
-from app.database import reading, transaction
 from app.errors import BadInput
 from app.guidelines.rules import check_answers
+from app.i18n import N_
 from app.i18n import gettext as _
-from app.prompts.messages import clean_text
-from app.prompts.rows import Row, prompts_of, rows
-from app.prompts.rules import Admission, refusal, refused_field
-from app.prompts.schemas import ImportReport, Problem, PromptDraft, Verdict
+from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.rows import Given, Problem, Row, rows
+from app.kit.text import Text, require_text
+from app.prompts.admission import Admission, refusal, refused_field
+from app.prompts.schemas import PromptDraft, Verdict
+from app.prompts.shapes import prompts_of
 from app.prompts.tables import PromptSource
 from training.records import Split, UseCase
 
-BATCH = 500
-PAUSE_SECONDS = 0.1  # between chunks; SQLite looks that often whether another process still writes
+JOINED = N_("%(n)d prompts are stored already; they are added to the collection.")
 T = TypeVar("T")
+Name = Annotated[Text, Field(max_length=120)]
 
 _SPLITS = {"valid": Split.VALIDATION, "val": Split.VALIDATION, "dev": Split.VALIDATION}
 _SOURCES = {
@@ -43,10 +39,10 @@ _SOURCES = {
 class PromptDefaults:
     """What a row's prompt gets where the row is silent."""
 
-    collection: str = ""
+    collection: Name = ""
     source: PromptSource = PromptSource.CUSTOMER
-    owner: str = ""
-    owner_field: str = "owner"
+    owner: Name = ""
+    owner_field: Name = "owner"
 
 
 def import_prompts(
@@ -61,74 +57,51 @@ def import_prompts(
 ) -> ImportReport:
     """Import a file of prompts; with a bad row (and not `skip_bad`) nothing is written and all bad rows are told."""
 
-    def check(session: Session, found: Iterable[Row], write: bool) -> ImportReport:
-        admission = Admission(session, keep_similar=keep_similar, write=write)
-        return _pass(found, defaults, admission, by)
+    def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
+        admission = Admission(session, keep_similar=keep_similar, write=write, memory=memory)
+        _take(found, defaults, admission, report, by)
 
     return run(
         check,
         lambda: rows(path, as_csv=as_csv),
-        "prompts.import",
-        by,
+        lambda session, added: accounts.record(
+            session, by, "prompts.import", added=added, collection=defaults.collection
+        ),
         skip_bad=skip_bad,
         dry_run=dry_run,
-        collection=defaults.collection,
     )
 
 
-def run(
-    check: Callable[[Session, Iterable[Row], bool], ImportReport],
-    read: Callable[[], Iterable[Row]],
-    action: str,
-    by: Account | None,
-    *,
-    skip_bad: bool,
-    dry_run: bool,
-    **detail: object,
-) -> ImportReport:
-    """Run a pass over all rows that only looks; if it may, run it again over one chunk after another and write."""
-    with reading() as session:
-        report = check(session, read(), False)
-    if dry_run or (report.problems and not skip_bad) or not report.added:
-        return report
-    report = ImportReport(rows=report.rows, notes=report.notes, written=True)
-    try:
-        for number, chunk in enumerate(batches(read(), BATCH)):
-            if number:
-                time.sleep(PAUSE_SECONDS)
-            with transaction() as session:
-                report.take(check(session, chunk, True))
-    finally:
-        with transaction() as session:
-            accounts.record(session, by, action, added=report.added, **detail)
-    return report
-
-
-def _pass(found: Iterable[Row], defaults: PromptDefaults, admission: Admission, by: Account | None) -> ImportReport:
-    report = ImportReport()
-    for batch in batches(_drafts(found, defaults, report, by), BATCH):
-        decisions = admission.take([draft for _, draft in batch])
-        for (line, draft), decision in zip(batch, decisions, strict=True):
-            if decision.verdict is Verdict.ADDED:
-                report.added += 1
-            elif decision.verdict is Verdict.KNOWN:
-                report.known += 1
-            elif decision.verdict is Verdict.SPLIT:
-                report.problems.append(Problem(line, "split", refusal(decision, draft)))
-            else:
-                report.left_out.append(Problem(line, refused_field(decision), refusal(decision, draft)))
-    report.problems.sort(key=lambda problem: problem.line)
-    return report
-
-
-def _drafts(
-    found: Iterable[Row], defaults: PromptDefaults, report: ImportReport, by: Account | None
-) -> Iterator[tuple[int, PromptDraft]]:
+def _take(
+    found: Sequence[Row], defaults: PromptDefaults, admission: Admission, report: ImportReport, by: Account | None
+) -> None:
+    """Decide on the prompts of some rows and count what became of them."""
+    lines, drafts = [], []
     for row in found:
-        report.rows += 1
-        drafts, problems = drafts_of(row, defaults, by)
-        report.problems += problems
-        yield from ((row.line, draft) for draft in drafts)
+        made, problems = drafts_of(row, defaults, by)
+        if problems:
+            report.refuse(problems)
+            continue
+        report.unused.update(row.values.unused())
+        lines += [row.line] * len(made)
+        drafts += made
+    for line, draft, decision in zip(lines, drafts, admission.take(drafts), strict=True):
+        if decision.verdict is Verdict.ADDED:
+            report.take(lambda line=line, draft=draft: shown(line, draft))
+        elif decision.verdict is Verdict.KNOWN:
+            report.take_known()
+            if decision.joined:
+                report.joined += 1
+                report.remarks[JOINED] += 1
+        elif decision.verdict is Verdict.SPLIT:
+            report.refuse([Problem(line, "split", refusal(decision, draft))])
+        else:
+            report.leave_out(line, refused_field(decision), refusal(decision, draft))
+
+
+def shown(line: int, draft: PromptDraft) -> dict:
+    """An entry of a preview."""
+    return {"line": line, "prompt": [message.model_dump() for message in draft.messages]}
 
 
 def drafts_of(row: Row, defaults: PromptDefaults, by: Account | None = None) -> tuple[list[PromptDraft], list[Problem]]:
@@ -137,7 +110,7 @@ def drafts_of(row: Row, defaults: PromptDefaults, by: Account | None = None) -> 
         return [], [row.problem]
     values, problems = row.values, []
 
-    def read(parse: Callable[[Mapping[str, object]], T], otherwise: T) -> T:
+    def read(parse: Callable[[Given], T], otherwise: T) -> T:
         try:
             return parse(values)
         except BadInput as error:
@@ -162,16 +135,12 @@ def drafts_of(row: Row, defaults: PromptDefaults, by: Account | None = None) -> 
 
 def _word(values: Mapping[str, object], field: str) -> str:
     given = values.get(field)
-    return "" if given is None or given == "" else clean_text(given, field)
+    return "" if given is None or given == "" else require_text(given, field).strip()
 
 
 def _short(values: Mapping[str, object], field: str) -> str:
     word = str(values[field]) if isinstance(values.get(field), int) else _word(values, field)
-    if len(word) > 120:
-        raise BadInput(
-            _("%(field)s has %(n)d characters; 120 are the most.") % {"field": field, "n": len(word)}, field=field
-        )
-    return word
+    return require_text(word, field, may_be_empty=True, at_most=120)
 
 
 def _source(values: Mapping[str, object]) -> PromptSource | None:
@@ -205,20 +174,8 @@ def _one_of(known: str, word: str, field: str, values: type, aliases: Mapping[st
     )
 
 
-def _answers(values: Mapping[str, object]) -> dict[str, bool]:
-    given = values.get("answers") or {}
-    if isinstance(given, str):
-        try:
-            given = orjson.loads(given)
-        except orjson.JSONDecodeError as error:
-            raise BadInput(_("answers is not JSON: %(error)s.") % {"error": error}, field="answers") from error
+def _answers(values: Given) -> dict[str, bool]:
+    given = values.structured("answers") or {}
     if not isinstance(given, Mapping):
         raise BadInput(_('answers must be an object such as {"closed_domain": true}.'), field="answers")
     return check_answers(given)
-
-
-def batches(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most `size`, so that a big file is never in memory."""
-    iterator = iter(values)
-    while batch := list(islice(iterator, size)):
-        yield batch

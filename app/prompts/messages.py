@@ -2,82 +2,81 @@
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from app.config import settings
 from app.errors import BadInput
 from app.i18n import gettext as _
+from app.kit.text import folded, normal_form, require_text
 from training.records import Message, Split
 
 ROLES = ("system", "user", "assistant")
+_FROM = {"human": "user", "gpt": "assistant"}  # ShareGPT's words for them
 MAX_TOKENS = 1024  # "longer than 1k tokens" are left out, InstructGPT appendix C
 PREFIX_CHARACTERS = 200  # a "long common prefix"; the paper gives no number
 BYTES_PER_TOKEN = 4  # of English text under a 50k BPE, roughly
 
 
-def clean_text(text: object, field: str) -> str:
-    """Text as it is stored: line ends as \\n, no blanks around it; refuses what a database cannot hold."""
-    if not isinstance(text, str):
-        raise BadInput(
-            _("%(field)s is %(kind)s, not text; put it in quotes.") % {"field": field, "kind": type(text).__name__},
-            field=field,
-        )
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    if not text:
-        raise BadInput(_("%(field)s is empty; write a text or take the row out.") % {"field": field}, field=field)
-    if "\x00" in text:
-        raise BadInput(
-            _("%(field)s holds a NUL character at position %(n)d; remove it.")
-            % {"field": field, "n": text.index("\x00")},
-            field=field,
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadInput(
-            _("%(field)s holds half a character (a lone surrogate) at position %(n)d; remove it.")
-            % {"field": field, "n": error.start},
-            field=field,
-        ) from error
-    return text
+def canonical(messages: object, field: str = "messages") -> tuple[Message, ...]:
+    """Return messages as {role, text}, each checked; the last is the user's. BadInput names the message at fault.
 
-
-def canonical(messages: Iterable[Message | Mapping[str, object]]) -> tuple[Message, ...]:
-    """Messages as {role, text} (or {role, content}), each checked; the last is the user's."""
-    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
-        raise BadInput(_("messages must be a list of {role, text}."), field="messages")
-    made = []
-    for number, message in enumerate(messages):
-        given = message.model_dump() if isinstance(message, Message) else message
-        where = f"messages.{number}"
-        if not isinstance(given, Mapping):
-            raise BadInput(_("%(field)s must be an object {role, text}.") % {"field": where}, field=where)
-        role = given.get("role")
-        if role not in ROLES:
-            raise BadInput(
-                _("%(field)s is “%(role)s”; it must be one of %(roles)s.")
-                % {"field": f"{where}.role", "role": role, "roles": ", ".join(ROLES)},
-                field=f"{where}.role",
-            )
-        key = "text" if "text" in given else "content"
-        made.append(Message(role=role, text=clean_text(given.get(key), f"{where}.{key}")))
-    if not made:
-        raise BadInput(_("messages is empty; a prompt has at least one message."), field="messages")
+    Those of OpenAI ({role, content}, one part of text) and of ShareGPT ({from, value}) are taken too.
+    """
+    made = dialogue(messages, field)
     if made[-1].role != "user":
         raise BadInput(
-            _("The last message is from “%(role)s”; a prompt ends with the user's. Take what follows it out.")
-            % {"role": made[-1].role},
-            field=f"messages.{len(made) - 1}.role",
-        )
+            _("The last message is from “%(role)s”; a prompt ends with the user's. Leave out what follows, or import "
+              "the rows as completions.") % {"role": made[-1].role},
+            field=f"{field}.{len(made) - 1}.role",
+        )  # fmt: skip
+    return made
+
+
+def dialogue(messages: object, field: str) -> tuple[Message, ...]:
+    """Return messages as {role, text}, each checked, whoever has the last word."""
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
+        raise BadInput(_("%(field)s must be a list of {role, text}.") % {"field": field}, field=field)
+    made = [message(one, f"{field}.{number}") for number, one in enumerate(messages)]
+    if not made:
+        raise BadInput(_("%(field)s is empty; a prompt has at least one message.") % {"field": field}, field=field)
     return tuple(made)
 
 
+def message(given: object, field: str, *, may_be_empty: bool = False) -> Message:
+    """Return one message as {role, text}, checked."""
+    if isinstance(given, Message):
+        given = given.model_dump()
+    if not isinstance(given, Mapping):
+        raise BadInput(_("%(field)s must be an object {role, text}.") % {"field": field}, field=field)
+    role = _FROM.get(given.get("from"), given.get("from")) if "from" in given else given.get("role")
+    if role not in ROLES:
+        raise BadInput(
+            _("%(field)s is “%(role)s”; it must be one of %(roles)s.")
+            % {"field": f"{field}.role", "role": role, "roles": ", ".join(ROLES)},
+            field=f"{field}.role",
+        )
+    key = next((key for key in ("text", "content", "value") if key in given), "text")
+    text = _only_part(given.get(key))
+    if given.get("tool_calls") or given.get("function_call"):
+        raise BadInput(
+            _("%(field)s calls a tool, which cannot be stored; leave the row out.") % {"field": field}, field=field
+        )
+    text = require_text(text, f"{field}.{key}", may_be_empty=may_be_empty)
+    return Message.model_construct(role=role, text=text) if may_be_empty else Message(role=role, text=text)
+
+
+def _only_part(content: object) -> object:
+    """The text of content in parts, as OpenAI's API has it, where it is one part of text."""
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Mapping):
+        part = content[0]
+        return part.get("text") if part.get("type") == "text" else content
+    return content
+
+
 def text_sha256(messages: Sequence[Message]) -> str:
-    """The hash by which two prompts are the same: the messages as canonical JSON, Unicode composed."""
-    turns = [[message.role, unicodedata.normalize("NFC", message.text)] for message in messages]
+    """Return the hash by which two prompts are the same: the messages in normal form, as canonical JSON."""
+    turns = [[message.role, normal_form(message.text).strip()] for message in messages]
     return hashlib.sha256(json.dumps(turns, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -87,7 +86,7 @@ def prefix_sha256(messages: Sequence[Message]) -> str | None:
     A system message does not count: many prompts of one product share it.
     """
     text = "\n".join(f"{message.role}: {message.text}" for message in messages if message.role != "system")
-    text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).casefold()
+    text = folded(text)
     if len(text) < PREFIX_CHARACTERS:
         return None
     return hashlib.sha256(text[:PREFIX_CHARACTERS].encode()).hexdigest()
@@ -125,13 +124,13 @@ def few_shot(instruction: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[s
         raise BadInput(
             _("A few-shot prompt needs at least two pairs; one is asked, the others are shown."), field="pairs"
         )
-    instruction = clean_text(instruction, "instruction")
-    clean = [
-        (clean_text(given, f"input {number}"), clean_text(completion, f"output {number}"))
+    instruction = require_text(instruction, "instruction").strip()
+    trimmed = [
+        (require_text(given, f"input {number}").strip(), require_text(completion, f"output {number}").strip())
         for number, (given, completion) in enumerate(pairs, 1)
     ]
     made = []
-    for asked, (given, completion) in enumerate(clean):
-        shown = [f"Input: {i}\nOutput: {o}" for number, (i, o) in enumerate(clean) if number != asked]
+    for asked, (given, completion) in enumerate(trimmed):
+        shown = [f"Input: {i}\nOutput: {o}" for number, (i, o) in enumerate(trimmed) if number != asked]
         made.append(("\n\n".join([instruction, *shown, f"Input: {given}\nOutput:"]), completion))
     return made

@@ -16,6 +16,7 @@ from app.guidelines.defaults import PROMPT_FORM
 from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.prompts import messages, queries, rules
 from app.prompts.schemas import PromptQuery
 from app.prompts.tables import Prompt, PromptSource
@@ -28,7 +29,7 @@ CHOICES = {"splits": list(Split), "use_cases": list(UseCase), "sources": list(Pr
 
 
 @router.get("/admin/prompts")
-def prompts(request: Request, cursor: str | None = None):
+def prompts(request: Request, cursor: Text | None = None):
     """The prompt bank, searched and filtered."""
     account = admin(request)
     given = {name: value for name, value in request.query_params.items() if value and name in PromptQuery.model_fields}

@@ -2,17 +2,26 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy.orm import Session, selectinload
 
 from app.lists import last_shown
-from app.prompts.tables import Prompt, PromptSource
+from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from training.records import Split
 
 
 def prompt(session: Session, public_id: str) -> Prompt | None:
     """One prompt."""
-    return session.scalar(select(Prompt).where(Prompt.public_id == public_id))
+    return session.scalar(_whole().where(Prompt.public_id == public_id))
+
+
+def _whole() -> Select[tuple[Prompt]]:
+    return select(Prompt).options(selectinload(Prompt.memberships))
+
+
+def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Prompt]:
+    """Prompts by their keys."""
+    return {one.id: one for one in session.scalars(_whole().where(Prompt.id.in_(list(ids))))}
 
 
 def ids_by_text(session: Session, text_sha256s: Iterable[str]) -> dict[str, int]:
@@ -55,10 +64,10 @@ def says(session: Session, term: str) -> ColumnElement[bool]:
 
 def matching(session: Session, *, q: str = "", withdrawn: bool = False, **columns: object) -> Select[tuple[Prompt]]:
     """The prompts a list asks for, newest first; `columns` are collection, split, use_case, source, owner."""
-    found = select(Prompt).order_by(Prompt.id.desc())
+    found = _whole().order_by(Prompt.id.desc())
     for name, value in columns.items():
         if value is not None:
-            found = found.where(getattr(Prompt, name) == value)
+            found = found.where(in_collections([value]) if name == "collection" else getattr(Prompt, name) == value)
     if not withdrawn:
         found = found.where(Prompt.withdrawn_at.is_(None))
     if q:
@@ -83,17 +92,19 @@ def count(session: Session, found: Select[tuple[Prompt]]) -> int:
 
 def collections(session: Session) -> Sequence[str]:
     """The names of the collections, without the unnamed one."""
-    return session.scalars(
-        select(Prompt.collection).where(Prompt.collection != "").distinct().order_by(Prompt.collection)
-    ).all()
+    return session.scalars(select(PromptCollection.name).distinct().order_by(PromptCollection.name)).all()
 
 
-def by_collection(session: Session) -> list[tuple[str, Split, int]]:
-    """How many prompts each collection has in each split."""
+def in_collections(names: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a prompt is in one of these collections."""
+    return exists().where(PromptCollection.prompt_id == Prompt.id, PromptCollection.name.in_(list(names)))
+
+
+def members(session: Session, prompt_ids: Iterable[int]) -> set[tuple[int, str]]:
+    """(prompt, collection) of every collection that these prompts are in."""
     rows = session.execute(
-        select(Prompt.collection, Prompt.split, func.count())
-        .where(Prompt.withdrawn_at.is_(None))
-        .group_by(Prompt.collection, Prompt.split)
-        .order_by(Prompt.collection, Prompt.split)
+        select(PromptCollection.prompt_id, PromptCollection.name).where(
+            PromptCollection.prompt_id.in_(list(prompt_ids))
+        )
     )
-    return [tuple(row) for row in rows]
+    return {(id, name) for id, name in rows}

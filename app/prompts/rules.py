@@ -1,10 +1,9 @@
-"""The prompt bank: what may enter it, which split a prompt belongs to, and how one leaves it."""
+"""The prompt bank: adding a prompt, what is known about it, and withdrawing it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
-from sqlalchemy import delete, insert, text, update
+from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,101 +15,11 @@ from app.guidelines.rules import check_answers
 from app.guidelines.schemas import PromptAnswer
 from app.i18n import gettext as _
 from app.prompts import queries
-from app.prompts.messages import MAX_TOKENS, canonical, prefix_sha256, split_for, text_sha256, tokens
-from app.prompts.schemas import PromptDraft, Verdict
+from app.prompts.admission import Admission, refusal, refused_field
+from app.prompts.messages import canonical
+from app.prompts.schemas import PromptDraft
 from app.prompts.tables import Prompt, PromptSource
 from training.records import Message, Split, UseCase
-
-OWNER_CAP = 200  # InstructGPT 3.2
-_LOCK = 7_063_001  # any number: the advisory lock of the prompt bank
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of a draft, and the prompt that now stands for it, if any."""
-
-    verdict: Verdict
-    text_sha256: str
-    prompt_id: int | None = None
-    owner_split: Split | None = None
-
-
-class Admission:
-    """Decides on prompts in order, knowing the bank and what it has let in itself.
-
-    With `filters` it applies the length, the long common beginning (unless `keep_similar`) and the owner's cap; the
-    rule that an owner has one split always holds. With `write=False` it only says what would happen.
-    """
-
-    def __init__(self, session: Session, *, filters: bool = True, keep_similar: bool = False, write: bool = True):
-        self.session, self.filters, self.keep_similar, self.write = session, filters, keep_similar, write
-        self.texts: dict[str, int | None] = {}
-        self.prefixes: set[str] = set()
-        self.owners: dict[str, tuple[Split, int]] = {}
-        if write and session.get_bind().dialect.name == "postgresql":
-            # The cap and an owner's split look before they leap; SQLite has one writer anyway.
-            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-
-    def take(self, drafts: Sequence[PromptDraft]) -> list[Decision]:
-        """Decide on a batch and store what is let in."""
-        hashes = [text_sha256(draft.messages) for draft in drafts]
-        prefixes = [prefix_sha256(draft.messages) for draft in drafts]
-        self._look_up(drafts, hashes, prefixes)
-        decided, new = [], []
-        for draft, digest, prefix in zip(drafts, hashes, prefixes, strict=True):
-            decision = self._decide(draft, digest, prefix)
-            decided.append(decision)
-            if decision.verdict is Verdict.ADDED:
-                new.append(self._enter(draft, digest, prefix, decision.owner_split))
-        if new and self.write:
-            # The table, not the class: a third of the time of a bulk insert by the ORM.
-            made = insert(Prompt.__table__).returning(Prompt.text_sha256, Prompt.id)
-            stored = self.session.connection().execute(made, new)
-            self.texts.update((digest, id) for digest, id in stored)
-        return [replace(decision, prompt_id=self.texts.get(decision.text_sha256)) for decision in decided]
-
-    def _look_up(self, drafts: Sequence[PromptDraft], hashes: Sequence[str], prefixes: Sequence[str | None]) -> None:
-        self.texts |= queries.ids_by_text(self.session, {one for one in hashes if one not in self.texts})
-        if self.filters and not self.keep_similar:
-            self.prefixes |= queries.known_prefixes(self.session, {one for one in prefixes if one})
-        unknown = {draft.owner for draft in drafts if draft.owner and draft.owner not in self.owners}
-        self.owners |= queries.owners(self.session, unknown)
-
-    def _decide(self, draft: PromptDraft, digest: str, prefix: str | None) -> Decision:
-        if digest in self.texts:
-            return Decision(Verdict.KNOWN, digest)
-        own, count = self.owners.get(draft.owner, (None, 0))
-        if own and draft.split and own is not draft.split:
-            return Decision(Verdict.SPLIT, digest, owner_split=own)
-        if self.filters:
-            if tokens(draft.messages) > MAX_TOKENS:
-                return Decision(Verdict.TOO_LONG, digest)
-            few_shot = draft.source is PromptSource.LABELER_FEW_SHOT
-            if not self.keep_similar and not few_shot and prefix in self.prefixes:
-                return Decision(Verdict.SIMILAR, digest)
-            if draft.owner and count >= OWNER_CAP:
-                return Decision(Verdict.OVER_CAP, digest)
-        return Decision(Verdict.ADDED, digest, owner_split=own or draft.split or split_for(draft.owner or digest))
-
-    def _enter(self, draft: PromptDraft, digest: str, prefix: str | None, split: Split) -> dict:
-        self.texts[digest] = None
-        if prefix and draft.source is not PromptSource.LABELER_FEW_SHOT:
-            self.prefixes.add(prefix)
-        if draft.owner:
-            self.owners[draft.owner] = (split, self.owners.get(draft.owner, (split, 0))[1] + 1)
-        return {
-            "messages": [message.model_dump() for message in draft.messages],
-            "text_sha256": digest,
-            "prefix_sha256": prefix,
-            "source": draft.source,
-            "use_case": draft.use_case,
-            "owner": draft.owner,
-            "split": split,
-            "collection": draft.collection,
-            "answers": draft.answers,
-            "written_by_id": draft.written_by_id,
-            "writing_id": draft.writing_id,
-        }
 
 
 def forget(session: Session, prompt_id: int) -> None:
@@ -152,30 +61,7 @@ def add(
     (decision,) = Admission(session, filters=filters, keep_similar=keep_similar).take([draft])
     if decision.prompt_id is None:
         raise BadInput(refusal(decision, draft), field=refused_field(decision))
-    return session.get_one(Prompt, decision.prompt_id)
-
-
-def refusal(decision: Decision, draft: PromptDraft) -> str:
-    """Why a draft was kept out, and the way out."""
-    if decision.verdict is Verdict.SPLIT:
-        return _(
-            "The prompts of owner “%(owner)s” are in the split %(own)s, so this one cannot be in %(split)s: "
-            "leave the split out or change the owner."
-        ) % {"owner": draft.owner, "own": decision.owner_split, "split": draft.split}
-    if decision.verdict is Verdict.TOO_LONG:
-        return _("Longer than %(most)d tokens; shorten it.") % {"most": MAX_TOKENS}
-    if decision.verdict is Verdict.OVER_CAP:
-        return _("Owner “%(owner)s” has %(cap)d prompts already; withdraw one first.") % {
-            "owner": draft.owner,
-            "cap": OWNER_CAP,
-        }
-    assert decision.verdict is Verdict.SIMILAR, decision
-    return _("It begins with the same 200 characters as another prompt; ask something else, or keep similar ones.")
-
-
-def refused_field(decision: Decision) -> str:
-    """The field that a refusal is about."""
-    return {Verdict.SPLIT: "split", Verdict.OVER_CAP: "owner"}.get(decision.verdict, "prompt")
+    return queries.by_ids(session, [decision.prompt_id])[decision.prompt_id]
 
 
 def prompt(session: Session, public_id: str) -> Prompt:

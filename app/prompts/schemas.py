@@ -1,14 +1,14 @@
 """Prompts as forms and REST speak of them, and what an import found."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.kit.text import JsonObject, Text
 from app.prompts.tables import Prompt, PromptSource, Writing, WritingCall
 from training.records import Message, Split, UseCase
 
@@ -39,65 +39,15 @@ class PromptDraft:
     writing_id: int | None = None
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong in one row of a file, in which field, and how to mend it."""
-
-    line: int
-    field: str
-    message: str
-
-
-@dataclass
-class ImportReport:
-    """What an import did, or would do, row by row."""
-
-    rows: int = 0
-    added: int = 0
-    known: int = 0
-    left_out: list[Problem] = field(default_factory=list)  # good rows that a rule keeps out; they stop nothing
-    problems: list[Problem] = field(default_factory=list)  # bad rows; they stop the import
-    notes: list[str] = field(default_factory=list)
-    written: bool = False
-
-    def take(self, chunk: "ImportReport") -> None:
-        """Add what became of some of the rows."""
-        self.added += chunk.added
-        self.known += chunk.known
-        self.left_out += chunk.left_out
-        self.problems += chunk.problems
-
-    @property
-    def bad_rows(self) -> int:
-        """How many rows have at least one problem."""
-        return len({problem.line for problem in self.problems})
-
-    def reasons(self) -> list[tuple[str, int]]:
-        """Why rows were left out, and how many for each reason."""
-        return Counter(problem.message for problem in self.left_out).most_common()
-
-    def as_dict(self) -> dict:
-        """The report as JSON."""
-        return {
-            "rows": self.rows,
-            "added": self.added,
-            "known": self.known,
-            "left_out": [vars(problem) for problem in self.left_out],
-            "problems": [vars(problem) for problem in self.problems],
-            "notes": self.notes,
-            "written": self.written,
-        }
-
-
 class PromptQuery(BaseModel):
     """What a list of prompts asks for."""
 
-    q: str = ""
-    collection: str | None = None
+    q: Text = ""
+    collection: Text | None = None
     split: Split | None = None
     use_case: UseCase | None = None
     source: PromptSource | None = None
-    owner: str | None = None
+    owner: Text | None = None
     withdrawn: bool = False
 
     def filters(self) -> dict[str, object]:
@@ -110,16 +60,16 @@ class PromptIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str | list[dict] | None = None
-    messages: list[dict] | None = None
-    instruction: str | None = None
-    input: str | None = None
+    prompt: Text | list[JsonObject] | None = None
+    messages: list[JsonObject] | None = None
+    instruction: Text | None = None
+    input: Text | None = None
     source: PromptSource = PromptSource.CUSTOMER
     use_case: UseCase | None = None
-    owner: str = Field("", max_length=120)
+    owner: Text = Field("", max_length=120)
     split: Split | None = None
-    collection: str = Field("", max_length=120)
-    answers: dict[str, bool | None] = {}
+    collection: Text = Field("", max_length=120)
+    answers: dict[Text, bool | None] = {}
 
 
 class PromptsIn(BaseModel):
@@ -140,7 +90,8 @@ class PromptOut(BaseModel):
     use_case: UseCase | None
     owner: str
     split: Split
-    collection: str
+    collection: str = Field(description="The first of its collections.")
+    collections: list[str]
     answers: dict[str, bool]
     withdrawn: bool
     created_at: datetime
@@ -156,6 +107,7 @@ class PromptOut(BaseModel):
             owner=prompt.owner,
             split=prompt.split,
             collection=prompt.collection,
+            collections=list(prompt.collections),
             answers=prompt.answers,
             withdrawn=prompt.withdrawn_at is not None,
             created_at=prompt.created_at,
@@ -169,10 +121,7 @@ class PromptsOut(BaseModel):
     next_cursor: str | None = None
 
 
-# As it was typed; browsers send \r\n, and no database keeps NUL.
-_Typed = Annotated[
-    str, AfterValidator(lambda text: text.replace("\r\n", "\n").replace("\x00", "")), Field(max_length=20_000)
-]
+_Written = Annotated[Text, Field(max_length=20_000)]
 
 
 class Pair(BaseModel):
@@ -180,8 +129,8 @@ class Pair(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    input: _Typed = ""
-    completion: _Typed = ""
+    input: _Written = ""
+    completion: _Written = ""
 
     def __bool__(self) -> bool:
         return bool(self.input.strip() or self.completion.strip())
@@ -192,8 +141,8 @@ class WritingContent(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: _Typed = ""
-    instruction: _Typed = ""
+    text: _Written = ""
+    instruction: _Written = ""
     pairs: list[Pair] = Field([], max_length=50)
     use_case: UseCase | None = None
 
@@ -204,9 +153,9 @@ class WritingCallIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: PromptSource = PromptSource.LABELER_PLAIN
-    use: _Typed = Field("", description="The use that prompts are written for; for the other kinds a hint.")
+    use: _Written = Field("", description="The use that prompts are written for; for the other kinds a hint.")
     wanted: int = Field(ge=1, le=100_000, description="How many pieces; a few-shot piece becomes several prompts.")
-    collection: str = Field("written by labelers", min_length=1, max_length=120)
+    collection: Text = Field("written by labelers", min_length=1, max_length=120)
 
 
 class WritingCallOut(BaseModel):

@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, ForeignKey, Integer, String, Text, UniqueConstraint, false, func
+from sqlalchemy.ext.associationproxy import AssociationProxy, association_proxy
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -40,12 +41,20 @@ class Prompt(Base):
     use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))
     owner: Mapped[str] = mapped_column(String(120), index=True)  # customer, organisation or labeler it belongs to
     split: Mapped[Split] = mapped_column(choice(Split), index=True)  # all prompts of an owner share it
-    collection: Mapped[str] = mapped_column(String(120), default="", index=True)  # name given at import
     answers: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # the prompt form, Table 7; absent = unanswered
     writing_id: Mapped[int | None] = mapped_column(ForeignKey("writings.id", ondelete="SET NULL"), index=True)
     written_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
     withdrawn_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+    memberships: Mapped[list["PromptCollection"]] = relationship(order_by="PromptCollection.name", passive_deletes=True)
+    collections: AssociationProxy[list[str]] = association_proxy(
+        "memberships", "name", creator=lambda name: PromptCollection(name=name)
+    )
+
+    @property
+    def collection(self) -> str:
+        """The first of its collections by name, "" where it is in none."""
+        return next(iter(self.collections), "")
 
     @hybrid_property
     def sensitive(self) -> bool:
@@ -56,6 +65,15 @@ class Prompt(Base):
     @classmethod
     def _sensitive(cls) -> ColumnElement[bool]:
         return func.coalesce(cls.answers[SENSITIVE].as_boolean(), false())
+
+
+class PromptCollection(Base):
+    """A prompt is in a collection, a name by which rounds and snapshots choose prompts; it may be in several."""
+
+    __tablename__ = "prompt_collections"
+
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), primary_key=True, index=True)
 
 
 WRITTEN = (PromptSource.LABELER_PLAIN, PromptSource.LABELER_FEW_SHOT, PromptSource.LABELER_USER_BASED)

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.database import reading, transaction
 from app.demonstrations import written
+from app.kit.text import Text
 from app.prompts import writing
 from app.prompts.schemas import WritingCallIn, WritingCallOut, WritingContent, WritingOut
 from app.web import api_account
@@ -17,7 +18,7 @@ class WritingIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    call: str
+    call: Text
     content: WritingContent = WritingContent()
 
 

@@ -16,15 +16,16 @@ from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
 from app.i18n import gettext as _
 from app.i18n import ngettext
+from app.kit.text import Text, TypedText
 from app.quality import exercises, queries, screening, survey
 from app.quality.schemas import ExerciseIn, ReferenceIn
 from app.quality.tables import Exercise, Verdict
 from app.rounds.tables import ONBOARDING, RoundPurpose
-from app.web import Text, admin, flash, form_data, page, redirect
+from app.web import FormText, admin, flash, form_data, page, redirect
 
 router = APIRouter(prefix="/admin/onboarding", include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
-Reason = Annotated[str, Form(max_length=2000)]
+Reason = Annotated[TypedText, Form(max_length=2000)]
 Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
@@ -67,7 +68,7 @@ def _to(path: str, note: str):
 
 
 @router.get("/exercises/new")
-def new_exercise(request: Request, part: str = "practice", kind: str = "comparison"):
+def new_exercise(request: Request, part: Text = "practice", kind: Text = "comparison"):
     """The form for a new exercise."""
     admin(request)
     blank = [{"text": "", "tier": "", "why": "", "flags": []}] * 4
@@ -210,7 +211,7 @@ def _set_retired(request: Request, id: str, retired: bool, note: str):
 
 
 @router.post("/invite")
-def invite(request: Request, username: Text = ""):
+def invite(request: Request, username: FormText = ""):
     """Have a labeler screened."""
     account = admin(request)
     try:
@@ -222,7 +223,7 @@ def invite(request: Request, username: Text = ""):
 
 
 @router.post("/call-off")
-def call_off(request: Request, username: Text = ""):
+def call_off(request: Request, username: FormText = ""):
     """Undo an invitation."""
     account = admin(request)
     try:
@@ -262,7 +263,7 @@ def _screening(request: Request, number: int, error: PlumblineError | None = Non
 
 
 @router.post("/screenings/{number}/decide")
-def decide(request: Request, number: Number, verdict: Text = "", reason: Reason = ""):
+def decide(request: Request, number: Number, verdict: FormText = "", reason: Reason = ""):
     """Take somebody into a pool, or decline."""
     account = admin(request)
     try:
@@ -279,7 +280,7 @@ def decide(request: Request, number: Number, verdict: Text = "", reason: Reason 
 
 
 @router.post("/reviewers")
-def name_reviewer(request: Request, username: Text = ""):
+def name_reviewer(request: Request, username: FormText = ""):
     """Let somebody rate demonstrations."""
     account = admin(request)
     try:

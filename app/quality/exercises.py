@@ -19,6 +19,7 @@ from app.errors import BadInput, Conflict, NotFound
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import FormKind
 from app.i18n import gettext as _
+from app.kit.text import require_text
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompts import rules as prompts
@@ -43,7 +44,7 @@ def write(session: Session, new: ExerciseIn, by: Account | None) -> Exercise:
     policy = policies.get_or_create(
         session, POLICY, PolicyKind.PEOPLE, description="Written for practice or screening."
     )
-    drafts = [CompletionDraft(prompt.id, policy.id, completions.check_text(one.text)) for one in new.completions]
+    drafts = [CompletionDraft(prompt.id, policy.id, require_text(one.text, "text")) for one in new.completions]
     ids = completions.add_all(session, drafts)
     position = session.scalar(select(func.coalesce(func.max(Item.position), -1)).where(Item.round_id == round.id)) + 1
     item = Item(round=round, prompt=prompt, kind=kind, position=position, overlap=0)

@@ -11,9 +11,10 @@ from app.database import reading, transaction
 from app.errors import BadInput, NotFound
 from app.guidelines.rules import NotRead
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.quality import queries, rules, screening, survey
 from app.rounds.tables import ONBOARDING, RoundPurpose
-from app.web import Text, flash, form_data, page, redirect, signed_in
+from app.web import FormText, flash, form_data, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
@@ -46,7 +47,7 @@ def _onboarding(request: Request, error: BadInput | None = None, given: dict | N
 
 
 @router.post("/onboarding/next")
-def next_exercise(request: Request, part: Text = RoundPurpose.PRACTICE):
+def next_exercise(request: Request, part: FormText = RoundPurpose.PRACTICE):
     """To the next exercise, or back to the steps when all are done."""
     labeler = signed_in(request)
     if part not in ONBOARDING:
@@ -80,17 +81,16 @@ def assess(request: Request, form: Posted):
     """Keep which sensitive speech somebody can tell, and hand the screening in if that button was pressed."""
     labeler = signed_in(request)
     comfort = {topic: str(form[f"comfort.{topic}"]) for topic in screening.TOPICS if form.get(f"comfort.{topic}")}
-    note = str(form.get("note", ""))[:2000].replace("\r\n", "\n").replace("\x00", "")
     note_after = _("Saved.")
-    with transaction() as session:
-        screening.assess(session, labeler, comfort, note)
-    if form.get("do") == "hand_in":
-        try:
+    try:
+        with transaction() as session:
+            screening.assess(session, labeler, comfort, str(form.get("note", "")))
+        if form.get("do") == "hand_in":
             with transaction() as session:
                 screening.hand_in(session, labeler)
-        except BadInput as error:
-            return _onboarding(request, error)
-        note_after = _("Handed in. Thank you; you will find the answer here.")
+            note_after = _("Handed in. Thank you; you will find the answer here.")
+    except BadInput as error:
+        return _onboarding(request, error)
     response = redirect("/onboarding")
     flash(response, note_after)
     return response
@@ -100,7 +100,7 @@ def assess(request: Request, form: Posted):
 
 
 @router.get("/reviews")
-def reviews(request: Request, show: str = ""):
+def reviews(request: Request, show: Text = ""):
     """The next demonstration to rate, without a name; a sensitive one only when `show` names it, after a warning."""
     return _reviews(request, show)
 
@@ -129,7 +129,7 @@ def _reviews(request: Request, show: str, error: BadInput | None = None, note: s
 def review(request: Request, id: str, form: Posted):
     """Rate it."""
     account = signed_in(request)
-    rating, note = str(form.get("rating", "")), str(form.get("note", ""))[:2000].replace("\x00", "")
+    rating, note = str(form.get("rating", "")), str(form.get("note", ""))
     try:
         if rating not in set("1234567"):
             raise BadInput(_("Rate it from 1 to 7."), field="rating")

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from app.demonstrations.schemas import Typed
 from app.demonstrations.tables import Demonstration
+from app.kit.text import Text
 from app.quality.agreement import Compared, Figures
 from app.quality.tables import Exercise, Screening, Verdict
 from app.rounds.tables import ItemKind, RoundPurpose
@@ -15,7 +15,7 @@ from training.records import Message
 
 Part = Literal[RoundPurpose.PRACTICE, RoundPurpose.SCREENING]
 Comfort = Literal["yes", "partly", "no"]
-Long = Annotated[Typed, Field(max_length=10_000)]
+Long = Annotated[Text, Field(max_length=10_000)]
 
 
 class _Strict(BaseModel):
@@ -26,21 +26,21 @@ class ReferenceIn(_Strict):
     """What is right about one completion."""
 
     tier: int | None = Field(None, ge=1, le=9, description="1 is best; equal: either order is right; null: open.")
-    flags: dict[str, StrictBool] = Field({}, description="A flag that is left out is not compared.")
+    flags: dict[Text, StrictBool] = Field({}, description="A flag that is left out is not compared.")
     why: Long = Field("", description="Shown beside the completion after practice.")
 
 
 class ExerciseCompletion(ReferenceIn):
     """A completion of an exercise and what is right about it."""
 
-    text: Annotated[Typed, Field(min_length=1, max_length=50_000)]
+    text: Annotated[Text, Field(min_length=1, max_length=50_000)]
 
 
 class ExerciseIn(_Strict):
     """A new exercise; without completions, it asks for a demonstration, which only a screening can."""
 
     part: Part
-    prompt: Annotated[Typed, Field(min_length=1, max_length=50_000)]
+    prompt: Annotated[Text, Field(min_length=1, max_length=50_000)]
     sensitive: StrictBool = Field(False, description="Labelers are warned before they see it.")
     completions: list[ExerciseCompletion] = Field([], max_length=9)
     explanation: Long = Field("", description="Markdown; shown after practice.")
@@ -164,14 +164,14 @@ class FeedbackOut(BaseModel):
 class AssessmentIn(_Strict):
     """How able somebody is to tell sensitive speech, by topic."""
 
-    comfort: dict[str, Comfort] = {}
-    note: Annotated[Typed, Field(max_length=2_000)] = ""
+    comfort: dict[Text, Comfort] = {}
+    note: Annotated[Text, Field(max_length=2_000)] = ""
 
 
 class InviteIn(_Strict):
     """Who is to be screened."""
 
-    username: str = Field(max_length=80)
+    username: Text = Field(max_length=80)
 
 
 class CriterionOut(BaseModel):
@@ -248,7 +248,7 @@ class VerdictIn(_Strict):
     """An admin's decision."""
 
     verdict: Verdict
-    reason: Annotated[Typed, Field(max_length=2_000)] = Field("", description="For the audit trail.")
+    reason: Annotated[Text, Field(max_length=2_000)] = Field("", description="For the audit trail.")
 
 
 class ToReviewOut(BaseModel):
@@ -268,7 +268,7 @@ class ReviewIn(_Strict):
     """A reviewer's rating."""
 
     rating: int = Field(ge=1, le=7)
-    note: Annotated[Typed, Field(max_length=2_000)] = ""
+    note: Annotated[Text, Field(max_length=2_000)] = ""
 
 
 class SurveyResults(BaseModel):

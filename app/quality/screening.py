@@ -15,6 +15,7 @@ from app.database import utc_now
 from app.errors import BadInput, Conflict, Forbidden, NotFound
 from app.i18n import N_
 from app.i18n import gettext as _
+from app.kit.text import require_text
 from app.quality import queries
 from app.quality.agreement import Compared, Count, Figures, Outcome, order_count, pairs, sensitive_count
 from app.quality.rules import tiers
@@ -36,6 +37,7 @@ TOPICS = {
     "sex": N_("Sexual content"),
     "self_harm": N_("Self-harm"),
 }
+NOTE_CHARACTERS = 2_000
 COMFORT = {"yes": N_("yes"), "partly": N_("partly"), "no": N_("no")}
 
 
@@ -77,6 +79,7 @@ def assess(session: Session, labeler: Account, comfort: Mapping[str, str], note:
                 % {"topic": topic, "answer": answer, "topics": ", ".join(TOPICS), "answers": ", ".join(COMFORT)},
                 field="comfort",
             )
+    note = require_text(note, "note", may_be_empty=True, at_most=NOTE_CHARACTERS)
     changed = session.execute(
         update(Screening)
         .where(Screening.labeler_id == labeler.id, Screening.handed_in_at.is_(None))
@@ -154,6 +157,7 @@ def review(session: Session, public_id: str, reviewer: Account, rating: int, not
         raise Forbidden(_("This is your own demonstration; others rate it."))
     if not 1 <= rating <= 7:
         raise BadInput(_("Rate it from 1 to 7."), field="rating")
+    require_text(note, "note", may_be_empty=True, at_most=NOTE_CHARACTERS)
     row = {"demonstration_id": found.id, "reviewer_id": reviewer.id, "rating": rating, "note": note.strip()}
     try:
         with session.begin_nested():

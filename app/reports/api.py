@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 
 from app.assignments import queries as assignments
 from app.database import reading, transaction
+from app.kit.text import Text
 from app.reports import queries, rules
 from app.reports.schemas import OwnReportOut, OwnReportPage, ReportIn, ReportOut, ReportPage
 from app.web import api_account
@@ -27,7 +28,7 @@ def make(request: Request, id: str, body: ReportIn) -> OwnReportOut:
 
 
 @router.get("/reports/mine")
-def list_own(request: Request, cursor: str | None = None, limit: Limit = 100) -> OwnReportPage:
+def list_own(request: Request, cursor: Text | None = None, limit: Limit = 100) -> OwnReportPage:
     """What one has reported, the newest first."""
     labeler = api_account(request, "work")
     with reading() as session:
@@ -58,7 +59,7 @@ def see(request: Request, id: str) -> None:
 
 @router.get("/reports")
 def list_reports(
-    request: Request, resolved: bool | None = None, cursor: str | None = None, limit: Limit = 100
+    request: Request, resolved: bool | None = None, cursor: Text | None = None, limit: Limit = 100
 ) -> ReportPage:
     """Reports, the newest first; only the open or only the resolved ones."""
     api_account(request, "read")

@@ -12,13 +12,14 @@ from app.assignments.posting import from_script, keep, kept_for_later, posting_l
 from app.database import reading, transaction
 from app.errors import BadInput
 from app.i18n import gettext as _
+from app.kit.text import Text, TypedText
 from app.reports import queries, rules
-from app.web import admin, flash, form_data, page, redirect, signed_in
+from app.web import FormText, admin, flash, form_data, page, redirect, signed_in
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
 Posted = Annotated[FormData, Depends(form_data)]
-Written = Annotated[str, Form(max_length=20_000)]
+Written = Annotated[TypedText, Form(max_length=20_000)]
 
 
 # --- Labelers ---
@@ -53,7 +54,7 @@ def make(request: Request, id: str, form: Posted):
 
 
 @router.get("/reports")
-def own(request: Request, cursor: str | None = None):
+def own(request: Request, cursor: Text | None = None):
     """What one has reported, the newest first."""
     labeler = signed_in(request)
     with reading() as session:
@@ -100,7 +101,7 @@ def see(request: Request, id: str):
 
 
 @router.get("/admin/reports")
-def reports(request: Request, show: str = "open", cursor: str | None = None):
+def reports(request: Request, show: Text = "open", cursor: Text | None = None):
     """What labelers reported, the newest first."""
     account = admin(request)
     resolved = {"open": False, "resolved": True}.get(show)
@@ -124,7 +125,7 @@ def _one(request: Request, account: Account, id: str, error: BadInput | None = N
 
 
 @router.post("/admin/reports/{id}/reply")
-def reply(request: Request, id: str, text: Written = "", then: str = Form("")):
+def reply(request: Request, id: str, text: Written = "", then: FormText = ""):
     """Answer, and resolve it if that button was pressed."""
     account = admin(request)
     try:

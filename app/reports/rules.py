@@ -6,10 +6,10 @@ from sqlalchemy.orm import Session
 from app.accounts.rules import record
 from app.accounts.tables import Account
 from app.assignments.tables import Assignment
-from app.completions.rules import UNSTORABLE
 from app.database import utc_now
 from app.errors import BadInput
 from app.i18n import gettext as _
+from app.kit.text import require_text
 from app.reports.tables import Report, ReportMessage
 
 MAX_CHARACTERS = 4_000
@@ -56,7 +56,7 @@ def see(session: Session, report: Report) -> None:
 
 
 def _checked(text: str) -> str:
-    text = UNSTORABLE.sub("", text.replace("\r\n", "\n")).strip()
+    text = require_text(text, "text", may_be_empty=True).strip()
     if not text:
         raise BadInput(_("Say in a few words what is wrong; nothing is written yet."), field="text")
     if len(text) > MAX_CHARACTERS:

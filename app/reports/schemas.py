@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.kit.text import Text
 from app.reports.tables import Report
 from training.records import Message
 
@@ -13,7 +14,7 @@ class ReportIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(max_length=4_000)
+    text: Text = Field(max_length=4_000)
 
 
 class ReportMessageOut(BaseModel):

@@ -11,6 +11,7 @@ from app.accounts.tables import Account
 from app.assignments import rules as assignments
 from app.assignments.progress import progress
 from app.database import reading, transaction
+from app.kit.text import Text
 from app.rounds import queries, rules
 from app.rounds.schemas import ItemOut, ItemsOut, RoundIn, RoundOut, RoundsOut
 from app.rounds.tables import Round
@@ -27,7 +28,7 @@ def _out(session: Session, found: list[Round]) -> list[RoundOut]:
 
 
 @router.get("")
-def list_rounds(request: Request, cursor: str | None = None, limit: Limit = 100) -> RoundsOut:
+def list_rounds(request: Request, cursor: Text | None = None, limit: Limit = 100) -> RoundsOut:
     """Rounds, the newest first."""
     api_account(request, "read")
     with reading() as session:

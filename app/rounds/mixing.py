@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from app.completions.tables import Completion
+from app.kit.text import is_blank, normal_form
 from app.rounds.schemas import PolicyShare
 
 
@@ -30,8 +31,8 @@ def choose(
     for share in turns:
         texts[share.policy] = {}
         for completion in sorted(candidates.get(share.policy, ()), key=order):
-            if text := completion.text.strip():
-                texts[share.policy].setdefault(text, completion)
+            if not is_blank(completion.text):
+                texts[share.policy].setdefault(normal_form(completion.text), completion)
     holder: dict[str, str] = {}  # text -> the policy that is credited with it
 
     def take(policy: str, seen: set[str]) -> bool:

@@ -18,6 +18,7 @@ from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.guidelines.queries import newest_guidelines
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.policies import queries as policies
 from app.policies.tables import PolicyKind
 from app.prompts import queries as prompts
@@ -35,7 +36,7 @@ FILTERS = ("collections", "splits", "use_cases", "sources")
 
 
 @router.get("/admin/rounds")
-def rounds(request: Request, cursor: str | None = None):
+def rounds(request: Request, cursor: Text | None = None):
     """All rounds and how far they are."""
     account = admin(request)
     with reading() as session:

@@ -7,6 +7,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.lists import last_shown
+from app.prompts.queries import in_collections
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundState
 from training.records import Split
@@ -118,13 +119,14 @@ def candidates(
             found = found.where(Prompt.source != but_source)
     for column, values in (
         (Prompt.public_id, prompts),
-        (Prompt.collection, collections),
         (Prompt.split, splits),
         (Prompt.use_case, use_cases),
         (Prompt.source, sources),
     ):
         if values:
             found = found.where(column.in_(list(values)))
+    if collections:
+        found = found.where(in_collections(collections))
     if unasked is not None:
         asked = exists().where(Item.prompt_id == Prompt.id, Item.kind == unasked)
         if but_round is not None:

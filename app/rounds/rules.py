@@ -18,6 +18,7 @@ from app.i18n import gettext as _
 from app.policies import queries as policies
 from app.policies import rules as policy_rules
 from app.policies.tables import PolicyKind
+from app.prompts import queries as prompt_queries
 from app.prompts import rules as prompts
 from app.prompts.tables import PromptSource
 from app.rounds import queries
@@ -68,6 +69,7 @@ def create(
         asked = [share.policy for share in plan.conversations.policies]
         for policy in [*asked, plan.conversations.suggests] if plan.conversations.suggests else asked:
             policy_rules.writer(session, policy)
+    _check_choice(session, plan)
     evaluates = purpose is RoundPurpose.EVALUATION
     words = guidelines.current_guideline(
         session, guideline or (guidelines.EVALUATION if evaluates else guidelines.TRAINING)
@@ -89,6 +91,28 @@ def create(
         raise Conflict(_("Another round was made at the same moment; try again.")) from error
     accounts.record(session, by, "round.create", subject=made.public_id, number=made.number, name=made.name)
     return made
+
+
+def _check_choice(session: Session, plan: RoundPlan) -> None:
+    """Refuse a plan that names a collection which does not exist, or whose filters together choose no prompt."""
+    talks = plan.conversations
+    asked = [(plan.demonstrations, ItemKind.DEMONSTRATION), (plan.comparisons, ItemKind.COMPARISON)]
+    asked += [(talks.starters, ItemKind.CONVERSATION)] if talks else []
+    asked = [(wanted, kind) for wanted, kind in asked if wanted]
+    known = set(prompt_queries.collections(session))
+    for wanted, _kind in asked:
+        if unknown := set(wanted.collections) - known:
+            raise BadInput(
+                _("There is no collection “%(name)s”; there are: %(known)s.")
+                % {"name": min(unknown), "known": ", ".join(sorted(known)) or _("none")},
+                field="collections",
+            )
+    if not (talks and talks.topics) and not any(choose_prompts(session, wanted, kind) for wanted, kind in asked):
+        raise BadInput(
+            _("No prompt fits what the round asks for, so it would have no items: choose other collections, splits, "
+              "use cases or sources, also prompts that were asked before, or import some."),
+            field="collections",
+        )  # fmt: skip
 
 
 def prepare(session: Session, round: Round) -> int:

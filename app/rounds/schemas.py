@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.kit.text import Text
 from app.prompts.tables import PromptSource
 from app.rounds.tables import ItemKind, Round, RoundPurpose, RoundState
 from training.records import Pool, Split, UseCase
@@ -15,11 +16,11 @@ class PromptFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    collections: list[str] = []
+    collections: list[Text] = []
     splits: list[Split] = []
     use_cases: list[UseCase] = []
     sources: list[PromptSource] = []
-    prompts: list[str] = Field([], description="Public ids: these prompts, in this order, and no others.")
+    prompts: list[Text] = Field([], description="Public ids: these prompts, in this order, and no others.")
     fresh: bool = Field(False, description="Only prompts that no earlier round has asked for the same kind of work.")
     count: int | None = Field(None, ge=1, le=1_000_000, description="At most so many; absent: all.")
     seed: int = Field(0, ge=0, le=2**53, description="Chooses and orders the prompts.")
@@ -30,7 +31,7 @@ class PolicyShare(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    policy: str
+    policy: Text
     count: int | None = Field(None, ge=1, le=9, description="At most so many; absent: it fills what is left of K.")
 
 
@@ -49,10 +50,10 @@ class ConversationPlan(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     starters: PromptFilter | None = Field(None, description="Prompts that open a conversation, one each.")
-    topics: list[Annotated[str, Field(min_length=1, max_length=4000)]] = Field(
+    topics: list[Annotated[Text, Field(min_length=1, max_length=4000)]] = Field(
         [], max_length=1000, description="Descriptions of a use, from which the labeler writes both sides, one each."
     )
-    suggests: str = Field("", description="Policy that suggests messages, by name; empty: the newest that writes.")
+    suggests: Text = Field("", description="Policy that suggests messages, by name; empty: the newest that writes.")
     alternatives: int | None = Field(
         4, ge=4, le=9, description="K, the completions sampled for one model-written message; null: none."
     )
@@ -94,12 +95,12 @@ class RoundIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=120)
+    name: Text = Field(min_length=1, max_length=120)
     purpose: RoundPurpose = RoundPurpose.TRAINING
     plan: RoundPlan
     overlap: int = Field(1, ge=1, le=50, description="Labelers asked for each item.")
     pools: list[Pool] = Field([Pool.TRAIN, Pool.HELD_OUT], min_length=1)
-    guideline: str | None = Field(None, description='Name of the guideline; absent: "training" or "evaluation".')
+    guideline: Text | None = Field(None, description='Name of the guideline; absent: "training" or "evaluation".')
 
 
 class RoundOut(BaseModel):

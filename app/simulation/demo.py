@@ -22,6 +22,7 @@ from app.jobs.tables import JobVerb
 from app.policies.rules import get_or_create
 from app.policies.tables import PolicyKind
 from app.prompts import rules as prompts
+from app.prompts.admission import Admission
 from app.prompts.messages import canonical
 from app.prompts.schemas import PromptDraft
 from app.prompts.tables import Prompt, PromptSource
@@ -148,7 +149,7 @@ def _miniature_round(session: Session, by: Account) -> None:
         )
         for given in miniature.prompts(SEED, train=TRAIN_PROMPTS, validation=VALIDATION_PROMPTS)
     ]
-    prompts.Admission(session, filters=False).take(drafts)
+    Admission(session, filters=False).take(drafts)
     asked = PromptFilter(collections=[miniature.COLLECTION], splits=[Split.TRAIN], count=DEMONSTRATIONS)
     round = rounds.create(
         session, name="Miniature demonstrations", plan=RoundPlan(demonstrations=asked), pools=[Pool.TRAIN], by=by

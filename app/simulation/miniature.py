@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.prompts.rules import OWNER_CAP
+from app.prompts.admission import OWNER_CAP
 from app.prompts.schemas import PromptIn
 from app.prompts.tables import PromptSource
 from training.miniature.world import tasks

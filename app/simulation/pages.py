@@ -9,7 +9,7 @@ from app.plans import rules as plans
 from app.rounds.rules import round_
 from app.simulation import queries
 from app.simulation.rules import start_work
-from app.web import Text, admin, flash, fragment, page, redirect
+from app.web import FormText, admin, flash, fragment, page, redirect
 
 router = APIRouter(include_in_schema=False)
 # Less than a simulation's, so that a turn takes minutes. On 300 prompts the reward model was no better than a coin, and
@@ -58,7 +58,7 @@ def let_them_work(request: Request):
 
 
 @router.post("/admin/simulation/plan")
-def start_plan(request: Request, round: Text = ""):
+def start_plan(request: Request, round: FormText = ""):
     """Start a plan of the demo's size on a round."""
     account = admin(request)
     with transaction() as session:

@@ -12,6 +12,7 @@ from app.assignments.tables import Assignment, AssignmentState
 from app.jobs.tables import Job, JobVerb
 from app.plans.queries import of_round
 from app.plans.tables import Plan
+from app.prompts.queries import in_collections
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemKind, Round, RoundPurpose, RoundState
 from app.simulation.miniature import COLLECTION
@@ -39,7 +40,7 @@ class Turn(NamedTuple):
 def turns(session: Session) -> list[Turn]:
     """The training rounds that ask miniature prompts, in order."""
     asked = select(Item.id).join(Prompt, Prompt.id == Item.prompt_id)
-    miniature = asked.where(Item.round_id == Round.id, Prompt.collection == COLLECTION).exists()
+    miniature = asked.where(Item.round_id == Round.id, in_collections([COLLECTION])).exists()
     rounds: Sequence[Round] = session.scalars(
         select(Round).where(Round.purpose == RoundPurpose.TRAINING, miniature).order_by(Round.number)
     ).all()
@@ -75,7 +76,7 @@ def first_comparisons(session: Session, limit: int) -> dict[str, list[str]]:
             Round.purpose == RoundPurpose.TRAINING,
             Round.opened_at.is_not(None),
             Item.kind == ItemKind.COMPARISON,
-            Prompt.collection == COLLECTION,
+            in_collections([COLLECTION]),
         )
     )
     first = miniature.with_only_columns(Round.id).order_by(Round.opened_at, Round.id).limit(1).scalar_subquery()

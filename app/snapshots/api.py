@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.database import reading, transaction
+from app.kit.text import Text
 from app.snapshots import exports, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.schemas import SnapshotIn, SnapshotOut, SnapshotPage
@@ -22,7 +23,7 @@ def out(snapshot: Snapshot) -> SnapshotOut:
 
 
 @router.get("/api/v1/snapshots")
-def list_snapshots(request: Request, cursor: str | None = None, limit: Limit = 100) -> SnapshotPage:
+def list_snapshots(request: Request, cursor: Text | None = None, limit: Limit = 100) -> SnapshotPage:
     """Snapshots, the newest first."""
     api_account(request, "read")
     with reading() as session:
@@ -53,7 +54,7 @@ def read_snapshot(request: Request, id: str) -> SnapshotOut:
     response_class=StreamingResponse,
     responses={200: {"content": {kind: {} for kind in exports.MEDIA_TYPES.values()}}},
 )
-def export(request: Request, id: str, name: str):
+def export(request: Request, id: str, name: Text):
     """Data: {demonstrations,comparisons,pairs,prompts}.{jsonl,jsonl.gz,parquet}."""
     api_account(request, "read")
     return export_response(id, name)

@@ -8,6 +8,7 @@ from starlette.datastructures import FormData
 from app.database import reading, transaction
 from app.errors import BadInput
 from app.i18n import gettext as _
+from app.kit.text import Text
 from app.snapshots import exports, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.tables import SnapshotState
@@ -19,7 +20,7 @@ Posted = Annotated[FormData, Depends(form_data)]
 
 
 @router.get("/admin/snapshots")
-def list_page(request: Request, cursor: str | None = None):
+def list_page(request: Request, cursor: Text | None = None):
     """All snapshots."""
     account = admin(request)
     with reading() as session:
@@ -103,7 +104,7 @@ def detail_page(request: Request, id: str):
 
 
 @router.get("/admin/snapshots/{id}/{name}")
-def download(request: Request, id: str, name: str):
+def download(request: Request, id: str, name: Text):
     """One export as a file."""
     admin(request)
     return export_response(id, name)

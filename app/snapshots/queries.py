@@ -13,7 +13,8 @@ from app.errors import NotFound
 from app.guidelines.tables import Guideline
 from app.i18n import gettext as _
 from app.lists import last_shown
-from app.prompts.tables import Prompt, PromptSource
+from app.prompts.queries import in_collections
+from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot, SnapshotState
@@ -71,8 +72,8 @@ def imported_collections(session: Session) -> list[str]:
 def written_collections(session: Session) -> list[str]:
     """Names of the collections with few-shot pairs that labelers wrote."""
     query = (
-        select(Prompt.collection)
-        .join(Completion, Completion.prompt_id == Prompt.id)
+        select(PromptCollection.name)
+        .join(Completion, Completion.prompt_id == PromptCollection.prompt_id)
         .join(Demonstration, Demonstration.completion_id == Completion.id)
         .where(Demonstration.item_id.is_(None))
         .distinct()
@@ -82,12 +83,12 @@ def written_collections(session: Session) -> list[str]:
 
 def prompt_collections(session: Session) -> list[str]:
     """Names of the collections of prompts."""
-    return sorted(name for name in session.scalars(select(Prompt.collection).distinct()) if name)
+    return sorted(session.scalars(select(PromptCollection.name).distinct()))
 
 
 def demonstrations(session: Session, filter: SnapshotFilter) -> Iterator[Demonstration]:
     """Demonstrations of the filter's rounds, without surplus ones, and few-shot pairs of its collections."""
-    pairs = and_(Demonstration.item_id.is_(None), Prompt.collection.in_(filter.collections))
+    pairs = and_(Demonstration.item_id.is_(None), in_collections(filter.collections))
     query = (
         select(Demonstration)
         .join(Demonstration.completion)
@@ -157,7 +158,7 @@ def prompts(session: Session, filter: SnapshotFilter) -> Iterator[Prompt]:
     else:
         query = query.where(Prompt.source != PromptSource.USE_CASE)
         if filter.collections:
-            query = query.where(Prompt.collection.in_(filter.collections))
+            query = query.where(in_collections(filter.collections))
     return session.scalars(_of_prompts(query, filter)).yield_per(500)
 
 

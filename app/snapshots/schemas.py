@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.kit.text import Text
 from app.snapshots.tables import SnapshotState
 from training.records import Purpose, Split
 
@@ -17,12 +18,12 @@ class SnapshotFilter(BaseModel):
     rounds: list[Annotated[int, Field(ge=1, le=2**31 - 1)]] | None = Field(
         None, description="Numbers of closed rounds (sft, rm); absent: every closed training round there is by now."
     )
-    collections: list[str] = Field(
+    collections: list[Text] = Field(
         [],
         description="sft: few-shot pairs of these. rm: imported comparisons. ppo: prompts; empty: all.",
     )
     splits: list[Split] = Field([], description="Only prompts of these splits; empty: all.")
-    prompts: list[str] | None = Field(None, description="ppo: public ids of the prompts; absent: by collection.")
+    prompts: list[Text] | None = Field(None, description="ppo: public ids of the prompts; absent: by collection.")
 
 
 class SnapshotIn(BaseModel):
@@ -31,7 +32,7 @@ class SnapshotIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     purpose: Purpose
-    name: str = Field("", max_length=120)
+    name: Text = Field("", max_length=120)
     filter: SnapshotFilter = Field(default_factory=SnapshotFilter)
 
 

@@ -27,12 +27,13 @@ from app.config import ROOT
 from app.database import reading, transaction
 from app.errors import Forbidden, NotFound, NotSignedIn, PlumblineError
 from app.i18n import gettext as _
+from app.kit.text import UNSTORABLE, TypedText, typed
 from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
 from app.web.text import is_plain, markdown
 
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
-Text = Annotated[str, Form(max_length=400)]  # a one-line field of a form
+FormText = Annotated[TypedText, Form(max_length=400)]  # a one-line field of a form
 
 
 # --- who is asking ---
@@ -106,7 +107,8 @@ def _note_use(token: ApiToken) -> None:
 
 async def form_data(request: Request) -> FormData:
     """A dependency for pages with dynamic fields: the parsed form (it touches no database)."""
-    return await request.form()
+    form = await request.form()
+    return FormData([(typed(name), typed(value)) for name, value in form.multi_items()])
 
 
 def is_htmx(request: Request) -> bool:
@@ -273,13 +275,16 @@ def _problem(error: Exception) -> dict:
         return {
             "title": _(error.title),
             "status": error.status,
-            "detail": error.message,
-            "field": error.field,
+            "detail": _sendable(error.message),
+            "field": error.field and _sendable(error.field),
             "current": getattr(error, "current", None),
         }
     if isinstance(error, RequestValidationError):
         errors = [
-            {"field": ".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0]), "detail": found["msg"]}
+            {
+                "field": _sendable(".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0])),
+                "detail": _sendable(found["msg"]),
+            }
             for found in error.errors()
         ]
         detail = "; ".join(f"{found['field']}: {found['detail']}" for found in errors)
@@ -302,6 +307,11 @@ def _problem(error: Exception) -> dict:
         }
     detail = _("Something broke on our side; it is written in the log under the number below. Try again in a moment.")
     return {"title": _("Something went wrong"), "status": 500, "detail": detail}
+
+
+def _sendable(message: str) -> str:
+    """Return a message that may quote what was refused for not being text."""
+    return UNSTORABLE.sub("\ufffd", message)
 
 
 def _to_sign_in(request: Request) -> Response:

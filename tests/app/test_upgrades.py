@@ -14,8 +14,10 @@ from starlette.testclient import TestClient
 
 from app import database as app_database
 from app.accounts.tables import Account
+from app.completions.imports import import_completions
 from app.main import create_app
 from app.operation import doctor, migrate
+from app.prompts.imports import PromptDefaults, import_prompts
 from tests import services
 from tests.conftest import People, forget_settings
 
@@ -68,9 +70,14 @@ def test_an_old_database_is_brought_up_with_every_value(old_database):
     assert migrate.current() == migrate.newest()
     assert migrate.differences() == []
     after = contents(old_database)
+    # A prompt's one collection became its first of several.
+    before["prompt_collections"] = {"name": [name for name in before["prompts"].pop("collection") if name != "''"]}
     for table, columns in before.items():
         for column, values in columns.items():
-            assert after[table][column] == values, (table, column)
+            if column == "text_sha256":  # of the normal form by now
+                assert len(after[table][column]) == len(values)
+            else:
+                assert after[table][column] == values, (table, column)
 
 
 def test_what_checks_say_before_and_after(old_database, client):
@@ -127,3 +134,32 @@ def test_every_page_that_an_admin_comes_to_opens(old_database, client):
                 met[kind] += 1
                 waiting.append(unescape(link))
     assert len(met) > 40
+
+
+def test_prompts_and_completions_are_found_by_their_normal_form_after_the_upgrade(tmp_path, monkeypatch):
+    """What an earlier version stored under the hash of its bytes is known when it is imported again."""
+    with sqlite3.connect(tmp_path / "plumbline.db") as connection:
+        connection.executescript(lzma.decompress((DUMPS / "0001.sqlite.sql.xz").read_bytes()).decode())
+        connection.execute(
+            "INSERT INTO prompts (id, public_id, messages, text_sha256, source, owner, split, "
+            "collection, answers, created_at) "
+            "VALUES (90001, 'p90001', ?, 'x', 'customer', '', 'train', 'old', '{}', '2026-01-01 00:00:00.000000')",
+            ('[{"role": "user", "text": "Two \\nlines\\u00a0here"}]',),
+        )
+        connection.execute(
+            "INSERT INTO completions (public_id, prompt_id, policy_id, text, text_sha256, settings, created_at) "
+            "VALUES ('c1', 90001, 2, ?, 'y', '{}', '2026-01-01 00:00:00.000000')",
+            ("cafe\u0301 \r\nau lait",),
+        )
+    monkeypatch.setenv("PLUMBLINE_DATABASE_URL", f"sqlite:///{tmp_path / 'plumbline.db'}")
+    monkeypatch.setenv("PLUMBLINE_DATA_DIR", str(tmp_path / "data"))
+    forget_settings()
+    migrate.upgrade()
+    path = tmp_path / "again.jsonl"
+    path.write_text(
+        '{"prompt": "Two\\nlines here", "completion": "caf\u00e9\\nau lait", "policy": "example: careful"}\n'
+    )
+    report = import_completions(path, as_csv=False)
+    assert (report.known, report.problems) == (1, [])
+    assert import_prompts(path, as_csv=False, defaults=PromptDefaults("old")).joined == 0  # it is in its collection
+    forget_settings()

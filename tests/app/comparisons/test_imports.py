@@ -13,10 +13,10 @@ from app.comparisons.imports import import_comparisons
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.tables import Completion
 from app.database import reading, transaction
+from app.kit.rows import Given, Row
 from app.policies.tables import Policy
 from app.prompts.imports import PromptDefaults
 from app.prompts.messages import split_for, text_sha256
-from app.prompts.rows import Row
 from app.prompts.tables import Prompt
 from app.snapshots import rules as snapshots
 from app.snapshots import tasks as snapshot_tasks
@@ -24,7 +24,7 @@ from training.records import ComparisonRecord, Message, Pool, Purpose, Split
 from training.records import read as read_records
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
-HH, PAIRS, RANKINGS = ComparisonFormat
+HH, PAIRS, RANKINGS, *_ = ComparisonFormat
 
 
 def jsonl(path: Path, *rows) -> Path:
@@ -76,7 +76,7 @@ def test_hh_dialogues_that_part_earlier_share_whole_turns():
         "chosen": dialogue("Hi", "Yes?", "Why?", "Because.", "Oh", "Right."),
         "rejected": dialogue("Hi", "Yes?", "Why?", "No."),
     }
-    ranking, problems = read(Row(1, values), HH, PromptDefaults(), "p")
+    ((ranking,), _left_out, problems) = read(Row(1, Given(values)), HH, PromptDefaults(), "p")
     assert not problems
     assert ranking.fell_back
     assert [message.text for message in ranking.prompt.messages] == ["Hi", "Yes?", "Why?"]
@@ -88,7 +88,8 @@ def test_hh_dialogues_that_part_earlier_share_whole_turns():
 
 def test_one_speaker_twice_in_a_row_is_one_message():
     common = "\n\nHuman: a\n\nHuman: b\n\nAssistant: c\n\nHuman: d\n\nAssistant: "
-    ranking, _ = read(Row(1, {"chosen": common + "x", "rejected": common + "y"}), HH, PromptDefaults(), "p")
+    row = Row(1, Given({"chosen": common + "x", "rejected": common + "y"}))
+    ((ranking,), *_) = read(row, HH, PromptDefaults(), "p")
     assert [(one.role, one.text) for one in ranking.prompt.messages] == [
         ("user", "a\n\nb"),
         ("assistant", "c"),
@@ -135,7 +136,7 @@ def test_bad_rows_are_told_and_same_texts_left_out(database, tmp_path):
     path = jsonl(
         tmp_path / "pairs.jsonl",
         {"prompt": "One?", "chosen": "a", "rejected": "b"},
-        {"prompt": "One?", "chosen": "a", "rejected": " a"},
+        {"prompt": "One?", "chosen": "a", "rejected": "a \u200b\r\n"},
         {"prompt": "One?", "chosen": "a"},
         {"chosen": "a", "rejected": "b"},
         {"prompt": "One?", "chosen": ["a"], "rejected": ["b"]},
@@ -148,7 +149,7 @@ def test_bad_rows_are_told_and_same_texts_left_out(database, tmp_path):
     assert [(one.line, one.field) for one in report.problems] == [
         (3, "rejected"),
         (4, "prompt"),
-        (5, "chosen"),
+        (5, "chosen.0"),
         (6, "pool"),
         (7, "rejected"),
     ]
@@ -219,7 +220,8 @@ def test_our_own_rankings_come_back_as_they_went(database, tmp_path):
     ],
 )
 def test_a_held_out_ranking_does_not_decide_the_split_of_its_prompt(pool, split, own):
-    ranking, problems = read(Row(1, record(pool=pool, split=split)), RANKINGS, PromptDefaults(), "p")
+    row = Row(1, Given(record(pool=pool, split=split)))
+    ((ranking,), _left_out, problems) = read(row, RANKINGS, PromptDefaults(), "p")
     assert not problems and ranking.prompt.split is own
 
 
@@ -250,8 +252,8 @@ def test_bad_rankings_are_told_by_field(database, tmp_path):
         record(extra=1),
         record(
             completions=[
-                {"text": "a", "policy": "p", "shown_position": 0},
-                {"text": "b", "policy": "p", "shown_position": 5},
+                {"text": "a", "policy": "p", "tier": 1, "shown_position": 0},
+                {"text": "b", "policy": "p", "tier": 2, "shown_position": 5},
             ]
         ),
     )
@@ -289,5 +291,5 @@ def test_hh_harmless_is_2312_comparisons(database):
         ).all()
     for row, (_, first, chosen), (_, second, rejected) in zip(rows, found[::2], found[1::2], strict=True):
         assert (first, second) == (1, 2)
-        assert row["chosen"].rstrip().endswith(chosen)
-        assert row["rejected"].rstrip().endswith(rejected)
+        assert row["chosen"].endswith(chosen)
+        assert row["rejected"].endswith(rejected)

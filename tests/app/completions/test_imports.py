@@ -15,7 +15,7 @@ from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.rules import add as add_prompt
-from app.prompts.tables import Prompt, PromptSource
+from app.prompts.tables import PromptCollection, PromptSource
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -49,7 +49,7 @@ def test_rows_name_their_prompt_by_text_in_any_shape(database, tmp_path):
     report = import_completions(path, as_csv=False, policy="a")
     assert (report.rows, report.added, report.problems, report.left_out) == (4, 4, [], [])
     assert stored() == [
-        ("One?", "a", "First."),
+        ("One?", "a", " First. "),
         ("Do it.\n\nx", "a", "Done."),
         ("Three?", "a", "Third."),
         ("One?", "b", "Another."),
@@ -97,7 +97,7 @@ def test_unknown_prompts_are_added_if_asked(database, tmp_path):
     report = import_completions(path, as_csv=False, policy="a", add_prompts=PromptDefaults("mine"))
     assert (report.added, report.known) == (2, 1)
     with reading() as session:
-        assert set(session.scalars(select(Prompt.collection))) == {"mine"}
+        assert set(session.scalars(select(PromptCollection.name))) == {"mine"}
 
 
 def test_nobody_imports_in_the_name_of_people(database, tmp_path):

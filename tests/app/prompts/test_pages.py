@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from app.config import settings
 from app.database import reading, transaction
 from app.prompts import rules
-from app.prompts.tables import Prompt, PromptSource
+from app.prompts.tables import Prompt, PromptCollection, PromptSource
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -112,7 +112,7 @@ def test_importing_checks_first_and_then_imports(admin):
     assert go_on(admin, report).status_code == 303
     with reading() as session:
         assert [row[2] for row in stored(session)] == ["One?", "Three?"]
-        assert set(session.scalars(select(Prompt.collection))) == {"mine"}
+        assert set(session.scalars(select(PromptCollection.name))) == {"mine"}
     assert list((settings().data_dir / "uploads").iterdir()) == []
     assert go_on(admin, report).status_code == 422  # the upload is gone
 
@@ -123,8 +123,8 @@ def test_importing_checks_first_and_then_imports(admin):
 def test_importing_completions_and_comparisons_by_page(admin):
     add("One?")
     answers = b"prompt,response\nOne?,First.\n"
-    assert "Name the policy" in upload(admin, "a.csv", answers, kind="completions").text
-    report = upload(admin, "a.csv", answers, kind="completions", policy="a")
+    report = upload(admin, "a.csv", answers, kind="completions")
+    assert "named after the file" in report.text
     assert go_on(admin, report).headers["location"] == "/admin/policies"
     assert "a</a>" in admin.get("/admin/policies").text
     pair = json.dumps({"prompt": "One?", "chosen": "x", "rejected": "y"}).encode()
@@ -132,7 +132,7 @@ def test_importing_completions_and_comparisons_by_page(admin):
     report = upload(admin, "c.jsonl", pair, kind="comparisons", format="pairs", collection="c")
     assert go_on(admin, report).headers["location"] == "/admin/comparisons"
     assert upload(admin, "x.jsonl", b"[]", kind="prompts").status_code == 422
-    large = upload(admin, "x.jsonl", b'{"prompt": "%s"}' % (b"x" * 5_000_000), kind="prompts")
+    large = upload(admin, "x.jsonl", b'{"prompt": "%s"}' % (b"x" * 3_000_000), kind="prompts")
     assert "1024 tokens" in large.text  # an import may be larger than any other request
     assert admin.post("/admin/prompts/import", data={**admin.fields, "kind": "prompts"}).status_code == 422
     forged = {**admin.fields, "kind": "prompts", "key": "../plumbline.db"}

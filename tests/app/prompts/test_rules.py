@@ -202,7 +202,7 @@ def test_tokens_are_counted_by_a_tokenizer_where_there_is_one(database, tmp_path
         ([{"role": "bot", "text": "x"}], "messages.0.role", "system, user, assistant"),
         ([{"role": "user", "text": "  "}], "messages.0.text", "empty"),
         ([{"role": "user", "text": 3}], "messages.0.text", "int, not text"),
-        ([{"role": "user", "content": "a\x00b"}], "messages.0.content", "NUL character at position 1"),
+        ([{"role": "user", "content": "a\x00b"}], "messages.0.content", "NUL or half a character .* at position 1"),
         ([{"role": "user", "text": "a\ud800"}], "messages.0.text", "half a character"),
         ([*user("x"), {"role": "assistant", "text": "y"}], "messages.1.role", "ends with the user's"),
         (["x"], "messages.0", "object"),
@@ -216,7 +216,7 @@ def test_bad_messages_name_field_and_mend(messages, field, says):
 
 def test_canonical_messages_hash_by_role_and_text():
     one = canonical([{"role": "user", "content": "a\r\nb "}])
-    assert one == (Message(role="user", text="a\nb"),)
+    assert one == (Message(role="user", text="a\r\nb "),)  # as it came
     assert text_sha256(one) == text_sha256(canonical(user("a\nb")))
     assert text_sha256(one) != text_sha256(canonical([{"role": "system", "text": "a\nb"}, *user("a\nb")]))
 

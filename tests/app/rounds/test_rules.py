@@ -99,7 +99,8 @@ def test_filters_choose_prompts(database):
     assert asked() == set(range(20))
     assert asked(collections=["even"]) == set(range(0, 20, 2))
     assert asked(collections=["odd", "even"], splits=["validation"]) == {0, 5, 10, 15}
-    assert asked(sources=["labeler_plain"]) == set()
+    with pytest.raises(BadInput, match="No prompt fits"):
+        asked(sources=["labeler_plain"])
     assert asked(prompts=[ids[3], ids[1]]) == {3, 1}
     assert [text for _, text, _ in contents(make({"demonstrations": {"prompts": [ids[3], ids[1]]}}))] == [
         "Question 3?",
@@ -225,3 +226,49 @@ def test_the_8_models_make_a_round_of_252_items(database):
         sizes = queries.sizes(session, round)
         assert sizes == [(8, 121), (7, 80), (6, 21), (5, 12), (4, 5), (3, 7), (2, 6)]
         assert sum(count for _, count in sizes) == 252
+
+
+def test_prompts_that_are_known_join_another_collection(database, tmp_path):
+    """Twelve prompts imported under a second name are in both, and a round over either has them."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(f'{{"prompt": "Region {n}?"}}\n' for n in range(12)))
+    assert import_prompts(path, as_csv=False, defaults=PromptDefaults("one")).added == 12
+    dry = import_prompts(path, as_csv=False, defaults=PromptDefaults("two"), dry_run=True)
+    again = import_prompts(path, as_csv=False, defaults=PromptDefaults("two"))
+    for report in (dry, again):
+        assert (report.rows, report.added, report.known, report.joined) == (12, 0, 12, 12)
+        assert report.notes == ["12 prompts are stored already; they are added to the collection."]
+    assert again.written and not dry.written
+    third = import_prompts(path, as_csv=False, defaults=PromptDefaults("two"))
+    assert (third.known, third.joined, third.written) == (12, 0, False)
+    for collections in (["one"], ["two"], ["one", "two"]):
+        assert len(contents(make({"demonstrations": {"collections": collections}}))) == 12
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"demonstrations": {"collections": ["evne"]}}, "no collection “evne”; there are: even, odd"),
+        ({"comparisons": {"collections": ["even", "none"]}}, "no collection “none”"),
+        ({"demonstrations": {"use_cases": ["chat"]}}, "No prompt fits"),
+        ({"comparisons": {"splits": ["test"]}}, "No prompt fits"),
+        ({"conversations": {"starters": {"sources": ["conversation"]}}}, "No prompt fits"),
+    ],
+)
+def test_a_round_that_can_ask_nothing_is_refused_when_it_is_made(database, plan, words):
+    bank(4)
+    with pytest.raises(BadInput, match=words):
+        make(plan)
+
+
+def test_a_round_without_items_says_why_when_it_is_opened(database):
+    bank(3)
+    round = make({"comparisons": {}})
+    with transaction() as session, pytest.raises(BadInput, match="3 × no completion of the chosen policies"):
+        assignments.open_round(session, session.get_one(Round, round.id))
+
+
+def test_completions_that_look_alike_are_one_text_of_an_item(database):
+    bank(1, a=["one\r\ntwo"], b=["one\ntwo", " one\u00a0\ntwo"], c=["    one\ntwo"])
+    ((_kind, _prompt, texts),) = contents(make({"comparisons": {}, "completions": 9}))
+    assert len(texts) == 2 and "    one\ntwo" in texts

@@ -1,0 +1,102 @@
+"""Reading Argilla's exports of ranking questions: records with fields and responses, as 1.x and 2.x write them.
+
+Shapes: `responses` by question with {value, user_id} each (2.x, to_json), by user with {values, user_id, status} each
+(1.x), or columns "<question>.responses" and "<question>.responses.users" (2.x, to_datasets). A value is the names of
+fields, the best first, or {value, rank} each, where equal ranks tie.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from app.comparisons.rankings import Order
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.kit.rows import Given
+from app.kit.text import require_text
+from app.prompts.shapes import prompts_of
+
+SUBMITTED = ("submitted", None, "")
+PROMPTS = ("prompt", "messages", "instruction", "input", "conversations")
+NO_TEXTS = ("id", "status", "_server_id")
+
+
+class _Response(NamedTuple):
+    question: str
+    value: list
+    user: str
+    status: str | None
+
+
+def orders(values: Given) -> list[Order]:
+    """Every ranking of a record; raises BadInput where it holds none."""
+    fields = values.structured("fields")
+    fields = dict(fields) if isinstance(fields, Mapping) else {name: values.peek(name) for name in values}
+    found = [one for one in _responses(values) if _names(one.value) and set(_names(one.value)) <= fields.keys()]
+    if not found:
+        raise BadInput(
+            _("No ranking: no response of the record puts its fields in an order. It has: %(keys)s.")
+            % {"keys": ", ".join(values)},
+            field="responses",
+        )
+    return [_order(values, fields, one) for one in found]
+
+
+def _responses(values: Given) -> Iterator[_Response]:
+    given = values.structured("responses")
+    if isinstance(given, Mapping):  # by question
+        for question, answers in given.items():
+            for one in answers if isinstance(answers, list) else []:
+                if isinstance(one, Mapping):
+                    yield _Response(question, one.get("value"), str(one.get("user_id") or ""), one.get("status"))
+    for one in given if isinstance(given, list) else []:  # by user
+        answers = one.get("values") if isinstance(one, Mapping) else None
+        for question, answer in answers.items() if isinstance(answers, Mapping) else []:
+            value = answer.get("value") if isinstance(answer, Mapping) else answer
+            yield _Response(question, value, str(one.get("user_id") or ""), one.get("status"))
+    for name in values:
+        if name.endswith(".responses"):
+            answers = values.structured(name) or []
+            users = values.structured(f"{name}.users") or [""] * len(answers)
+            states = values.structured(f"{name}.status") or [None] * len(answers)
+            for answer, user, state in zip(answers, users, states, strict=False):
+                yield _Response(name.removesuffix(".responses"), answer, str(user or ""), state)
+
+
+def _names(value: object) -> list[str]:
+    """The fields that a value orders; none where it is no order of fields."""
+    if not isinstance(value, list) or len(value) < 2:
+        return []
+    names = [one.get("value") if isinstance(one, Mapping) else one for one in value]
+    return names if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) else []
+
+
+def _order(values: Given, fields: Mapping[str, object], one: _Response) -> Order:
+    names = _names(one.value)
+    ranks = [answer.get("rank") if isinstance(answer, Mapping) else place for place, answer in enumerate(one.value, 1)]
+    if not all(rank is None or isinstance(rank, int) for rank in ranks):
+        raise BadInput(_("A rank in %(question)s is not a number.") % {"question": one.question}, field=one.question)
+    messages = prompts_of(Given(_asked(fields, names)))[0]
+    for name in fields:
+        values.used.add(name)
+    return Order(
+        messages=messages,
+        texts=[require_text(fields[name], name, may_be_empty=True) for name in names],
+        tiers=ranks,
+        labeler=one.user,
+        left_out="" if one.status in SUBMITTED else _("The response is a %(status)s.") % {"status": one.status},
+    )
+
+
+def _asked(fields: Mapping[str, object], ranked: list[str]) -> dict[str, object]:
+    """The fields that say what was asked: those with our names, else the only one that is not ranked."""
+    rest = {name: value for name, value in fields.items() if name not in ranked and "." not in name and value}
+    if known := {name: value for name, value in rest.items() if name in PROMPTS}:
+        return known
+    texts = {name: value for name, value in rest.items() if isinstance(value, str | list) and name not in NO_TEXTS}
+    if len(texts) != 1:
+        raise BadInput(
+            _("It is not clear which field is the prompt: name it “prompt”. Not ranked are: %(names)s.")
+            % {"names": ", ".join(texts) or _("none")},
+            field="fields",
+        )
+    return {"prompt": next(iter(texts.values()))}

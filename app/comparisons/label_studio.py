@@ -1,0 +1,110 @@
+"""Reading Label Studio's JSON export of tasks that were ranked (Ranker over a list) or compared (Pairwise)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from app.comparisons.rankings import Order
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.kit.rows import Given
+from app.kit.text import require_text
+from app.prompts.shapes import prompts_of
+from training.records import Message
+
+LEFT, RIGHT = "left", "right"
+
+
+def orders(values: Given) -> list[Order]:
+    """Every ranking of a task, one for each annotation; raises BadInput where it has none."""
+    data, annotations = values.structured("data"), values.structured("annotations")
+    if not isinstance(data, Mapping) or not isinstance(annotations, list):
+        raise BadInput(
+            _("The row is no task of Label Studio: export as “JSON”, which has data and annotations. It has: %(keys)s.")
+            % {"keys": ", ".join(values)},
+            field="data",
+        )
+    made = [order for one in annotations if isinstance(one, Mapping) for order in _annotation(data, one)]
+    if not made:
+        raise BadInput(_("The task has no annotation that ranks or compares."), field="annotations")
+    return made
+
+
+def _annotation(data: Mapping[str, object], annotation: Mapping) -> Iterator[Order]:
+    by = annotation.get("completed_by")
+    labeler = str(by.get("id", by.get("email", ""))) if isinstance(by, Mapping) else str(by or "")
+    cancelled = _("The annotation was cancelled.") if annotation.get("was_cancelled") else ""
+    for result in annotation.get("result") or []:
+        value = result.get("value") if isinstance(result, Mapping) else None
+        if not isinstance(value, Mapping):
+            continue
+        if result.get("type") == "ranker":
+            texts, tiers, used = _ranked(data, value.get("ranker"))
+        elif result.get("type") == "pairwise":
+            texts, tiers, used = _compared(data, result.get("to_name"), value.get("selected"))
+        else:
+            continue
+        yield Order(_prompt(data, used), texts, tiers, labeler, cancelled)
+
+
+def _ranked(data: Mapping[str, object], ranker: object) -> tuple[list[str], list[int | None], set[str]]:
+    """(texts, tiers, fields used) of a list that was put in order, or of its one bucket that was."""
+    if isinstance(ranker, Mapping):  # "_" is what was left where it lay
+        buckets = {name: ids for name, ids in ranker.items() if ids and name != "_"}
+        if len(buckets) > 1:
+            raise BadInput(
+                _("The ranker has several buckets (%(names)s), which have no order among each other; rank in one list.")
+                % {"names": ", ".join(buckets)},
+                field="annotations",
+            )
+        ranker = next(iter(buckets.values()), [])
+    lists = {name: found for name, found in data.items() if isinstance(found, list) and _items(found)}
+    ids = [str(one) for one in ranker] if isinstance(ranker, list) else []
+    for name, found in lists.items():
+        items = _items(found)
+        if set(ids) <= items.keys():
+            places = {id: place for place, id in enumerate(ids, 1)}
+            return list(items.values()), [places.get(id) for id in items], {name}
+    raise BadInput(
+        _("The ranker names items that the task's data does not hold: %(ids)s.") % {"ids": ", ".join(ids)[:80]},
+        field="data",
+    )
+
+
+def _items(found: Sequence) -> dict[str, str]:
+    """Texts by id of a list's items; none where it is no such list."""
+    if not all(isinstance(one, Mapping) and "id" in one for one in found):
+        return {}
+    texts = {}
+    for number, one in enumerate(found):
+        text = next((one[key] for key in ("body", "text", "title") if one.get(key) is not None), None)
+        texts[str(one["id"])] = require_text(text, f"data.{number}.body", may_be_empty=True)
+    return texts
+
+
+def _compared(
+    data: Mapping[str, object], to_name: object, selected: object
+) -> tuple[list[str], list[int | None], set[str]]:
+    """(texts, tiers, fields used) of two texts of which one was selected."""
+    names = to_name.split(",") if isinstance(to_name, str) else to_name
+    if not isinstance(names, list) or len(names) != 2 or not all(name in data for name in names):
+        # The names of the tags say nothing of the data; two texts beside the prompt are left and right in their order.
+        names = [name for name, value in data.items() if isinstance(value, str) and name not in _PROMPTS]
+    if len(names) != 2:
+        raise BadInput(
+            _("It is not clear which two texts were compared; beside the prompt there are: %(names)s.")
+            % {"names": ", ".join(names) or _("none")},
+            field="data",
+        )
+    if selected not in (LEFT, RIGHT):
+        raise BadInput(_("selected is “%(given)s”; it must be left or right.") % {"given": selected}, field="selected")
+    texts = [require_text(data[name], f"data.{name}", may_be_empty=True) for name in names]
+    return texts, [1, 2] if selected == LEFT else [2, 1], set(names)
+
+
+_PROMPTS = ("prompt", "messages", "conversations", "instruction", "input", "question", "query")
+
+
+def _prompt(data: Mapping[str, object], used: set[str]) -> tuple[Message, ...]:
+    rest = {name: value for name, value in data.items() if name not in used and name in _PROMPTS and value}
+    if "prompt" not in rest and (asked := rest.get("question") or rest.get("query")):
+        rest["prompt"] = asked
+    return prompts_of(Given(rest or dict(data)))[0]

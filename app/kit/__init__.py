@@ -1,0 +1,1 @@
+"""Domain-free parts that several features use."""

@@ -1,0 +1,113 @@
+"""The bytes of an uploaded file, line by line, in bounded memory: gzip unpacked, what is no text file refused."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from app.errors import BadInput
+from app.i18n import N_
+from app.i18n import gettext as _
+
+MAX_LINE_BYTES = 4_000_000
+CHUNK_BYTES = 1 << 18
+MOST_UNPACKED_BYTES = 2_000_000_000
+FREE_BYTES, MOST_RATIO = 20_000_000, 200  # text packs 3 to 10 times; what unpacks beyond both is made to fill a disk
+_KINDS = {
+    b"PK\x03\x04": N_("a zip archive or an Excel workbook: unpack it, or save the sheet as CSV"),
+    b"PAR1": N_(
+        "Parquet: convert it to JSON Lines, e.g. with pandas: read_parquet, to_json(orient='records', lines=True)"
+    ),
+    b"BZh": N_("packed with bzip2: unpack it, or pack it with gzip"),
+    b"\xfd7zXZ": N_("packed with xz: unpack it, or pack it with gzip"),
+    b"\x28\xb5\x2f\xfd": N_("packed with zstd: unpack it, or pack it with gzip"),
+    b"%PDF": N_("a PDF: save its data as JSON Lines or CSV"),
+    b"\xff\xfe": N_("UTF-16: save it as UTF-8, e.g. with: iconv -f UTF-16 -t UTF-8 FILE"),
+    b"\xfe\xff": N_("UTF-16: save it as UTF-8, e.g. with: iconv -f UTF-16 -t UTF-8 FILE"),
+}
+
+
+class Line(NamedTuple):
+    """One line without its \\n; `text` is None where it is longer than MAX_LINE_BYTES."""
+
+    number: int
+    text: bytes | None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator["Source"]:
+    """Open a file for reading, unpacked if it is gzipped; BadInput says what another kind of file is."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        yield Source(gzip.GzipFile(fileobj=raw) if packed else raw, raw if packed else None)
+
+
+class Source:
+    """A file read in chunks; `raw` is what a packed one is unpacked from, to see how much that is."""
+
+    def __init__(self, file: IO[bytes], raw: IO[bytes] | None):
+        self.file, self.raw, self.unpacked = file, raw, 0
+        self.start = self.read()
+        self._check_kind()
+
+    def read(self) -> bytes:
+        """Return the next chunk, b"" at the end; BadInput where it is damaged or unpacks without end."""
+        try:
+            chunk = self.file.read(CHUNK_BYTES)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise BadInput(
+                _("The file is cut off or damaged: gzip says “%(error)s”. Download or copy it again.")
+                % {"error": error}
+            ) from error
+        self.unpacked += len(chunk)
+        if self.raw is not None:
+            if self.unpacked > max(FREE_BYTES, MOST_RATIO * self.raw.tell()):
+                raise BadInput(
+                    _("The file unpacks to over %(ratio)d times its size, as no text does; unpack it and look at it.")
+                    % {"ratio": MOST_RATIO}
+                )
+            if self.unpacked > MOST_UNPACKED_BYTES:
+                raise BadInput(
+                    _("The file unpacks to more than %(most)d MB: unpack it and import the parts.")
+                    % {"most": MOST_UNPACKED_BYTES // 1_000_000}
+                )
+        return chunk
+
+    def chunks(self) -> Iterator[bytes]:
+        """Every chunk, the first without its byte order mark."""
+        yield self.start.removeprefix(b"\xef\xbb\xbf")
+        while chunk := self.read():
+            yield chunk
+
+    def lines(self) -> Iterator[Line]:
+        """Every line that is not empty, with its number."""
+        number, begun, too_long = 1, b"", False
+        for chunk in self.chunks():
+            first, *rest = chunk.split(b"\n")
+            begun, too_long = _joined(begun, first, too_long)
+            for following in rest:
+                if begun or too_long:
+                    yield Line(number, None if too_long else begun)
+                number += 1
+                begun, too_long = _joined(b"", following, False)
+        if begun or too_long:
+            yield Line(number, None if too_long else begun)
+
+    def _check_kind(self) -> None:
+        for magic, kind in _KINDS.items():
+            if self.start.startswith(magic):
+                raise BadInput(_("The file is not text in UTF-8 but %(kind)s.") % {"kind": _(kind)})
+        if b"\x00" in self.start[:8]:
+            raise BadInput(_("The file is binary, or text in UTF-16 or UTF-32; save it as UTF-8."))
+        if b"\r" in self.start and b"\n" not in self.start and self.start.rstrip(b"\r").count(b"\r"):
+            raise BadInput(
+                _("The lines of the file end in CR alone, as on old Macs; save it with LF, e.g.: tr '\\r' '\\n' < FILE")
+            )
+
+
+def _joined(begun: bytes, more: bytes, too_long: bool) -> tuple[bytes, bool]:
+    too_long = too_long or len(begun) + len(more) > MAX_LINE_BYTES
+    return (b"", True) if too_long else (begun + more, False)

@@ -1,0 +1,125 @@
+"""Text as people and files bring it: what can be stored, what can be seen, and when two texts are the same."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from app.errors import BadInput
+from app.i18n import gettext as _
+
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+# Zero-width joiners change how their neighbours look in some scripts and in emoji; beside ASCII they show nothing.
+_IDLE_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
+# Letters and marks that show nothing by themselves; control and format characters and blanks go by their category.
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+
+
+def storable(text: str) -> str:
+    """Return the text; raises a validation error where it holds what no database keeps: NUL, half a surrogate pair."""
+    if bad := UNSTORABLE.search(text):
+        raise PydanticCustomError("unstorable_text", "{why}", {"why": _unstorable(bad)})
+    return text
+
+
+def _unstorable(bad: re.Match) -> str:
+    return _("NUL or half a character (a lone surrogate) at position %(n)d cannot be stored; remove it.") % {
+        "n": bad.start()
+    }
+
+
+def _storable_json(value: Any) -> Any:
+    if isinstance(value, str):
+        storable(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            storable(key)
+            _storable_json(item)
+    elif isinstance(value, Sequence):
+        for item in value:
+            _storable_json(item)
+    return value
+
+
+def typed(text: object) -> object:
+    """Return what a browser sends as it was typed: line ends as \\n, and nothing that a keyboard cannot write."""
+    if not isinstance(text, str):
+        return text
+    return UNSTORABLE.sub(lambda found: "" if found[0] == "\x00" else "\ufffd", text.replace("\r\n", "\n"))
+
+
+Text = Annotated[str, AfterValidator(storable)]  # every text of every schema
+TypedText = Annotated[str, BeforeValidator(typed), AfterValidator(storable)]  # of a form on a page
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable_json)]  # JSON whose keys something else knows
+
+
+def require_text(value: object, field: str, *, may_be_empty: bool = False, at_most: int | None = None) -> str:
+    """Return a value of a file or a caller as the text that it is; BadInput names the field and the way out."""
+    if not isinstance(value, str):
+        raise BadInput(
+            _("%(field)s is %(kind)s, not text; put it in quotes.") % {"field": field, "kind": type(value).__name__},
+            field=field,
+        )
+    if bad := UNSTORABLE.search(value):
+        raise BadInput(f"{field}: {_unstorable(bad)}", field=field)
+    if not may_be_empty and is_blank(value):
+        raise BadInput(
+            _("%(field)s is empty, or holds nothing that can be seen; write a text or remove it.") % {"field": field},
+            field=field,
+        )
+    if at_most is not None and len(value) > at_most:
+        raise BadInput(
+            _("%(field)s has %(n)d characters; at most %(most)d are allowed.")
+            % {"field": field, "n": len(value), "most": at_most},
+            field=field,
+        )
+    return value
+
+
+@lru_cache(maxsize=4096)
+def _shows_nothing(letter: str) -> bool:
+    return (
+        unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp")
+        or letter in _FILLERS
+        or "\ufe00" <= letter <= "\ufe0f"
+        or "\U000e0100" <= letter <= "\U000e01ef"
+    )
+
+
+def is_blank(text: str) -> bool:
+    """Whether a reader sees nothing: blanks, line ends, zero-width and other characters without a look."""
+    return all(map(_shows_nothing, text))
+
+
+def normal_form(text: str) -> str:
+    """Return the form in which texts are compared: two texts that look alike have one, others have two.
+
+    Unicode composed (NFC); every line end \\n, without blanks before it; every blank a space; characters without a look
+    left out; no empty lines at the beginning and the end. Indentation counts, the first line's too; a single blank
+    before the first word is none, since many models write it.
+    """
+    text = _CONTROLS.sub("", _LINE_ENDS.sub("\n", text))
+    if not text.isascii():
+        text = _IDLE_JOINERS.sub("", "".join(map(_as_seen, unicodedata.normalize("NFC", text))))
+    text = "\n".join(line.rstrip(" \t") for line in text.split("\n")).strip("\n")
+    return text[1:] if text[:1] == " " and text[1:2] not in (" ", "\t") else text
+
+
+@lru_cache(maxsize=4096)
+def _as_seen(letter: str) -> str:
+    if letter in "\n\t\u200c\u200d":
+        return letter
+    if unicodedata.category(letter) == "Zs":
+        return " "
+    return "" if _shows_nothing(letter) else letter
+
+
+def folded(text: str) -> str:
+    """Return the normal form without case and spacing: texts that share it say the same."""
+    return " ".join(normal_form(text).casefold().split())

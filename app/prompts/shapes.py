@@ -1,0 +1,51 @@
+"""What a row of a file asks: the shapes in which tools write prompts and dialogues, read into messages."""
+
+from collections.abc import Mapping
+
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.kit.rows import Given
+from app.kit.text import is_blank, require_text
+from app.prompts.messages import canonical
+from training.records import Message
+
+DIALOGUES = ("messages", "conversations")  # of OpenAI, and of ShareGPT
+
+
+def dialogue_field(values: Given) -> str | None:
+    """The field in which a row holds a whole dialogue, if it does."""
+    return next((name for name in DIALOGUES if values.get(name) is not None), None)
+
+
+def prompts_of(values: Given) -> list[tuple[Message, ...]]:
+    """The prompts a row asks: a dialogue, or `instruction` with `input` (or `instances`), or `prompt`.
+
+    Rows of base models often hold both an instruction and a prompt made from it ("...Output:"): the instruction counts.
+    """
+    if name := dialogue_field(values):
+        return [canonical(values.structured(name), name)]
+    if values.get("instruction") is not None:
+        instruction = require_text(values["instruction"], "instruction")
+        instances = values.structured("instances")
+        if instances is None:
+            return [_instructed(instruction, values.get("input"), "input")]
+        if not isinstance(instances, list) or not all(isinstance(one, Mapping) for one in instances) or not instances:
+            raise BadInput(_("instances must be a list of {input, output}."), field="instances")
+        return [_instructed(instruction, one.get("input"), f"instances.{n}.input") for n, one in enumerate(instances)]
+    prompt = values.text_or_messages("prompt")
+    if isinstance(prompt, list):
+        return [canonical(prompt, "prompt")]
+    if prompt is not None:
+        return [(Message(role="user", text=require_text(prompt, "prompt")),)]
+    raise BadInput(
+        _("No prompt: a row needs prompt, messages, or instruction (with input). It has: %(keys)s.")
+        % {"keys": ", ".join(values) or _("nothing")},
+        field="prompt",
+    )
+
+
+def _instructed(instruction: str, given: object, field: str) -> tuple[Message, ...]:
+    if given is None or (isinstance(given, str) and is_blank(given)):
+        return (Message(role="user", text=instruction),)
+    # The blank line between the two is the same however the instruction ends.
+    return (Message(role="user", text=f"{instruction.rstrip()}\n\n{require_text(given, field)}"),)
