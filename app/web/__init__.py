@@ -28,7 +28,8 @@ from app.database import reading, transaction
 from app.errors import Forbidden, NotFound, NotSignedIn, PlumblineError
 from app.i18n import gettext as _
 from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
-from app.web.text import is_plain, markdown
+from app.web.text import as_written, is_plain, markdown
+from app.web.unseen import excerpt
 
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
@@ -129,6 +130,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.install_gettext_callables(i18n.gettext, i18n.ngettext, newstyle=True)
+    made.filters.update(as_written=as_written, excerpt=excerpt)
     made.globals.update(
         markdown=markdown,
         is_plain=is_plain,

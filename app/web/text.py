@@ -16,6 +16,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from app.web.unseen import styled, visible
+
 MAX_CHARACTERS = 50_000  # longer text is shown raw: the renderer's time grows faster than its input
 MAX_FORMULA = 2_000
 MAX_CODE = 10_000  # characters of code in colours
@@ -148,22 +150,30 @@ def _align_cells(tokens: list) -> None:
 @lru_cache(maxsize=1024)
 def markdown(text: str, top: int = 2) -> Markup:
     """Sanitised HTML of untrusted Markdown; its highest heading is of the level `top`."""
+    text = visible(text)
     if len(text) > MAX_CHARACTERS:
-        return Markup('<pre class="raw">{}</pre>').format(text)
+        return Markup('<pre class="raw">{}</pre>').format(as_written(text))
     parser, env = _parser(), {}
     tokens = parser.parse(text, env)
     _place_headings(tokens, top)
     _align_cells(tokens)
     return Markup(
-        nh3.clean(
-            parser.renderer.render(tokens, parser.options, env),
-            tags=TAGS,
-            attributes=ATTRIBUTES,
-            url_schemes={"http", "https", "mailto"},
-            link_rel="noopener noreferrer nofollow",
-            set_tag_attribute_values={"a": {"target": "_blank"}},  # nobody loses the work beside it
+        styled(
+            nh3.clean(
+                parser.renderer.render(tokens, parser.options, env),
+                tags=TAGS,
+                attributes=ATTRIBUTES,
+                url_schemes={"http", "https", "mailto"},
+                link_rel="noopener noreferrer nofollow",
+                set_tag_attribute_values={"a": {"target": "_blank"}},  # nobody loses the work beside it
+            )
         )
     )
+
+
+def as_written(text: str) -> Markup:
+    """Return the text letter for letter, but for characters that cannot be seen, which are shown by their number."""
+    return Markup(styled(escape(visible(text))))
 
 
 def is_plain(text: str) -> bool:
