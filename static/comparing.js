@@ -1,5 +1,7 @@
 // One text whole, or two side by side with the words that only one of them has; these are found while one reads.
 
+import { written } from "./texts.js";
+
 const dialog = document.getElementById("peek");
 const heading = document.getElementById("peek-heading");
 const note = document.getElementById("peek-note");
@@ -16,8 +18,8 @@ dialog.addEventListener("show-texts", async ({ detail }) => {
   heading.textContent = two ? dialog.dataset.title : titles[0];
   note.hidden = true;
   shown.classList.toggle("two", two);
-  const written = texts.map((text) => (text.querySelector("pre.raw") ?? text).textContent.trim());
-  const bodies = texts.map((text, index) => (two ? raw([{ text: written[index] }]) : text.cloneNode(true)));
+  const whole = texts.map(written);
+  const bodies = texts.map((text, index) => (two ? raw([{ text: whole[index] }]) : text.cloneNode(true)));
   shown.replaceChildren(
     ...bodies.map((body, index) => {
       const section = document.createElement("section");
@@ -29,7 +31,7 @@ dialog.addEventListener("show-texts", async ({ detail }) => {
   dialog.showModal();
   heading.focus();
   if (!two) return;
-  const parts = await differences(...written);
+  const parts = await differences(...whole);
   if (turn !== mine) return;
   note.hidden = parts !== null;
   parts?.forEach((pieces, index) => bodies[index].replaceWith(raw(pieces)));

@@ -1,6 +1,8 @@
 // Suggestions without leaving the page: one may go on writing while a policy writes too.
 // What is taken goes into the editor, whose draft desk.js keeps.
 
+import { visible } from "./texts.js";
+
 const form = document.getElementById("work");
 const suggestions = document.getElementById("suggestions");
 const list = document.getElementById("suggested");
@@ -48,7 +50,9 @@ ask.addEventListener("click", async (event) => {
 
 function show({ id, text }) {
   const card = document.getElementById("suggestion-card").content.firstElementChild.cloneNode(true);
-  card.querySelector(".raw").textContent = text;
+  const raw = card.querySelector(".raw");
+  raw.textContent = visible(text);
+  raw.dataset.text = text;
   card.querySelector("button").value = `take:${id}`;
   for (const other of list.querySelectorAll("[data-key]")) {
     other.removeAttribute("data-key");
@@ -63,8 +67,8 @@ list.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   event.preventDefault();
-  const texts = [...list.querySelectorAll(".raw")].map((one) => one.textContent.trim());
-  const text = button.closest(".suggestion").querySelector(".raw").textContent;
+  const texts = [...list.querySelectorAll(".raw")].map((one) => one.dataset.text.trim());
+  const text = button.closest(".suggestion").querySelector(".raw").dataset.text;
   // Nothing that was typed is lost: it stays above what was taken.
   const keep = editor.value.trim() && !texts.includes(editor.value.trim());
   editor.value = keep ? `${editor.value.trimEnd()}\n\n${text}` : text;

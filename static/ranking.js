@@ -2,6 +2,7 @@
 // fields, a place for each completion; saving them, and the lease, are desk.js's, and side by side is comparing.js's.
 
 import { dragging } from "./dragging.js";
+import { written } from "./texts.js";
 import { standing } from "./tiers.js";
 
 const form = document.getElementById("work");
@@ -93,7 +94,7 @@ function slip(letter) {
   pick.type = "button";
   const article = articles.get(letter);
   const flags = Number(article.dataset.flags);
-  const text = article.querySelector(".text .markdown").textContent.trim();
+  const text = written(article.querySelector(".text")).trim();
   const excerpt = make("span", "excerpt", text.slice(0, 240).replace(/\s+/g, " "));
   excerpt.dir = "auto";
   excerpt.lang = "";

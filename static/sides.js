@@ -1,5 +1,7 @@
 // Two texts side by side, to choose from.
 
+import { visible } from "./texts.js";
+
 export function make(tag, name, text) {
   return Object.assign(document.createElement(tag), { className: name, textContent: text });
 }
@@ -15,7 +17,7 @@ export function both(...sides) {
   const made = make("div", "both", "");
   for (const [title, text, button] of sides) {
     const side = make("section", "", "");
-    const raw = Object.assign(make("div", "raw", text), { dir: "auto", lang: "" });
+    const raw = Object.assign(make("div", "raw", visible(text)), { dir: "auto", lang: "" });
     side.append(make("h2", "", title), raw, button);
     made.append(side);
   }

@@ -29,7 +29,8 @@ from app.errors import Forbidden, NotFound, NotSignedIn, PlumblineError
 from app.i18n import gettext as _
 from app.kit.text import UNSTORABLE, TypedText, typed
 from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
-from app.web.text import is_plain, markdown
+from app.web.text import as_written, is_plain, markdown
+from app.web.unseen import excerpt
 
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
@@ -131,6 +132,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.install_gettext_callables(i18n.gettext, i18n.ngettext, newstyle=True)
+    made.filters.update(as_written=as_written, excerpt=excerpt)
     made.globals.update(
         markdown=markdown,
         is_plain=is_plain,

@@ -1,23 +1,24 @@
-"""Markdown of untrusted text to HTML that can do nothing; code and formulas are shown, images and HTML are not."""
+"""Markdown of untrusted text to HTML that can do nothing and hides nothing; HTML and images are shown as written."""
 
 import re
 from functools import lru_cache
 from html import unescape
 
 import nh3
-from latex2mathml.converter import convert
-from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
 from markupsafe import Markup, escape
-from mdit_py_plugins.dollarmath import dollarmath_plugin
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from app.i18n import gettext as _
+from app.web import markdown_rules
+from app.web.formulas import typeset
+from app.web.unseen import styled, visible
+
 MAX_CHARACTERS = 50_000  # longer text is shown raw: the renderer's time grows faster than its input
-MAX_FORMULA = 2_000
 MAX_CODE = 10_000  # characters of code in colours
 WIDE = 30  # characters of code or of a formula that fit on a narrow screen
 
@@ -42,7 +43,8 @@ _MARKDOWN = _words(
 TAGS = set(_MARKDOWN | _MATHML)
 ATTRIBUTES = {
     "a": {"href", "title", "target"},
-    "ol": {"start"},
+    "ol": {"start", "class"},
+    "ul": {"class"},
     "pre": {"tabindex"},
     "span": {"class", "tabindex"},
     "div": {"class", "tabindex"},
@@ -55,7 +57,20 @@ ATTRIBUTES = {
     "mtd": {"columnalign"},
     "mtable": {"columnalign"},
     "mfrac": {"linethickness"},
+    "menclose": {"notation"},
 }
+
+
+_TAG = re.compile("<[^>]*>")
+_MATH = re.compile("<math.*?</math>", re.DOTALL)
+# Between these two, which no visible text holds, is what the reader sees by other means: the browser's own numbers of a
+# list, an address that is the text of its link. They are there until it was checked that nothing is hidden.
+_SEEN_OTHERWISE = "\ufdd1{}\ufdd2"
+_ANY_SEEN_OTHERWISE = re.compile("\ufdd1[^\ufdd2]*\ufdd2")
+_SIGNS = re.compile(r"[^\s!-/:-@\[-`{-~]+")  # all but what Markdown may consume: blanks and ASCII punctuation
+
+
+# --- parts ---
 
 
 def _scrolls(wide: bool) -> str:
@@ -63,113 +78,174 @@ def _scrolls(wide: bool) -> str:
     return ' tabindex="0"' if wide else ""
 
 
-def _highlight(code: str, language: str, _attributes: str) -> str:
+def _highlight(code: str, language: str) -> str:
     if len(code) > MAX_CODE or language.lower() not in LANGUAGES:
         return ""
     try:
-        lexer = get_lexer_by_name(language)
+        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return ""
-    return highlight(code, lexer, HtmlFormatter(nowrap=True))
+    shown = highlight(code, lexer, HtmlFormatter(nowrap=True))
+    return shown if unescape(_TAG.sub("", shown)).rstrip("\n") == code.rstrip("\n") else ""
 
 
-def _code(self: RendererHTML, tokens, index, options, env) -> str:
+def _code(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
     token = tokens[index]
-    language = token.info.split(maxsplit=1)[0] if token.info.strip() else ""
+    info = token.info.strip()
+    label = f'<div class="language">{escape(info)}</div>' if info else ""
     wide = max(map(len, token.content.splitlines()), default=0) > WIDE
-    shown = _highlight(token.content, language, "") or escape(token.content)
-    return f"<pre{_scrolls(wide)}><code>{shown}</code></pre>\n"
+    shown = _highlight(token.content, info.split(maxsplit=1)[0] if info else "") or escape(token.content)
+    return f"{label}<pre{_scrolls(wide)}><code>{shown}</code></pre>\n"
 
 
-def _formula(latex: str, options: dict) -> str:
-    display = bool(options.get("display_mode"))
-    if len(latex) > MAX_FORMULA:
-        return str(escape(latex))
-    try:
-        shown = convert(latex, display="block" if display else "inline")
-    except Exception:  # the converter raises whatever its parser meets; the source is readable too
-        return f"<code>{escape(latex)}</code>"
-    return f'<span class="wide"{_scrolls(len(latex) > WIDE)}>{shown}</span>' if display else shown
-
-
-def _bracketed(state: StateInline, silent: bool) -> bool:
-    """TeX's own brackets: \\( x \\) within a line, \\[ x \\] as a display."""
-    start = state.src[state.pos : state.pos + 2]
-    if start not in ("\\(", "\\["):
-        return False
-    end = state.src.find("\\)" if start == "\\(" else "\\]", state.pos + 2, state.pos + MAX_FORMULA)
-    latex = state.src[state.pos + 2 : end].strip() if end > 0 else ""
-    if not latex:
-        return False
-    if not silent:
-        token = state.push("bracketed_math", "math", 0)
-        token.content, token.markup = latex, start
-    state.pos = end + 2
-    return True
-
-
-def _bracketed_html(self: RendererHTML, tokens, index, options, env) -> str:
+def _formula(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
     token = tokens[index]
-    if token.markup == "\\(":
-        return f'<span class="math inline">{_formula(token.content, {})}</span>'
-    return f'<span class="math block">{_formula(token.content, {"display_mode": True})}</span>'
+    latex, display = token.content.strip(), token.markup in ("$$", "\\[")
+    shown = typeset(latex, display)
+    if shown is None:
+        shown = f"<code>{escape(token.markup + token.content + markdown_rules.CLOSERS[token.markup])}</code>"
+    else:
+        env["formulas"].append(latex)
+        if display:
+            shown = f'<span class="wide"{_scrolls(len(latex) > WIDE)}>{shown}</span>'
+    if token.block:
+        return f'<div class="math block">{shown}</div>\n'
+    if display:
+        return f'<span class="math block">{shown}</span>'
+    long = shown.startswith("<math") and len(latex) > WIDE
+    return f'<span class="math inline{" long" if long else ""}"{_scrolls(long)}>{shown}</span>'
+
+
+def _address(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
+    token = tokens[index]
+    address = escape(token.content)
+    return _SEEN_OTHERWISE.format(address) if token.hidden else f' <span class="address">{address}</span>'
+
+
+def _entity(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
+    return f'<span class="entity">{escape(tokens[index].content)}</span>'
+
+
+def _item(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
+    number, written = tokens[index].meta.get("number", ""), tokens[index].meta.get("written")
+    shown = f'<span class="number">{number}</span> ' if written else _SEEN_OTHERWISE.format(number)
+    return self.renderToken(tokens, index, options, env) + (shown if number else "")
 
 
 @lru_cache
-def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 20, "linkify": False})
-    parser.enable(["table", "strikethrough"]).disable("image")
-    parser.use(dollarmath_plugin, allow_space=False, allow_digits=False, renderer=_formula)
-    parser.inline.ruler.before("escape", "bracketed_math", _bracketed)
-    parser.add_render_rule("bracketed_math", _bracketed_html)
-    parser.add_render_rule("fence", _code)
-    parser.add_render_rule("code_block", _code)
+def _parser():
+    parser = markdown_rules.parser()
+    rules = {"fence": _code, "code_block": _code, "math_inline": _formula, "math_block": _formula}
+    rules |= {"address": _address, "entity": _entity, "list_item_open": _item}
+    for name, rule in rules.items():
+        parser.add_render_rule(name, rule)
     parser.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     return parser
 
 
-def _place_headings(tokens: list, top: int) -> None:
-    """Headings of the text become headings of the page below `top`, and none skips a level."""
+@lru_cache
+def _cleaner() -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=TAGS,
+        attributes=ATTRIBUTES,
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},  # nobody loses the work beside it
+    )
+
+
+# --- the whole ---
+
+
+def _place_headings(tokens: list[Token], top: int) -> None:
+    """Make headings of the text headings of the page below `top`, none skipping a level; an empty one becomes text."""
     deepest = top - 1
-    for token in tokens:
-        if token.type == "heading_open":
+    for index, token in enumerate(tokens):
+        if token.type == "heading_open" and not tokens[index + 1].content:
+            tokens[index + 1].children = [Token("text", "", 0, content=token.markup)]
+            token.tag = tokens[index + 2].tag = "p"
+        elif token.type == "heading_open":
             deepest = min(int(token.tag[1]) + top - 1, deepest + 1, 6)
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{deepest}"
+            token.tag = tokens[index + 2].tag = f"h{deepest}"
 
 
-def _align_cells(tokens: list) -> None:
+def _align_cells(tokens: list[Token]) -> None:
     for token in tokens:
         if token.type in ("th_open", "td_open") and (style := token.attrs.pop("style", None)):
             token.attrSet("class", str(style).removeprefix("text-align:"))
 
 
+def _mark_items(tokens: list[Token]) -> None:
+    """Give items the sign or the number that was written, where the browser would show another."""
+    lists: list[list[Token]] = []
+    for token in tokens:
+        if token.type in ("ordered_list_open", "bullet_list_open"):
+            lists.append([token])
+        elif token.type == "list_item_open":
+            lists[-1].append(token)
+        elif token.type == "bullet_list_close":
+            opened = lists.pop()[0]
+            opened.attrs = {"class": sign} if (sign := {"-": "minus", "+": "plus"}.get(opened.markup)) else {}
+        elif token.type == "ordered_list_close":
+            opened, *items = lists.pop()
+            first = int(items[0].info)
+            counted = all(item.info == str(number) for number, item in enumerate(items, first))
+            written = not counted or opened.markup == ")" or first + len(items) > 100  # for more there is no room
+            if written:
+                opened.attrs = {"class": "written"}
+            for item in items:
+                item.meta = {"number": item.info + opened.markup, "written": written}
+
+
+def _shows_all(text: str, shown: str) -> bool:
+    """Whether `shown` has every sign of `text` in its order, but for blanks and what Markdown may consume."""
+    if shown.split() == text.split():
+        return True  # prose without markup, at a quarter of the time
+    return "".join(_SIGNS.findall(shown)) == "".join(_SIGNS.findall(text))
+
+
 @lru_cache(maxsize=1024)
-def markdown(text: str, top: int = 2) -> Markup:
-    """Sanitised HTML of untrusted Markdown; its highest heading is of the level `top`."""
-    if len(text) > MAX_CHARACTERS:
-        return Markup('<pre class="raw">{}</pre>').format(text)
-    parser, env = _parser(), {}
+def _rendered(text: str, top: int) -> Markup | None:
+    """Return sanitised HTML of a text without unseen characters, or None where it would not show every sign."""
+    parser, env = _parser(), {"formulas": []}
     tokens = parser.parse(text, env)
     _place_headings(tokens, top)
     _align_cells(tokens)
-    return Markup(
-        nh3.clean(
-            parser.renderer.render(tokens, parser.options, env),
-            tags=TAGS,
-            attributes=ATTRIBUTES,
-            url_schemes={"http", "https", "mailto"},
-            link_rel="noopener noreferrer nofollow",
-            set_tag_attribute_values={"a": {"target": "_blank"}},  # nobody loses the work beside it
-        )
-    )
+    _mark_items(tokens)
+    html = _cleaner().clean(parser.renderer.render(tokens, parser.options, env))
+    formulas = iter(env["formulas"])
+    shown = _MATH.sub(lambda found: escape(next(formulas, "")), html)
+    shown = unescape(_TAG.sub("", shown)).replace("\ufdd1", "").replace("\ufdd2", "")
+    if not _shows_all(text, shown):
+        return None
+    return Markup(styled(_ANY_SEEN_OTHERWISE.sub("", html)))
+
+
+def markdown(text: str, top: int = 2) -> Markup:
+    """Return sanitised HTML of untrusted Markdown; its highest heading is of the level `top`.
+
+    Every character of the text is visible in it but blanks and the punctuation of Markdown; a text of which the
+    renderer would hide more is shown raw, with a line that says so.
+    """
+    text = visible(text)
+    if len(text) > MAX_CHARACTERS:
+        return Markup('<pre class="raw">{}</pre>').format(as_written(text))
+    if (html := _rendered(text, top)) is not None:
+        return html
+    note = _("Shown as plain text: Markdown would hide part of it.")
+    return Markup('<p class="small quiet">{}</p>\n<pre class="raw">\n{}</pre>').format(note, as_written(text))
+
+
+def as_written(text: str) -> Markup:
+    """Return the text letter for letter, but for characters that cannot be seen, which are shown by their number."""
+    return Markup(styled(escape(visible(text))))
 
 
 def is_plain(text: str) -> bool:
     """Whether the rendered text reads letter for letter as it is written, so that a raw view shows nothing else."""
-    if len(text) > MAX_CHARACTERS:
-        return True
     html = markdown(text, 3)
+    if '<pre class="raw">' in html:
+        return True
     shown = html.replace("</p>\n<p>", "\n\n").replace("<br>", "")
-    return unescape(re.sub(r"^<p>|</p>\n?$", "", shown)) == text.strip() and "  " not in text
+    return unescape(re.sub(r"^<p>|</p>\n?$", "", shown)) == text.strip() and not re.search(r"  |\t", text)

@@ -2,12 +2,12 @@
 
 import time
 from html import unescape
-from html.parser import HTMLParser
 
 import pytest
 
 from app.web import environment
-from app.web.text import ATTRIBUTES, LANGUAGES, MAX_CHARACTERS, MAX_CODE, TAGS, is_plain, markdown
+from app.web.text import LANGUAGES, MAX_CHARACTERS, MAX_CODE, is_plain, markdown
+from tests.shown import Strict
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -50,26 +50,6 @@ ATTACKS = [
     "$\\includegraphics{https://evil.example/pixel.png}$",
     "</pre></div></main><script>alert(1)</script>",
 ]
-
-
-class Strict(HTMLParser):
-    """Fails on any tag or attribute that is not on the list, and on any address that is not the web or mail."""
-
-    def handle_starttag(self, tag, attributes):
-        assert tag in TAGS
-        for name, value in attributes:
-            assert name in ATTRIBUTES.get(tag, set()) | ({"rel"} if tag == "a" else set()), (tag, name)
-            if name == "href":
-                assert value.lower().startswith(("http://", "https://", "mailto:", "/", "#")), value
-            if name == "tabindex":
-                assert value == "0"
-            if name == "class":
-                assert not {"raw", "alert", "skip", "visually-hidden", "primary"} & set(value.split()), value
-
-    handle_startendtag = handle_starttag
-
-    def handle_comment(self, data):
-        raise AssertionError(f"a comment: {data}")
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -152,6 +132,9 @@ def test_code_is_a_stop_for_the_keyboard_only_where_it_may_scroll():
         ("1. a", False),
         ("a &amp; b", False),
         ("see https://a.example", True),
+        ("  two blanks", False),
+        ("a\tb", False),
+        ("a\u200bb", False),
     ],
 )
 def test_the_raw_view_is_offered_where_it_shows_something_else(text, plain):

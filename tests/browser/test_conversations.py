@@ -238,3 +238,20 @@ def test_what_is_typed_while_a_policy_writes_is_kept_and_so_is_the_draft(page, p
     page.click("text=Hand in and stop")
     page.wait_for_url("**/")
     assert [one.origin for one in stored().conversation.messages] == ["edited"]
+
+
+def test_a_suggestion_hides_nothing_and_is_taken_as_it_is(page, people, server):
+    open_round()
+    unseen = "\u200b\u202e\u2066\u00ad\ufeff\x1b\u2028\U000e0041\u3164"
+    server.answer = lambda request: [f"Take{unseen}one 👩‍👧."] * request["n"]
+    begin(page, people)
+    page.click("text=Suggest a message")
+    for _ in ("by the script", "by the page"):
+        page.wait_for_selector(".suggestion")
+        shown = "".join(f"⟨U+{ord(sign):04X}⟩" for sign in unseen)
+        assert page.locator(".suggestion .raw").inner_text() == f"Take{shown}one 👩‍👧."
+        page.fill("#text", "")
+        page.locator(".suggestion button").click()
+        assert page.input_value("#text") == f"Take{unseen}one 👩‍👧."
+        page.wait_for_selector("#saved:has-text('Saved')")
+        page.reload()
