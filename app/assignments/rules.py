@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app import i18n
 from app.accounts.tables import Account
 from app.assignments import changes, drafts, slots
 from app.assignments.briefing import note_beginning, unknown_guidelines
@@ -77,7 +78,7 @@ def open_round(session: Session, round: Round) -> int:
 
 
 def _nothing_to_do(round: Round) -> str:
-    reasons = ", ".join(f"{count} × {_(reason)}" for reason, count in left_out_reasons(round))
+    reasons = ", ".join(f"{count} × {i18n.gettext(reason)}" for reason, count in left_out_reasons(round))
     if not reasons:
         return _("This round has no items: no prompt fits its choice now. Delete the draft and choose others.")
     return _("This round has no items. Left out: %(reasons)s. Add completions or choose other prompts.") % {

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from app import i18n
 from app.errors import BadInput
 from app.i18n import N_
 from app.i18n import gettext as _
@@ -99,7 +100,7 @@ class Source:
     def _check_kind(self) -> None:
         for magic, kind in _KINDS.items():
             if self.start.startswith(magic):
-                raise BadInput(_("The file is not text in UTF-8 but %(kind)s.") % {"kind": _(kind)})
+                raise BadInput(_("The file is not text in UTF-8 but %(kind)s.") % {"kind": i18n.gettext(kind)})
         if b"\x00" in self.start[:8]:
             raise BadInput(_("The file is binary, or text in UTF-16 or UTF-32; save it as UTF-8."))
         if b"\r" in self.start and b"\n" not in self.start and self.start.rstrip(b"\r").count(b"\r"):

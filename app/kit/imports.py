@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
+from app import i18n
 from app.database import reading, transaction
 from app.i18n import gettext as _
 from app.kit.rows import Problem, Row
@@ -72,7 +73,7 @@ class ImportReport:
     @property
     def notes(self) -> list[str]:
         """What else is to be said of the rows, each with how many they are."""
-        notes = [_(sentence) % {"n": count} for sentence, count in self.remarks.most_common()]
+        notes = [i18n.gettext(sentence) % {"n": count} for sentence, count in self.remarks.most_common()]
         if self.unused:
             fields = ", ".join(f"{name} ({count})" for name, count in self.unused.most_common(20))
             notes.append(_("Not used, with how many rows hold something there: %(fields)s.") % {"fields": fields})
