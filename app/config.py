@@ -5,6 +5,7 @@ import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -40,6 +41,9 @@ class Settings(BaseSettings):
     tokenizer: str = Field("", description="A tokenizer.json to count texts by. Empty: 4 bytes of text a token.")
     max_completion_tokens: int = Field(1024, description="Longest completion that a labeler may hand in, in tokens.")
     max_upload_bytes: int = Field(200_000_000, description="Largest import file accepted.")
+    personal_data: Literal["built-in", "presidio"] = Field(
+        "built-in", description="What finds personal data in prompts; presidio, the extra `pii`, adds names and places."
+    )
 
     @property
     def endpoint_key_names(self) -> list[str]:

@@ -19,6 +19,8 @@ from app.config import ROOT
 from tests.benchmarks import against_trl, ppo, sampling
 from tests.benchmarks.forms import forms
 from tests.benchmarks.hh_harmless import hh_harmless
+from tests.benchmarks.hygiene import hygiene
+from tests.benchmarks.personal_data import personal_data
 from tests.benchmarks.rounds import line
 from tests.benchmarks.serving import serving
 from tests.end_to_end.test_run import Run
@@ -76,7 +78,10 @@ def training(folder: Path) -> Iterator[Figure]:
     yield "base network, one thread", tokens / (times[-1] - times[0]), "tokens/s"
 
 
-MEASURES = {measure.__name__: measure for measure in (starting, desk, ranking, training, serving, forms, hh_harmless)}
+MEASURES = {
+    measure.__name__: measure
+    for measure in (starting, desk, ranking, training, serving, forms, hh_harmless, personal_data, hygiene)
+}
 COMPARISONS = {"against_trl": against_trl.rows, "ppo": ppo.rows, "sampling": sampling.rows}  # ours and a peer in turn
 
 

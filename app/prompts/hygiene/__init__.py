@@ -1,0 +1,1 @@
+"""Prompt hygiene: what in a prompt names a person, which prompts say the same, and in which language."""

@@ -1,0 +1,102 @@
+"""E-mail addresses in folded text, also those that are spelled out: name (at) example (dot) com."""
+
+import re
+from collections.abc import Iterator
+
+from app.prompts.hygiene.context import NOT_BEFORE_WORD, WORD, near, vocabulary, word_set
+from app.prompts.hygiene.kinds import Hit, PersonalData
+
+_LOCAL = rf"[{WORD}.+'-]"
+_LABEL = rf"[{WORD}-]{{1,63}}"  # with "_", which no host has, so that a name with one is seen and refused whole
+_FULL_STOP = str.maketrans("\u3002\uff61", "..")  # which a Chinese or Japanese keyboard types for a dot
+_SIGN = re.compile(r"@|%40|&#64;")
+_LOCAL_REVERSED = re.compile(rf"{_LOCAL}{{1,64}}")
+_DOMAIN = re.compile(rf"[{WORD}.-]{{4,253}}")
+# What an image's or a script's name ends in, which no domain does: logo@2x.png, pkg@latest.json
+_FILE_ENDINGS = word_set("bmp css csv exe gif html ico jpeg jpg js json pdf png svg txt webp xml yaml yml")
+_SOFTWARE = frozenset({"git", "hg", "svn"})  # git@host:path names a program, not a person
+
+_AT = r"(?:at|ät|@|a|arroba|arobase|chiocciola|malpa|собака)"
+_DOT = r"(?:dot|\.|punkt|punto|ponto|point|kropka|точка)"
+_BRACKETED = re.compile(rf"[(\[{{<] ?{_AT} ?[)\]}}>]", re.IGNORECASE)
+_DOT_BRACKETED = rf" ?[(\[{{<] ?{_DOT} ?[)\]}}>] ?"
+_DOTS = rf"(?:\.|{_DOT_BRACKETED})"
+_DOT_SPOKEN = r"(?: dot | punkt | punto | ponto | point )"
+_DOT_WIDE = r"(?: ?\. ?| dot )"
+
+
+def _spelled(at: str, dot: str) -> re.Pattern[str]:
+    more = rf"(?:{dot}{_LABEL})?"
+    return re.compile(
+        rf"(?<!{_LOCAL})({_LOCAL}{{1,64}}{more}){at}({_LABEL}{dot}{_LABEL}{more}{more}{more}){NOT_BEFORE_WORD}",
+        re.IGNORECASE,
+    )
+
+
+_SPELLED_IN_BRACKETS = _spelled(rf" ?[(\[{{<] ?{_AT} ?[)\]}}>] ?", _DOTS)
+_SPELLED_ALOUD = _spelled(r"(?: at | ät | arroba |@)", _DOT_SPOKEN)
+_SPELLED_WIDE = _spelled(" @ ", _DOT_WIDE)
+_SPELLED_HALF = _spelled(" at ", r"\.")
+_SHOUTED = re.compile(rf"(?<!{_LOCAL})({_LOCAL}{{1,64}}) AT ({_LABEL} DOT {_LABEL}(?: DOT {_LABEL})?){NOT_BEFORE_WORD}")
+_ALOUD = re.compile(r" (?:at|ät|arroba|@) |@[^ ]{1,63} (?:dot|punkt|punto|ponto|point) ", re.IGNORECASE)
+_DOT_WORD = re.compile(f"{_DOT_SPOKEN}|{_DOT_WIDE}", re.IGNORECASE)
+_ABOUT_MAIL = vocabulary(
+    "email emails mail mails mailto correo courriel contact contatto kontakt reach", "e-mail,write to,write me"
+)
+
+
+def emails(text: str) -> Iterator[Hit]:
+    """Yield the e-mail addresses of a folded text."""
+    text = text.translate(_FULL_STOP)
+    for sign in _SIGN.finditer(text):
+        found = _around(text, sign.start(), sign.end())
+        if found:
+            yield Hit(PersonalData.EMAIL, *found)
+    if _BRACKETED.search(text):
+        for match in _SPELLED_IN_BRACKETS.finditer(text):
+            if _ends_like_a_domain(re.split(_DOTS, match[2], flags=re.IGNORECASE)):
+                yield Hit(PersonalData.EMAIL, *match.span())
+    if " AT " in text:
+        for match in _SHOUTED.finditer(text):
+            yield Hit(PersonalData.EMAIL, *match.span())
+    # "at" and "dot" are words too: "look at the dot on the map" is an address only where the text speaks of mail.
+    if _ALOUD.search(text) and _ABOUT_MAIL.is_in(text):
+        for pattern in (_SPELLED_ALOUD, _SPELLED_WIDE, _SPELLED_HALF):
+            for match in pattern.finditer(text):
+                if pattern is _SPELLED_HALF and not re.search("[._0-9]", match[1]):
+                    continue  # an address at example.com
+                about_mail = near(_ABOUT_MAIL, text, match.start(), match.end(), before=30, after=30)
+                if about_mail and _ends_like_a_domain(_DOT_WORD.split(match[2])):
+                    yield Hit(PersonalData.EMAIL, *match.span())
+
+
+def _around(text: str, at: int, after: int) -> tuple[int, int] | None:
+    """Return the span of the address whose sign is text[at:after], or None."""
+    name = _LOCAL_REVERSED.match(text[max(0, at - 64) : at][::-1])
+    domain = _DOMAIN.match(text, after)
+    if not name or not domain:
+        return None
+    local = name[0][::-1].lstrip(".+'-")
+    labels = []
+    for label in domain[0].split("."):
+        if not label or label != label.strip("-") or "_" in label:
+            break
+        labels.append(label)
+    host = ".".join(labels)
+    start, end = at - len(local), after + len(host)
+    if not local or local.endswith(".") or not _ends_like_a_domain(labels):
+        return None
+    if text[end : end + 1] in ("(", "[") or labels[0] == "self":  # x@self.weight, q@k.transpose(-2, -1)
+        return None
+    if local in _SOFTWARE and (text[end : end + 1] in (":", "/") or text[start - 3 : start] == "://"):
+        return None
+    if re.search(r"://[^\s/@]{0,99}$", text[max(0, start - 103) : start]):  # user:password@host of an address
+        return None
+    return start, end
+
+
+def _ends_like_a_domain(labels: list[str]) -> bool:
+    last = labels[-1].lower() if labels else ""
+    return (
+        len(labels) > 1 and len(last) > 1 and (last.isalpha() or last.startswith("xn--")) and last not in _FILE_ENDINGS
+    )
