@@ -20,10 +20,11 @@ from training.miniature import rubric, world
 from training.optimization import device
 from training.packing import cross_entropy, pack, pieces, read_documents
 from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, max_positions, pad
-from training.records import PROMPTS, Message, PromptRecord, Split, read
+from training.records import PROMPTS, Message, PromptRecord, Split
 from training.reward_model import load_reward_model, score_sequences, wilson
 from training.rl_math import best_of_kl_nats, best_of_weights
 from training.run_folder import RunFolder
+from training.snapshots import load
 from training.sources import Asked, load_source
 
 SHOWN = 8  # samples of each policy that are reported
@@ -49,7 +50,7 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
     if reference not in config.policies:
         raise ValueError(f"reference: no policy is named {reference!r}; choose from {', '.join(config.policies)}")
     run_folder.report(Started(verb=config.verb, total_steps=len(config.policies)))
-    prompts = _prompts(config)
+    prompts = _prompts(config, run_folder)
     written: dict[str, Written] = {}
     for step, (name, path) in enumerate(config.policies.items(), 1):
         written[name] = _write(config, name, path, prompts)
@@ -92,12 +93,12 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
     print(_table(report))
 
 
-def _prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
+def _prompts(config: EvaluateConfig, run_folder: RunFolder) -> list[tuple[Message, ...]]:
     """The prompts of the config's split, at most `prompts` of them."""
     if config.data is None:
         tasks = world.tasks(config.miniature_seed, config.prompts, only=Split(config.split))
         return [(Message(role="user", text=task.prompt),) for task in tasks]
-    found = [r.prompt for r in read(config.data / PROMPTS, PromptRecord) if r.split == config.split]
+    found = [one.prompt for one in load(config.data, PROMPTS, PromptRecord, run_folder) if one.use == config.split]
     if not found:
         raise ValueError(f"data: {config.data / PROMPTS} has no prompt of the {config.split} split; set another split")
     return found[: config.prompts]

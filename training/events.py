@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from training.records import Use
+
 
 class Event(BaseModel):
     """Something a run reports, with the time it happened."""
@@ -73,6 +75,14 @@ class Warned(Event):
     message: str
 
 
+class DataRead(Event):
+    """A data file of the snapshot was read: how many of its lines are for which use, as its manifest counts."""
+
+    kind: Literal["data"] = "data"
+    file: str
+    uses: dict[Use, int]
+
+
 class Finished(Event):
     """The run ended well; `result` is its summary."""
 
@@ -88,7 +98,8 @@ class Failed(Event):
 
 
 AnyEvent = Annotated[
-    Started | Progress | Metrics | Sample | CheckpointSaved | Warned | Finished | Failed, Field(discriminator="kind")
+    Started | Progress | Metrics | Sample | CheckpointSaved | Warned | DataRead | Finished | Failed,
+    Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from training.configs import RewardModelConfig
 from training.formatting import encode_comparison
-from training.records import COMPARISONS, ComparisonRecord, Pool, Split, read
+from training.records import COMPARISONS, ComparisonRecord, Split, Use
 from training.reward_model import Pair
+from training.run_folder import RunFolder
 from training.shared_prefix import Group
+from training.snapshots import load
 
 TIES = "pairs left out: tied, a completion not ranked, or both the same once cut"
 SEEN = "rankings left out: by held-out labelers, of prompts that are trained on"
@@ -69,24 +71,27 @@ class Rankings:
     held_out_labelers: list[Ranked]
 
 
-def read_rankings(config: RewardModelConfig, tokenizer: Any, counts: Counter[str]) -> Rankings:
+def read_rankings(
+    config: RewardModelConfig, tokenizer: Any, counts: Counter[str], run_folder: RunFolder | None = None
+) -> Rankings:
     """The snapshot's rankings by prompt; what is left out or cut is counted in `counts`.
 
-    Held-out labelers are the held-out pool or, with folds, the `fold`-th group of the train pool's labelers.
+    Rankings are held out by their use or, with folds, where they are of the `fold`-th group of the train pool's
+    labelers. The validation split's and the test split's measure together.
     """
-    records = list(read(config.data / COMPARISONS, ComparisonRecord))
-    held_out = {record.labeler for record in records if record.pool == Pool.HELD_OUT}
+    records = [(record, record.use) for record in load(config.data, COMPARISONS, ComparisonRecord, run_folder)]
     if config.folds:
-        train_pool = [record for record in records if record.pool == Pool.TRAIN]
+        train_pool = [record for record, use in records if use is not Use.HELD_OUT]
         counts[OTHER_POOL] += len(records) - len(train_pool)
-        records, held_out = train_pool, labeler_groups(train_pool, config.folds)[config.fold]
-    trained_on = {r.prompt_key for r in records if r.split == Split.TRAIN and r.labeler not in held_out}
+        group = labeler_groups(train_pool, config.folds)[config.fold]
+        records = [(one, Use.HELD_OUT if _person(one) in group else one.use) for one in train_pool]
+    trained_on = {record.prompt_key for record, use in records if use is Use.TRAIN}
     train: dict[str, Ranked] = {}
     validation: dict[str, Ranked] = {}
     held_out_labelers: dict[str, Ranked] = {}
-    for record in records:
-        if record.labeler not in held_out:
-            part = train if record.split == Split.TRAIN else validation
+    for record, use in records:
+        if use is not Use.HELD_OUT:
+            part = train if use is Use.TRAIN else validation
         elif record.prompt_key not in trained_on:
             part = held_out_labelers
         else:
@@ -128,9 +133,14 @@ def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[in
     return math.comb(len(completions), 2) - len(pairs)
 
 
+def _person(record: ComparisonRecord) -> str:
+    """Who ranked; where nobody knows, each prompt has somebody of its own, since no name says who else it was."""
+    return record.labeler or f"unnamed {record.prompt_key}"
+
+
 def labeler_groups(records: Iterable[ComparisonRecord], count: int) -> list[set[str]]:
     """The labelers in `count` groups with about equally many rankings [InstructGPT E.2]."""
-    rankings = Counter(record.labeler for record in records)
+    rankings = Counter(map(_person, records))
     if len(rankings) < count:
         raise ValueError(f"folds: {count} groups cannot be made of {len(rankings)} labelers; lower folds")
     groups: list[set[str]] = [set() for _ in range(count)]

@@ -6,6 +6,8 @@ the same data freezes into the same bytes.
 """
 
 import hashlib
+import operator
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import combinations
@@ -28,6 +30,20 @@ class Pool(StrEnum):
 
     TRAIN = "train"
     HELD_OUT = "held-out"
+
+
+class Use(StrEnum):
+    """What one answer, or one prompt, of a snapshot is for: exactly one of these (docs/held-out.md)."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    HELD_OUT = "held_out"  # an answer of a held-out labeler, whatever its prompt's split: it measures
+
+
+def strictest(splits: Iterable[Split]) -> Split:
+    """Return the split that wins where one text has several: test before validation before train."""
+    return max(splits, key=list(Split).index)
 
 
 class UseCase(StrEnum):
@@ -98,7 +114,10 @@ class Message(Record):
 
 
 class PromptRecord(Record):
-    """A prompt as a policy is asked it; the last message is the user's."""
+    """A prompt as a policy is asked it; the last message is the user's.
+
+    The split of an answer is that of its use: an answer of a held-out labeler to a train prompt says validation.
+    """
 
     prompt_key: str
     prompt: tuple[Message, ...] = Field(min_length=1)
@@ -111,13 +130,28 @@ class PromptRecord(Record):
             raise ValueError(f"prompt: the last message must be the user's, not {self.prompt[-1].role!r}")
         return self
 
+    @property
+    def use(self) -> Use:
+        """What it is for: the one rule that freezing, every loader and every figure go by."""
+        return Use(self.split)
 
-class DemonstrationRecord(PromptRecord):
+
+class AnswerRecord(PromptRecord):
+    """What a labeler said of a prompt. `labeler` is a keyed pseudonym, "" where nobody knows who it was."""
+
+    labeler: str
+    pool: Pool
+
+    @property
+    def use(self) -> Use:
+        """By the pool that the labeler was in at this answer, then by split; who else answered does not matter."""
+        return Use.HELD_OUT if self.pool is Pool.HELD_OUT else Use(self.split)
+
+
+class DemonstrationRecord(AnswerRecord):
     """A prompt with the completion that a labeler wrote for it."""
 
     completion: str = Field(min_length=1)
-    labeler: str
-    pool: Pool
 
 
 class RankedCompletion(Record):
@@ -127,16 +161,17 @@ class RankedCompletion(Record):
     policy: str
     tier: int | None = Field(default=None, ge=1)
     rating: int | None = Field(default=None, ge=1, le=7)
-    flags: dict[Flag, bool | None] = Field(default_factory=dict)
+    flags: dict[str, bool | None] = Field(default_factory=dict, description="by name: Flag, and what a form adds")
     shown_position: int | None = Field(default=None, ge=0)
+    unacceptable: bool = Field(
+        default=False, exclude_if=operator.not_, description="stands in the last tier, shared with others like it alone"
+    )
 
 
-class ComparisonRecord(PromptRecord):
+class ComparisonRecord(AnswerRecord):
     """One ranking, with ties, of K completions of a prompt (K = 2 to 9)."""
 
     completions: tuple[RankedCompletion, ...] = Field(min_length=2, max_length=9)
-    labeler: str
-    pool: Pool
     round: int | None = None
     # An AI judge's; left out of the line where there is none, so that people's rankings freeze into the same bytes.
     probability: float | None = Field(
@@ -181,6 +216,12 @@ class Manifest(Record):
     content_sha256: str
     filter: dict
     counts: dict[str, int] = Field(default_factory=dict)
+    uses: dict[str, dict[Use, int]] = Field(
+        default_factory=dict, description="of each data file, how many lines are for which use; a run reads as many"
+    )
+    left_out: dict[str, int] = Field(
+        default_factory=dict, description="what the filter means and the data lacks, and why"
+    )
     guideline_versions: tuple[str, ...] = ()
     prompt_answers: dict[str, dict[str, int]] = Field(
         default_factory=dict, description="Of how many prompts each answer of Table 7 is yes and no; the rest is open."
@@ -205,14 +246,14 @@ def read(path: Path, record: type[R]) -> Iterator[R]:
                 raise BadRecord(f"{path.name} line {number}: {where}: {first['msg']}") from error
 
 
-def write(path: Path, records: Iterable[Record]) -> int:
-    """Write records as JSON Lines, return how many."""
-    count = 0
+def write(path: Path, records: Iterable[Record]) -> Counter[Use]:
+    """Write records as JSON Lines; returns how many are for which use (those that say no use count as none)."""
+    uses: Counter[Use] = Counter()
     with path.open("w", encoding="utf-8") as out:
         for record in records:
             out.write(record.model_dump_json() + "\n")
-            count += 1
-    return count
+            uses[getattr(record, "use", None)] += 1
+    return uses
 
 
 def write_snapshot(
@@ -223,11 +264,12 @@ def write_snapshot(
     if missing:
         raise ValueError(f"data: a snapshot for {purpose} holds {', '.join(FILES[purpose])}, not {', '.join(data)}")
     folder.mkdir(parents=True, exist_ok=False)
-    files = []
+    files, uses = [], {}
     for name in FILES[purpose]:
-        lines = write(folder / name, data[name])
+        uses[name.removesuffix(".jsonl")] = written = write(folder / name, data[name])
         with (folder / name).open("rb") as file:
-            files.append(DataFile(name=name, lines=lines, sha256=hashlib.file_digest(file, "sha256").hexdigest()))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        files.append(DataFile(name=name, lines=written.total(), sha256=digest))
     listing = "".join(f"{file.name} {file.sha256}\n" for file in files)
     manifest = Manifest(
         purpose=purpose,
@@ -235,6 +277,7 @@ def write_snapshot(
         content_sha256=hashlib.sha256(listing.encode()).hexdigest(),
         filter=dict(filter or {}),
         counts={file.name.removesuffix(".jsonl"): file.lines for file in files},
+        uses={what: {use: found[use] for use in Use if found[use]} for what, found in uses.items()},
     )
     # Last, so that a folder with a manifest is a complete snapshot.
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

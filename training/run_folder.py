@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from training import parallel
-from training.events import CheckpointSaved, Event, Finished, Warned, last
+from training.events import CheckpointSaved, DataRead, Event, Finished, Warned, last
 
 
 class Stopped(Exception):
@@ -29,6 +29,7 @@ class RunFolder:
         """Make or open the folder and take its lock; raises ValueError if another process holds it."""
         self.path = Path(path).absolute()
         self.stop_requested = False
+        self._has_started, self._read_before = False, []
         self.is_owned = parallel.is_first()
         if not self.is_owned:
             return
@@ -58,8 +59,15 @@ class RunFolder:
 
     def report(self, event: Event) -> None:
         """Append one event, at once visible to whoever follows the file."""
-        if self.is_owned:
-            self._events.write(event.model_dump_json().encode() + b"\n")
+        if not self.is_owned:
+            return
+        if isinstance(event, DataRead) and not self._has_started:  # data is read first, and `Started` comes first
+            self._read_before.append(event)
+            return
+        self._has_started = True
+        for each in (event, *self._read_before):
+            self._events.write(each.model_dump_json().encode() + b"\n")
+        self._read_before.clear()
 
     def warn_counts(self, counts: dict[str, int]) -> None:
         """Report what was cut or left out, one Warned each."""

@@ -10,10 +10,11 @@ from training.events import Finished, Progress, Sample, Started, Warned
 from training.formatting import encode_prompts
 from training.optimization import device
 from training.policy import check_fits
-from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read, write
+from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, write
 from training.reward_model import load_reward_model, score_sequences
 from training.rl_math import best_of_kl_nats
 from training.run_folder import RunFolder, write_whole
+from training.snapshots import load
 from training.sources import Asked, Drawn, Source, load_source
 
 TRIES = 3  # for each wanted completion; then a prompt has fewer
@@ -39,7 +40,7 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
             )
     source = load_source(config, config.init_from, config.endpoint_model)
     counts: Counter[str] = Counter()
-    records = list(read(config.data / PROMPTS, PromptRecord))
+    records = load(config.data, PROMPTS, PromptRecord, run_folder)
     encoded = encode_prompts(source.tokenizer, (record.prompt for record in records), config.max_prompt_tokens, counts)
     kept = [(record, ids) for record, ids in zip(records, encoded, strict=True) if ids is not None]
     if not kept:

@@ -34,7 +34,7 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
     model, adapted = prepared(model, config)
     counts: Counter[str] = Counter()
     lengths = {key: getattr(config, key) for key in ("max_prompt_tokens", "max_completion_tokens")}
-    rankings = read_rankings(RewardModelConfig(data=config.data, **lengths), tokenizer, counts)
+    rankings = read_rankings(RewardModelConfig(data=config.data, **lengths), tokenizer, counts, run_folder)
     trained = [prompt for prompt in rankings.train if prompt.pairs]
     validation = [prompt for prompt in rankings.validation if prompt.pairs]
     if not trained:

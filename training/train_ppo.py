@@ -27,10 +27,11 @@ from training.ppo_learner import (
     new_learner,
     update,
 )
-from training.records import PRETRAINING_TEXT, PROMPTS, PromptRecord, Split, read
+from training.records import PRETRAINING_TEXT, PROMPTS, PromptRecord, Use
 from training.reward_model import load_reward_model
 from training.rollout import Episodes, roll_out
 from training.run_folder import RunFolder
+from training.snapshots import load
 from training.value_model import ValueModel
 from training.watching import alarms, describe, judged, over_optimisation
 
@@ -177,20 +178,20 @@ def _check_reward_model(reward_model: Any, config: PPOConfig, run_folder: RunFol
 def _prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> tuple[list[Asked], list[Asked]]:
     """The train split's prompts, and those that the finished policies are scored on."""
     counts: Counter[str] = Counter()
-    records = list(read(config.data / PROMPTS, PromptRecord))
+    records = load(config.data, PROMPTS, PromptRecord, run_folder)
     encoded = encode_prompts(tokenizer, (record.prompt for record in records), config.max_prompt_tokens, counts)
     run_folder.warn_counts(counts)
-    by_split: dict[Split, list[Asked]] = {split: [] for split in Split}
+    by_use: dict[Use, list[Asked]] = {use: [] for use in Use}
     for record, ids in zip(records, encoded, strict=True):
         if ids is not None:
-            by_split[record.split].append(Asked(ids, record.prompt[-1].text))
-    if not by_split[Split.TRAIN]:
+            by_use[record.use].append(Asked(ids, record.prompt[-1].text))
+    if not by_use[Use.TRAIN]:
         raise ValueError(f"data: {config.data / PROMPTS} has no prompt of the train split left to learn from")
-    held_out = by_split[Split.VALIDATION]
+    held_out = by_use[Use.VALIDATION]
     if not held_out:
         run_folder.report(Warned(message="no prompt of the validation split: policies are scored on train prompts"))
-        held_out = by_split[Split.TRAIN]
-    return by_split[Split.TRAIN], [held_out[i % len(held_out)] for i in range(config.evaluation_episodes)]
+        held_out = by_use[Use.TRAIN]
+    return by_use[Use.TRAIN], [held_out[i % len(held_out)] for i in range(config.evaluation_episodes)]
 
 
 def _pretraining(config: PPOConfig, tokenizer: Any, policy: Any) -> Pretraining | None:

@@ -18,7 +18,7 @@ from training.optimization import merged, optimize, precision, prepared, weights
 from training.packing import MicroBatch, in_order, micro_batches, shuffled
 from training.policy import check_fits
 from training.rankings import Ranked, joined, read_rankings
-from training.records import COMPARISONS, DEMONSTRATIONS, DemonstrationRecord, Pool, Split, read
+from training.records import COMPARISONS, DEMONSTRATIONS, DemonstrationRecord, Use
 from training.reward_model import (
     k_wise_loss,
     new_reward_model,
@@ -30,6 +30,7 @@ from training.reward_model import (
 from training.reward_report import report
 from training.run_folder import RunFolder
 from training.shared_prefix import can_be_ragged
+from training.snapshots import load
 
 RESUMABLE = True
 
@@ -39,8 +40,8 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     torch.manual_seed(config.seed)
     model, tokenizer, adapted = _new(config)
     counts: Counter[str] = Counter()
-    rankings = read_rankings(config, tokenizer, counts)
-    demonstrations = _demonstrations(config, tokenizer, counts)
+    rankings = read_rankings(config, tokenizer, counts, run_folder)
+    demonstrations = _demonstrations(config, tokenizer, counts, run_folder)
     if not any(prompt.pairs for prompt in rankings.train):
         raise ValueError(
             f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
@@ -143,15 +144,17 @@ def _batches(model: Any, prompts: Sequence[Ranked], tokens: int) -> list[list[in
     return micro_batches([prompt.padded_tokens for prompt in prompts], tokens)
 
 
-def _demonstrations(config: RewardModelConfig, tokenizer: object, counts: Counter[str]) -> list[list[int]]:
-    """Prompt + completion ids of the train pool's demonstrations, whose mean score becomes 0."""
+def _demonstrations(
+    config: RewardModelConfig, tokenizer: object, counts: Counter[str], run_folder: RunFolder
+) -> list[list[int]]:
+    """Prompt + completion ids of the demonstrations that train, whose mean score becomes 0."""
     path = config.data / DEMONSTRATIONS
     if not path.exists():
         return []
     encoded = [
         encode_demonstration(tokenizer, record, config.max_prompt_tokens, config.max_completion_tokens, counts)
-        for record in read(path, DemonstrationRecord)
-        if record.pool == Pool.TRAIN and record.split == Split.TRAIN
+        for record in load(config.data, DEMONSTRATIONS, DemonstrationRecord, run_folder)
+        if record.use is Use.TRAIN
     ]
     return [demonstration[0] for demonstration in encoded if demonstration is not None]
 

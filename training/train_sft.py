@@ -25,9 +25,10 @@ from training.policy import (
     max_positions,
     save_policy,
 )
-from training.records import DEMONSTRATIONS, PRETRAINING_TEXT, DemonstrationRecord, Pool, Split, read
+from training.records import DEMONSTRATIONS, PRETRAINING_TEXT, DemonstrationRecord, Use
 from training.run_folder import RunFolder
 from training.selection import Epochs, Judge
+from training.snapshots import load
 
 RESUMABLE = True
 
@@ -48,21 +49,21 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     sequences: list[list[int]] = []
     masks: list[list[bool]] = []
     asked: dict[tuple[int, ...], None] = {}  # distinct prompts of the validation split
-    members: dict[Split, list[int]] = {split: [] for split in Split}
-    for record in read(config.data / DEMONSTRATIONS, DemonstrationRecord):
-        if record.pool == Pool.HELD_OUT:
+    members: dict[Use, list[int]] = {use: [] for use in Use}
+    for record in load(config.data, DEMONSTRATIONS, DemonstrationRecord, run_folder):
+        if record.use is Use.HELD_OUT:
             counts["demonstrations left out: by held-out labelers"] += 1
             continue
         encoded = encode_demonstration(
             tokenizer, record, config.max_prompt_tokens, config.max_completion_tokens, counts
         )
         if encoded is not None:
-            members[record.split].append(len(sequences))
-            if record.split == Split.VALIDATION:
+            members[record.use].append(len(sequences))
+            if record.use is Use.VALIDATION:
                 asked[tuple(encoded[0][: encoded[1].index(True)])] = None
             sequences.append(encoded[0])
             masks.append([True] * len(encoded[0]) if config.train_on_prompt else encoded[1])
-    if not members[Split.TRAIN]:
+    if not members[Use.TRAIN]:
         raise ValueError(
             f"data: {config.data / DEMONSTRATIONS} has no demonstration of the train split left to learn from"
         )
@@ -71,7 +72,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     sequences += documents
     masks += [[True] * len(document) for document in documents]
     check_fits(model, max(map(len, sequences)))
-    steps = _plan(config, members[Split.TRAIN], len(documents))
+    steps = _plan(config, members[Use.TRAIN], len(documents))
     judge = Judge(config, model, tokenizer, list(map(list, asked))) if config.reward_model else None
     epochs = Epochs(run_folder)
 
@@ -101,10 +102,10 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     @torch.no_grad()
     def measure(done: int, weights: Callable[[], dict[str, Tensor]]) -> dict[str, float]:
         epoch, within = divmod(done * config.epochs, len(steps))
-        if within or not members[Split.VALIDATION]:
+        if within or not members[Use.VALIDATION]:
             return {}
         model.eval()
-        held_out = batches_of(members[Split.VALIDATION])
+        held_out = batches_of(members[Use.VALIDATION])
         shares = parallel.deal([batch.tokens for batch in held_out], even=config.sharded)
         with precision(config.dtype):
             loss = sum(weight * float(held_out[index].compute()) for index, weight in shares)
@@ -126,7 +127,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
         if judge:
             epochs.load(model, step)
         measured = {f"sft/{key}": value for key, value in epochs.rows.get(step, {}).items() if key != "step"}
-        metrics = {"sft/demonstrations": float(len(members[Split.TRAIN])), **measured}
+        metrics = {"sft/demonstrations": float(len(members[Use.TRAIN])), **measured}
         run_folder.save_checkpoint(name, write, "sft", step, metrics, chosen=name == "sft")
         return metrics
 
