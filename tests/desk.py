@@ -54,6 +54,8 @@ def _item(session: Session, round: Round, position: int, kind: ItemKind, k: int,
     prompt = Prompt(
         messages=[{"role": "user", "text": words}],
         text_sha256=_sha256(words),
+        folded_sha256=_sha256(words),
+        language="en",
         prefix_sha256=_sha256(words),
         source=PromptSource.CUSTOMER,
         owner="tests",

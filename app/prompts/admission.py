@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.i18n import gettext as _
 from app.kit.imports import FileMemory
 from app.prompts import queries
-from app.prompts.messages import MAX_TOKENS, prefix_sha256, split_for, text_sha256, tokens
+from app.prompts.messages import MAX_TOKENS, folded_sha256, prefix_sha256, split_for, text_sha256, tokens
 from app.prompts.schemas import PromptDraft, Verdict
 from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from training.records import Split
@@ -143,6 +143,7 @@ class Admission:
         return {
             "messages": [message.model_dump() for message in draft.messages],
             "text_sha256": digest,
+            "folded_sha256": folded_sha256(draft.messages),
             "prefix_sha256": prefix,
             "source": draft.source,
             "use_case": draft.use_case,

@@ -76,7 +76,15 @@ def _only_part(content: object) -> object:
 
 def text_sha256(messages: Sequence[Message]) -> str:
     """Return the hash by which two prompts are the same: the messages in normal form, as canonical JSON."""
-    turns = [[message.role, normal_form(message.text).strip()] for message in messages]
+    return _sha256([[message.role, normal_form(message.text).strip()] for message in messages])
+
+
+def folded_sha256(messages: Sequence[Message]) -> str:
+    """Return the hash that prompts share which are the same but for case and spacing."""
+    return _sha256([[message.role, folded(message.text)] for message in messages])
+
+
+def _sha256(turns: list[list[str]]) -> str:
     return hashlib.sha256(json.dumps(turns, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 

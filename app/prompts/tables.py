@@ -3,13 +3,14 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, ForeignKey, Integer, String, Text, UniqueConstraint, false, func
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Integer, String, Text, UniqueConstraint, false, func
 from sqlalchemy.ext.associationproxy import AssociationProxy, association_proxy
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts.tables import Account
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
+from app.prompts.hygiene.kinds import PersonalData
 from training.records import Split, UseCase
 
 SENSITIVE = "sensitive_content"  # the answer of the prompt form that marks a prompt; guidelines.schemas.PromptAnswer
@@ -36,11 +37,13 @@ class Prompt(Base):
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     messages: Mapped[list[dict]] = mapped_column(JSONColumn)  # [{"role", "text"}], records.Message
     text_sha256: Mapped[str] = mapped_column(String(64))  # of the messages as canonical JSON
+    folded_sha256: Mapped[str] = mapped_column(String(64), index=True)  # the same without case and spacing
     prefix_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # of a long beginning; null if short
     source: Mapped[PromptSource] = mapped_column(choice(PromptSource))
     use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))
     owner: Mapped[str] = mapped_column(String(120), index=True)  # customer, organisation or labeler it belongs to
     split: Mapped[Split] = mapped_column(choice(Split), index=True)  # all prompts of an owner share it
+    language: Mapped[str | None] = mapped_column(String(8), index=True)  # ISO 639-1, "" if unclear; null = not examined
     answers: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # the prompt form, Table 7; absent = unanswered
     writing_id: Mapped[int | None] = mapped_column(ForeignKey("writings.id", ondelete="SET NULL"), index=True)
     written_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
@@ -74,6 +77,50 @@ class PromptCollection(Base):
 
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(120), primary_key=True, index=True)
+
+
+class NearPrompts(Base):
+    """Two prompts say nearly the same; `prompt_id` came later. Snapshots put both in the stricter split."""
+
+    __tablename__ = "near_prompts"
+
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), primary_key=True)
+    near_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class PromptBand(Base):
+    """A key of a prompt's MinHash signature: prompts that share one may say nearly the same."""
+
+    __tablename__ = "prompt_bands"
+
+    band: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class FindingState(StrEnum):
+    """What was decided about a piece of personal data."""
+
+    OPEN = "open"
+    MASKED = "masked"
+    ALLOWED = "allowed"
+
+
+class Finding(Base):
+    """Personal data found in a prompt: messages[message]["text"][start:stop]. While it is open no snapshot has it."""
+
+    __tablename__ = "findings"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id", ondelete="CASCADE"), index=True)
+    message: Mapped[int] = mapped_column(Integer)
+    start: Mapped[int] = mapped_column(Integer)
+    stop: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[PersonalData] = mapped_column(choice(PersonalData))
+    state: Mapped[FindingState] = mapped_column(choice(FindingState), default=FindingState.OPEN, index=True)
+    decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    decided_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    prompt: Mapped[Prompt] = relationship()
 
 
 WRITTEN = (PromptSource.LABELER_PLAIN, PromptSource.LABELER_FEW_SHOT, PromptSource.LABELER_USER_BASED)

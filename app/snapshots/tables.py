@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
@@ -40,11 +40,12 @@ class Snapshot(Base):
 
 
 class SnapshotMember(Base):
-    """What a snapshot froze: exactly one of its subjects; held-out labelers never in train."""
+    """What a snapshot froze: exactly one of its subjects; never in train: held-out labelers, open personal data."""
 
     __tablename__ = "snapshot_members"
     __table_args__ = (
         CheckConstraint("NOT (split = 'train' AND pool = 'held-out')", name="held_out"),
+        CheckConstraint("NOT (split = 'train' AND open_personal_data)", name="personal_data"),
         CheckConstraint(
             "(CASE WHEN demonstration_id IS NULL THEN 0 ELSE 1 END)"
             " + (CASE WHEN conversation_id IS NULL THEN 0 ELSE 1 END)"
@@ -63,3 +64,4 @@ class SnapshotMember(Base):
     prompt_id: Mapped[int | None] = mapped_column(ForeignKey("prompts.id", ondelete="RESTRICT"))
     split: Mapped[Split] = mapped_column(choice(Split))
     pool: Mapped[Pool | None] = mapped_column(choice(Pool))  # null for a bare prompt
+    open_personal_data: Mapped[bool] = mapped_column(Boolean, default=False)  # of its prompt, when it was frozen
