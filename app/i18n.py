@@ -27,6 +27,11 @@ def language_name(code: str) -> str:
     return Locale.parse(code).get_display_name(code).capitalize()
 
 
+def name_of_language(code: str) -> str:
+    """A language's name for the reader: 'de' -> 'German'; of none that is known, the code."""
+    return Locale.parse(_language.get()).languages.get(code, code)
+
+
 def language() -> str:
     """The language of this request."""
     return _language.get()

@@ -37,6 +37,8 @@ from app.plans import pages as plans_pages
 from app.policies import api as policies_api
 from app.policies import pages as policies_pages
 from app.prompts import api as prompts_api
+from app.prompts import findings_api as prompts_findings_api
+from app.prompts import findings_pages as prompts_findings_pages
 from app.prompts import import_pages as prompts_import_pages
 from app.prompts import pages as prompts_pages
 from app.prompts import writing_api as prompts_writing_api
@@ -68,11 +70,13 @@ ROUTERS = [
     rounds_pages.router,
     prompts_import_pages.router,
     prompts_writing_pages.router,
+    prompts_findings_pages.router,
     prompts_pages.router,
     guidelines_pages.router,
     guidelines_form_pages.router,
     guidelines_api.router,
     prompts_writing_api.router,
+    prompts_findings_api.router,
     prompts_api.router,
     policies_api.router,
     completions_api.router,

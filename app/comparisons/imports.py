@@ -21,7 +21,7 @@ from app.kit.rows import Problem, Row, rows
 from app.kit.text import is_blank, normal_form
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
-from app.prompts.admission import Admission, refusal
+from app.prompts.admission import Admission, refusal, remark
 from app.prompts.imports import PromptDefaults, shown
 from app.prompts.schemas import Verdict
 
@@ -95,6 +95,7 @@ def _unknown(
     known |= set(memory.find(f"ranking {key}" for key in keys))
     new = []
     for ranking, decision, key in zip(rankings, decisions, keys, strict=True):
+        remark(decision, report)
         if decision.verdict is Verdict.SPLIT:
             report.refuse([Problem(ranking.line, "split", refusal(decision, ranking.prompt))])
         elif key in known or f"ranking {key}" in known:

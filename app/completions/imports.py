@@ -20,7 +20,7 @@ from app.policies import queries as policy_queries
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompts import queries as prompt_queries
-from app.prompts.admission import Admission, refusal
+from app.prompts.admission import Admission, refusal, remark
 from app.prompts.imports import PromptDefaults, drafts_of, shown
 from app.prompts.messages import message, text_sha256
 from app.prompts.schemas import PromptDraft, Verdict
@@ -114,6 +114,7 @@ class _Chunk:
             return prompt_queries.ids_by_text(self.session, {answer.prompt_sha256 for answer in answers})
         decisions = self.admission.take([answer.prompt for answer in answers])
         for answer, decision in zip(answers, decisions, strict=True):
+            remark(decision, self.report)
             if decision.verdict is Verdict.SPLIT:
                 self.report.refuse([Problem(answer.line, "split", refusal(decision, answer.prompt))])
         return {one.text_sha256: one.prompt_id for one in decisions if one.verdict is not Verdict.SPLIT}
@@ -135,7 +136,7 @@ class _Chunk:
         ]
         stored = queries.stored(self.session, (draft.key for draft in drafts))
         keys = [
-            f"completion {answer.prompt_sha256} {draft.key[2]} {answer.policy}"
+            f"completion {draft.prompt_id or answer.prompt_sha256} {draft.key[2]} {answer.policy}"
             for answer, draft in zip(answers, drafts, strict=True)
         ]
         met = set(self.memory.find(keys))

@@ -40,10 +40,12 @@ def hand_in(
 
 
 def _shared(piece: Writing, labeler: Account, content: WritingContent) -> dict:
+    owner, split = writing.owner(labeler)
     return {
         "source": piece.call.kind,
         "use_case": content.use_case,
-        "owner": writing.owner(labeler),
+        "owner": owner,
+        "split": split,
         "collection": piece.call.collection,
         "written_by": labeler,
         "writing_id": piece.id,

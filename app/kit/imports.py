@@ -50,12 +50,12 @@ class ImportReport:
         self.bad_rows += 1
         self.problems += problems[: MOST_LISTED - len(self.problems)]
 
-    def leave_out(self, line: int, field: str, reason: str) -> None:
-        """Count an entry that a rule keeps out."""
+    def leave_out(self, line: int, field: str, reason: str, message: str = "") -> None:
+        """Count an entry that a rule keeps out; `message` says more of this one than the reason, which many share."""
         self.rows += 1
         self.left_out_rows += 1
         if len(self.left_out) < MOST_LISTED:
-            self.left_out.append(Problem(line, field, reason))
+            self.left_out.append(Problem(line, field, message or reason))
         self.reasons[reason if reason in self.reasons or len(self.reasons) < MOST_LISTED else _("other reasons")] += 1
 
     def take_known(self) -> None:
@@ -97,9 +97,10 @@ class ImportReport:
 
 
 class FileMemory:
-    """What was met so far in a file, kept on disk: keys with a value each."""
+    """What was met so far in a file, kept on disk: keys with a value each; `before` is that of the pass before."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: "FileMemory | None" = None) -> None:
+        self.before = before
         self._kept = sqlite3.connect("")  # a file of its own that goes when it is closed
         self._kept.execute("CREATE TABLE met (key TEXT PRIMARY KEY, value) WITHOUT ROWID")
 
@@ -140,25 +141,25 @@ def run(
     `note` is told at the end how many entries were added, also where the import breaks off.
     """
     report = ImportReport()
-    with FileMemory() as memory:
+    with FileMemory() as looked:
         for chunk in chunks(read()):
             with reading() as session:
-                check(session, chunk, report, memory, False)
-    report.problems.sort(key=lambda problem: problem.line)
-    if dry_run or (report.bad_rows and not skip_bad) or not report.added + report.joined:
-        return report
-    written = ImportReport(written=True)
-    try:
-        with FileMemory() as memory:
-            for number, chunk in enumerate(chunks(read())):
-                if number:
-                    time.sleep(PAUSE_SECONDS)
-                with transaction() as session:
-                    check(session, chunk, written, memory, True)
-    finally:
-        with transaction() as session:
-            note(session, written.added)
-    return written
+                check(session, chunk, report, looked, False)
+        report.problems.sort(key=lambda problem: problem.line)
+        if dry_run or (report.bad_rows and not skip_bad) or not report.added + report.joined:
+            return report
+        written = ImportReport(written=True)
+        try:
+            with FileMemory(looked) as memory:
+                for number, chunk in enumerate(chunks(read())):
+                    if number:
+                        time.sleep(PAUSE_SECONDS)
+                    with transaction() as session:
+                        check(session, chunk, written, memory, True)
+        finally:
+            with transaction() as session:
+                note(session, written.added)
+        return written
 
 
 def chunks(found: Iterable[Row]) -> Iterator[list[Row]]:

@@ -16,6 +16,7 @@ from app.config import ROOT
 from app.database import engine, transaction
 from app.errors import PlumblineError
 from app.guidelines.rules import ensure_defaults
+from app.prompts.catching_up import examine_stored
 from app.tables import metadata
 
 MOST_NAMED = 5  # differences that a message lists
@@ -31,7 +32,7 @@ def config() -> Config:
 
 
 def upgrade(revision: str = "head") -> None:
-    """Run the migrations that the database lacks, and add the first guidelines and forms.
+    """Run the migrations that the database lacks, add the first guidelines and forms, and examine stored prompts.
 
     Raises WrongSchema where the database is of another version; what it holds is then as it was.
     """
@@ -55,6 +56,7 @@ def upgrade(revision: str = "head") -> None:
         check()
         with transaction() as session:
             ensure_defaults(session)
+        examine_stored()
 
 
 def newest() -> str:

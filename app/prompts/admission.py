@@ -6,15 +6,20 @@ from dataclasses import dataclass, replace
 from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
+from app.i18n import N_
 from app.i18n import gettext as _
-from app.kit.imports import FileMemory
+from app.kit.imports import FileMemory, ImportReport
 from app.prompts import queries
+from app.prompts.examination import Examined, examine, store_findings, store_likeness
 from app.prompts.messages import MAX_TOKENS, folded_sha256, prefix_sha256, split_for, text_sha256, tokens
 from app.prompts.schemas import PromptDraft, Verdict
+from app.prompts.similar import Kept, Similar
 from app.prompts.tables import Prompt, PromptCollection, PromptSource
-from training.records import Split
+from training.records import Split, strictest
 
 OWNER_CAP = 200  # InstructGPT 3.2
+PERSONAL_DATA = N_("%(n)d prompts hold personal data. They are in no snapshot until somebody decides on it.")
+NEAR = N_("%(n)d prompts say nearly the same as another one. Snapshots put both in the stricter split.")
 _LOCK = 7_063_001  # any number: the advisory lock of the prompt bank
 
 
@@ -25,16 +30,18 @@ class Decision:
     verdict: Verdict
     text_sha256: str
     prompt_id: int | None = None
-    owner_split: Split | None = None
+    split: Split | None = None  # its own, or the owner's where the draft asks for another one
     joined: bool = False  # it was known, and is new in the draft's collection
+    like: Kept | None = None  # the prompt that it begins like or says nearly the same as
+    has_personal_data: bool = False
 
 
 class Admission:
     """Decides on prompts in order, knowing the bank and what it has let in itself.
 
-    With `filters` it applies the length, the long common beginning (unless `keep_similar`) and the owner's cap; the
-    rule that an owner has one split always holds. With `write=False` it only says what would happen; what it met
-    before in the same file is in `memory`.
+    With `filters` it applies the length, likeness to another prompt (unless `keep_similar`) and the owner's cap; the
+    rule that an owner has one split always holds. With `write=False` it only says what would happen. `memory` is of
+    the file that the drafts are from, if they are from one.
     """
 
     def __init__(
@@ -48,10 +55,13 @@ class Admission:
     ):
         self.session, self.filters, self.keep_similar, self.write = session, filters, keep_similar, write
         self.memory = None if write else memory
+        self.looked = memory.before if write and memory else None
+        self.similar = Similar(session, self.memory)
         self.texts: dict[str, int | None] = {}
-        self.prefixes: set[str] = set()
         self.owners: dict[str, tuple[Split, int]] = {}
         self.members: set[tuple[int | str, str]] = set()  # (prompt's key, or its text's hash before it has one; name)
+        self.near: dict[str, list[Kept]] = {}  # by text hash: what a prompt that is let in is linked with
+        self.bands: dict[str, list[int]] = {}
         if write and session.get_bind().dialect.name == "postgresql":
             # The cap and an owner's split look before they leap; SQLite has one writer anyway.
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -60,71 +70,94 @@ class Admission:
         """Decide on a batch and store what is let in."""
         hashes = [text_sha256(draft.messages) for draft in drafts]
         prefixes = [prefix_sha256(draft.messages) for draft in drafts]
-        self._look_up(drafts, hashes, prefixes)
-        decided, new = [], []
+        self._look_up(drafts, hashes)
+        examined = self._examine(drafts, hashes)
+        self.similar.look_up(filter(None, prefixes), [one.bands for one in examined.values()])
+        decided, new = [], {}
         for draft, digest, prefix in zip(drafts, hashes, prefixes, strict=True):
-            decision = self._decide(draft, digest, prefix)
+            decision = self._decide(draft, digest, prefix, examined.get(digest))
             decided.append(decision)
             if decision.verdict is Verdict.ADDED:
-                new.append(self._enter(draft, digest, prefix, decision.owner_split))
+                new[digest] = self._enter(draft, decision, prefix, examined[digest])
         if self.write:
-            self._store(new, zip(drafts, decided, strict=True))
+            self._store(new, examined, zip(drafts, decided, strict=True))
         elif self.memory is not None:
             self._remember(new)
         return [replace(decision, prompt_id=self.texts.get(decision.text_sha256)) for decision in decided]
 
-    def _look_up(self, drafts: Sequence[PromptDraft], hashes: Sequence[str], prefixes: Sequence[str | None]) -> None:
+    def _look_up(self, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> None:
         self.texts |= queries.ids_by_text(self.session, {one for one in hashes if one not in self.texts})
-        if self.filters and not self.keep_similar:
-            self.prefixes |= queries.known_prefixes(self.session, {one for one in prefixes if one})
         unknown = {draft.owner for draft in drafts if draft.owner and draft.owner not in self.owners}
         self.owners |= queries.owners(self.session, unknown)
         known = [id for one in hashes if (id := self.texts.get(one))]
         if known and any(draft.collection for draft in drafts):
             self.members |= queries.members(self.session, known)
         if self.memory is not None:
-            self._recall(drafts, hashes, prefixes)
+            self._recall(drafts, hashes)
 
-    def _recall(self, drafts: Sequence[PromptDraft], hashes: Sequence[str], prefixes: Sequence[str | None]) -> None:
+    def _recall(self, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> None:
         """Add what earlier rows of the file would have stored."""
-        asked = [f"text {one}" for one in hashes] + [f"prefix {one}" for one in prefixes if one]
+        asked = [f"text {one}" for one in hashes]
         asked += [f"owner {draft.owner}" for draft in drafts if draft.owner]
         asked += [_membership(one, draft.collection) for one, draft in zip(hashes, drafts, strict=True)]
         for key, value in self.memory.find(asked).items():
             kind, _space, name = key.partition(" ")
             if kind == "text":
                 self.texts.setdefault(name, None)
-            elif kind == "prefix":
-                self.prefixes.add(name)
             elif kind == "owner":
                 split, count = value.split()
                 self.owners[name] = (Split(split), int(count))
             else:
                 self.members.add((name[:64], name[65:]))
 
-    def _remember(self, new: Sequence[Mapping]) -> None:
-        kept = {f"text {one['text_sha256']}": 1 for one in new}
-        kept |= {f"prefix {one['prefix_sha256']}": 1 for one in new if one["prefix_sha256"]}
-        owners = {one["owner"] for one in new if one["owner"]}
+    def _remember(self, new: Mapping[str, Mapping]) -> None:
+        kept = {f"text {digest}": 1 for digest in new}
+        owners = {one["owner"] for one in new.values() if one["owner"]}
         kept |= {f"owner {name}": "{} {}".format(*self.owners[name]) for name in owners}
         kept |= {_membership(digest, name): 1 for digest, name in self.members if isinstance(digest, str)}
         self.memory.keep(kept)
+        self.similar.remember({digest: (one["prefix_sha256"], self.bands[digest]) for digest, one in new.items()})
 
-    def _decide(self, draft: PromptDraft, digest: str, prefix: str | None) -> Decision:
+    def _examine(self, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> dict[str, Examined]:
+        """What is found in each new text, looked at once per import."""
+        new = {digest: draft for digest, draft in zip(hashes, drafts, strict=True) if digest not in self.texts}
+        keys = {f"examined {digest}": digest for digest in new}
+        looked = self.looked.find(keys) if self.looked is not None else {}
+        found = {keys[key]: Examined.from_json(given) for key, given in looked.items()}
+        found |= {digest: examine(draft.messages, draft.source) for digest, draft in new.items() if digest not in found}
+        if self.memory is not None:
+            self.memory.keep({f"examined {digest}": one.as_json() for digest, one in found.items()})
+        return found
+
+    def _decide(self, draft: PromptDraft, digest: str, prefix: str | None, examined: Examined | None) -> Decision:
         if digest in self.texts:
             return Decision(Verdict.KNOWN, digest, joined=self._joins(draft, digest))
         own, count = self.owners.get(draft.owner, (None, 0))
         if own and draft.split and own is not draft.split:
-            return Decision(Verdict.SPLIT, digest, owner_split=own)
+            return Decision(Verdict.SPLIT, digest, split=own)
+        near = self.similar.near(draft.messages, examined.bands)
         if self.filters:
             if tokens(draft.messages) > MAX_TOKENS:
                 return Decision(Verdict.TOO_LONG, digest)
-            few_shot = draft.source is PromptSource.LABELER_FEW_SHOT
-            if not self.keep_similar and not few_shot and prefix in self.prefixes:
-                return Decision(Verdict.SIMILAR, digest)
+            if not self.keep_similar and draft.source is not PromptSource.LABELER_FEW_SHOT:
+                if like := self.similar.with_prefix(prefix):
+                    return Decision(Verdict.SAME_BEGINNING, digest, like=like)
+                if near:
+                    return Decision(Verdict.SIMILAR, digest, like=near[0])
             if draft.owner and count >= OWNER_CAP:
                 return Decision(Verdict.OVER_CAP, digest)
-        return Decision(Verdict.ADDED, digest, owner_split=own or draft.split or split_for(draft.owner or digest))
+        self.near[digest] = near
+        split = own or draft.split
+        if split is None:
+            twins = [] if draft.owner else [one.split for one in near]
+            split = strictest(twins) if twins else split_for(draft.owner or digest)
+        return Decision(
+            Verdict.ADDED,
+            digest,
+            split=split,
+            like=near[0] if near else None,
+            has_personal_data=bool(examined.hits),
+        )
 
     def _joins(self, draft: PromptDraft, digest: str) -> bool:
         """Whether a known prompt is new in the draft's collection; it is in it from now on."""
@@ -133,13 +166,16 @@ class Admission:
         self.members.update(keys)
         return joins
 
-    def _enter(self, draft: PromptDraft, digest: str, prefix: str | None, split: Split) -> dict:
+    def _enter(self, draft: PromptDraft, decision: Decision, prefix: str | None, examined: Examined) -> dict:
+        digest = decision.text_sha256
         self.texts[digest] = None
         self.members.add((digest, draft.collection))
-        if prefix and draft.source is not PromptSource.LABELER_FEW_SHOT:
-            self.prefixes.add(prefix)
+        few_shot = draft.source is PromptSource.LABELER_FEW_SHOT
+        kept = Kept(decision.split, draft.messages)
+        self.bands[digest] = self.similar.enter(digest, kept, None if few_shot else prefix, examined.bands)
         if draft.owner:
-            self.owners[draft.owner] = (split, self.owners.get(draft.owner, (split, 0))[1] + 1)
+            count = self.owners.get(draft.owner, (decision.split, 0))[1]
+            self.owners[draft.owner] = (decision.split, count + 1)
         return {
             "messages": [message.model_dump() for message in draft.messages],
             "text_sha256": digest,
@@ -148,18 +184,31 @@ class Admission:
             "source": draft.source,
             "use_case": draft.use_case,
             "owner": draft.owner,
-            "split": split,
+            "split": decision.split,
+            "language": examined.language,
             "answers": draft.answers,
             "written_by_id": draft.written_by_id,
             "writing_id": draft.writing_id,
         }
 
-    def _store(self, new: Sequence[dict], decided: Iterable[tuple[PromptDraft, Decision]]) -> None:
+    def _store(
+        self,
+        new: Mapping[str, dict],
+        examined: Mapping[str, Examined],
+        decided: Iterable[tuple[PromptDraft, Decision]],
+    ) -> None:
         if new:
             # The table, not the class: a third of the time of a bulk insert by the ORM.
             made = insert(Prompt.__table__).returning(Prompt.text_sha256, Prompt.id)
-            stored = self.session.connection().execute(made, new)
+            stored = self.session.connection().execute(made, list(new.values()))
             self.texts.update((digest, id) for digest, id in stored)
+            ids = {digest: self.texts[digest] for digest in new}
+            store_findings(self.session, ((id, examined[digest]) for digest, id in ids.items()))
+            store_likeness(
+                self.session,
+                ((band, id) for digest, id in ids.items() for band in self.bands[digest]),
+                sorted({(id, self._id(one)) for digest, id in ids.items() for one in self.near[digest]}),
+            )
         members = {
             (self.texts[decision.text_sha256], draft.collection)
             for draft, decision in decided
@@ -169,18 +218,36 @@ class Admission:
             rows = [{"prompt_id": id, "name": name} for id, name in sorted(members)]
             self.session.connection().execute(insert(PromptCollection.__table__), rows)
 
+    def _id(self, kept: Kept) -> int:
+        return kept.prompt_id or self.texts[text_sha256(kept.messages)]
+
 
 def _membership(text_sha256: str, collection: str) -> str:
     return f"member {text_sha256} {collection}"
 
 
+def remark(decision: Decision, report: ImportReport) -> None:
+    """Count what an import says at its end of a prompt that it let in."""
+    if decision.verdict is Verdict.ADDED:
+        report.remarks.update([PERSONAL_DATA] * decision.has_personal_data + [NEAR] * bool(decision.like))
+
+
+def reason(decision: Decision) -> str:
+    """Why a draft was kept out, in words that are the same for many."""
+    if decision.verdict is Verdict.SAME_BEGINNING:
+        return _("It begins with the same 200 characters as another prompt; keep similar ones if it shall stay.")
+    if decision.verdict is Verdict.SIMILAR:
+        return _("It says nearly the same as another prompt; keep similar ones if it shall stay.")
+    return ""
+
+
 def refusal(decision: Decision, draft: PromptDraft) -> str:
-    """Why a draft was kept out, and the way out."""
+    """Why this draft was kept out, and the way out."""
     if decision.verdict is Verdict.SPLIT:
         return _(
             "The prompts of owner “%(owner)s” are in the split %(own)s, so this one cannot be in %(split)s: "
             "leave the split out or change the owner."
-        ) % {"owner": draft.owner, "own": decision.owner_split, "split": draft.split}
+        ) % {"owner": draft.owner, "own": decision.split, "split": draft.split}
     if decision.verdict is Verdict.TOO_LONG:
         return _("Longer than %(most)d tokens; shorten it.") % {"most": MAX_TOKENS}
     if decision.verdict is Verdict.OVER_CAP:
@@ -188,8 +255,13 @@ def refusal(decision: Decision, draft: PromptDraft) -> str:
             "owner": draft.owner,
             "cap": OWNER_CAP,
         }
+    name = {"prompt": decision.like.name}
+    if decision.verdict is Verdict.SAME_BEGINNING:
+        return (
+            _("It begins with the same 200 characters as %(prompt)s; ask something else, or keep similar ones.") % name
+        )
     assert decision.verdict is Verdict.SIMILAR, decision
-    return _("It begins with the same 200 characters as another prompt; ask something else, or keep similar ones.")
+    return _("It says nearly the same as %(prompt)s; ask something else, or keep similar ones.") % name
 
 
 def refused_field(decision: Decision) -> str:

@@ -17,7 +17,7 @@ from app.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport, run
 from app.kit.rows import Given, Problem, Row, rows
 from app.kit.text import Text, require_text
-from app.prompts.admission import Admission, refusal, refused_field
+from app.prompts.admission import Admission, reason, refusal, refused_field, remark
 from app.prompts.schemas import PromptDraft, Verdict
 from app.prompts.shapes import prompts_of
 from app.prompts.tables import PromptSource
@@ -88,6 +88,7 @@ def _take(
     for line, draft, decision in zip(lines, drafts, admission.take(drafts), strict=True):
         if decision.verdict is Verdict.ADDED:
             report.take(lambda line=line, draft=draft: shown(line, draft))
+            remark(decision, report)
         elif decision.verdict is Verdict.KNOWN:
             report.take_known()
             if decision.joined:
@@ -96,7 +97,8 @@ def _take(
         elif decision.verdict is Verdict.SPLIT:
             report.refuse([Problem(line, "split", refusal(decision, draft))])
         else:
-            report.leave_out(line, refused_field(decision), refusal(decision, draft))
+            why = refusal(decision, draft)
+            report.leave_out(line, refused_field(decision), reason(decision) or why, why)
 
 
 def shown(line: int, draft: PromptDraft) -> dict:

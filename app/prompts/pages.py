@@ -17,7 +17,8 @@ from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
 from app.i18n import gettext as _
 from app.kit.text import Text
-from app.prompts import messages, queries, rules
+from app.prompts import findings, messages, queries, rules
+from app.prompts.findings import Shown
 from app.prompts.schemas import PromptQuery
 from app.prompts.tables import Prompt, PromptSource
 from app.web import admin, flash, form_data, page, redirect
@@ -42,7 +43,8 @@ def prompts(request: Request, cursor: Text | None = None):
         matching = queries.matching(session, **wanted.filters())
         found, following = queries.page(session, matching, cursor, PAGE)
         count = queries.count(session, matching)
-        collections = queries.collections(session)
+        collections, languages = queries.collections(session), queries.languages(session)
+        waiting = sum(findings.counts(session).values())
     return page(
         request,
         "prompts/list.html",
@@ -54,6 +56,8 @@ def prompts(request: Request, cursor: Text | None = None):
         following=following,
         count=count,
         collections=collections,
+        written_in=languages,
+        waiting=waiting,
         **CHOICES,
     )
 
@@ -72,6 +76,7 @@ def prompt(request: Request, id: str):
     with reading() as session:
         found = rules.prompt(session, id)
         written = completions.of_prompt(session, found)
+        near, personal = queries.near(session, found), findings.of_prompt(session, found)
         form = newest_form(session, FormKind.PROMPT)
         questions = guidelines.questions(form) if form else PROMPT_FORM
     return page(
@@ -80,6 +85,8 @@ def prompt(request: Request, id: str):
         account,
         prompt=found,
         completions=written,
+        near=near,
+        personal=[Shown.of(one) for one in personal],
         questions=questions,
         tokens=messages.tokens(messages.canonical(found.messages)),
         estimated=not settings().tokenizer,

@@ -6,8 +6,10 @@ from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from app.lists import last_shown
-from app.prompts.tables import Prompt, PromptCollection, PromptSource
+from app.prompts.tables import NearPrompts, Prompt, PromptBand, PromptCollection, PromptSource
 from training.records import Split
+
+UNCLEAR = "und"  # ISO 639-2 for a language that is not clear, stored as ""
 
 
 def prompt(session: Session, public_id: str) -> Prompt | None:
@@ -25,20 +27,45 @@ def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Prompt]:
 
 
 def ids_by_text(session: Session, text_sha256s: Iterable[str]) -> dict[str, int]:
-    """Which of these texts are stored, and as which prompt."""
-    rows = session.execute(select(Prompt.text_sha256, Prompt.id).where(Prompt.text_sha256.in_(list(text_sha256s))))
-    return {digest: id for digest, id in rows}
+    """Which of these texts are stored, as they came or as they are since they were masked, and as which prompt."""
+    wanted, found = list(text_sha256s), {}
+    for column in (Prompt.masked_sha256, Prompt.text_sha256):
+        rows = session.execute(select(column, Prompt.id).where(column.in_(wanted)).order_by(Prompt.id.desc()))
+        found |= {digest: id for digest, id in rows}
+    return found
 
 
-def known_prefixes(session: Session, prefix_sha256s: Iterable[str]) -> set[str]:
-    """Which of these beginnings a stored prompt has; a few-shot prompt shares its own on purpose."""
-    return set(
-        session.scalars(
-            select(Prompt.prefix_sha256).where(
-                Prompt.prefix_sha256.in_(list(prefix_sha256s)), Prompt.source != PromptSource.LABELER_FEW_SHOT
-            )
-        )
+def known_prefixes(session: Session, prefix_sha256s: Iterable[str]) -> dict[str, int]:
+    """Which of these beginnings a stored prompt has, the first one; a few-shot prompt shares its own on purpose."""
+    rows = session.execute(
+        select(Prompt.prefix_sha256, func.min(Prompt.id))
+        .where(Prompt.prefix_sha256.in_(list(prefix_sha256s)), Prompt.source != PromptSource.LABELER_FEW_SHOT)
+        .group_by(Prompt.prefix_sha256)
     )
+    return {prefix: id for prefix, id in rows}
+
+
+def in_bands(session: Session, bands: Iterable[int]) -> Iterable[tuple[int, int]]:
+    """(band, prompt) of every prompt that is kept under one of these bands, the first prompts first."""
+    rows = session.execute(
+        select(PromptBand.band, PromptBand.prompt_id)
+        .where(PromptBand.band.in_(list(bands)))
+        .order_by(PromptBand.prompt_id)
+    )
+    return ((band, id) for band, id in rows)
+
+
+def texts(session: Session, ids: Iterable[int]) -> Iterable[tuple[int, str, Split, list[dict]]]:
+    """(key, public id, split, messages) of these prompts."""
+    rows = session.execute(
+        select(Prompt.id, Prompt.public_id, Prompt.split, Prompt.messages).where(Prompt.id.in_(list(ids)))
+    )
+    return ((id, public_id, split, messages) for id, public_id, split, messages in rows)
+
+
+def unexamined(session: Session, limit: int) -> Sequence[Prompt]:
+    """Prompts of which nobody has looked at the text yet, the oldest first."""
+    return session.scalars(select(Prompt).where(Prompt.language.is_(None)).order_by(Prompt.id).limit(limit)).all()
 
 
 def owners(session: Session, names: Iterable[str]) -> dict[str, tuple[Split, int]]:
@@ -63,11 +90,13 @@ def says(session: Session, term: str) -> ColumnElement[bool]:
 
 
 def matching(session: Session, *, q: str = "", withdrawn: bool = False, **columns: object) -> Select[tuple[Prompt]]:
-    """The prompts a list asks for, newest first; `columns` are collection, split, use_case, source, owner."""
+    """The prompts a list asks for, newest first; `columns` are those of PromptQuery."""
     found = _whole().order_by(Prompt.id.desc())
     for name, value in columns.items():
-        if value is not None:
-            found = found.where(in_collections([value]) if name == "collection" else getattr(Prompt, name) == value)
+        if name == "collection" and value is not None:
+            found = found.where(in_collections([value]))
+        elif value is not None:
+            found = found.where(getattr(Prompt, name) == ("" if (name, value) == ("language", UNCLEAR) else value))
     if not withdrawn:
         found = found.where(Prompt.withdrawn_at.is_(None))
     if q:
@@ -93,6 +122,19 @@ def count(session: Session, found: Select[tuple[Prompt]]) -> int:
 def collections(session: Session) -> Sequence[str]:
     """The names of the collections, without the unnamed one."""
     return session.scalars(select(PromptCollection.name).distinct().order_by(PromptCollection.name)).all()
+
+
+def languages(session: Session) -> Sequence[str]:
+    """The languages that prompts are written in."""
+    found = session.scalars(select(Prompt.language).where(Prompt.language.is_not(None)).distinct())
+    return sorted(found)
+
+
+def near(session: Session, prompt: Prompt) -> Sequence[Prompt]:
+    """The prompts that say nearly the same, the oldest first."""
+    after = select(NearPrompts.prompt_id).where(NearPrompts.near_id == prompt.id)
+    before = select(NearPrompts.near_id).where(NearPrompts.prompt_id == prompt.id)
+    return session.scalars(select(Prompt).where(Prompt.id.in_(after.union(before))).order_by(Prompt.id)).all()
 
 
 def in_collections(names: Iterable[str]) -> ColumnElement[bool]:

@@ -18,7 +18,8 @@ class Verdict(StrEnum):
 
     ADDED = "added"
     KNOWN = "already there"
-    SIMILAR = "begins with the same 200 characters as another prompt"
+    SAME_BEGINNING = "begins with the same 200 characters as another prompt"
+    SIMILAR = "says nearly the same as another prompt"
     OVER_CAP = "its owner has 200 prompts already"
     TOO_LONG = "longer than 1,024 tokens"
     SPLIT = "its owner's prompts are in another split"
@@ -48,6 +49,7 @@ class PromptQuery(BaseModel):
     use_case: UseCase | None = None
     source: PromptSource | None = None
     owner: Text | None = None
+    language: Text | None = Field(None, description="ISO 639-1, such as en; und: those whose language is not clear.")
     withdrawn: bool = False
 
     def filters(self) -> dict[str, object]:
@@ -92,6 +94,7 @@ class PromptOut(BaseModel):
     split: Split
     collection: str = Field(description="The first of its collections.")
     collections: list[str]
+    language: str | None = Field(description="ISO 639-1; empty where it is not clear.")
     answers: dict[str, bool]
     withdrawn: bool
     created_at: datetime
@@ -108,6 +111,7 @@ class PromptOut(BaseModel):
             split=prompt.split,
             collection=prompt.collection,
             collections=list(prompt.collections),
+            language=prompt.language,
             answers=prompt.answers,
             withdrawn=prompt.withdrawn_at is not None,
             created_at=prompt.created_at,

@@ -36,8 +36,9 @@ class Prompt(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     messages: Mapped[list[dict]] = mapped_column(JSONColumn)  # [{"role", "text"}], records.Message
-    text_sha256: Mapped[str] = mapped_column(String(64))  # of the messages as canonical JSON
-    folded_sha256: Mapped[str] = mapped_column(String(64), index=True)  # the same without case and spacing
+    text_sha256: Mapped[str] = mapped_column(String(64))  # of the messages as they came, as canonical JSON
+    masked_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # of them since they were masked
+    folded_sha256: Mapped[str] = mapped_column(String(64), index=True)  # of them as they are, without case and spacing
     prefix_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # of a long beginning; null if short
     source: Mapped[PromptSource] = mapped_column(choice(PromptSource))
     use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))

@@ -15,14 +15,20 @@ from app.prompts.messages import canonical, prefix_sha256
 from app.prompts.queries import known_prefixes
 from app.prompts.schemas import WritingCallIn, WritingContent
 from app.prompts.tables import WRITTEN, Prompt, PromptSource, Writing, WritingCall
+from training.records import Pool, Split
 
 ALIKE = 0.5  # share of common three-word runs from which two texts of one labeler are called alike
 COMPARED = 300  # of the labeler's newest prompts
 
 
-def owner(labeler: Account) -> str:
-    """The owner of what a labeler writes, which has one split and a cap like any other."""
-    return f"labeler {labeler.username}"
+def owner(labeler: Account) -> tuple[str, Split | None]:
+    """The owner of what a labeler writes, and its split: never train for what a held-out labeler writes.
+
+    The owner has one split and a cap like any other, so somebody who changes pools is two owners.
+    """
+    if labeler.pool is Pool.HELD_OUT:
+        return f"held-out labeler {labeler.username}", Split.VALIDATION
+    return f"labeler {labeler.username}", None
 
 
 # --- What is wanted ---

@@ -30,7 +30,7 @@ from app.i18n import gettext as _
 from app.kit.text import UNSTORABLE, TypedText, typed
 from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
 from app.web.text import as_written, is_plain, markdown
-from app.web.unseen import excerpt
+from app.web.unseen import excerpt, visible
 
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
@@ -132,7 +132,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.install_gettext_callables(i18n.gettext, i18n.ngettext, newstyle=True)
-    made.filters.update(as_written=as_written, excerpt=excerpt)
+    made.filters.update(as_written=as_written, excerpt=excerpt, visible=visible)
     made.globals.update(
         markdown=markdown,
         is_plain=is_plain,
@@ -141,6 +141,7 @@ def environment() -> Environment:
         time_of_day=clock.time_of_day,
         languages=i18n.languages,
         language_name=i18n.language_name,
+        name_of_language=i18n.name_of_language,
     )
     return made
 

@@ -28,6 +28,7 @@ STATES = ("open", "masked", "allowed")
 def upgrade() -> None:
     _collections()
     with op.batch_alter_table("prompts") as table:
+        table.add_column(sa.Column("masked_sha256", sa.String(length=64)))
         table.add_column(sa.Column("folded_sha256", sa.String(length=64)))
         table.add_column(sa.Column("language", sa.String(length=8)))
     names = ("id", "text_sha256", "folded_sha256", "split", "owner", "written_by_id", "writing_id")
@@ -36,6 +37,7 @@ def upgrade() -> None:
     _fold(prompts)
     with op.batch_alter_table("prompts") as table:
         table.alter_column("folded_sha256", existing_type=sa.String(length=64), nullable=False)
+        table.create_index(op.f("ix_prompts_masked_sha256"), ["masked_sha256"])
         table.create_index(op.f("ix_prompts_folded_sha256"), ["folded_sha256"])
         table.create_index(op.f("ix_prompts_language"), ["language"])
     completions = sa.table("completions", *map(sa.column, ("id", "text_sha256", "text", "prompt_id", "policy_id")))
@@ -194,8 +196,9 @@ def downgrade() -> None:
     with op.batch_alter_table("prompts") as table:
         table.drop_index(op.f("ix_prompts_language"))
         table.drop_index(op.f("ix_prompts_folded_sha256"))
-        table.drop_column("language")
-        table.drop_column("folded_sha256")
+        table.drop_index(op.f("ix_prompts_masked_sha256"))
+        for name in ("language", "folded_sha256", "masked_sha256"):
+            table.drop_column(name)
         table.add_column(sa.Column("collection", sa.String(length=120), nullable=False, server_default=""))
     op.execute(
         "UPDATE prompts SET collection = coalesce((SELECT min(name) FROM prompt_collections "

@@ -18,7 +18,7 @@ from app.tables import metadata
 LANDED = {
     "0001_initial.py": "2760c4d49ae0ad57bc8b0aaa3260f7857f07107c77b96301f0fbc14bb31656bb",
     "0002_whole_first_schema.py": "bcc6374975b7461293fb416b36e3107757e504c7d4eca66a9c051e749048262a",
-    "0003_prompts.py": "6b89fa237c7aa3d4178f0d0e051c7ca672f4026ec2b49bd795c136fc0818cca9",
+    "0003_prompts.py": "c1355dceb0270dfdb0e0be8fcc0534c919046d9cde362d93b6590eb2dcf4298b",
 }
 
 

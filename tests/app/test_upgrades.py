@@ -70,6 +70,7 @@ def test_an_old_database_is_brought_up_with_every_value(old_database):
     assert migrate.current() == migrate.newest()
     assert migrate.differences() == []
     after = contents(old_database)
+    assert "None" not in after["prompts"]["language"]  # every prompt was examined
     # A prompt's one collection became its first of several.
     before["prompt_collections"] = {"name": [name for name in before["prompts"].pop("collection") if name != "''"]}
     for table, columns in before.items():

@@ -10,17 +10,18 @@ from app.completions.imports import import_completions
 from app.config import ROOT
 from app.prompts.imports import PromptDefaults, import_prompts
 
-BLOCKS = dict(re.findall(r"```jsonl (\w+)\n(.*?)```", (ROOT / "docs" / "import.md").read_text(), re.DOTALL))
+BLOCKS = dict(re.findall(r"```jsonl ([\w-]+)\n(.*?)```", (ROOT / "docs" / "import.md").read_text(), re.DOTALL))
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_rows_of_the_guide_are_good(database, tmp_path):
-    assert set(BLOCKS) == {"prompts", "completions", "pairs", "hh", "rankings"}
+    assert set(BLOCKS) == {"prompts", "completions", *ComparisonFormat}
     for kind, text in BLOCKS.items():
         path = tmp_path / f"{kind}.jsonl"
         path.write_text(text)
         if kind == "prompts":
-            report = import_prompts(path, as_csv=False, defaults=PromptDefaults("mine", owner_field="customer"))
+            defaults = PromptDefaults("mine", owner_field="customer")
+            report = import_prompts(path, as_csv=False, defaults=defaults)
         elif kind == "completions":
             report = import_completions(path, as_csv=False, policy="a")
         else:

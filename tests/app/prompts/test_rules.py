@@ -134,8 +134,12 @@ def test_a_long_common_beginning_is_left_out_unless_wanted(database):
     with transaction() as session:
         take = rules.Admission(session).take
         (first, second, short) = take([draft(LONG + "Summarise it."), draft(LONG + "Now!"), draft("Now!")])
-        assert [one.verdict for one in (first, second, short)] == [Verdict.ADDED, Verdict.SIMILAR, Verdict.ADDED]
-        assert rules.Admission(session).take([draft(LONG.upper() + "Again.")])[0].verdict is Verdict.SIMILAR
+        assert [one.verdict for one in (first, second, short)] == [
+            Verdict.ADDED,
+            Verdict.SAME_BEGINNING,
+            Verdict.ADDED,
+        ]
+        assert rules.Admission(session).take([draft(LONG.upper() + "Again.")])[0].verdict is Verdict.SAME_BEGINNING
         with pytest.raises(BadInput, match="same 200 characters"):
             add(session, LONG + "Again.", filters=True)
         assert rules.Admission(session, keep_similar=True).take([draft(LONG + "3")])[0].verdict is Verdict.ADDED

@@ -1,0 +1,78 @@
+"""What is found in a prompt's text before it is stored: its language, personal data, and keys of what is like it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from app.prompts.hygiene.kinds import Hit, PersonalData
+from app.prompts.hygiene.languages import language
+from app.prompts.hygiene.near_duplicates import bands, signature
+from app.prompts.hygiene.personal_data import find
+from app.prompts.tables import Finding, NearPrompts, PromptBand, PromptSource
+from training.records import Message
+
+UNCOMPARED = (PromptSource.LABELER_FEW_SHOT, PromptSource.USE_CASE)  # alike on purpose, and never asked
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found in one prompt."""
+
+    language: str  # ISO 639-1; "" where it is not clear
+    bands: tuple[int, ...] = ()  # none for a prompt that is not compared
+    hits: tuple[tuple[int, Hit], ...] = ()  # (number of the message, where in its text)
+
+    def as_json(self) -> bytes:
+        """Return it as `from_json` reads it."""
+        return orjson.dumps([self.language, self.bands, [[message, *hit] for message, hit in self.hits]])
+
+    @classmethod
+    def from_json(cls, given: bytes) -> "Examined":
+        """Return what was written by `as_json`."""
+        code, keys, hits = orjson.loads(given)
+        return cls(
+            code,
+            tuple(keys),
+            tuple((message, Hit(PersonalData(kind), start, stop)) for message, kind, start, stop in hits),
+        )
+
+
+def examine(messages: Sequence[Message], source: PromptSource) -> Examined:
+    """Look at the texts of a prompt; a millisecond or two."""
+    return Examined(
+        language("\n".join(message.text for message in messages if message.role == "user")),
+        keys(messages, source),
+        tuple((number, hit) for number, message in enumerate(messages) for hit in find(message.text)),
+    )
+
+
+def keys(messages: Sequence[Message], source: PromptSource) -> tuple[int, ...]:
+    """Return the bands of a prompt, by one of which a prompt that says nearly the same is found."""
+    return () if source in UNCOMPARED else tuple(bands(signature(said(messages))))
+
+
+def said(messages: Iterable[Message]) -> str:
+    """Return the text by which prompts are alike: all turns but the system's, which many prompts share."""
+    return "\n".join(message.text for message in messages if message.role != "system")
+
+
+def store_findings(session: Session, found: Iterable[tuple[int, Examined]]) -> None:
+    """Store the personal data of prompts, given by their ids, as waiting for a decision."""
+    rows = [
+        {"prompt_id": id, "message": message, "kind": hit.kind, "start": hit.start, "stop": hit.end}
+        for id, examined in found
+        for message, hit in examined.hits
+    ]
+    if rows:
+        session.execute(insert(Finding), rows)
+
+
+def store_likeness(session: Session, bands: Iterable[tuple[int, int]], near: Iterable[tuple[int, int]]) -> None:
+    """Store bands as (band, prompt), and links as (prompt, the one that it nearly repeats)."""
+    if rows := [{"band": band, "prompt_id": id} for band, id in bands]:
+        session.connection().execute(insert(PromptBand.__table__), rows)
+    if rows := [{"prompt_id": id, "near_id": other} for id, other in near]:
+        session.connection().execute(insert(NearPrompts.__table__), rows)

@@ -1,0 +1,196 @@
+"""Deciding on personal data that was found in prompts: mask it, allow it, or drop the prompt."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy.orm import Session, contains_eager, joinedload
+
+from app.accounts import rules as accounts
+from app.accounts.tables import Account
+from app.database import transaction, utc_now
+from app.errors import Conflict, NotFound
+from app.i18n import gettext as _
+from app.lists import last_shown
+from app.prompts import rules as prompts
+from app.prompts.examination import keys, store_likeness
+from app.prompts.hygiene.kinds import PLACEHOLDERS, PersonalData
+from app.prompts.messages import folded_sha256, prefix_sha256, text_sha256
+from app.prompts.similar import Kept, Similar
+from app.prompts.tables import Finding, FindingState, NearPrompts, Prompt, PromptBand
+from training.records import Message
+
+CONTEXT = 60  # characters that are shown before and behind a finding
+BATCH = 100  # findings a transaction
+
+
+class Action(StrEnum):
+    """What may be done about a finding."""
+
+    MASK = "mask"  # its text is replaced for good
+    ALLOW = "allow"  # it is no personal data, or may stay
+    DROP = "drop"  # the prompt is withdrawn
+    REOPEN = "reopen"  # it was allowed and waits again
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A finding with the text around it."""
+
+    finding: Finding
+    before: str
+    found: str
+    behind: str
+
+    @classmethod
+    def of(cls, finding: Finding) -> "Shown":
+        """From its row, whose prompt is loaded."""
+        text = finding.prompt.messages[finding.message]["text"]
+        before, behind = text[: finding.start], text[finding.stop :]
+        return cls(
+            finding,
+            "…" * (len(before) > CONTEXT) + before[-CONTEXT:],
+            text[finding.start : finding.stop],
+            behind[:CONTEXT] + "…" * (len(behind) > CONTEXT),
+        )
+
+
+# --- What waits ---
+
+
+def _open(kind: PersonalData | None = None) -> Select[tuple[Finding]]:
+    # What is found in a withdrawn prompt waits until it is restored.
+    found = (
+        select(Finding)
+        .join(Finding.prompt)
+        .where(Finding.state == FindingState.OPEN, Prompt.withdrawn_at.is_(None))
+        .options(contains_eager(Finding.prompt))
+    )
+    return found.where(Finding.kind == kind) if kind else found
+
+
+def page(
+    session: Session, kind: PersonalData | None, cursor: str | None, limit: int
+) -> tuple[list[Finding], str | None]:
+    """One page of the open findings, the oldest first, and the cursor of the next."""
+    query = _open(kind).order_by(Finding.id).limit(limit + 1)
+    if cursor:
+        query = query.where(Finding.id > last_shown(session, Finding, cursor))
+    found = list(session.scalars(query))
+    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+
+
+def counts(session: Session) -> dict[PersonalData, int]:
+    """How many open findings there are of each kind that has any, in the order of the kinds."""
+    rows = session.execute(
+        select(Finding.kind, func.count())
+        .join(Finding.prompt)
+        .where(Finding.state == FindingState.OPEN, Prompt.withdrawn_at.is_(None))
+        .group_by(Finding.kind)
+    )
+    found = {kind: count for kind, count in rows}
+    return {kind: found[kind] for kind in PersonalData if kind in found}
+
+
+def of_prompt(session: Session, prompt: Prompt) -> Sequence[Finding]:
+    """What was found in a prompt, whatever was decided."""
+    query = select(Finding).where(Finding.prompt_id == prompt.id).order_by(Finding.message, Finding.start)
+    return session.scalars(query.options(joinedload(Finding.prompt))).all()
+
+
+def newest(session: Session) -> str:
+    """The public id of the newest finding, "" if there is none: what came later was not shown."""
+    return session.scalar(select(Finding.public_id).order_by(Finding.id.desc()).limit(1)) or ""
+
+
+def find(session: Session, public_id: str) -> Finding:
+    """One finding, or NotFound; nobody else decides about its prompt until the transaction ends."""
+    named = Finding.public_id == public_id
+    _lock(session, session.scalars(select(Finding.prompt_id).where(named)))
+    found = session.scalar(select(Finding).where(named).options(joinedload(Finding.prompt)))
+    if found is None:
+        raise NotFound(_("There is no finding %(id)s.") % {"id": public_id})
+    return found
+
+
+def _lock(session: Session, prompt_ids: Iterable[int]) -> None:
+    # Always by the prompt, since masking changes its text and the places of all that was found in it.
+    wanted = Prompt.id.in_(list(prompt_ids))
+    session.execute(select(Prompt.id).where(wanted).order_by(Prompt.id).with_for_update())
+
+
+# --- Deciding ---
+
+
+def decide_all(kind: PersonalData | None, action: Action, until: str, by: Account) -> int:
+    """Decide alike on every open finding (of a kind) up to the one named `until`; returns how many."""
+    count = 0
+    while True:
+        with transaction() as session:
+            wanted = _open(kind).where(Finding.id <= last_shown(session, Finding, until)).order_by(Finding.id)
+            prompt_ids = {finding.prompt_id for finding in session.scalars(wanted.limit(BATCH))}
+            if not prompt_ids:
+                return count
+            _lock(session, prompt_ids)
+            theirs = wanted.where(Finding.prompt_id.in_(prompt_ids)).execution_options(populate_existing=True)
+            for finding in session.scalars(theirs).all():
+                if not finding.prompt.withdrawn_at:  # else dropped a moment ago, for another finding in it
+                    decide(session, finding, action, by)
+                count += 1
+
+
+def decide(session: Session, finding: Finding, action: Action, by: Account | None) -> None:
+    """Decide on one finding; raises Conflict where that was done already and cannot be undone."""
+    possible = FindingState.ALLOWED if action is Action.REOPEN else FindingState.OPEN
+    if finding.state is not possible:
+        raise Conflict(_("This was decided meanwhile: it is %(state)s.") % {"state": finding.state})
+    if action is Action.DROP:
+        prompts.withdraw(session, finding.prompt, by)
+        session.refresh(finding.prompt)
+    elif action is Action.MASK:
+        _mask(session, finding)
+    if action is not Action.DROP:
+        finding.state = {Action.MASK: FindingState.MASKED, Action.ALLOW: FindingState.ALLOWED}.get(
+            action, FindingState.OPEN
+        )
+        finding.decided_by_id, finding.decided_at = (by.id if by else None), utc_now()
+    session.flush()
+    accounts.record(
+        session, by, f"personal_data.{action}", finding.prompt.public_id, kind=finding.kind, finding=finding.public_id
+    )
+
+
+def _mask(session: Session, finding: Finding) -> None:
+    """Put the placeholder in place of what was found; the places of what else was found move with the text."""
+    prompt, placeholder = finding.prompt, PLACEHOLDERS[finding.kind]
+    text = prompt.messages[finding.message]["text"]
+    masked = text[: finding.start] + placeholder + text[finding.stop :]
+    moved = len(placeholder) - (finding.stop - finding.start)
+    session.execute(
+        update(Finding)
+        .where(Finding.prompt_id == prompt.id, Finding.message == finding.message, Finding.start >= finding.stop)
+        .values(start=Finding.start + moved, stop=Finding.stop + moved)
+    )
+    finding.stop = finding.start + len(placeholder)
+    prompt.messages = [
+        {**message, "text": masked} if number == finding.message else message
+        for number, message in enumerate(prompt.messages)
+    ]
+    _say_again(session, prompt)
+
+
+def _say_again(session: Session, prompt: Prompt) -> None:
+    """Give a prompt whose text changed what it is found by. Its first hash stays: the file it came from has it."""
+    messages = tuple(Message.model_construct(**message) for message in prompt.messages)
+    prompt.masked_sha256 = text_sha256(messages)
+    prompt.folded_sha256 = folded_sha256(messages)
+    prompt.prefix_sha256 = prefix_sha256(messages)
+    session.execute(delete(PromptBand).where(PromptBand.prompt_id == prompt.id))
+    bands = keys(messages, prompt.source)
+    similar = Similar(session)
+    similar.look_up([], [bands])
+    linked = set(session.scalars(select(NearPrompts.near_id).where(NearPrompts.prompt_id == prompt.id)))
+    near = {one.prompt_id for one in similar.near(messages, bands)} - linked - {prompt.id}
+    roomy = similar.enter(prompt.id, Kept(prompt.split, messages, prompt.id, prompt.public_id), None, bands)
+    store_likeness(session, ((band, prompt.id) for band in roomy), ((prompt.id, other) for other in sorted(near)))

@@ -1,0 +1,110 @@
+"""Personal data found in prompts, over REST."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.database import reading, transaction
+from app.kit.text import Text
+from app.prompts import findings
+from app.prompts.findings import Action, Shown
+from app.prompts.hygiene.kinds import PersonalData
+from app.prompts.tables import Finding, FindingState
+from app.web import api_account
+
+router = APIRouter(prefix="/api/v1/personal-data", tags=["prompts"])
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+class FindingOut(BaseModel):
+    """A piece of personal data as REST tells it."""
+
+    id: str
+    prompt: str = Field(description="Id of the prompt.")
+    message: int = Field(description="Number of the message, from 0.")
+    start: int = Field(description="Place of its first character in the message's text.")
+    stop: int = Field(description="Place behind its last character.")
+    kind: PersonalData
+    state: FindingState
+    before: str = Field(description="What stands before it.")
+    text: str
+    behind: str
+    decided_at: datetime | None
+
+    @classmethod
+    def of(cls, finding: Finding) -> "FindingOut":
+        """From its row, whose prompt is loaded."""
+        shown = Shown.of(finding)
+        return cls(
+            id=finding.public_id,
+            prompt=finding.prompt.public_id,
+            message=finding.message,
+            start=finding.start,
+            stop=finding.stop,
+            kind=finding.kind,
+            state=finding.state,
+            before=shown.before,
+            text=shown.found,
+            behind=shown.behind,
+            decided_at=finding.decided_at,
+        )
+
+
+class FindingsOut(BaseModel):
+    """A page of what waits for a decision, and how many of each kind wait."""
+
+    items: list[FindingOut]
+    counts: dict[PersonalData, int]
+    next_cursor: str | None
+
+
+class Decided(BaseModel):
+    """What is to be done about one finding, or about all of a kind."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Action = Field(description="mask: replaced for good. allow: it may stay. drop: the prompt is withdrawn.")
+
+
+class DecidedForAll(Decided):
+    """What is to be done about every open finding of a kind."""
+
+    kind: PersonalData | None = Field(None, description="Absent: of every kind.")
+    until: Text = Field(description="Id of the newest finding that was seen: later ones wait on.")
+
+
+class Count(BaseModel):
+    """How many findings were decided on."""
+
+    decided: int
+
+
+@router.get("")
+def list_findings(
+    request: Request, kind: PersonalData | None = None, cursor: Text | None = None, limit: Limit = 100
+) -> FindingsOut:
+    """What waits for a decision, the oldest first. Prompts that hold it are in no snapshot."""
+    api_account(request, "read")
+    with reading() as session:
+        found, following = findings.page(session, kind, cursor, limit)
+        counts = findings.counts(session)
+    return FindingsOut(items=[FindingOut.of(one) for one in found], counts=counts, next_cursor=following)
+
+
+@router.post("/decide")
+def decide_all(request: Request, given: DecidedForAll) -> Count:
+    """Decide alike on all that waits, of one kind or of all."""
+    by = api_account(request, "write")
+    return Count(decided=findings.decide_all(given.kind, given.action, given.until, by))
+
+
+@router.post("/{id}")
+def decide(request: Request, id: str, given: Decided) -> FindingOut:
+    """Decide on one; `reopen` lets one wait again that was allowed."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        finding = findings.find(session, id)
+        findings.decide(session, finding, given.action, by)
+    return FindingOut.of(finding)

@@ -1,0 +1,86 @@
+"""Where admins decide on personal data that was found in prompts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.datastructures import FormData
+
+from app.database import reading, transaction
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.i18n import ngettext
+from app.kit.text import Text
+from app.prompts import findings
+from app.prompts.findings import Action, Shown
+from app.prompts.hygiene.kinds import PersonalData
+from app.web import admin, flash, form_data, local_path, page, redirect
+
+router = APIRouter(include_in_schema=False)
+Posted = Annotated[FormData, Depends(form_data)]
+PLACE = "/admin/prompts/personal-data"
+PAGE = 50
+
+
+@router.get(PLACE)
+def waiting(request: Request, kind: Text = "", cursor: Text | None = None):
+    """What waits for a decision, of all kinds or one."""
+    account = admin(request)
+    wanted = _one_of(PersonalData, kind) if kind else None
+    with reading() as session:
+        found, following = findings.page(session, wanted, cursor, PAGE)
+        counts, newest = findings.counts(session), findings.newest(session)
+    return page(
+        request,
+        "prompts/personal_data.html",
+        account,
+        found=[Shown.of(one) for one in found],
+        counts=counts,
+        kind=wanted,
+        waiting=counts.get(wanted, 0) if wanted else sum(counts.values()),
+        newest=newest,
+        following=following,
+    )
+
+
+def _one_of(values: type, word: str):
+    try:
+        return values(word)
+    except ValueError as error:
+        raise BadInput(_("“%(word)s” is none of: %(known)s.") % {"word": word, "known": ", ".join(values)}) from error
+
+
+@router.post(PLACE)
+def decide_all(request: Request, form: Posted):
+    """Decide alike on all that waits, of one kind or of all."""
+    account = admin(request)
+    kind = str(form.get("kind", ""))
+    count = findings.decide_all(
+        _one_of(PersonalData, kind) if kind else None,
+        _one_of(Action, str(form.get("action", ""))),
+        str(form.get("until", "")),
+        account,
+    )
+    response = redirect(PLACE)
+    flash(response, ngettext("One finding is decided on.", "%(num)d findings are decided on.", count) % {"num": count})
+    return response
+
+
+@router.post(PLACE + "/{id}")
+def decide(request: Request, id: str, form: Posted):
+    """Decide on one finding and go back to where it was seen."""
+    account = admin(request)
+    action = _one_of(Action, str(form.get("action", "")))
+    with transaction() as session:
+        findings.decide(session, findings.find(session, id), action, account)
+    response = redirect(local_path(str(form.get("back", "")), PLACE))
+    flash(response, _done(action))
+    return response
+
+
+def _done(action: Action) -> str:
+    return {
+        Action.MASK: _("Masked: the prompt no longer holds it."),
+        Action.ALLOW: _("Allowed: it may stay in the prompt."),
+        Action.DROP: _("The prompt is withdrawn: new rounds and snapshots leave it out."),
+        Action.REOPEN: _("It waits for a decision again."),
+    }[action]
