@@ -18,8 +18,8 @@ from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from training.records import Split, strictest
 
 OWNER_CAP = 200  # InstructGPT 3.2
-PERSONAL_DATA = N_("%(n)d prompts hold personal data. They are in no snapshot until somebody decides on it.")
-NEAR = N_("%(n)d prompts say nearly the same as another one. Snapshots put both in the stricter split.")
+PERSONAL_DATA = N_("Prompts with personal data, in no snapshot until an admin decides: %(n)d.")
+NEAR = N_("Prompts that say nearly the same as another, both in the stricter split: %(n)d.")
 _LOCK = 7_063_001  # any number: the advisory lock of the prompt bank
 
 

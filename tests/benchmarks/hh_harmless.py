@@ -8,7 +8,6 @@ each seed's own. The table is printed and written to FOLDER/hh_harmless.json.
 """
 
 import argparse
-import gzip
 import json
 import os
 import random
@@ -27,8 +26,8 @@ import torch.nn.functional as F
 
 from app.comparisons.formats import ComparisonFormat, read
 from app.config import ROOT
+from app.kit.rows import rows
 from app.prompts.imports import PromptDefaults
-from app.prompts.rows import Row
 from training.configs import BaseConfig
 from training.formatting import encode_completion, encode_prompt
 from training.policy import new_transformer, save_policy, train_tokenizer
@@ -65,14 +64,12 @@ class Pair(NamedTuple):
 def pairs() -> list[Pair]:
     """All pairs of the file, read as `plumbline import comparisons --format hh` reads them."""
     found = []
-    defaults = PromptDefaults()
-    with gzip.open(DATA, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            ranking, problems = read(Row(number, json.loads(line)), ComparisonFormat.HH, defaults, "hh")
-            assert ranking is not None, problems
-            messages = tuple(ranking.prompt.messages)
+    for row in rows(DATA, as_csv=False):
+        rankings, _, problems = read(row, ComparisonFormat.HH, PromptDefaults(), "hh")
+        assert not problems, problems
+        for ranking in rankings:
             chosen, rejected = (one.text for one in sorted(ranking.completions, key=lambda one: one.tier))
-            found.append(Pair(messages, chosen, rejected))
+            found.append(Pair(tuple(ranking.prompt.messages), chosen, rejected))
     return found
 
 
@@ -204,7 +201,7 @@ def interval(values: Sequence[tuple[int, float]]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def rows(folder: Path) -> Iterator[dict[str, Any]]:
+def table(folder: Path) -> Iterator[dict[str, Any]]:
     """One row a seed, then one of all seeds together."""
     all_pairs = pairs()
     every: dict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -230,7 +227,7 @@ def hh_harmless(folder: Path) -> Iterator[tuple[str, float, str]]:
     if not DATA.is_file():
         print(f"hh_harmless: left out, there is no {DATA}")
         return
-    *_, together = rows(folder / "hh_harmless")
+    *_, together = table(folder / "hh_harmless")
     for name in ("reward model", "bag of words", "shorter"):
         yield f"HH-RLHF harmless-base, {name}", 100 * together[name][0], "%"
 
@@ -245,7 +242,7 @@ def main() -> None:
     names = ("reward model", "bag of words", "difference", "shorter")
     print("| seed | " + " | ".join(names) + " | L2 |")
     made = []
-    for row in rows(folder):
+    for row in table(folder):
         made.append(row)
         shown = [f"{100 * mean:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" for mean, low, high in map(row.get, names)]
         print(f"| {row['seed']} | " + " | ".join(shown) + f" | {row.get('L2', '')} |", flush=True)

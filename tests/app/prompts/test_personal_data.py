@@ -75,7 +75,10 @@ def test_every_import_finds_it_and_says_so(database, tmp_path):
         path.write_text("".join(json.dumps({**row, "prompt": name + row["prompt"]}) + "\n" for row in rows))
         report = run()
         assert report.added == 3, name
-        assert any("personal data" in note and note.startswith("3 ") for note in report.notes), (name, report.notes)
+        assert any(note.startswith("Prompts with personal data") and note.endswith(": 3.") for note in report.notes), (
+            name,
+            report.notes,
+        )
         assert len(found()) == 9 * number, name
 
 
