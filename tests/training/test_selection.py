@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import stats
 from transformers import AutoModelForSequenceClassification
 
 from tests.training.ppo.runs import saved_reward_model
@@ -133,6 +134,11 @@ def test_each_epochs_numbers_and_samples_are_reported_with_it(chosen):
         if event.kind == "metrics":
             told = {key: event.values.get(f"sft/{key}") for key in ("score", "score_se", "validation_loss_nats")}
             assert told == {key: rows.get(event.step, {}).get(key) for key in told}
+            assert not {"sft/score_low", "sft/score_high"} & event.values.keys()  # they would be curves of their own
+    for row in rows.values():
+        half = stats.t.ppf(0.975, row["score_prompts"] - 1) * row["score_se"]
+        assert (row["score_low"], row["score_high"]) == pytest.approx((row["score"] - half, row["score"] + half))
+    assert reported[-1].result["sft/score_low"] < reported[-1].result["sft/score"]
     samples = [event for event in reported if event.kind == "sample"]
     assert {event.step for event in samples} == set(rows) and all(event.score is not None for event in samples)
 
