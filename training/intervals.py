@@ -1,7 +1,8 @@
 """Intervals of 95 % for figures whose observations come in clusters: several completions or pairs of one prompt.
 
-Observations of one cluster resemble each other, so the clusters count and not the observations. The figures lie in
-tests/training/test_intervals.py; docs/training-correctness.md says where an interval covers less than it promises.
+Observations of one cluster resemble each other, so the clusters count and not the observations. In 2,000 made-up worlds
+the intervals of shares cover the truth in 92 % or more, in 98 % on average, since those of few clusters are wide; means
+are covered as normal ones would be. docs/training-correctness.md, "Intervals", has the table.
 """
 
 import math
