@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from math import hypot
 from statistics import fmean, stdev
 from typing import Any
 
@@ -9,6 +10,7 @@ from training import train_reward_model
 from training.command import main
 from training.configs import CrossValidateConfig, RewardModelConfig
 from training.events import Finished, Progress, Started, last
+from training.intervals import grouped, mean, share
 from training.run_folder import RunFolder
 
 RESUMABLE = True
@@ -20,7 +22,7 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
     total = config.seeds * config.folds
     run_folder.report(Started(verb=config.verb, total_steps=total))
     values = config.model_dump(exclude={"recipe", "seed", "seeds", "fold"})
-    measured = []
+    measured, right = [], []
     for number in range(total):
         seed, fold = config.seed + number // config.folds, number % config.folds
         with RunFolder(run_folder.path / "folds" / f"seed-{seed}-fold-{fold}") as one:
@@ -36,21 +38,40 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
                 f"data: fold {fold} has no unseen prompt ranked by {missing[0]}; lower folds or collect more rankings"
             )
         measured.append({"seed": seed, "fold": fold, **{key: result[key] for key in KINDS}})
+        right.append(json.loads((one.path / train_reward_model.RIGHT).read_text(encoding="utf-8")))
         run_folder.report(Progress(step=number + 1, total_steps=total, note=f"seed {seed}, fold {fold} measured"))
-    report = {"models": measured, **{key: _spread([one[key] for one in measured]) for key in KINDS}}
-    run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
+    folds = [one["fold"] for one in measured]
+    report: dict[str, Any] = {"models": measured}
     for key, what in KINDS.items():
-        print(f"{what:20} {report[key]['mean']:.1%} +- {report[key]['standard_error']:.1%}")
-    result = {
-        f"{key}{name}": report[key][of] for key in KINDS for name, of in (("", "mean"), ("_error", "standard_error"))
+        by_model = [one[key.removeprefix("accuracy/")] for one in right]
+        report[key] = found = spread([one[key] for one in measured], folds, by_model)
+        shown = f"{found['mean']:.1%} +- {found['standard_error']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"
+        print(f"{what:20} {shown} on {found['prompts']} prompts")
+    run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
+    names = {"": "mean", "_error": "standard_error", "_low": "low", "_high": "high", "_prompts": "prompts"}
+    run_folder.report(Finished(result={f"{key}{name}": report[key][of] for key in KINDS for name, of in names.items()}))
+
+
+def spread(accuracies: list[float], folds: list[int], right: list[dict[str, list[float]]]) -> dict[str, Any]:
+    """Mean and standard deviation over the models, standard error over the groups of labelers, and a 95 % interval.
+
+    `right` holds, model by model, what pairs_right finds of each prompt. Models of one group differ by their seed
+    alone, and several are measured on one prompt: the errors of groups and of prompts add up as independent ones.
+    """
+    of_groups = [fmean(group) for group in grouped(accuracies, folds)]
+    values = [(value, key) for of_model in right for key in of_model for value in of_model[key]]
+    by_group, by_prompt = mean([of] for of in of_groups), share(grouped(*zip(*values, strict=True)))
+    low, high = (
+        hypot(*(getattr(found, end) - found.value for found in (by_group, by_prompt))) for end in ("low", "high")
+    )
+    return {
+        "mean": fmean(accuracies),
+        "deviation": stdev(accuracies),
+        "standard_error": stdev(of_groups) / len(of_groups) ** 0.5,
+        "low": max(0.0, by_group.value - low),
+        "high": min(1.0, by_group.value + high),
+        "prompts": by_prompt.clusters,
     }
-    run_folder.report(Finished(result=result))
-
-
-def _spread(values: list[float]) -> dict[str, Any]:
-    """Mean, standard deviation and standard error over the models."""
-    deviation = stdev(values)
-    return {"mean": fmean(values), "deviation": deviation, "standard_error": deviation / len(values) ** 0.5}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,17 +16,19 @@ from training.command import main
 from training.configs import EvaluateConfig
 from training.events import Finished, Progress, Sample, Started
 from training.formatting import encode_document, encode_prompt
+from training.intervals import grouped, mean, share
 from training.miniature import rubric, world
 from training.optimization import device
 from training.packing import cross_entropy, pack, pieces, read_documents
 from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, max_positions, pad
 from training.records import PROMPTS, Message, PromptRecord, Split
-from training.reward_model import load_reward_model, score_sequences, wilson
+from training.reward_model import load_reward_model, score_sequences
 from training.rl_math import best_of_kl_nats, best_of_weights
 from training.run_folder import RunFolder
 from training.snapshots import load
 from training.sources import Asked, load_source
 
+T = TypeVar("T")
 SHOWN = 8  # samples of each policy that are reported
 TEXT_TOKENS, MICRO_BATCH_TOKENS = 2048, 8192  # of a packed row of text, of a forward pass
 
@@ -60,34 +62,32 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
             run_folder.report(Sample(step=step, prompt=prompt[-1].text, completion=text, source=name))
         run_folder.report(Progress(step=step, total_steps=len(config.policies), note=f"{name} sampled"))
 
-    policies: dict[str, dict[str, Any]] = {name: _shape(entry) for name, entry in written.items()}
+    samples = config.completions_per_prompt
+    policies: dict[str, dict[str, Any]] = {name: _shape(entry, samples) for name, entry in written.items()}
     if config.temperature > 0:
         for name, values in _kl(config, written, reference).items():
-            policies[name]["kl_nats"] = fmean(values)
+            policies[name] |= mean(_by_prompt(values, samples)).named("kl_nats")
             policies[name]["sqrt_kl"] = math.sqrt(max(0.0, fmean(values)))
     scores = _scores(config, written) if config.reward_model is not None else {}
     for name, values in scores.items():
-        policies[name]["mean_score"] = fmean(values)
+        policies[name] |= mean(_by_prompt(values, samples)).named("mean_score")
     report: dict[str, Any] = {"prompts": len(prompts), "reference": reference, "policies": policies}
     utilities: dict[str, list[float]] = {}
     if config.judge == "miniature":
         judged = {
-            name: [
-                rubric.judge(prompts[i // config.completions_per_prompt][-1].text, text)
-                for i, text in enumerate(entry.texts)
-            ]
+            name: [rubric.judge(prompts[i // samples][-1].text, text) for i, text in enumerate(entry.texts)]
             for name, entry in written.items()
         }
         for name, judgements in judged.items():
-            policies[name] |= _solved(judgements)
+            policies[name] |= solved(judgements, samples)
         utilities = {name: [judgement.utility for judgement in judgements] for name, judgements in judged.items()}
         report["win_rates"] = [
-            {"policy": b, "against": a, **win_rate(utilities[b], utilities[a], config.completions_per_prompt)}
+            {"policy": b, "against": a, **win_rate(utilities[b], utilities[a], samples)}
             for a, b in combinations(utilities, 2)
         ]
-    if config.completions_per_prompt > 1 and config.temperature > 0:
+    if samples > 1 and config.temperature > 0:
         for name, values in scores.items():
-            policies[name]["best_of"] = best_of(values, utilities.get(name), config.completions_per_prompt)
+            policies[name]["best_of"] = best_of(values, utilities.get(name), samples)
     run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
     run_folder.report(Finished(result=report))
     print(_table(report))
@@ -143,10 +143,19 @@ def _text_loss(model: Any, tokenizer: Any, path: Path) -> float:
     return sum(float(batch.compute()) for batch in batches)
 
 
-def _shape(written: Written) -> dict[str, float]:
+def _by_prompt(values: Sequence[T], per_prompt: int) -> list[list[T]]:
+    """Sort by prompt what lies side by side, `per_prompt` values of each."""
+    return grouped(values, (place // per_prompt for place in range(len(values))))
+
+
+def _shape(written: Written, per_prompt: int) -> dict[str, float]:
     """Mean length in tokens (end-of-text included) and the share of completions that ended by themselves."""
     lengths = [len(ids) - prompt for ids, prompt in zip(written.sequences, written.prompt_lengths, strict=True)]
-    shape = {"mean_tokens": fmean(lengths), "eos_rate": fmean(written.finished), "completions": len(lengths)}
+    shape = {
+        **mean(_by_prompt(lengths, per_prompt)).named("mean_tokens"),
+        **share(_by_prompt(written.finished, per_prompt)).named("eos_rate"),
+        "completions": len(lengths),
+    }
     return shape if written.text_loss_nats is None else {**shape, "text_loss_nats": written.text_loss_nats}
 
 
@@ -189,19 +198,26 @@ def _scores(config: EvaluateConfig, written: dict[str, Written]) -> dict[str, li
     return scores
 
 
-def _solved(judgements: Sequence[rubric.Judgement]) -> dict[str, Any]:
-    """Share solved, overall with its interval and by family, and the mean utility."""
-    families: dict[str, list[bool]] = defaultdict(list)
-    for judgement in judgements:
-        families[judgement.family].append(judgement.solved)
-    share = fmean(judgement.solved for judgement in judgements)
-    low, high = wilson(share, len(judgements))
+def solved(judgements: Sequence[rubric.Judgement], per_prompt: int = 1) -> dict[str, Any]:
+    """Share solved, overall and by family, and the mean utility, with 95 % intervals by prompt.
+
+    The judgements are those of `per_prompt` completions of each prompt, side by side. `families` has the intervals of
+    `solved_by_family` and how many prompts and completions each share is of.
+    """
+    by_family: dict[str, list[list[bool]]] = defaultdict(list)
+    prompts = _by_prompt(judgements, per_prompt)
+    for of_prompt in prompts:
+        by_family[of_prompt[0].family].append([judgement.solved for judgement in of_prompt])
+    families = {family: share(groups) for family, groups in sorted(by_family.items())}
+    utilities = [[judgement.utility for judgement in of_prompt] for of_prompt in prompts]
     return {
-        "solved": share,
-        "solved_low": low,
-        "solved_high": high,
-        "solved_by_family": {family: fmean(solved) for family, solved in sorted(families.items())},
-        "mean_utility": fmean(judgement.utility for judgement in judgements),
+        **share(group for groups in by_family.values() for group in groups).named("solved"),
+        "solved_by_family": {family: found.value for family, found in families.items()},
+        "families": {
+            family: {**found.named("solved"), "prompts": found.clusters, "completions": found.count}
+            for family, found in families.items()
+        },
+        **share(utilities, rubric.EMPTY, rubric.SOLVED).named("mean_utility"),
     }
 
 
@@ -221,36 +237,50 @@ def best_of(scores: Sequence[float], utilities: Sequence[float] | None, samples:
                     means[name].append(sum(w * values[i] for w, i in zip(weights, order, strict=True)))
         kl_nats = best_of_kl_nats(n)
         row = {"n": n, "kl_nats": kl_nats, "sqrt_kl": math.sqrt(kl_nats)}
-        rows.append(row | {name: fmean(values) for name, values in means.items() if values})
+        row |= mean([value] for value in means["score"]).named("score")
+        if utilities is not None:
+            row |= share(([value] for value in means["utility"]), rubric.EMPTY, rubric.SOLVED).named("utility")
+        rows.append(row)
     return rows
 
 
 def win_rate(ours: Sequence[float], theirs: Sequence[float], per_prompt: int = 1) -> dict[str, float]:
-    """How often the first is better, a draw as half, with a 95 % interval over prompts (normal, se = sd / sqrt(n))."""
+    """How often the first is better, a draw as half, with a 95 % interval by prompt; of nothing, the counts alone."""
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(ours, theirs, strict=True)]
-    by_prompt = [fmean(wins[start : start + per_prompt]) for start in range(0, len(wins), per_prompt)]
-    rate, count = fmean(by_prompt), len(by_prompt)
-    spread = sum((win - rate) ** 2 for win in by_prompt) / max(1, count - 1)
-    half = 1.959964 * math.sqrt(spread / count)
-    return {"win_rate": rate, "low": max(0.0, rate - half), "high": min(1.0, rate + half), "prompts": count}
+    found = share(_by_prompt(wins, per_prompt))
+    if found is None:
+        return {"prompts": 0, "completions": 0}
+    counts = {"prompts": found.clusters, "completions": found.count}
+    return {"win_rate": found.value, "low": found.low, "high": found.high, **counts}
 
 
 def _table(report: dict[str, Any]) -> str:
     """The report for a reader of the terminal."""
     lines = []
     for name, values in report["policies"].items():
-        numbers = "  ".join(f"{key} {value:.3f}" for key, value in values.items() if isinstance(value, float))
-        lines.append(f"{name:16} {numbers}")
-        families = values.get("solved_by_family", {})
-        if families:
-            lines.append(" " * 17 + "  ".join(f"{family} {share:.0%}" for family, share in families.items()))
+        numbers = {key: value for key, value in values.items() if isinstance(value, float)}
+        of = f"of {values['completions']} completions of {report['prompts']} prompts"
+        lines.append(f"{name:16} {_with_ends(numbers, '.3f')}  {of}")
+        for family, found in values.get("families", {}).items():
+            of = f"of {found['completions']} completions of {found['prompts']} prompts"
+            lines.append(" " * 17 + f"{family:10} {_with_ends(found, '.0%', 'solved')} {of}")
         for row in values.get("best_of", []):
-            lines.append(" " * 17 + "best of " + "  ".join(f"{key} {number:.3g}" for key, number in row.items()))
+            lines.append(" " * 17 + "best of " + _with_ends(row, ".3g"))
     for row in report.get("win_rates", []):
         lines.append(
-            f"{row['policy']} against {row['against']}: {row['win_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+            f"{row['policy']} against {row['against']}: {row['win_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}] "
+            f"of {row['completions']} completions of {row['prompts']} prompts"
         )
     return "\n".join(lines)
+
+
+def _with_ends(numbers: dict[str, float], form: str, *only: str) -> str:
+    """Each number, or those named, with the ends of its interval behind it where it has one."""
+    shown = []
+    for name in only or [name for name in numbers if not name.endswith(("_low", "_high"))]:
+        ends = [format(numbers[name + end], form) for end in ("_low", "_high") if name + end in numbers]
+        shown.append(f"{name} {numbers[name]:{form}}" + (f" [{', '.join(ends)}]" if ends else ""))
+    return "  ".join(shown)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Ranked:
     completions: list[list[int]] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     distances: list[int] = field(default_factory=list)
+    key: str = ""  # prompt_key
 
     @property
     def group(self) -> Group:
@@ -99,7 +100,9 @@ def read_rankings(
             continue
         encoded = encode_comparison(tokenizer, record, config.max_prompt_tokens, config.max_completion_tokens, counts)
         if encoded is not None:
-            ranked = part.setdefault(record.prompt_key, Ranked(encoded[0], record.split, record.use_case))
+            ranked = part.setdefault(
+                record.prompt_key, Ranked(encoded[0], record.split, record.use_case, key=record.prompt_key)
+            )
             counts[TIES] += _add(ranked, record, encoded[1], keep_ties=config.tie_margin > 0)
     counts += Counter()  # drops zeros
     return Rankings(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from training.intervals import share
 from training.packing import micro_batches
 from training.parallel import as_forward
 from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids, without_dropout
@@ -157,38 +158,30 @@ def k_wise_loss(
     if not pairs:
         return scores.sum() * 0.0
     chosen, rejected, weights, opposite_weights = zip(*pairs, strict=True)
-    shares = [1 / (len(group) * prompts_in_step) for group in groups for _ in group]
+    parts = [1 / (len(group) * prompts_in_step) for group in groups for _ in group]
     difference = scores[list(chosen)] - scores[list(rejected)]
-    weight, opposite, share = (difference.new_tensor(values) for values in (weights, opposite_weights, shares))
+    weight, opposite, part = (difference.new_tensor(values) for values in (weights, opposite_weights, parts))
     loss = -weight * F.logsigmoid(difference - tie_margin) - opposite * F.logsigmoid(-difference - tie_margin)
     if tie_margin > 0:
         loss = loss - (weight + opposite - 1) * math.log(math.expm1(2 * tie_margin))  # a tie's two weights add up to 2
-    return (loss * share).sum()
+    return (loss * part).sum()
 
 
-def pair_accuracy(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> dict[str, float]:
-    """Share of pairs, ties left out, whose chosen completion scores higher (equal: half), with a Wilson 95 % interval.
+def pairs_right(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> list[list[float]]:
+    """For each pair of a group, ties left out: 1 where the chosen completion scores higher, 1/2 where both score alike.
 
-    The pairs of one prompt are not independent: the interval is that of as many independent pairs as would vary like
-    the prompts do (never more than there are).
+    `groups` hold the pairs of one prompt each, as indices into `scores` [N].
     """
-    right = [
+    return [
         [1.0 if scores[a] > scores[b] else 0.5 if scores[a] == scores[b] else 0.0 for a, b, w, o in pairs if w > o]
         for pairs in groups
     ]
-    right = [group for group in right if group]
-    pairs = sum(map(len, right))
-    if not pairs:
+
+
+def pair_accuracy(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> dict[str, float]:
+    """Share of pairs_right with its 95 % interval by prompt, and how many pairs and prompts it is of."""
+    found = share(pairs_right(scores, groups))
+    if found is None:
         return {"pairs": 0.0, "prompts": 0.0}
-    share = sum(map(sum, right)) / pairs
-    spread = sum((sum(group) - share * len(group)) ** 2 for group in right) / pairs**2
-    independent = min(float(pairs), share * (1 - share) / spread) if spread > 0 else float(len(right))
-    low, high = wilson(share, independent)
-    return {"accuracy": share, "low": low, "high": high, "pairs": float(pairs), "prompts": float(len(right))}
-
-
-def wilson(share: float, count: float, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % score interval of a share of `count` independent trials [Wilson 1927]."""
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    ends = {"low": found.low, "high": found.high}
+    return {"accuracy": found.value, **ends, "pairs": float(found.count), "prompts": float(found.clusters)}

@@ -62,6 +62,11 @@ class Episodes:
         """The same episodes on a device."""
         return Episodes(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
+    def prompt(self, row: int) -> list[int]:
+        """Token ids of one prompt."""
+        start = self.input_ids.shape[1] - self.mask.shape[1]
+        return self.input_ids[row, start - int(self.prompt_lengths[row]) : start].tolist()
+
     def completion(self, row: int) -> list[int]:
         """Token ids of one completion."""
         return self.input_ids[row, -self.mask.shape[1] :][self.mask[row]].tolist()

@@ -17,6 +17,7 @@ from training import parallel
 from training.configs import SFTConfig
 from training.events import Sample
 from training.formatting import decode_completion
+from training.intervals import mean
 from training.optimization import device, precision
 from training.policy import check_fits, forbidden_token_ids
 from training.reward_model import load_reward_model, score_sequences
@@ -49,7 +50,10 @@ class Judge:
         self.asked = [prompt for prompt in prompts for _ in range(config.completions_per_prompt)]
 
     def __call__(self, policy: Any, step: int, run_folder: RunFolder) -> Row:
-        """Mean score over the prompts, its standard error, and how many completions ended; processes share the work."""
+        """Mean score over the prompts with its standard error and 95 % interval, and how many completions ended.
+
+        Processes share the work. One prompt alone gives neither error nor interval.
+        """
         config = self.config
         with precision(config.dtype), parallel.gathered(policy):
             sampled = sample(
@@ -68,10 +72,11 @@ class Judge:
             text = decode_completion(self.tokenizer, completions[place])
             run_folder.report(Sample(step=step, prompt=prompt, completion=text, score=float(scores[place])))
         by_prompt = scores.double().view(-1, config.completions_per_prompt).mean(1)
-        row = {"score": float(by_prompt.mean()), "eos_rate": float(sampled.finished.double().mean())}
-        if len(by_prompt) > 1:
-            row["score_se"] = float(by_prompt.std()) / math.sqrt(len(by_prompt))
-        return row
+        found = mean([score] for score in by_prompt.tolist())
+        row = found.named("score") | {"score_prompts": float(found.clusters)}
+        if found.clusters > 1:
+            row["score_se"] = float(by_prompt.std()) / math.sqrt(found.clusters)
+        return row | {"eos_rate": float(sampled.finished.double().mean())}
 
     def _scores(self, sequences: Sequence[list[int]]) -> Tensor:
         """Our scores [N] of prompt + completion ids."""

@@ -21,7 +21,7 @@ from training.packing import MicroBatch, micro_batches, shuffled
 from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad, save_policy
 from training.rankings import Ranked, joined, read_rankings
 from training.records import COMPARISONS
-from training.reward_model import Pair, k_wise_loss, pair_accuracy
+from training.reward_model import Pair, k_wise_loss, pair_accuracy, pairs_right
 from training.run_folder import RunFolder
 
 RESUMABLE = True
@@ -69,9 +69,9 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
         start = torch.cat([reference[i] for i in batch]).to(model.device)
         scores = config.beta * (logprobs(prompts) - start)
         pairs = joined(prompts)
-        right, sides = pair_accuracy(scores.tolist(), pairs), _sides(scores.detach(), pairs)
+        right, sides = sum(map(sum, pairs_right(scores.tolist(), pairs))), _sides(scores.detach(), pairs)
         numbers = {name: value * len(batch) / of_step for name, value in sides.items()}
-        numbers["accuracy"] = right["accuracy"] * right["pairs"] / pairs_in_step if right["pairs"] else 0.0
+        numbers["accuracy"] = right / max(1, pairs_in_step)
         return k_wise_loss(scores, pairs, of_step), numbers
 
     def batches(step: int) -> list[MicroBatch]:

@@ -2,12 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from training import parallel
@@ -15,6 +17,7 @@ from training.command import main
 from training.configs import PPOConfig
 from training.events import Finished, Metrics, Progress, Sample, Started, Warned
 from training.formatting import decode_completion, encode_prompts
+from training.intervals import grouped
 from training.optimization import device, merged, prepared, weights_dtype, weights_hash
 from training.packing import read_documents
 from training.policy import check_fits, load_policy, max_positions, save_policy
@@ -33,7 +36,7 @@ from training.rollout import Episodes, roll_out
 from training.run_folder import RunFolder
 from training.snapshots import load
 from training.value_model import ValueModel
-from training.watching import alarms, describe, judged, over_optimisation
+from training.watching import alarms, describe, ends, judged, over_optimisation
 
 RESUMABLE = True
 SHOWN = 3  # samples of an iteration, and of a network at the end, that are reported
@@ -139,10 +142,14 @@ def _averaged(policy: Any, adapted: Any, config: PPOConfig) -> tuple[Any, Any]:
     return owner.get_base_model(), owner
 
 
-def clearly_better(scores: Tensor, others: Tensor) -> bool:
-    """Whether scores (N,) exceed the others' on the same prompts by more than two standard errors of the difference."""
-    difference = scores - others
-    return float(difference.mean()) > 2 * float(difference.std()) / len(difference) ** 0.5
+def clearly_better(scores: Tensor, others: Tensor, prompts: Sequence[Hashable] | None = None) -> bool:
+    """Whether scores (N,) exceed the others' on the same prompts by more than two standard errors of the difference.
+
+    `prompts` says which of the N are of one prompt and so one observation; none are unless given.
+    """
+    groups = grouped((scores - others).tolist(), range(len(scores)) if prompts is None else prompts)
+    difference = torch.tensor([fmean(group) for group in groups], dtype=torch.float64)
+    return len(groups) > 1 and float(difference.mean()) > 2 * float(difference.std()) / len(groups) ** 0.5
 
 
 def _check_vocabularies(tokenizer: Any, other: Any, path: Path | None, config: PPOConfig) -> None:
@@ -166,6 +173,8 @@ def _check_reward_model(reward_model: Any, config: PPOConfig, run_folder: RunFol
     if low > 0.5:
         return
     what = f"its accuracy on held-out comparisons is {accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    pairs, prompts = (metrics.get(f"accuracy/{measured[0]}{count}") for count in ("_pairs", "_prompts"))
+    what += f" in {pairs:.0f} pairs of {prompts:.0f} prompts" if pairs and prompts else ""
     if config.allow_weak_reward_model:
         run_folder.report(Warned(message=f"{config.reward_model}: {what}, not clear of a coin's 50 %"))
         return
@@ -225,13 +234,11 @@ def _report(run_folder: RunFolder, learner: Learner, numbers: dict[str, float], 
 def _report_samples(
     run_folder: RunFolder, episodes: Episodes, tokenizer: Any, step: int, every: int = 1, source: str = ""
 ) -> None:
-    start = episodes.input_ids.shape[1] - episodes.mask.shape[1]
     for row in range(0, len(episodes), every)[:SHOWN]:
-        prompt = episodes.input_ids[row, start - int(episodes.prompt_lengths[row]) : start].tolist()
         run_folder.report(
             Sample(
                 step=step,
-                prompt=tokenizer.decode(prompt, skip_special_tokens=True),
+                prompt=tokenizer.decode(episodes.prompt(row), skip_special_tokens=True),
                 completion=decode_completion(tokenizer, episodes.completion(row)),
                 score=float(episodes.scores[row]),
                 source=source,
@@ -261,10 +268,12 @@ def _finish(
         with without_adapters(network) if name == "start" and reference is None else nullcontext():
             episodes = roll_out(ids, network, reference, reward_model, None, tokenizer, config, generator)
         watched = _watched(episodes, prompts, tokenizer, config)
+        watched |= ends(episodes, [prompt.text for prompt in prompts], tokenizer, bool(config.judge))
         measured[name] = {f"evaluation/{key}": value for key, value in watched.items()}
         scores[name] = episodes.scores
         _report_samples(run_folder, episodes, tokenizer, learner.iteration, source=name)
-    best = "policy" if clearly_better(scores["policy"], scores["policy_ema"]) else "policy_ema"
+    asked = [tuple(prompt.ids) for prompt in prompts]
+    best = "policy" if clearly_better(scores["policy"], scores["policy_ema"], asked) else "policy_ema"
     for name in ("policy", "policy_ema"):
         run_folder.save_checkpoint(
             name,

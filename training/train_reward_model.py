@@ -22,7 +22,7 @@ from training.records import COMPARISONS, DEMONSTRATIONS, DemonstrationRecord, U
 from training.reward_model import (
     k_wise_loss,
     new_reward_model,
-    pair_accuracy,
+    pairs_right,
     save_reward_model,
     score_groups,
     score_sequences,
@@ -33,6 +33,7 @@ from training.shared_prefix import can_be_ragged
 from training.snapshots import load
 
 RESUMABLE = True
+RIGHT = "right.json"  # in the run folder, what the accuracies are made of: by prompt_key, pairs_right of unseen prompts
 
 
 def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
@@ -53,10 +54,13 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
 
     metrics: dict[str, float] = {}
     reports: dict[str, Any] = {}
+    right: dict[str, dict[str, list[float]]] = {}
     for name, unseen in (("validation", rankings.validation), ("held_out_labelers", rankings.held_out_labelers)):
         if any(prompt.pairs for prompt in unseen):
             scores = score_prompts(config, model, unseen, tokenizer.pad_token_id)
             reports[name] = measured = report(unseen, scores.tolist())
+            by_prompt = pairs_right(scores.tolist(), joined(unseen))
+            right[name] = {prompt.key: pairs for prompt, pairs in zip(unseen, by_prompt, strict=True)}
             count = sum(bool(prompt.pairs) for prompt in unseen)
             metrics[f"loss/{name}"] = float(k_wise_loss(scores, joined(unseen), count, config.tie_margin))
             if "accuracy" in measured:
@@ -76,6 +80,7 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     metrics["score_offset"] = model.config.score_offset
     model.config.reward_metrics = metrics  # travels with the network: PPO refuses one no better than a coin
     run_folder.write_text("report.json", json.dumps(reports, indent=2) + "\n")
+    run_folder.write_text(RIGHT, json.dumps(right) + "\n")
 
     def write(folder: Path) -> None:
         save_reward_model(merged(model, adapted, folder), tokenizer, folder)
@@ -106,10 +111,9 @@ def learn(
         with precision(config.dtype):
             scores = score_groups(model, [prompt.group for prompt in batch], pad_id)
         pairs = joined(batch)
-        right = pair_accuracy(scores.tolist(), pairs)
-        share = right["pairs"] / pairs_in_step if pairs_in_step else 0.0
+        right = sum(map(sum, pairs_right(scores.tolist(), pairs)))
         loss = k_wise_loss(scores, pairs, max(1, with_pairs), config.tie_margin)
-        return loss, {"accuracy": right.get("accuracy", 0.5) * share}
+        return loss, {"accuracy": right / max(1, pairs_in_step)}
 
     def batches(step: int) -> list[MicroBatch]:
         of_step = [prompts[index] for index in steps[step]]

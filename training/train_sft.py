@@ -31,6 +31,7 @@ from training.selection import Epochs, Judge
 from training.snapshots import load
 
 RESUMABLE = True
+NO_CURVES = ("score_low", "score_high", "score_prompts")  # of an epoch's numbers: its report alone has them
 
 
 def run(config: SFTConfig, run_folder: RunFolder) -> None:
@@ -114,7 +115,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
             values |= judge(model, done, run_folder)
         model.train()
         epochs.add({"step": done, "epoch": epoch, **values}, weights if judge else None)
-        return values
+        return {key: value for key, value in values.items() if key not in NO_CURVES}
 
     optimize(run_folder, config, model, len(steps), batches, "sft", counts, measure=measure)
 

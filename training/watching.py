@@ -3,13 +3,14 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from training import events
 from training.formatting import decode_completion
+from training.intervals import grouped, mean, share
 from training.miniature import rubric
 from training.rollout import Episodes
 
@@ -33,13 +34,43 @@ def describe(episodes: Episodes) -> dict[str, float]:
 
 def judged(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> dict[str, float]:
     """What the miniature's rubric says of a batch, beside which no score is worth anything; nothing learns from it."""
-    judgements = [
-        rubric.judge(prompt, decode_completion(tokenizer, episodes.completion(row)))
-        for row, prompt in enumerate(prompts)
-    ]
+    judgements = _judgements(episodes, prompts, tokenizer)
     return {
         "judge_utility": fmean(judgement.utility for judgement in judgements),
         "judge_solved": fmean(judgement.solved for judgement in judgements),
+    }
+
+
+def _judgements(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> list[rubric.Judgement]:
+    return [
+        rubric.judge(prompt, decode_completion(tokenizer, episodes.completion(row)))
+        for row, prompt in enumerate(prompts)
+    ]
+
+
+def ends(episodes: Episodes, prompts: Sequence[str], tokenizer: Any, judge: bool) -> dict[str, float]:
+    """The ends of 95 % intervals, `name_low` and `name_high`, of means that describe and judged find, and their n.
+
+    A prompt that was asked several times is one observation; of a single prompt, means that nothing bounds have none.
+    """
+    asked = [tuple(episodes.prompt(row)) for row in range(len(episodes))]
+
+    def clustered(values: Iterable[float]) -> list[list[float]]:
+        return grouped(values, asked)
+
+    found = {
+        "score": mean(clustered(episodes.scores.tolist())),
+        "kl_nats": mean(clustered(episodes.kl_nats.tolist())),
+        "eos_rate": share(clustered(episodes.finished.tolist())),
+    }
+    if judge:
+        judgements = _judgements(episodes, prompts, tokenizer)
+        utilities = clustered(judgement.utility for judgement in judgements)
+        found["judge_utility"] = share(utilities, rubric.EMPTY, rubric.SOLVED)
+        found["judge_solved"] = share(clustered(judgement.solved for judgement in judgements))
+    counts = {"prompts": float(found["score"].clusters), "episodes": float(len(episodes))}
+    return counts | {
+        key: value for name, each in found.items() for key, value in each.named(name).items() if key != name
     }
 
 

@@ -107,4 +107,5 @@ def decide(request: Request, id: str, given: Decided) -> FindingOut:
     with transaction() as session:
         finding = findings.find(session, id)
         findings.decide(session, finding, given.action, by)
-    return FindingOut.of(finding)
+        session.refresh(finding)
+        return FindingOut.of(finding)

@@ -5,26 +5,27 @@ from dataclasses import replace
 from itertools import combinations
 
 from app.simulation.labelers import Labeler, tiers
+from training.intervals import Estimate, share
 
 PAPER = 0.726  # training labelers among each other, InstructGPT section 3.4
 
 
-def counts(rankings: Sequence[Mapping[str, int]]) -> tuple[int, int]:
-    """(alike, all) over pairs of rankings of one item and pairs of completions that neither of the two ties."""
-    alike = total = 0
-    for one, other in combinations(rankings, 2):
-        for a, b in combinations(sorted(one.keys() & other.keys()), 2):
-            mine, theirs = one[a] - one[b], other[a] - other[b]
-            if mine and theirs:
-                total += 1
-                alike += (mine < 0) == (theirs < 0)
-    return alike, total
+def alike(rankings: Sequence[Mapping[str, int]]) -> list[bool]:
+    """Of each pair of rankings of one item, and each pair of completions that neither ties: do they order it alike?"""
+    return [
+        (one[a] < one[b]) == (other[a] < other[b])
+        for one, other in combinations(rankings, 2)
+        for a, b in combinations(sorted(one.keys() & other.keys()), 2)
+        if one[a] != one[b] and other[a] != other[b]
+    ]
 
 
-def agreement(items: Iterable[Sequence[Mapping[str, int]]]) -> tuple[float | None, int]:
-    """Share of pairs ordered alike, and their number; None when there is no such pair."""
-    alike, total = map(sum, zip((0, 0), *(counts(rankings) for rankings in items), strict=True))
-    return (alike / total if total else None), total
+def agreement(items: Iterable[Sequence[Mapping[str, int]]]) -> Estimate | None:
+    """Share of pairs ordered alike, with its interval by item; None when there is no such pair.
+
+    The labelers are the same for all items: the interval is about other items, not about other labelers.
+    """
+    return share(alike(rankings) for rankings in items)
 
 
 def calibrate(crew: Sequence[Labeler], items: Mapping[str, Sequence[str]], target: float = PAPER) -> float:
@@ -35,11 +36,11 @@ def calibrate(crew: Sequence[Labeler], items: Mapping[str, Sequence[str]], targe
 
     def agree(noise: float) -> float:
         noisy = [replace(labeler, noise=noise) for labeler in crew]
-        share, _ = agreement(
+        found = agreement(
             [tiers({text: labeler.felt(prompt, text) for text in texts}) for labeler in noisy]
             for prompt, texts in items.items()
         )
-        return 1.0 if share is None else share
+        return 1.0 if found is None else found.value
 
     low, high = 0.0, 1.0
     while agree(high) > target:

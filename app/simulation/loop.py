@@ -63,6 +63,9 @@ class RoundReport:
     agreement: float | None
     agreement_pairs: int
     noise: float
+    agreement_low: float | None = None  # of the 95 % interval by item
+    agreement_high: float | None = None
+    agreement_items: int = 0
     reward_model: dict[str, float] = field(default_factory=dict)
     ppo: dict[str, float] = field(default_factory=dict)
 
@@ -209,7 +212,7 @@ class Simulation:
         by_prompt: dict[str, list[dict[str, int]]] = {}
         for answer in ranked:
             by_prompt.setdefault(answer.prompt, []).append(answer.tiers)
-        share, pairs = agreement(by_prompt.values())
+        agreed = agreement(by_prompt.values())
         rankings = [answer for answer in answers if answer.tiers is not None]
         self.report.rounds.append(
             RoundReport(
@@ -217,12 +220,15 @@ class Simulation:
                 demonstrations=demonstrations,
                 comparisons=len(rankings) + len(ranked),
                 by_held_out_labelers=sum(answer.labeler.pool == "held-out" for answer in [*rankings, *ranked]),
-                agreement=share,
-                agreement_pairs=pairs,
+                agreement=agreed and agreed.value,
+                agreement_pairs=agreed.count if agreed else 0,
                 noise=self.noise,
+                agreement_low=agreed and agreed.low,
+                agreement_high=agreed and agreed.high,
+                agreement_items=agreed.clusters if agreed else 0,
             )
         )
-        self.say(f"round {number}: {len(rankings)} comparisons, agreement {percent(share)} over {pairs} pairs")
+        self.say(f"round {number}: {len(rankings)} comparisons, {agreement_line(self.report.rounds[-1])}")
         return answers
 
     def _rank(self, items: Sequence[dict]) -> Iterator[Answer]:
@@ -255,9 +261,9 @@ class Simulation:
             name: value for name, value in results["reward_model"].items() if name.startswith(("accuracy/", "loss/"))
         }
         chosen = results["ppo"]["checkpoint"].rpartition("/")[2]
-        noted.ppo = {name.removeprefix("evaluation/"): value for name, value in results["ppo"][chosen].items()} | {
-            "start_score": results["ppo"]["start"]["evaluation/score"]
-        }
+        start = {f"start_{name}": value for name, value in _evaluated(results["ppo"]["start"]).items()}
+        scores = {name: value for name, value in start.items() if name.startswith("start_score")}
+        noted.ppo = _evaluated(results["ppo"][chosen]) | scores
 
     def _chosen(self) -> dict[str, dict]:
         """By job, the checkpoint that it recommends."""
@@ -285,6 +291,15 @@ class Simulation:
         return self._wait("/jobs", job, "evaluation")["result"]
 
 
-def percent(share: float | None) -> str:
-    """A share for people."""
-    return "-" if share is None else f"{share:.1%}"
+def _evaluated(metrics: dict[str, float]) -> dict[str, float]:
+    return {name.removeprefix("evaluation/"): value for name, value in metrics.items()}
+
+
+def agreement_line(round: RoundReport) -> str:
+    """How far the labelers agree, with its interval and of what, for people."""
+    if round.agreement is None:
+        return "labelers agree: not measured, there is no pair that both of two labelers order"
+    return (
+        f"labelers agree in {round.agreement:.1%} [{round.agreement_low:.1%}, {round.agreement_high:.1%}] of "
+        f"{round.agreement_pairs} pairs of {round.agreement_items} items that neither ties"
+    )

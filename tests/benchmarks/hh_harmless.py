@@ -30,6 +30,7 @@ from app.kit.rows import rows
 from app.prompts.imports import PromptDefaults
 from training.configs import BaseConfig
 from training.formatting import encode_completion, encode_prompt
+from training.intervals import share
 from training.policy import new_transformer, save_policy, train_tokenizer
 from training.records import (
     COMPARISONS,
@@ -41,7 +42,7 @@ from training.records import (
     Split,
     write_snapshot,
 )
-from training.reward_model import load_reward_model, score_sequences, wilson
+from training.reward_model import load_reward_model, score_sequences
 
 DATA = ROOT.parent / "shared" / "data" / "hh_harmless" / "test.jsonl.gz"
 HELD_OUT, CHOOSING, SEEDS, RESAMPLES = 312, 400, 5, 10_000
@@ -216,8 +217,8 @@ def table(folder: Path) -> Iterator[dict[str, Any]]:
         for name, values in found.items():
             of_pair = list(zip(held_out, values, strict=True))
             every[name] += of_pair
-            ends = interval(of_pair) if name == "difference" else wilson(fmean(values), len(values))
-            row[name] = [fmean(values), *ends]
+            found = share([value] for value in values) if name != "difference" else None
+            row[name] = [fmean(values), *((found.low, found.high) if found else interval(of_pair))]
         yield row
     yield {"seed": "all"} | {name: [fmean(v for _, v in values), *interval(values)] for name, values in every.items()}
 

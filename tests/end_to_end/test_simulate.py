@@ -44,14 +44,17 @@ def test_agreement_is_measured_and_near_what_the_noise_was_set_for(simulated):
     assert round["noise"] > 0
     # 3 standard errors of a share of some ninety pairs, which are not even independent
     assert round["agreement"] == pytest.approx(0.726, abs=0.15)
-    assert round["agreement_pairs"] > 50
+    assert round["agreement_pairs"] > 50 and 1 < round["agreement_items"] <= 6
+    assert round["agreement_low"] < round["agreement"] < round["agreement_high"]
+    assert round["agreement_high"] - round["agreement_low"] > 0.15  # six items are few, however many their pairs
 
 
 def test_the_networks_are_measured(simulated):
     (round,) = simulated[0]["rounds"]
     assert 0 <= round["reward_model"]["accuracy/validation"] <= 1
     assert 0 <= round["reward_model"]["accuracy/held_out_labelers"] <= 1
-    assert {"score", "kl_nats", "start_score"} <= round["ppo"].keys()
+    for name in ("score", "kl_nats", "start_score"):
+        assert round["ppo"][f"{name}_low"] <= round["ppo"][name] <= round["ppo"][f"{name}_high"]
 
 
 def test_policies_are_compared_by_family_on_held_out_prompts(simulated):
@@ -61,6 +64,7 @@ def test_policies_are_compared_by_family_on_held_out_prompts(simulated):
     for policy in evaluation["policies"].values():
         assert len(policy["solved_by_family"]) >= 5
         assert all(0 <= share <= 1 for share in policy["solved_by_family"].values())
+        assert all(found["solved_low"] < found["solved_high"] for found in policy["families"].values())
     pairs = {(row["policy"], row["against"]) for row in evaluation["win_rates"]}
     assert {("ppo", "sft"), ("ppo", "base")} <= pairs
     assert all(row["low"] <= row["win_rate"] <= row["high"] for row in evaluation["win_rates"])

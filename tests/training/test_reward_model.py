@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binom
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from training.formatting import encode_completion
@@ -21,7 +21,6 @@ from training.reward_model import (
     save_reward_model,
     score,
     score_sequences,
-    wilson,
 )
 
 TEXTS = ["the cat", "one two three 1234 and the cat ran", "the mat, the dog sat on the mat.", "a"]
@@ -174,23 +173,22 @@ def test_accuracy_counts_pairs_and_a_tie_as_half():
     assert pair_accuracy([1.0], [[]]) == {"pairs": 0.0, "prompts": 0.0}
 
 
-def test_the_interval_is_wilsons_where_each_prompt_has_one_pair():
-    right = 70
+def test_pairs_that_stand_and_fall_together_count_once():
     scores = [1.0, 0.0] * 100
-    groups = [[Pair(2 * i, 2 * i + 1) if i < right else Pair(2 * i + 1, 2 * i)] for i in range(100)]
-    measured = pair_accuracy(scores, groups)
-    theirs = binomtest(right, 100).proportion_ci(method="wilson")
-    assert (measured["low"], measured["high"]) == pytest.approx((theirs.low, theirs.high), abs=1e-4)
-    assert wilson(0.7, 100) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+    for copies in (1, 15):
+        groups = [[Pair(2 * i, 2 * i + 1) if i < 70 else Pair(2 * i + 1, 2 * i)] * copies for i in range(100)]
+        measured = pair_accuracy(scores, groups)
+        assert (measured["accuracy"], measured["pairs"], measured["prompts"]) == (0.7, 100 * copies, 100)
+        for end, tail in (("low", 0.025), ("high", 0.975)):
+            at_end = binom.sf(70, 100, measured[end]) + binom.pmf(70, 100, measured[end]) / 2
+            assert at_end == pytest.approx(tail, abs=1e-6)
 
 
-def test_pairs_that_stand_and_fall_together_widen_the_interval():
-    scores = [1.0, 0.0] * 100
-    groups = [[Pair(2 * i, 2 * i + 1) if i < 70 else Pair(2 * i + 1, 2 * i)] * 15 for i in range(100)]
-    measured = pair_accuracy(scores, groups)
-    theirs = binomtest(70, 100).proportion_ci(method="wilson")
-    assert measured["pairs"] == 1500
-    assert (measured["low"], measured["high"]) == pytest.approx((theirs.low, theirs.high), abs=1e-3)
+def test_one_prompt_ranked_rightly_is_no_proof():
+    groups = [[Pair(a, b) for a in range(9) for b in range(a + 1, 9)]]
+    measured = pair_accuracy([float(-place) for place in range(9)], groups)
+    assert (measured["accuracy"], measured["pairs"], measured["prompts"]) == (1.0, 36, 1)
+    assert measured["low"] < 0.1 and measured["high"] == 1.0
 
 
 def test_a_soft_target_is_the_cross_entropy_of_its_probability():

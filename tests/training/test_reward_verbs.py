@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -182,4 +183,45 @@ def test_cross_validation_reports_mean_and_spread_and_goes_on_where_it_stopped(m
         assert report[key]["deviation"] == pytest.approx(values.std().item())
         assert report[key]["standard_error"] == pytest.approx(values.std().item() / 3**0.5)
         assert last(tmp_path / "run" / "events.jsonl").result[key] == report[key]["mean"]
+        assert report[key]["low"] < report[key]["mean"] < report[key]["high"]
+        part = key.removeprefix("accuracy/")
+        asked = [set(json.loads((folder / "right.json").read_text())[part]) for folder in folds]
+        assert report[key]["prompts"] == len(set.union(*asked)) > 10
+        assert report[key]["high"] - report[key]["low"] > 0.1  # three groups of labelers are few
     assert not (folds[0] / "checkpoints").exists() or not any((folds[0] / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("prompts_differ", [True, False])
+@pytest.mark.parametrize(("of_groups", "of_prompts"), [(0.0, 0.25), (0.06, 0.0), (0.05, 0.2)])
+def test_the_interval_over_models_covers_how_far_groups_and_prompts_differ(of_groups, of_prompts, prompts_differ):
+    """Five groups, two seeds each, on the same prompts or on others; the truth is 0.65."""
+    rng = np.random.default_rng(4)
+    missed = 0
+    for _ in range(100):
+        hard = {key: rng.normal(0, of_prompts) for key in range(60 if prompts_differ else 30)}
+        accuracies, right = [], []
+        for fold, apart in enumerate(rng.normal(0, of_groups, 5)):
+            mine = [key for key in hard if not prompts_differ or key % 5 == fold]
+            values = {
+                f"{key}": (rng.random(6) < min(1, max(0, 0.65 + apart + hard[key]))).astype(float).tolist()
+                for key in mine
+            }
+            for _seed in range(2):
+                right.append(values)
+                accuracies.append(float(np.mean([v for each in values.values() for v in each])))
+        found = cross_validate.spread(accuracies, [fold for fold in range(5) for _ in range(2)], right)
+        missed += not found["low"] <= 0.65 <= found["high"]
+    assert missed <= 12  # at 5 of 100 more would come about once in 500 times
+
+
+def test_models_that_are_all_right_are_no_certainty():
+    right = [{"p": [1.0] * 4, "q": [1.0]}] * 6
+    found = cross_validate.spread([1.0] * 6, [0, 1, 2] * 2, right)
+    assert (found["mean"], found["high"], found["standard_error"]) == (1.0, 1.0, 0.0)
+    assert found["low"] < 0.3 and found["prompts"] == 2
+
+
+def test_seeds_of_one_group_are_no_further_groups():
+    right = [{"p": [1.0, 0.0] * 50}] * 4
+    found = cross_validate.spread([0.6, 0.6, 0.7, 0.7], [0, 0, 1, 1], right)
+    assert found["standard_error"] == pytest.approx(0.05)

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import stats
 from transformers import AutoModelForSequenceClassification
 
 from tests.training.ppo.runs import saved_reward_model
@@ -19,6 +20,7 @@ from training.records import DEMONSTRATIONS, DemonstrationRecord, Split, read, w
 from training.run_folder import RunFolder
 
 EPOCHS, SAMPLES, TOKENS = 12, 3, 24
+ROUNDING = 1e-6  # of a probability in single precision, summed over a vocabulary
 
 
 class Watched(RunFolder):
@@ -58,20 +60,28 @@ def chosen(keys, tmp_path_factory):
 
 
 def draw(model, prompt, uniforms, forbidden, eos):
-    """A completion by inverse transform, token after token, from whole forward passes without a cache."""
-    ids = []
+    """A completion by inverse transform, token after token, from whole forward passes without a cache.
+
+    With it how near a uniform came to where the next token begins: within rounding, either token is right.
+    """
+    ids, nearest = [], 1.0
     for uniform in uniforms.tolist():
         logits = model(torch.tensor([prompt + ids])).logits[0, -1].index_fill(0, forbidden, -math.inf)
         cumulative = logits.log_softmax(-1).double().exp().cumsum(0)
-        ids.append(int((cumulative <= uniform * cumulative[-1]).sum()))
+        cumulative /= cumulative[-1].item()
+        ids.append(int((cumulative <= uniform).sum()))
+        nearest = min(nearest, float((cumulative - uniform).abs().min()))
         if ids[-1] == eos:
             break
-    return ids
+    return ids, nearest
 
 
 @torch.no_grad()
 def recounted(weights, keys):
-    """Loss on, and scores of what is written for, the validation split, by loops over single sequences."""
+    """Loss on, and scores of what is written for, the validation split, by loops over single sequences.
+
+    The scores only where no token was drawn within rounding of another one.
+    """
     model, tokenizer = load_policy(keys["init_from"])
     model.load_state_dict(weights)
     judge = AutoModelForSequenceClassification.from_pretrained(keys["reward_model"]).eval()
@@ -88,14 +98,18 @@ def recounted(weights, keys):
             prompts.append(prompt)
     generator = torch.Generator().manual_seed(0)
     uniforms = torch.rand(len(prompts) * SAMPLES, TOKENS, generator=generator, dtype=torch.float64)
-    means = []
+    means, nearest = [], 1.0
     for place, prompt in enumerate(prompts):
         scores = []
         for row in uniforms[place * SAMPLES : (place + 1) * SAMPLES]:
-            ids = draw(model, prompt, row, forbidden, tokenizer.eos_token_id)
+            ids, distance = draw(model, prompt, row, forbidden, tokenizer.eos_token_id)
+            nearest = min(nearest, distance)
             scores.append(float(judge(torch.tensor([prompt + ids])).logits[0, 0]) - judge.config.score_offset)
         means.append(fmean(scores))
-    return {"validation_loss_nats": fmean(losses), "score": fmean(means), "score_se": stdev(means) / len(means) ** 0.5}
+    found = {"validation_loss_nats": fmean(losses)}
+    if nearest > ROUNDING:
+        found |= {"score": fmean(means), "score_se": stdev(means) / len(means) ** 0.5}
+    return found
 
 
 def test_every_epoch_is_measured_and_the_best_by_score_is_recommended(keys, chosen):
@@ -107,7 +121,9 @@ def test_every_epoch_is_measured_and_the_best_by_score_is_recommended(keys, chos
     for row in rows:
         found = {key: row[key] for key in expected[row["step"]]}
         assert found == pytest.approx(expected[row["step"]], abs=1e-4), row["epoch"]
-    by_score = max(expected, key=lambda step: expected[step]["score"])
+    assert sum("score" in one for one in expected.values()) > EPOCHS / 2
+    scores = {row["step"]: expected[row["step"]].get("score", row["score"]) for row in rows}
+    by_score = max(scores, key=scores.get)
     by_loss = min(expected, key=lambda step: expected[step]["validation_loss_nats"])
     assert by_score != by_loss and max(expected) not in (by_score, by_loss)  # else this run would show little
     assert report["best_step_by"] == {"score": by_score, "validation_loss_nats": by_loss}
@@ -121,7 +137,7 @@ def test_every_epoch_is_measured_and_the_best_by_score_is_recommended(keys, chos
         model, _ = load_policy(run_folder.path / path)
         for name, weight in model.state_dict().items():
             assert torch.equal(weight, run_folder.after[event.step][name]), name
-        assert event.metrics["sft/score"] == pytest.approx(expected[event.step]["score"], abs=1e-4)
+        assert event.metrics["sft/score"] == pytest.approx(scores[event.step], abs=1e-4)
     assert reported[-1].result["checkpoint"] == "checkpoints/sft"
     assert reported[-1].result["best_epoch_by_score"] * len(run_folder.after) == by_score * EPOCHS
 
@@ -133,6 +149,11 @@ def test_each_epochs_numbers_and_samples_are_reported_with_it(chosen):
         if event.kind == "metrics":
             told = {key: event.values.get(f"sft/{key}") for key in ("score", "score_se", "validation_loss_nats")}
             assert told == {key: rows.get(event.step, {}).get(key) for key in told}
+            assert not {"sft/score_low", "sft/score_high"} & event.values.keys()  # they would be curves of their own
+    for row in rows.values():
+        half = stats.t.ppf(0.975, row["score_prompts"] - 1) * row["score_se"]
+        assert (row["score_low"], row["score_high"]) == pytest.approx((row["score"] - half, row["score"] + half))
+    assert reported[-1].result["sft/score_low"] < reported[-1].result["sft/score"]
     samples = [event for event in reported if event.kind == "sample"]
     assert {event.step for event in samples} == set(rows) and all(event.score is not None for event in samples)
 

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from training import evaluate, events, train_base, train_reward_model, train_sft
-from training.evaluate import best_of, win_rate
+from training.evaluate import best_of, solved, win_rate
 from training.formatting import encode_completion, encode_prompt
+from training.miniature import rubric
 from training.policy import load_policy
 from training.rankings import TIES, read_rankings
 from training.recipes import load_config
@@ -269,6 +270,16 @@ def test_an_evaluation_says_what_each_policy_does(miniature, reward_model_run, t
     (row,) = report["win_rates"]
     assert (row["policy"], row["against"], row["prompts"]) == ("sft", "base", 16)
     assert 0 <= row["low"] <= row["win_rate"] <= row["high"] <= 1
+    assert row["completions"] == 32
+    for name in ("solved", "mean_utility", "mean_score", "kl_nats", "mean_tokens", "eos_rate"):
+        low, value, high = (base_row[name + end] for end in ("_low", "", "_high"))
+        assert low <= value <= high and low < high, name
+    counted = [(found["prompts"], found["completions"]) for found in sft_row["families"].values()]
+    assert sum(prompts for prompts, _ in counted) == 16 and all(n == 2 * prompts for prompts, n in counted)
+    for family, found in sft_row["families"].items():
+        assert found["solved"] == sft_row["solved_by_family"][family]
+        assert found["solved_high"] - found["solved_low"] > 0.5, family  # of two prompts each
+    assert all(one["score_low"] < one["score"] < one["score_high"] for one in base_row["best_of"])
 
 
 def test_an_evaluation_on_a_snapshots_prompts(miniature, tmp_path):
@@ -305,7 +316,8 @@ def test_a_win_rate_counts_a_draw_as_half():
     ours = [1.0] * 392 + [0.5] * 9 + [0.0] * (805 - 401)
     measured = win_rate(ours, [0.5] * 805)
     assert 100 * measured["win_rate"] == pytest.approx(49.2547, abs=1e-4)
-    assert 100 * (measured["high"] - measured["low"]) / 2 / 1.959964 == pytest.approx(1.7533, abs=1e-3)
+    # Near one half with many prompts it is the normal interval; the paper's standard error is 1.753.
+    assert 100 * (measured["high"] - measured["low"]) / 2 / 1.959964 == pytest.approx(1.7533, abs=0.01)
 
 
 def test_the_best_of_n_is_what_every_choice_of_n_would_give_on_average():
@@ -348,3 +360,41 @@ def test_the_completions_of_a_prompt_are_one_observation():
     clustered, apart = win_rate(ours, theirs, 2), win_rate(ours, theirs)
     assert clustered["win_rate"] == apart["win_rate"] == 0.5
     assert clustered["prompts"] == 20 and clustered["high"] > apart["high"]
+    once = win_rate([1.0, 0.0] * 10, [0.5] * 20)
+    assert (clustered["low"], clustered["high"]) == pytest.approx((once["low"], once["high"]), abs=1e-9)
+
+
+@pytest.mark.parametrize("per_prompt", [1, 8])
+def test_winning_at_one_prompt_proves_nothing_and_no_prompt_says_nothing(per_prompt):
+    measured = win_rate([1.0] * per_prompt, [0.0] * per_prompt, per_prompt)
+    assert measured["win_rate"] == measured["high"] == 1.0 and measured["low"] < 0.1
+    assert win_rate([], []) == {"prompts": 0, "completions": 0}
+    drawn = win_rate([1.0] * 20 * per_prompt, [1.0] * 20 * per_prompt, per_prompt)
+    assert drawn["win_rate"] == 0.5 and drawn["low"] < 0.44 and drawn["high"] > 0.56
+
+
+def test_what_is_solved_is_counted_by_prompt():
+    rng = random.Random(5)
+    chances = [rng.random() ** 0.2 for _ in range(40)]  # some prompts are hard
+    judgements = [
+        rubric.Judgement("list" if n < 30 else "words", right, 1.0 if right else -0.25, {})
+        for n, chance in enumerate(chances)
+        for right in [rng.random() < chance] * 8  # all eight alike
+    ]
+    found, once = solved(judgements, 8), solved(judgements[::8])
+    assert found["solved"] == once["solved"] and found["mean_utility"] == pytest.approx(once["mean_utility"])
+    for name in ("solved_low", "solved_high", "mean_utility_low", "mean_utility_high"):
+        assert found[name] == pytest.approx(once[name], abs=1e-9)
+    assert {family: (one["prompts"], one["completions"]) for family, one in found["families"].items()} == {
+        "list": (30, 240),
+        "words": (10, 80),
+    }
+    # What was printed for eight completions of each of 40 prompts were the ends for 320.
+    apart = solved(judgements)
+    assert found["solved_high"] - found["solved_low"] > 2.5 * (apart["solved_high"] - apart["solved_low"])
+
+
+def test_all_solved_is_no_certainty():
+    found = solved([rubric.Judgement("list", True, 1.0, {})] * 40, 4)
+    assert (found["solved"], found["solved_high"], found["mean_utility"], found["mean_utility_high"]) == (1, 1, 1, 1)
+    assert 0.7 < found["solved_low"] < 0.78 and found["mean_utility_low"] == pytest.approx(2 * found["solved_low"] - 1)

@@ -3,7 +3,8 @@
 import pytest
 from sqlalchemy import func, select
 
-from app.accounts.tables import Scope
+from app.accounts import rules as accounts
+from app.accounts.tables import Account, Scope
 from app.database import reading, transaction
 from app.demonstrations import written
 from app.demonstrations.tables import Demonstration
@@ -14,6 +15,7 @@ from app.prompts.schemas import Pair, WritingCallIn, WritingContent
 from app.prompts.tables import Prompt, PromptSource, Writing
 from app.snapshots.queries import demonstrations, written_collections
 from app.snapshots.schemas import SnapshotFilter
+from training.records import Pool, Split
 
 FEW_SHOT = WritingContent(
     instruction="Name the colour.",
@@ -52,6 +54,20 @@ def test_a_plain_prompt_has_its_writer_as_owner_and_the_owners_split(people, ask
     assert made.messages == [{"role": "user", "text": "Why is the sky blue?"}]
     assert (made.owner, made.source, made.collection) == ("labeler ana", PromptSource.LABELER_PLAIN, "written")
     assert made.split is split_for("labeler ana") and made.written_by_id == ana.id
+
+
+def test_what_held_out_labelers_write_never_trains_and_a_move_makes_another_owner(people, ask):
+    ana = people.labeler("ana", pool=Pool.HELD_OUT)
+    plain, few_shot = ask(), ask(PromptSource.LABELER_FEW_SHOT)
+    made = [*hand_in(ana, plain, WritingContent(text="Why is the sky blue?")), *hand_in(ana, few_shot, FEW_SHOT)]
+    assert {(one.owner, one.split) for one in made} == {("held-out labeler ana", Split.VALIDATION)}
+    with transaction() as session:
+        moved = session.get_one(Account, ana.id)
+        accounts.change_account(session, moved, by=None, pool=Pool.TRAIN)
+    (later,) = hand_in(moved, plain, WritingContent(text="Name three birds that cannot fly."))
+    assert (later.owner, later.split) == ("labeler ana", split_for("labeler ana"))
+    with reading() as session:
+        assert {session.get_one(Prompt, one.id).split for one in made} == {Split.VALIDATION}
 
 
 def test_k_pairs_are_k_prompts_each_with_its_own_completion_as_a_demonstration(people, ask):

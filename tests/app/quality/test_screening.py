@@ -207,6 +207,12 @@ def test_from_the_invitation_to_the_verdict(client, people, admin):
     assert body["order_agreement"]["met"] is (alike / compared >= 0.75)
     assert body["labeler"] is None and "ana" not in found.text.lower() and ana.public_id not in found.text
 
+    # The list says of how many each share is.
+    people.sign_in(client, people.admin("otto"))
+    listed = client.get("/admin/onboarding").text
+    assert f"{alike} / {compared}<" in listed and f"{right} / 8<" in listed and "2 of 2 rated" in listed
+    client.cookies.clear()
+
     decided = client.post(
         f"/api/v1/onboarding/screenings/{number}/decide", json={"verdict": "held-out", "reason": "so"}, headers=admin
     )

@@ -1,6 +1,7 @@
 """Simulated labelers: same key same answer, agreement as asked for, flags wrong as often as stated."""
 
 import math
+import random
 from collections import Counter
 from itertools import combinations
 
@@ -38,9 +39,37 @@ def test_tiers_count_from_the_best_and_tie_what_is_near():
 def test_agreement_counts_pairs_that_neither_ties():
     rankings = [{"a": 1, "b": 2, "c": 3}, {"a": 2, "b": 1, "c": 3}, {"a": 1, "b": 1, "c": 1}]
     # Of three pairs the first two labelers order (a, c) and (b, c) alike; the third ties all of its own.
-    assert agreement.counts(rankings) == (2, 3)
-    assert agreement.agreement([rankings, rankings]) == (pytest.approx(2 / 3), 6)
-    assert agreement.agreement([]) == (None, 0)
+    assert sorted(agreement.alike(rankings)) == [False, True, True]
+    found = agreement.agreement([rankings, rankings])
+    assert (found.value, found.count, found.clusters) == (pytest.approx(2 / 3), 6, 2)
+    assert agreement.agreement([]) is None
+    assert agreement.agreement([[{"a": 1, "b": 1}, {"a": 1, "b": 2}]]) is None
+
+
+def test_agreement_on_few_items_is_as_uncertain_as_items_are_few():
+    """Eight labelers and five completions make 280 pairs of each item, and still it is one item."""
+    crew_ = crew(3, 8, 0.4)
+
+    def found(count):
+        return agreement.agreement(
+            [tiers({text: one.felt(prompt, text) for text in texts}) for one in crew_]
+            for prompt, texts in list(ITEMS.items())[:count]
+        )
+
+    one, six, sixty = found(1), found(6), found(60)
+    assert one.low < 0.1 and one.high > 0.9 and one.count > 100
+    assert six.count > 1000 and six.high - six.low > 0.1  # of as many independent pairs it would be 0.05
+    assert sixty.high - sixty.low < 0.1
+    # By drawing whole items again, without the code under test.
+    rng = random.Random(0)
+    by_item = [
+        agreement.alike([tiers({text: one.felt(prompt, text) for text in texts}) for one in crew_])
+        for prompt, texts in ITEMS.items()
+    ]
+    shares = sorted(
+        sum(map(sum, drawn)) / sum(map(len, drawn)) for drawn in (rng.choices(by_item, k=60) for _ in range(2000))
+    )
+    assert (sixty.low, sixty.high) == (pytest.approx(shares[50], abs=0.02), pytest.approx(shares[1949], abs=0.02))
 
 
 def test_calibration_reaches_the_paper_and_holds_for_other_prompts():

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.training.ppo.runs import saved_reward_model, settings, trained
 from training.configs import PPOConfig
 from training.recipes import make_config
+from training.records import PROMPTS, PromptRecord, read
 from training.reward_model import new_reward_model, save_reward_model
 from training.train_ppo import clearly_better
 
@@ -106,6 +107,28 @@ def test_raw_weights_are_chosen_only_where_they_score_clearly_better():
     assert not clearly_better(averaged + torch.tensor([1.0, -0.9, 1.0, -0.9]), averaged)
     assert not clearly_better(averaged - 1, averaged)
     assert clearly_better(averaged + torch.tensor([1.0, 0.9, 1.1, -0.1]), averaged)
+
+
+def test_the_episodes_of_one_prompt_do_not_make_it_clearer_which_weights_are_better():
+    scores = torch.tensor([1.0, -0.5, 0.8]).repeat(50)
+    assert clearly_better(scores, torch.zeros(150))
+    assert not clearly_better(scores, torch.zeros(150), ["a", "b", "c"] * 50)
+    assert not clearly_better(torch.ones(50), torch.zeros(50), ["a"] * 50)
+    assert clearly_better(torch.ones(50), torch.zeros(50), ["a", "b"] * 25)
+
+
+def test_what_networks_are_chosen_by_has_its_interval_by_prompt(miniature, reward_model, tmp_path):
+    happened = trained(tmp_path, miniature, reward_model, iterations=1, judge="miniature", evaluation_episodes=64)
+    validation = {r.prompt for r in read(miniature / "ppo" / PROMPTS, PromptRecord) if r.split == "validation"}
+    assert len(validation) == 2  # which are asked 32 times each
+    for name in ("start", "policy", "policy_ema"):
+        measured = {key.removeprefix("evaluation/"): value for key, value in happened[-1].result[name].items()}
+        assert (measured["episodes"], measured["prompts"]) == (64, len(validation))
+        for figure in ("score", "kl_nats", "eos_rate", "judge_utility", "judge_solved"):
+            assert measured[f"{figure}_low"] <= measured[figure] <= measured[f"{figure}_high"], figure
+        assert measured["judge_solved_high"] - measured["judge_solved_low"] > 0.7  # two prompts are two observations
+    (saved,) = [event for event in happened if event.kind == "checkpoint" and event.chosen]
+    assert "evaluation/score_low" in saved.metrics
 
 
 def test_recipes_are_the_papers():

@@ -1,0 +1,151 @@
+"""Intervals of 95 % for figures whose observations come in clusters: several completions or pairs of one prompt.
+
+Observations of one cluster resemble each other, so the clusters count and not the observations. In 2,000 made-up worlds
+the intervals of shares cover the truth in 92 % or more, in 98 % on average, since those of few clusters are wide; means
+are covered as normal ones would be. docs/training-correctness.md, "Intervals", has the table.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from scipy.special import betainc, stdtrit
+
+T = TypeVar("T")
+LEVEL = 0.95
+STEPS = 100  # in which values between wins and losses are told apart
+Z2 = 1.959964**2  # of the normal distribution at this level, squared
+
+
+class Estimate(NamedTuple):
+    """A share or a mean with its interval, which is None where one cluster alone says nothing about others."""
+
+    value: float
+    low: float | None
+    high: float | None
+    count: int  # observations
+    clusters: int
+
+    def named(self, name: str) -> dict[str, float]:
+        """The figure as `name`, and as `name_low` and `name_high` the ends of its interval where there is one."""
+        ends = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        return {key: value for key, value in ends.items() if value is not None}
+
+
+def grouped(values: Iterable[T], clusters: Iterable[Hashable]) -> list[list[T]]:
+    """Sort the values by cluster, given the cluster of each."""
+    found: dict[Hashable, list[T]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        found.setdefault(cluster, []).append(value)
+    return list(found.values())
+
+
+def share(groups: Iterable[Sequence[float]], least: float = 0.0, most: float = 1.0) -> Estimate | None:
+    """Mean of all values, which lie between `least` and `most`, with an interval by clusters; None without a value.
+
+    Of wins and losses, 1 and 0, it is the mid-P interval of a binomial share [Lancaster 1961] at the effective number
+    of observations [Korn & Graubard 1998], which unlike Wilson's holds where few differ from the rest. A mean of other
+    values, draws being 1/2, is a weighted sum of the shares that reach each value that occurs, to a hundredth; the
+    distances of their ends are added up as the clusters' deviations correlate, wholly where that is not known [Zou &
+    Donner 2008]. Raises ValueError for a value that is out of bounds.
+    """
+    groups = [[(value - least) / (most - least) for value in group] for group in groups if len(group)]
+    if not groups:
+        return None
+    if not all(0 <= value <= 1 for group in groups for value in group):
+        raise ValueError(f"groups: values lie between {least:g} and {most:g}")
+    sizes = [len(group) for group in groups]
+    count, below = sum(sizes), 0
+    value = sum(map(sum, groups)) / count
+    steps = [[round(value * STEPS) for value in group] for group in groups]
+    known, unknown = ([0.0] * len(groups), [0.0] * len(groups)), [0.0, 0.0]  # for either end
+    for level in sorted({step for group in steps for step in group if step} | {STEPS}):
+        reached = [sum(step >= level for step in group) for group in steps]
+        part, below = (level - below) / STEPS, level
+        deviations = _deviations(reached, sizes)
+        length = math.hypot(*deviations)
+        middle = sum(reached) / count
+        for end, found in enumerate(_binary(middle, deviations, sizes)):
+            distance = part * abs(found - middle)
+            unknown[end] += 0.0 if length else distance
+            for place, deviation in enumerate(deviations if length else ()):
+                known[end][place] += distance * deviation / length
+    low, high = (math.hypot(*each) + rest for each, rest in zip(known, unknown, strict=True))
+    ends = (least + (most - least) * end for end in (value, max(0.0, value - low), min(1.0, value + high)))
+    return Estimate(*ends, count, len(groups))
+
+
+def mean(groups: Iterable[Sequence[float]]) -> Estimate | None:
+    """Mean of all values, which nothing bounds, with a t interval by clusters; None without a value.
+
+    The standard error is the cluster-robust one of a ratio of sums [Cochran 1977, 6.3] with as many degrees of freedom
+    as clusters but one; there is no interval for a single cluster.
+    """
+    groups = [group for group in groups if len(group)]
+    if not groups:
+        return None
+    sizes, clusters = [len(group) for group in groups], len(groups)
+    sums, count = [sum(group) for group in groups], sum(sizes)
+    value = sum(sums) / count
+    if clusters == 1:
+        return Estimate(value, None, None, count, 1)
+    half = math.sqrt(_t2(clusters - 1) * _variance(_deviations(sums, sizes), count))
+    return Estimate(value, value - half, value + half, count, clusters)
+
+
+def _deviations(sums: Sequence[float], sizes: Sequence[int]) -> list[float]:
+    """What the clusters' sums differ from what they would be at the mean of all; 0 but for rounding is 0."""
+    value = sum(sums) / sum(sizes)
+    found = [total - value * size for total, size in zip(sums, sizes, strict=True)]
+    return found if max(map(abs, found)) > 1e-9 * max(map(abs, sums)) else [0.0] * len(sums)
+
+
+def _variance(deviations: Sequence[float], count: int) -> float:
+    """Variance of the mean of `count` values."""
+    clusters = len(deviations)
+    return clusters / (clusters - 1) * sum(deviation**2 for deviation in deviations) / count**2
+
+
+def _binary(value: float, deviations: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
+    """Ends of the interval of a share of observations that are 0 or 1.
+
+    There are at least as many effective observations as clusters, each of one mind (of unequal sizes: count^2 / sum of
+    squared sizes [Kish 1965]); so it is for one cluster and where all agree. There are more where the variance between
+    clusters shows it, p(1-p) over the variance of the mean. That variance is widened by the t quantile at as many
+    degrees of freedom as its own sampling error has, by the kurtosis of the deviations, less one.
+    """
+    count, clusters = sum(sizes), len(sizes)
+    observations = count**2 / sum(size**2 for size in sizes)
+    if clusters > 1 and any(deviations):
+        squares = [deviation**2 for deviation in deviations]
+        excess = sum(square**2 for square in squares) / sum(squares) ** 2 - 1 / clusters
+        freedom = min(clusters - 1, 2 / excess if excess > 0 else clusters - 1)
+        variance = _variance(deviations, count) * _t2(max(1, freedom - 1)) / Z2
+        observations = max(observations, value * (1 - value) / variance)
+    low, high = (
+        _root(lambda p, tail=tail: _above(p, observations * value, observations) - tail)
+        for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    )
+    return min(low, value), max(high, value)
+
+
+def _above(p: float, successes: float, count: float) -> float:
+    """P(X > successes) + P(X = successes) / 2 of a binomial X, for numbers that need not be whole; 0 < p < 1."""
+    failures = count - successes
+    ways = math.lgamma(count + 1) - math.lgamma(successes + 1) - math.lgamma(failures + 1)
+    as_many = math.exp(ways + successes * math.log(p) + failures * math.log1p(-p))
+    return as_many / 2 + (float(betainc(successes + 1, failures, p)) if failures > 0 else 0.0)
+
+
+def _t2(freedom: float) -> float:
+    """Square of the two-sided quantile of Student's t."""
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) ** 2
+
+
+def _root(rising: Callable[[float], float]) -> float:
+    """Where a rising function crosses zero between 0 and 1; the nearer end where it does not."""
+    low, high = 0.0, 1.0
+    for _ in range(36):
+        middle = (low + high) / 2
+        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
+    return high
