@@ -29,16 +29,28 @@ class _Response(NamedTuple):
 
 def orders(values: Given) -> list[Order]:
     """Every ranking of a record; raises BadInput where it holds none."""
-    fields = values.structured("fields")
-    fields = dict(fields) if isinstance(fields, Mapping) else {name: values.peek(name) for name in values}
-    found = [one for one in _responses(values) if _names(one.value) and set(_names(one.value)) <= fields.keys()]
+    given = values.structured("fields")
+    answered = list(_responses(values))
+    if not answered:
+        values.used.update(values)
+        return [_no_order("", _("Nobody has answered the record yet."))]
+    fields = values.within("fields", given) if isinstance(given, Mapping) else values
+    found = [one for one in answered if _names(one.value) and set(_names(one.value)) <= fields.keys()]
     if not found:
         raise BadInput(
             _("No ranking: no response of the record puts its fields in an order. It has: %(keys)s.")
-            % {"keys": ", ".join(values)},
+            % {"keys": values.named()},
             field="responses",
         )
-    return [_order(values, fields, one) for one in found]
+    questions = {one.question for one in found}
+    # What else answers the question of a ranking is one that cannot be read; another question's answer is none.
+    broken = [one for one in answered if one.question in questions and one not in found]
+    unread = [_no_order(one.user, _("The response does not put fields of the record in an order.")) for one in broken]
+    return [_order(fields, one) for one in found] + unread
+
+
+def _no_order(labeler: str, why: str) -> Order:
+    return Order((), (), (), labeler, why)
 
 
 def _responses(values: Given) -> Iterator[_Response]:
@@ -70,14 +82,14 @@ def _names(value: object) -> list[str]:
     return names if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) else []
 
 
-def _order(values: Given, fields: Mapping[str, object], one: _Response) -> Order:
+def _order(fields: Given, one: _Response) -> Order:
     names = _names(one.value)
     ranks = [answer.get("rank") if isinstance(answer, Mapping) else place for place, answer in enumerate(one.value, 1)]
     if not all(rank is None or isinstance(rank, int) for rank in ranks):
         raise BadInput(_("A rank in %(question)s is not a number.") % {"question": one.question}, field=one.question)
-    messages = prompts_of(Given(_asked(fields, names)))[0]
-    for name in fields:
-        values.used.add(name)
+    asked = Given(_asked(fields, names))
+    messages = prompts_of(asked)[0]
+    fields.used.update(asked.used, NO_TEXTS)
     return Order(
         messages=messages,
         texts=[require_text(fields[name], name, may_be_empty=True) for name in names],
@@ -87,9 +99,10 @@ def _order(values: Given, fields: Mapping[str, object], one: _Response) -> Order
     )
 
 
-def _asked(fields: Mapping[str, object], ranked: list[str]) -> dict[str, object]:
+def _asked(fields: Given, ranked: list[str]) -> dict[str, object]:
     """The fields that say what was asked: those with our names, else the only one that is not ranked."""
-    rest = {name: value for name, value in fields.items() if name not in ranked and "." not in name and value}
+    names = [name for name in fields if name not in ranked and "." not in name and fields.peek(name)]
+    rest = {name: fields.peek(name) for name in names}
     if known := {name: value for name, value in rest.items() if name in PROMPTS}:
         return known
     texts = {name: value for name, value in rest.items() if isinstance(value, str | list) and name not in NO_TEXTS}
@@ -99,4 +112,5 @@ def _asked(fields: Mapping[str, object], ranked: list[str]) -> dict[str, object]
             % {"names": ", ".join(texts) or _("none")},
             field="fields",
         )
+    fields.used.update(texts)
     return {"prompt": next(iter(texts.values()))}

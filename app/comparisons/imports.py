@@ -16,8 +16,9 @@ from app.completions.rules import CompletionDraft, add_all
 from app.database import public_id
 from app.i18n import N_
 from app.i18n import gettext as _
+from app.kit.files import stem
 from app.kit.imports import FileMemory, ImportReport, run
-from app.kit.rows import Problem, Row, rows
+from app.kit.rows import Problem, Row
 from app.kit.text import is_blank, normal_form
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
@@ -25,6 +26,7 @@ from app.prompts.admission import Admission, refusal, remark
 from app.prompts.imports import PromptDefaults, shown
 from app.prompts.schemas import Verdict
 
+ELSEWHERE = N_("Comparisons stored already in another collection, where they stay: %(n)d. Name it in snapshots too.")
 FELL_BACK = N_("%(n)d pairs part before their last turn: their prompt is what both dialogues share.")
 EMPTY = N_("%(n)d rows have an empty completion, kept because somebody ranked it.")
 
@@ -45,19 +47,19 @@ def import_comparisons(
     Both sides of a pair belong to one imported policy, named by `policy` or after the collection: a name must not
     tell which side was chosen.
     """
-    policy = policy.strip() or defaults.collection or path.name.split(".")[0]
+    policy = policy.strip() or defaults.collection or stem(path.name)
 
     def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
         rankings = _read(found, report, format, defaults, policy)
         admission = Admission(session, filters=False, write=write, memory=memory)
-        new = _unknown(session, rankings, admission, report, memory)
+        new = _unknown(session, rankings, defaults.collection, admission, report, memory)
         if write and new:
             _store(session, new, defaults.collection)
 
     def note(session: Session, added: int) -> None:
         accounts.record(session, by, "comparisons.import", added=added, format=format, collection=defaults.collection)
 
-    return run(check, lambda: rows(path, as_csv=as_csv), note, skip_bad=skip_bad, dry_run=dry_run)
+    return run(check, path, note, as_csv=as_csv, skip_bad=skip_bad, dry_run=dry_run)
 
 
 def _read(
@@ -86,12 +88,21 @@ def _read(
 
 
 def _unknown(
-    session: Session, rankings: Sequence[Ranking], admission: Admission, report: ImportReport, memory: FileMemory
+    session: Session,
+    rankings: Sequence[Ranking],
+    collection: str,
+    admission: Admission,
+    report: ImportReport,
+    memory: FileMemory,
 ) -> list[tuple[Ranking, str, int | None]]:
     """(ranking, its key, its prompt's) of those that are not stored; a dry run's new prompts have no key yet."""
     decisions = admission.take([ranking.prompt for ranking in rankings])
     keys = _keys(rankings, memory)
-    known = set(session.scalars(select(Comparison.import_key).where(Comparison.import_key.in_(keys))))
+    stored = session.execute(
+        select(Comparison.import_key, Comparison.collection).where(Comparison.import_key.in_(keys))
+    )
+    collections = {key: name for key, name in stored}
+    known = set(collections)
     known |= set(memory.find(f"ranking {key}" for key in keys))
     new = []
     for ranking, decision, key in zip(rankings, decisions, keys, strict=True):
@@ -100,6 +111,7 @@ def _unknown(
             report.refuse([Problem(ranking.line, "split", refusal(decision, ranking.prompt))])
         elif key in known or f"ranking {key}" in known:
             report.take_known()
+            report.remarks[ELSEWHERE] += collections.get(key, collection) != collection
         else:
             known.add(key)
             report.take(lambda ranking=ranking: _shown(ranking))

@@ -19,16 +19,20 @@ def orders(values: Given) -> list[Order]:
     if not isinstance(data, Mapping) or not isinstance(annotations, list):
         raise BadInput(
             _("The row is no task of Label Studio: export as “JSON”, which has data and annotations. It has: %(keys)s.")
-            % {"keys": ", ".join(values)},
+            % {"keys": values.named()},
             field="data",
         )
+    if not any(isinstance(one, Mapping) and one.get("result") for one in annotations):
+        values.used.update(values)
+        return [Order((), (), (), "", _("Nobody has annotated the task yet."))]
+    data = values.within("data", data)
     made = [order for one in annotations if isinstance(one, Mapping) for order in _annotation(data, one)]
     if not made:
         raise BadInput(_("The task has no annotation that ranks or compares."), field="annotations")
     return made
 
 
-def _annotation(data: Mapping[str, object], annotation: Mapping) -> Iterator[Order]:
+def _annotation(data: Given, annotation: Mapping) -> Iterator[Order]:
     by = annotation.get("completed_by")
     labeler = str(by.get("id", by.get("email", ""))) if isinstance(by, Mapping) else str(by or "")
     cancelled = _("The annotation was cancelled.") if annotation.get("was_cancelled") else ""
@@ -42,10 +46,11 @@ def _annotation(data: Mapping[str, object], annotation: Mapping) -> Iterator[Ord
             texts, tiers, used = _compared(data, result.get("to_name"), value.get("selected"))
         else:
             continue
+        data.used.update(used, ("id",))
         yield Order(_prompt(data, used), texts, tiers, labeler, cancelled)
 
 
-def _ranked(data: Mapping[str, object], ranker: object) -> tuple[list[str], list[int | None], set[str]]:
+def _ranked(data: Given, ranker: object) -> tuple[list[str], list[int | None], set[str]]:
     """(texts, tiers, fields used) of a list that was put in order, or of its one bucket that was."""
     if isinstance(ranker, Mapping):  # "_" is what was left where it lay
         buckets = {name: ids for name, ids in ranker.items() if ids and name != "_"}
@@ -56,7 +61,8 @@ def _ranked(data: Mapping[str, object], ranker: object) -> tuple[list[str], list
                 field="annotations",
             )
         ranker = next(iter(buckets.values()), [])
-    lists = {name: found for name, found in data.items() if isinstance(found, list) and _items(found)}
+    given = {name: data.peek(name) for name in data}
+    lists = {name: found for name, found in given.items() if isinstance(found, list) and _items(found)}
     ids = [str(one) for one in ranker] if isinstance(ranker, list) else []
     for name, found in lists.items():
         items = _items(found)
@@ -80,14 +86,12 @@ def _items(found: Sequence) -> dict[str, str]:
     return texts
 
 
-def _compared(
-    data: Mapping[str, object], to_name: object, selected: object
-) -> tuple[list[str], list[int | None], set[str]]:
+def _compared(data: Given, to_name: object, selected: object) -> tuple[list[str], list[int | None], set[str]]:
     """(texts, tiers, fields used) of two texts of which one was selected."""
     names = to_name.split(",") if isinstance(to_name, str) else to_name
-    if not isinstance(names, list) or len(names) != 2 or not all(name in data for name in names):
+    if not isinstance(names, list) or len(names) != 2 or not all(isinstance(one, str) and one in data for one in names):
         # The names of the tags say nothing of the data; two texts beside the prompt are left and right in their order.
-        names = [name for name, value in data.items() if isinstance(value, str) and name not in _PROMPTS]
+        names = [name for name in data if isinstance(data.peek(name), str) and name not in _PROMPTS]
     if len(names) != 2:
         raise BadInput(
             _("It is not clear which two texts were compared; beside the prompt there are: %(names)s.")
@@ -103,8 +107,13 @@ def _compared(
 _PROMPTS = ("prompt", "messages", "conversations", "instruction", "input", "question", "query")
 
 
-def _prompt(data: Mapping[str, object], used: set[str]) -> tuple[Message, ...]:
-    rest = {name: value for name, value in data.items() if name not in used and name in _PROMPTS and value}
-    if "prompt" not in rest and (asked := rest.get("question") or rest.get("query")):
-        rest["prompt"] = asked
-    return prompts_of(Given(rest or dict(data)))[0]
+def _prompt(data: Given, used: set[str]) -> tuple[Message, ...]:
+    rest = {name: data.peek(name) for name in data if name not in used and name in _PROMPTS and data.peek(name)}
+    for name in ("question", "query"):
+        if "prompt" not in rest and name in rest:
+            rest["prompt"] = rest[name]
+            data.used.add(name)
+    asked = Given(rest or data.values_)
+    messages = prompts_of(asked)[0]
+    data.used.update(asked.used)
+    return messages

@@ -30,7 +30,7 @@ def read_pair(
         if values.get(side) is None:
             raise BadInput(
                 _("No %(side)s: a row needs chosen and rejected. It has: %(keys)s.")
-                % {"side": side, "keys": ", ".join(values)},
+                % {"side": side, "keys": values.named()},
                 field=side,
             )
     fell_back = False
@@ -50,6 +50,8 @@ def read_pair(
 
 def _is_tie(values: Given) -> bool:
     given = values.get("tie")
+    if given in (0, 1):  # 1.0 too, as a table with gaps writes true
+        return given == 1
     if given not in (None, "", True, False) and str(given).lower() not in ("true", "false", "yes", "no", "0", "1"):
         raise BadInput(_("tie is “%(given)s”; it must be true or false.") % {"given": str(given)[:40]}, field="tie")
     if given is True or str(given).lower() in ("true", "yes", "1"):
@@ -71,11 +73,25 @@ def _sides(values: Given) -> tuple[Sequence[Message], str, str]:
         )
     prompt = values.peek("prompt")
     if not before and isinstance(prompt, str) and (turns := _transcript_prompt(prompt)):
-        return turns, _after_mark(chosen), _after_mark(rejected)
+        values.get("prompt")
+        return turns, *(_continued(prompt, text, side) for text, side in ((chosen, "chosen"), (rejected, "rejected")))
     own = _own_prompt(values)
+    if not before and own is None and TURN.match(chosen) and TURN.match(rejected):
+        raise BadInput(_("chosen and rejected are HH's dialogues; import them with the format hh."), field="chosen")
     if not before:
         return own or _one_prompt(values), chosen, rejected
     return (_joined(own, before) if own else before), chosen, rejected
+
+
+def _continued(prompt: str, text: str, side: str) -> str:
+    """What a side says after the prompt's last mark; it may repeat the prompt."""
+    text = text.removeprefix(prompt.rstrip())
+    if TURN.match(text):
+        raise BadInput(
+            _("%(field)s is a whole dialogue that does not begin with the row's prompt; leave the prompt out, or give "
+              "the last message alone.") % {"field": side}, field=side
+        )  # fmt: skip
+    return _after_mark(text)
 
 
 def _side(values: Given, name: str) -> tuple[list[Message], str]:
@@ -107,15 +123,16 @@ def _one_prompt(values: Given) -> tuple[Message, ...]:
 
 def _joined(own: Sequence[Message], before: Sequence[Message]) -> list[Message]:
     """The dialogue before the completions; it begins with the row's own prompt, which is then said once."""
-    systems = {normal_form(one.text): one for one in [*own, *before] if one.role == "system"}
+    systems = {normal_form(one.text): one for one in own if one.role == "system"}
+    repeated = {normal_form(one.text) for one in before if one.role == "system"}
     said = [one for one in before if one.role != "system"]
     asked = [one for one in own if one.role != "system"]
-    if len(systems) > 1 or _form(said)[: len(asked)] != _form(asked):
+    if (systems and repeated and not systems.keys() & repeated) or _form(said)[: len(asked)] != _form(asked):
         raise BadInput(
             _("chosen and rejected are dialogues that do not begin with the row's prompt; leave the prompt out, or "
               "give the last messages alone."), field="prompt"
         )  # fmt: skip
-    return [*systems.values(), *said]
+    return [*(one for form, one in systems.items() if form not in repeated), *before]
 
 
 def _form(messages: Sequence[Message]) -> list[tuple[str, str]]:
@@ -162,12 +179,12 @@ def _turns(dialogue: str, field: str) -> list[tuple[str, str, int]]:
 
 
 def _messages(turns: Sequence[tuple[str, str, int]]) -> list[Message]:
-    """Return turns as messages; one speaker twice in a row is one message, an empty turn is none."""
+    """Return turns as messages; one speaker twice in a row is one message."""
     made: list[Message] = []
     for speaker, said, _start in turns:
         text = _after_mark(said)
         if is_blank(text):
-            continue
+            raise BadInput(_("A turn of the dialogue before its last one is empty; leave the row out."), field="chosen")
         if made and made[-1].role == ROLES[speaker]:
             made[-1] = Message(role=made[-1].role, text=f"{made[-1].text}\n\n{text}")
         else:

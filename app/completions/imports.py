@@ -13,8 +13,9 @@ from app.completions.rules import CompletionDraft, insert_all
 from app.errors import BadInput
 from app.i18n import N_
 from app.i18n import gettext as _
+from app.kit.files import stem
 from app.kit.imports import FileMemory, ImportReport, run
-from app.kit.rows import Given, Problem, Row, rows
+from app.kit.rows import Given, Problem, Row
 from app.kit.text import is_blank, require_text
 from app.policies import queries as policy_queries
 from app.policies import rules as policies
@@ -56,7 +57,7 @@ def import_completions(
 
     A prompt that is not stored is a bad row, unless `add_prompts` says what to store it with.
     """
-    after_file = "" if policy else Path(file_name).name.split(".")[0].strip()
+    after_file = "" if policy else stem(file_name)
 
     def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
         answers = []
@@ -75,8 +76,9 @@ def import_completions(
 
     return run(
         check,
-        lambda: rows(path, as_csv=as_csv),
+        path,
         lambda session, added: accounts.record(session, by, "completions.import", added=added, policy=policy),
+        as_csv=as_csv,
         skip_bad=skip_bad,
         dry_run=dry_run,
     )
@@ -217,7 +219,7 @@ def _text(values: Given) -> str:
         return ""
     raise BadInput(
         _("No completion: a row needs completion (or response, output, text). It has: %(keys)s.")
-        % {"keys": ", ".join(values)},
+        % {"keys": values.named()},
         field="completion",
     )
 

@@ -1,6 +1,7 @@
 """The bytes of an uploaded file, line by line, in bounded memory: gzip unpacked, what is no text file refused."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ MAX_LINE_BYTES = 4_000_000
 CHUNK_BYTES = 1 << 18
 MOST_UNPACKED_BYTES = 2_000_000_000
 FREE_BYTES, MOST_RATIO = 20_000_000, 200  # text packs 3 to 10 times; what unpacks beyond both is made to fill a disk
+_ENDINGS = re.compile(r"(\.(jsonl|ndjson|json|csv|txt))?(\.gz)?$", re.IGNORECASE)
 _KINDS = {
     b"PK\x03\x04": N_("a zip archive or an Excel workbook: unpack it, or save the sheet as CSV"),
     b"PAR1": N_(
@@ -30,6 +32,11 @@ _KINDS = {
 }
 
 
+def stem(name: str) -> str:
+    """Return a file's name without its folder and the endings that say how it is read: gpt-4.1.jsonl.gz is gpt-4.1."""
+    return _ENDINGS.sub("", Path(name).name).strip()
+
+
 class Line(NamedTuple):
     """One line without its \\n; `text` is None where it is longer than MAX_LINE_BYTES."""
 
@@ -40,10 +47,18 @@ class Line(NamedTuple):
 @contextmanager
 def opened(path: Path) -> Iterator["Source"]:
     """Open a file for reading, unpacked if it is gzipped; BadInput says what another kind of file is."""
+    if not path.is_file():
+        raise BadInput(_("%(path)s is no regular file; save what it gives to a file first.") % {"path": path})
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         yield Source(gzip.GzipFile(fileobj=raw) if packed else raw, raw if packed else None)
+
+
+def fingerprint(path: Path) -> tuple[int, int]:
+    """Return what changes when somebody writes to a file: its size and its time."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 class Source:

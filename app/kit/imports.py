@@ -10,16 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
 from app import i18n
 from app.database import reading, transaction
+from app.errors import BadInput
 from app.i18n import gettext as _
-from app.kit.rows import Problem, Row
+from app.kit.files import fingerprint
+from app.kit.rows import Problem, Row, rows
 
-BATCH_ROWS, BATCH_BYTES = 500, 8_000_000
+BATCH_ROWS, BATCH_BYTES = 500, 2_000_000
 PAUSE_SECONDS = 0.1  # between chunks; SQLite looks that often whether another process still writes
 MOST_LISTED = 1000  # problems that are told one by one; the rest are counted
 PREVIEWED = 5
@@ -73,7 +76,7 @@ class ImportReport:
     @property
     def notes(self) -> list[str]:
         """What else is to be said of the rows, each with how many they are."""
-        notes = [i18n.gettext(sentence) % {"n": count} for sentence, count in self.remarks.most_common()]
+        notes = [i18n.gettext(sentence) % {"n": count} for sentence, count in self.remarks.most_common() if count]
         if self.unused:
             fields = ", ".join(f"{name} ({count})" for name, count in self.unused.most_common(20))
             notes.append(_("Not used, with how many rows hold something there: %(fields)s.") % {"fields": fields})
@@ -130,19 +133,22 @@ Pass = Callable[[Session, Iterable[Row], ImportReport, FileMemory, bool], None] 
 
 def run(
     check: Pass,
-    read: Callable[[], Iterable[Row]],
+    path: Path,
     note: Callable[[Session, int], object],
     *,
+    as_csv: bool,
     skip_bad: bool,
     dry_run: bool,
 ) -> ImportReport:
     """Run a pass over all rows that only looks; if it may, run it again over one chunk after another and write.
 
-    `note` is told at the end how many entries were added, also where the import breaks off.
+    `note` is told at the end how many entries were added, also where the import breaks off. Raises BadInput where
+    somebody writes to the file meanwhile.
     """
     report = ImportReport()
     with FileMemory() as looked:
-        for chunk in chunks(read()):
+        as_seen = fingerprint(path)
+        for chunk in chunks(rows(path, as_csv=as_csv)):
             with reading() as session:
                 check(session, chunk, report, looked, False)
         report.problems.sort(key=lambda problem: problem.line)
@@ -151,15 +157,25 @@ def run(
         written = ImportReport(written=True)
         try:
             with FileMemory(looked) as memory:
-                for number, chunk in enumerate(chunks(read())):
+                for number, chunk in enumerate(chunks(rows(path, as_csv=as_csv))):
                     if number:
                         time.sleep(PAUSE_SECONDS)
+                    _check_same(path, as_seen, written)
                     with transaction() as session:
                         check(session, chunk, written, memory, True)
         finally:
             with transaction() as session:
                 note(session, written.added)
         return written
+
+
+def _check_same(path: Path, as_seen: tuple[int, int], written: ImportReport) -> None:
+    """Refuse to go on where the rows may be others than those that the first pass looked at."""
+    if fingerprint(path) != as_seen:
+        raise BadInput(
+            _("The file was changed while it was imported; what was stored until then stays: %(n)d. Import the file "
+              "again when it is whole; what is stored is known by then.") % {"n": written.added}
+        )  # fmt: skip
 
 
 def chunks(found: Iterable[Row]) -> Iterator[list[Row]]:

@@ -5,6 +5,7 @@ row of a CSV is, the whole file is refused.
 """
 
 import csv
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from app.i18n import gettext as _
 from app.kit.files import MAX_LINE_BYTES, Line, Source, opened
 
 MEGABYTES = MAX_LINE_BYTES // 1_000_000
+NAME_CHARACTERS, MOST_NAMED = 60, 20  # of fields, in messages
 csv.field_size_limit(2 * MAX_LINE_BYTES)
 _TOKEN = re.compile(rb'\\.|["\[\]{},\n]', re.DOTALL)
 
@@ -39,6 +41,7 @@ class Given(Mapping[str, object]):
 
     def __init__(self, values: Mapping[str, object], *, cells: bool = False):
         self.values_, self.cells, self.used = values, cells, set()
+        self.inner: dict[str, Given] = {}
 
     def __getitem__(self, field: str) -> object:
         self.used.add(field)
@@ -57,12 +60,25 @@ class Given(Mapping[str, object]):
     def replaced(self, values: Mapping[str, object]) -> "Given":
         """Return the same row with other values in some fields; what is looked at there counts here too."""
         made = Given({**self.values_, **values}, cells=self.cells)
-        made.used = self.used
+        made.used, made.inner = self.used, self.inner
+        return made
+
+    def named(self) -> str:
+        """Return the names of the fields, as many and as much of them as a message can hold."""
+        names = [name if len(name) <= NAME_CHARACTERS else name[: NAME_CHARACTERS - 1] + "…" for name in self.values_]
+        return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+
+    def within(self, field: str, values: Mapping[str, object]) -> "Given":
+        """Return the object that a field holds; what is not looked at in it is not used in the row either."""
+        self.used.add(field)
+        made = self.inner[field] = Given(values)
         return made
 
     def unused(self) -> list[str]:
         """Fields that hold something and were never looked at."""
-        return [name for name, value in self.values_.items() if name not in self.used and value not in (None, "")]
+        names = [name for name, value in self.values_.items() if name not in self.used and value not in (None, "")]
+        names += [f"{field}.{name}" for field, inner in self.inner.items() for name in inner.unused()]
+        return [name[:NAME_CHARACTERS] for name in names[:MOST_NAMED]]
 
     def structured(self, field: str) -> object:
         """Return a value that is a list or an object; the cell of a CSV holds it as JSON."""
@@ -150,6 +166,9 @@ def _json_row(line: Line) -> Row:
     if line.text is None:
         return _too_long(line.number)
     size = len(line.text)
+    if twice := _name_given_twice(line.text):
+        message = _("The name “%(name)s” stands twice in one object; keep one.") % {"name": twice[:NAME_CHARACTERS]}
+        return _problem(line.number, message, size)
     try:
         values = orjson.loads(line.text)
     except orjson.JSONDecodeError as error:
@@ -159,11 +178,33 @@ def _json_row(line: Line) -> Row:
     return Row(line.number, Given(values), size_bytes=size)
 
 
+class _Twice(Exception):
+    """A name stands twice in an object."""
+
+
+def _name_given_twice(text: bytes) -> str:
+    """A name that an object of this JSON has twice, of which parsers take one without a word; "" if there is none."""
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        if len(pairs) > len({name for name, _value in pairs}):
+            raise _Twice(next(name for name, count in Counter(name for name, _value in pairs).items() if count > 1))
+
+    try:
+        json.loads(text, object_pairs_hook=check, parse_int=len, parse_float=len)
+    except _Twice as error:
+        return str(error)
+    except (ValueError, RecursionError):  # no JSON, or nested deeper than messages and texts are
+        return ""
+    return ""
+
+
 def _not_json(text: bytes, error: orjson.JSONDecodeError) -> str:
     try:
         text.decode()
     except UnicodeDecodeError:
         return _("The row is not UTF-8; save the file as UTF-8.")
+    if found := re.search(rb"[:\[,]\s*-?(NaN|Infinity)\b", text):
+        return _("%(word)s is not JSON; write null in its place.") % {"word": found[1].decode()}
     return _("Not JSON: %(error)s. Write one object per line.") % {"error": error}
 
 
@@ -195,6 +236,11 @@ def _elements(source: Source) -> Iterator[Line]:
                     yield Line(began + element.count(b"\n", 0, blank), None if too_long else bytes(element))
                 element, too_long, began, closed = bytearray(), False, line, depth == 0
                 if closed:
+                    if mark != b"]":
+                        raise BadInput(
+                            _("The array ends with %(mark)s in line %(n)d; it must end with ].")
+                            % {"mark": mark.decode(), "n": line}
+                        )
                     break
         if closed and data[taken:].strip():
             raise BadInput(
@@ -203,6 +249,8 @@ def _elements(source: Source) -> Iterator[Line]:
             )
         element += data[taken:]
         if len(element) > MAX_LINE_BYTES:
+            if not too_long:
+                began += element.count(b"\n", 0, len(element) - len(element.lstrip()))
             element, too_long = bytearray(), True
     if not closed:
         raise BadInput(
@@ -225,6 +273,7 @@ def _whole_escapes(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _csv_rows(source: Source) -> Iterator[Row]:
+    _check_separator(source.start)
     table = _Table(source)
     names = table.header()
     columns = [place for place, name in enumerate(names) if name]
@@ -233,17 +282,35 @@ def _csv_rows(source: Source) -> Iterator[Row]:
         if not any(cell.strip() for cell in cells):
             continue
         size = table.size
+        if [cell.strip() for cell in cells] == names:
+            yield _problem(line, _("The row repeats the names of the columns; remove it."), size)
+            continue
         if any("\udc80" <= letter <= "\udcff" for cell in cells for letter in cell if letter > "\ud7ff"):
             yield _problem(line, _("The row is not UTF-8; save the file as UTF-8."), size)
         elif len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
             message = _("%(n)d values for %(m)d columns; put values with commas or line breaks in double quotes.")
             yield _problem(line, message % {"n": len(cells), "m": len(names)}, size)
         elif stray := [place for place, name in enumerate(names) if not name and cells[place].strip()]:
-            message = _("The %(n)dth value, “%(value)s”, is in a column without a name; name the column or remove it.")
+            message = _("Value %(n)d, “%(value)s”, is in a column without a name; name the column or remove it.")
             yield _problem(line, message % {"n": stray[0] + 1, "value": cells[stray[0]][:40]}, size)
         else:
             values = {names[place]: cells[place] for place in columns if cells[place].strip()}
             yield Row(line, Given(values, cells=True), size_bytes=size)
+
+
+def _check_separator(start: bytes) -> None:
+    """Refuse a table whose first line, what is quoted in it aside, has no comma and another separator."""
+    first = start.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode(errors="replace").strip()
+    if re.fullmatch(r"sep=.", first):
+        raise BadInput(_("The first line, %(line)s, is for Excel; remove it, and separate the columns by commas.")
+                       % {"line": first})  # fmt: skip
+    bare = re.sub(r'"[^"]*"', "", first)
+    for separator, word in ((";", _("semicolons")), ("\t", _("tabs")), ("|", _("bars"))):
+        if "," not in bare and separator in bare:
+            raise BadInput(
+                _("The columns are separated by %(word)s; save the file with commas: %(line)s")
+                % {"word": word, "line": first[:80]}
+            )
 
 
 class _Table:
@@ -301,12 +368,6 @@ class _Table:
         if any("\udc80" <= letter <= "\udcff" for cell in cells for letter in cell):
             raise BadInput(_("The first line, which names the columns, is not UTF-8; save the file as UTF-8."))
         names = [name.strip() for name in cells]
-        for separator, word in ((";", _("semicolons")), ("\t", _("tabs")), ("|", _("bars"))):
-            if len(names) == 1 and separator in cells[0]:
-                raise BadInput(
-                    _("The columns are separated by %(word)s; save the file with commas: %(line)s")
-                    % {"word": word, "line": names[0][:80]}
-                )
         while names and not names[-1]:
             names.pop()
         if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:

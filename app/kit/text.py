@@ -17,6 +17,10 @@ _LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 # Zero-width joiners change how their neighbours look in some scripts and in emoji; beside ASCII they show nothing.
 _IDLE_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
+# Tag characters name a flag behind a black one, as England's, and show nothing anywhere else.
+_IDLE_TAGS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[\U000e0001-\U000e007f]")
+# Format characters that are drawn, before the numbers that they belong to.
+_DRAWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 # Letters and marks that show nothing by themselves; control and format characters and blanks go by their category.
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 
@@ -85,7 +89,7 @@ def require_text(value: object, field: str, *, may_be_empty: bool = False, at_mo
 @lru_cache(maxsize=4096)
 def _shows_nothing(letter: str) -> bool:
     return (
-        unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp")
+        (unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp") and letter not in _DRAWN)
         or letter in _FILLERS
         or "\ufe00" <= letter <= "\ufe0f"
         or "\U000e0100" <= letter <= "\U000e01ef"
@@ -106,14 +110,15 @@ def normal_form(text: str) -> str:
     """
     text = _CONTROLS.sub("", _LINE_ENDS.sub("\n", text))
     if not text.isascii():
-        text = _IDLE_JOINERS.sub("", "".join(map(_as_seen, unicodedata.normalize("NFC", text))))
+        text = _IDLE_TAGS.sub(r"\1", unicodedata.normalize("NFC", text))
+        text = _IDLE_JOINERS.sub("", "".join(map(_as_seen, text)))
     text = "\n".join(line.rstrip(" \t") for line in text.split("\n")).strip("\n")
     return text[1:] if text[:1] == " " and text[1:2] not in (" ", "\t") else text
 
 
 @lru_cache(maxsize=4096)
 def _as_seen(letter: str) -> str:
-    if letter in "\n\t\u200c\u200d":
+    if letter in "\n\t\u200c\u200d" or "\U000e0020" <= letter <= "\U000e007f":
         return letter
     if unicodedata.category(letter) == "Zs":
         return " "

@@ -19,6 +19,7 @@ from training.records import Split, strictest
 
 OWNER_CAP = 200  # InstructGPT 3.2
 PERSONAL_DATA = N_("Prompts with personal data, in no snapshot until an admin decides: %(n)d.")
+OTHER_SPLIT = N_("Prompts stored already in another split than the row says, which stay in theirs: %(n)d.")
 NEAR = N_("Prompts that say nearly the same as another, both in the stricter split: %(n)d.")
 _LOCK = 7_063_001  # any number: the advisory lock of the prompt bank
 
@@ -32,6 +33,7 @@ class Decision:
     prompt_id: int | None = None
     split: Split | None = None  # its own, or the owner's where the draft asks for another one
     joined: bool = False  # it was known, and is new in the draft's collection
+    stays: bool = False  # it was known in another split than the draft asks for
     like: Kept | None = None  # the prompt that it begins like or says nearly the same as
     has_personal_data: bool = False
 
@@ -58,6 +60,7 @@ class Admission:
         self.looked = memory.before if write and memory else None
         self.similar = Similar(session, self.memory)
         self.texts: dict[str, int | None] = {}
+        self.splits: dict[str, Split] = {}  # of those texts for which a draft asked for one
         self.owners: dict[str, tuple[Split, int]] = {}
         self.members: set[tuple[int | str, str]] = set()  # (prompt's key, or its text's hash before it has one; name)
         self.near: dict[str, list[Kept]] = {}  # by text hash: what a prompt that is let in is linked with
@@ -89,6 +92,10 @@ class Admission:
         self.texts |= queries.ids_by_text(self.session, {one for one in hashes if one not in self.texts})
         unknown = {draft.owner for draft in drafts if draft.owner and draft.owner not in self.owners}
         self.owners |= queries.owners(self.session, unknown)
+        asked = {
+            id: one for draft, one in zip(drafts, hashes, strict=True) if draft.split and (id := self.texts.get(one))
+        }
+        self.splits |= {asked[id]: split for id, split in queries.splits(self.session, asked)}
         known = [id for one in hashes if (id := self.texts.get(one))]
         if known and any(draft.collection for draft in drafts):
             self.members |= queries.members(self.session, known)
@@ -104,6 +111,7 @@ class Admission:
             kind, _space, name = key.partition(" ")
             if kind == "text":
                 self.texts.setdefault(name, None)
+                self.splits.setdefault(name, Split(value))
             elif kind == "owner":
                 split, count = value.split()
                 self.owners[name] = (Split(split), int(count))
@@ -111,7 +119,7 @@ class Admission:
                 self.members.add((name[:64], name[65:]))
 
     def _remember(self, new: Mapping[str, Mapping]) -> None:
-        kept = {f"text {digest}": 1 for digest in new}
+        kept: dict[str, object] = {f"text {digest}": one["split"] for digest, one in new.items()}
         owners = {one["owner"] for one in new.values() if one["owner"]}
         kept |= {f"owner {name}": "{} {}".format(*self.owners[name]) for name in owners}
         kept |= {_membership(digest, name): 1 for digest, name in self.members if isinstance(digest, str)}
@@ -131,7 +139,8 @@ class Admission:
 
     def _decide(self, draft: PromptDraft, digest: str, prefix: str | None, examined: Examined | None) -> Decision:
         if digest in self.texts:
-            return Decision(Verdict.KNOWN, digest, joined=self._joins(draft, digest))
+            stays = draft.split is not None and self.splits.get(digest, draft.split) is not draft.split
+            return Decision(Verdict.KNOWN, digest, joined=self._joins(draft, digest), stays=stays)
         own, count = self.owners.get(draft.owner, (None, 0))
         if own and draft.split and own is not draft.split:
             return Decision(Verdict.SPLIT, digest, split=own)
@@ -168,7 +177,7 @@ class Admission:
 
     def _enter(self, draft: PromptDraft, decision: Decision, prefix: str | None, examined: Examined) -> dict:
         digest = decision.text_sha256
-        self.texts[digest] = None
+        self.texts[digest], self.splits[digest] = None, decision.split
         self.members.add((digest, draft.collection))
         few_shot = draft.source is PromptSource.LABELER_FEW_SHOT
         kept = Kept(decision.split, draft.messages)
@@ -227,7 +236,8 @@ def _membership(text_sha256: str, collection: str) -> str:
 
 
 def remark(decision: Decision, report: ImportReport) -> None:
-    """Count what an import says at its end of a prompt that it let in."""
+    """Count what an import says at its end of a prompt that it let in or knew."""
+    report.remarks.update([OTHER_SPLIT] * decision.stays)
     if decision.verdict is Verdict.ADDED:
         report.remarks.update([PERSONAL_DATA] * decision.has_personal_data + [NEAR] * bool(decision.like))
 

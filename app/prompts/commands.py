@@ -7,6 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from app.errors import BadInput
 from app.kit.imports import ImportReport
 from app.kit.rows import is_csv
 from app.operation.terminal import AsJson
@@ -44,7 +45,12 @@ def run_each(
     """Import one file after another and print what each held; ends with an error if bad rows stopped one."""
     reports = {}
     for file in files:
-        reports[file] = run(file)
+        try:
+            reports[file] = run(file)
+        except BadInput as error:
+            if len(files) > 1:
+                raise BadInput(f"{file}: {error.message}", field=error.field) from error
+            raise
         if not as_json:
             if len(files) > 1:
                 typer.echo(f"{file}:")
@@ -71,7 +77,7 @@ def _tell(report: ImportReport, noun: str, *, stopped: bool, dry_run: bool) -> N
     if dry_run:
         for entry in report.preview:
             typer.echo(f"line {entry['line']} as it would be stored: {orjson.dumps(entry).decode()}")
-    if stopped:
+    if stopped and not report.written:
         typer.echo("Nothing was imported. Mend the rows, or import the good ones with --skip-bad.", err=True)
 
 

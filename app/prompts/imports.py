@@ -15,7 +15,7 @@ from app.guidelines.rules import check_answers
 from app.i18n import N_
 from app.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport, run
-from app.kit.rows import Given, Problem, Row, rows
+from app.kit.rows import Given, Problem, Row
 from app.kit.text import Text, require_text
 from app.prompts.admission import Admission, reason, refusal, refused_field, remark
 from app.prompts.schemas import PromptDraft, Verdict
@@ -44,6 +44,12 @@ class PromptDefaults:
     owner: Name = ""
     owner_field: Name = "owner"
 
+    def __post_init__(self) -> None:
+        """Check what no schema did: the command line's words, and those of files."""
+        for name in ("collection", "owner", "owner_field"):
+            said = require_text(getattr(self, name).strip(), name, may_be_empty=True, at_most=120)
+            object.__setattr__(self, name, said)
+
 
 def import_prompts(
     path: Path,
@@ -63,10 +69,11 @@ def import_prompts(
 
     return run(
         check,
-        lambda: rows(path, as_csv=as_csv),
+        path,
         lambda session, added: accounts.record(
             session, by, "prompts.import", added=added, collection=defaults.collection
         ),
+        as_csv=as_csv,
         skip_bad=skip_bad,
         dry_run=dry_run,
     )
@@ -86,9 +93,9 @@ def _take(
         lines += [row.line] * len(made)
         drafts += made
     for line, draft, decision in zip(lines, drafts, admission.take(drafts), strict=True):
+        remark(decision, report)
         if decision.verdict is Verdict.ADDED:
             report.take(lambda line=line, draft=draft: shown(line, draft))
-            remark(decision, report)
         elif decision.verdict is Verdict.KNOWN:
             report.take_known()
             if decision.joined:
@@ -141,7 +148,8 @@ def _word(values: Mapping[str, object], field: str) -> str:
 
 
 def _short(values: Mapping[str, object], field: str) -> str:
-    word = str(values[field]) if isinstance(values.get(field), int) else _word(values, field)
+    given = values.get(field)
+    word = str(given) if isinstance(given, int) and not isinstance(given, bool) else _word(values, field)
     return require_text(word, field, may_be_empty=True, at_most=120)
 
 

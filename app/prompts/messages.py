@@ -13,6 +13,7 @@ from training.records import Message, Split
 
 ROLES = ("system", "user", "assistant")
 _FROM = {"human": "user", "gpt": "assistant"}  # ShareGPT's words for them
+_MEDIA = ("images", "image", "audio", "video", "videos", "files", "attachments")
 MAX_TOKENS = 1024  # "longer than 1k tokens" are left out, InstructGPT appendix C
 PREFIX_CHARACTERS = 200  # a "long common prefix"; the paper gives no number
 BYTES_PER_TOKEN = 4  # of English text under a 50k BPE, roughly
@@ -49,15 +50,26 @@ def message(given: object, field: str, *, may_be_empty: bool = False) -> Message
         given = given.model_dump()
     if not isinstance(given, Mapping):
         raise BadInput(_("%(field)s must be an object {role, text}.") % {"field": field}, field=field)
-    role = _FROM.get(given.get("from"), given.get("from")) if "from" in given else given.get("role")
+    by = "from" if "from" in given else "role"
+    role = _FROM.get(str(given[by]), given[by]) if by == "from" else given.get("role")
     if role not in ROLES:
         raise BadInput(
             _("%(field)s is “%(role)s”; it must be one of %(roles)s.")
-            % {"field": f"{field}.role", "role": role, "roles": ", ".join(ROLES)},
-            field=f"{field}.role",
+            % {"field": f"{field}.{by}", "role": str(role)[:40], "roles": ", ".join(ROLES)},
+            field=f"{field}.{by}",
         )
-    key = next((key for key in ("text", "content", "value") if key in given), "text")
-    text = _only_part(given.get(key))
+    keys = [key for key in ("text", "content", "value") if given.get(key) is not None] or ["text"]
+    key, text = keys[0], _only_part(given.get(keys[0]))
+    if any(given[other] != given[key] for other in keys[1:]):
+        raise BadInput(
+            _("%(field)s has several texts, in %(keys)s; keep one.") % {"field": field, "keys": ", ".join(keys)},
+            field=field,
+        )
+    if media := next((name for name in _MEDIA if given.get(name)), None):
+        raise BadInput(
+            _("%(field)s holds %(kind)s, which cannot be stored; leave the row out.") % {"field": field, "kind": media},
+            field=f"{field}.{media}",
+        )
     if given.get("tool_calls") or given.get("function_call"):
         raise BadInput(
             _("%(field)s calls a tool, which cannot be stored; leave the row out.") % {"field": field}, field=field

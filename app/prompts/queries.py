@@ -35,6 +35,13 @@ def ids_by_text(session: Session, text_sha256s: Iterable[str]) -> dict[str, int]
     return found
 
 
+def splits(session: Session, ids: Iterable[int]) -> Iterable[tuple[int, Split]]:
+    """(key, split) of these prompts."""
+    wanted = list(ids)
+    rows = session.execute(select(Prompt.id, Prompt.split).where(Prompt.id.in_(wanted))) if wanted else ()
+    return ((id, split) for id, split in rows)
+
+
 def known_prefixes(session: Session, prefix_sha256s: Iterable[str]) -> dict[str, int]:
     """Which of these beginnings a stored prompt has, the first one; a few-shot prompt shares its own on purpose."""
     rows = session.execute(

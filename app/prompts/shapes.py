@@ -39,7 +39,7 @@ def prompts_of(values: Given) -> list[tuple[Message, ...]]:
         return [(Message(role="user", text=require_text(prompt, "prompt")),)]
     raise BadInput(
         _("No prompt: a row needs prompt, messages, or instruction (with input). It has: %(keys)s.")
-        % {"keys": ", ".join(values) or _("nothing")},
+        % {"keys": values.named() or _("nothing")},
         field="prompt",
     )
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import tracemalloc
 import zlib
 from itertools import islice
@@ -279,3 +280,64 @@ def test_files_that_broke_the_reader_before_are_rows_or_one_message():
             assert error.message
         else:
             assert all((row.values is None) != (row.problem is None) for row in found)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"prompt": "Q", "prompt": "R"}', "“prompt” stands twice"),
+        ('{"messages": [{"role": "user", "content": "A", "content": "B"}]}', "“content” stands twice"),
+        ('{"prompt": "Q", "score": NaN}', "NaN is not JSON"),
+        ('{"prompt": "Q", "score": [1, -Infinity]}', "Infinity is not JSON"),
+    ],
+)
+def test_json_that_parsers_differ_about_is_a_bad_row(tmp_path, content, says):
+    ((_line, problem),) = read(tmp_path, content)
+    assert isinstance(problem, str) and says in problem
+
+
+def test_numbers_and_nesting_that_are_no_matter_stay(tmp_path):
+    big, deep = "9" * 6000, "[" * 900 + "]" * 900
+    assert len(read(tmp_path, f'{{"prompt": "Q", "x": 1{"0" * 30}}}\n{{"prompt": "R", "y": {deep}}}')) == 2
+    assert [line for line, _ in read(tmp_path, f'{{"x": {big}}}\n{{"prompt": "R"}}')] == [1, 2]
+
+
+def test_a_header_that_comes_again_is_no_row(tmp_path):
+    assert [(line, type(what)) for line, what in read(tmp_path, "prompt,x\na,1\nprompt,x\nb,2\n", "file.csv")] == [
+        (2, dict), (3, str), (4, dict),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('"prompt";"owner"\n"a, b";"c"\n', "semicolons"),
+        ('"a, name";owner\nx;y\n', "semicolons"),
+        ("sep=,\nprompt,owner\na,b\n", "Excel"),
+        ("prompt\towner\na\tb\n", "tabs"),
+    ],
+)
+def test_separators_are_named_whatever_is_quoted(tmp_path, content, says):
+    assert says in refusal(tmp_path, content, "file.csv")
+
+
+def test_an_array_ends_as_one(tmp_path):
+    assert "must end with ]" in refusal(tmp_path, '[{"prompt": "a"}}', "file.json")
+
+
+def test_the_line_of_an_element_that_is_too_long_is_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(rows, "MAX_LINE_BYTES", 100)
+    found = read(tmp_path, '[\n {"prompt": "ok"},\n\n {"prompt": "' + "x" * 300 + '"},\n {"prompt": "b"}]', "file.json")
+    assert [(line, type(what)) for line, what in found] == [(2, dict), (4, str), (5, dict)]
+
+
+def test_messages_name_so_many_fields_and_no_more(tmp_path):
+    given = rows.Given({f"{n}" * 2000: n for n in range(500)})
+    assert len(given.named()) < 2000 and len("".join(given.unused())) < 2000
+
+
+def test_what_is_no_file_is_said_to_be_none(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match="no regular file"):
+        list(of(tmp_path / "pipe"))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,25 @@ def test_the_user_oriented_instructions_are_252_prompts(database):
     with reading() as session:
         per_owner = session.execute(select(Prompt.owner, func.count(Prompt.split.distinct())).group_by(Prompt.owner))
         assert {count for _, count in per_owner} == {1}
+
+
+@pytest.mark.parametrize("when", ["before it writes", "while it writes"])
+def test_a_file_that_somebody_writes_to_is_refused_with_what_was_stored(database, tmp_path, monkeypatch, when):
+    path = tmp_path / "growing.jsonl"
+    monkeypatch.setattr(imports, "BATCH_ROWS", 2)
+    path.write_text("".join(json.dumps({"prompt": f"Question {n}?"}) + "\n" for n in range(6)))
+    seen = Counter()
+    was = imports.fingerprint
+
+    def grows(given):
+        seen["looked"] += 1
+        if seen["looked"] == {"before it writes": 2, "while it writes": 3}[when]:
+            with path.open("a") as file:
+                file.write('{"prompt": "half')
+        return was(given)
+
+    monkeypatch.setattr(imports, "fingerprint", grows)
+    with pytest.raises(BadInput, match="was changed while it was imported"):
+        run(path)
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(Prompt)) == (0 if when == "before it writes" else 2)
