@@ -17,7 +17,8 @@ from training.records import Purpose, Split
 snapshots = typer.Typer(
     no_args_is_help=True,
     help="Frozen data: freeze closed rounds, list what is frozen, and save it as files.\n\n"
-    "To save pairs of rankings: plumbline export save SNAPSHOT pairs.parquet",
+    "To save what a trainer reads: plumbline export save SNAPSHOT pairs.parquet (messages: SFT; pairs: DPO and reward "
+    "models; kto; prompt_only: PPO and GRPO)",
 )
 
 
@@ -72,9 +73,7 @@ def freeze(
 @snapshots.command("save")
 def save(
     snapshot: Annotated[str, typer.Argument(help="The snapshot's id, as `export list` shows it.")],
-    what: Annotated[
-        str, typer.Argument(help="demonstrations, comparisons, pairs or prompts, with .jsonl, .jsonl.gz or .parquet.")
-    ],
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(exports.What)}, with .jsonl, .jsonl.gz or .parquet.")],
     to: Annotated[Path | None, typer.Option(help="Where to; absent: under that name in this folder.")] = None,
 ) -> None:
     """Save one of a snapshot's data as a file."""
