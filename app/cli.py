@@ -1,6 +1,7 @@
 """The `plumbline` command: every feature's commands in one place."""
 
 import sys
+from pathlib import Path
 
 import typer
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -12,7 +13,7 @@ from app.completions.commands import import_completions
 from app.errors import PlumblineError
 from app.jobs.commands import jobs
 from app.kit.text import UNSTORABLE
-from app.operation import doctor, launcher, migrate, sampler
+from app.operation import backup, doctor, launcher, migrate, sampler
 from app.operation.terminal import AsJson, show
 from app.policies.commands import policies
 from app.prompts.commands import imports
@@ -79,6 +80,21 @@ def bring_up_to_date(
     migrate.upgrade(revision)
     after = migrate.current()
     typer.echo(f"The schema is {after}." if before == after else f"The schema was {before or 'none'} and is {after}.")
+
+
+@cli.command("backup")
+def back_up(folder: Path = typer.Argument(help="A folder that is not there yet."), as_json: AsJson = False) -> None:
+    """Copy the database, snapshots, runs and the secret into a folder; what runs goes on meanwhile."""
+    show([{"table": name, "rows": count} for name, count in backup.back_up(folder).items()], as_json)
+
+
+@cli.command("restore")
+def bring_back(folder: Path = typer.Argument(help="What `plumbline backup` made."), as_json: AsJson = False) -> None:
+    """Bring a backup into an empty database and data folder, and up to this version.
+
+    The database is PLUMBLINE_DATABASE_URL, or plumbline.db in PLUMBLINE_DATA_DIR. Stop everything that uses them first.
+    """
+    show([{"table": name, "rows": count} for name, count in backup.restore(folder).items()], as_json)
 
 
 @cli.command("doctor")

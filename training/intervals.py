@@ -3,13 +3,14 @@
 Observations of one cluster resemble each other, so the clusters count and not the observations. In 2,000 made-up worlds
 the intervals of shares cover the truth in 92 % or more, in 98 % on average, since those of few clusters are wide; means
 are covered as normal ones would be. docs/training-correctness.md, "Intervals", has the table.
+
+The distributions are a few lines of our own, tested against SciPy's: the web application shows intervals too, and SciPy
+takes 113 MB on disk.
 """
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
-
-from scipy.special import betainc, stdtrit
 
 T = TypeVar("T")
 LEVEL = 0.95
@@ -134,12 +135,13 @@ def _above(p: float, successes: float, count: float) -> float:
     failures = count - successes
     ways = math.lgamma(count + 1) - math.lgamma(successes + 1) - math.lgamma(failures + 1)
     as_many = math.exp(ways + successes * math.log(p) + failures * math.log1p(-p))
-    return as_many / 2 + (float(betainc(successes + 1, failures, p)) if failures > 0 else 0.0)
+    return as_many / 2 + (_beta(p, successes + 1, failures) if failures > 0 else 0.0)
 
 
 def _t2(freedom: float) -> float:
     """Square of the two-sided quantile of Student's t."""
-    return float(stdtrit(freedom, (1 + LEVEL) / 2)) ** 2
+    x = _root(lambda x: _beta(x, freedom / 2, 0.5) - (1 - LEVEL))
+    return freedom * (1 / x - 1)
 
 
 def _root(rising: Callable[[float], float]) -> float:
@@ -149,3 +151,24 @@ def _root(rising: Callable[[float], float]) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if rising(middle) > 0 else (middle, high)
     return high
+
+
+def _beta(x: float, a: float, b: float) -> float:
+    """Regularised incomplete beta function, by its continued fraction [Abramowitz & Stegun 26.5.8, Lentz]."""
+    if not 0 < x < 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta(1 - x, b, a)
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    total = d
+    for m in range(1, 10_000):
+        for step in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d, c = 1 / (1 + step * d), 1 + step / c
+            total *= c * d
+        if abs(c * d - 1) < 1e-12:
+            break
+    return front * total

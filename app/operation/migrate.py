@@ -36,9 +36,8 @@ def upgrade(revision: str = "head") -> None:
 
     Raises WrongSchema where the database is of another version; what it holds is then as it was.
     """
-    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
     before = current()
-    if before is not None and before not in known:
+    if before is not None and before not in known():
         raise WrongSchema(
             f"the database has schema {before}, and this version of Plumbline knows none newer than {newest()}: "
             "run the newer version that made it, or restore the backup made before that upgrade"
@@ -57,6 +56,11 @@ def upgrade(revision: str = "head") -> None:
         with transaction() as session:
             ensure_defaults(session)
         examine_stored()
+
+
+def known() -> set[str]:
+    """Return the revisions that this version of the code can bring up."""
+    return {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
 
 
 def newest() -> str:

@@ -83,7 +83,8 @@ def import_prompts(
     owner: Owner = "",
     owner_field: OwnerField = "owner",
     keep_similar: Annotated[
-        bool, typer.Option("--keep-similar", help="Also take prompts whose first 200 characters another one has.")
+        bool,
+        typer.Option("--keep-similar", help="Also take prompts that begin like another one or nearly repeat it."),
     ] = False,
     dry_run: DryRun = False,
     skip_bad: SkipBad = False,
@@ -91,8 +92,8 @@ def import_prompts(
 ) -> None:
     """Import prompts: one a row, as "prompt", or "messages", or "instruction" with "input".
 
-    A row may also say owner, source, use_case, split, collection and answers. Prompts longer than 1,024 tokens, prompts
-    that begin like another one, and those over an owner's 200 are left out and counted.
+    A row may also say owner, source, use_case, split, collection and answers. Left out and counted are prompts of more
+    than 1,024 tokens, those that begin like another one or say nearly the same, and those over an owner's 200.
 
     Example: plumbline import prompts instructions.jsonl --collection mine --owner-field customer
     """

@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from app.prompts.hygiene.context import word_set
 from app.prompts.hygiene.folding import fold
@@ -148,15 +148,24 @@ def are_near_duplicates(one: str, other: str) -> bool:
 
     Small words ("please", "the") may be missing and one word in eight may be misspelt, but no number or name.
     """
-    first, second = _compared(words(one)), _compared(words(other))
+    first, second = _compared_words(one), _compared_words(other)
     if "".join(first).casefold() == "".join(second).casefold():  # blanks and hyphens make no words, but numbers
         return re.findall("[0-9]+", " ".join(first)) == re.findall("[0-9]+", " ".join(second))
-    if len(first) != len(second) or jaccard(one, other) < THRESHOLD:
+    if len(first) != len(second):
         return False
     # A capital begins a name, which is never misspelt, or a sentence.
     pairs = list(zip([first[0].lower(), *first[1:]], [second[0].lower(), *second[1:]], strict=True))
     unequal = [(a, b) for a, b in pairs if a.casefold() != b.casefold()]
-    return len(unequal) * _WORDS_TO_A_MISTAKE <= len(pairs) and all(_is_misspelt(a, b) for a, b in unequal)
+    return (
+        len(unequal) * _WORDS_TO_A_MISTAKE <= len(pairs)
+        and all(_is_misspelt(a, b) for a, b in unequal)
+        and jaccard(one, other) >= THRESHOLD  # last, as it takes longest
+    )
+
+
+@lru_cache(maxsize=64)  # the candidates of a template's next prompt are those of the last
+def _compared_words(text: str) -> tuple[str, ...]:
+    return tuple(_compared(words(text)))
 
 
 def _is_misspelt(one: str, other: str) -> bool:

@@ -1,0 +1,218 @@
+"""Copy a whole installation into a folder while it runs, and bring such a copy back.
+
+The database is copied as it stands at one moment, then the files that it names: snapshots, runs and uploads are written
+beside their place and renamed, so what the database calls ready is whole.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import func, inspect, select, table
+
+from app.config import settings
+from app.database import engine
+from app.errors import PlumblineError
+from app.operation import migrate
+
+SIGN = "backup.json"  # written last
+FORM = 1
+SQLITE = "plumbline.db"
+NOT_COPIED = {"logs", "serving", "valkey"}  # of the running processes alone
+VERSION = "alembic_version"
+
+
+class CannotBackUp(PlumblineError):
+    """The copy cannot be made, or cannot be brought back."""
+
+
+def back_up(folder: Path) -> dict[str, int]:
+    """Copy database and files into a new folder; returns the number of rows of each table.
+
+    Raises CannotBackUp where the folder is there already, or where the database has no schema.
+    """
+    if folder.exists():
+        raise CannotBackUp(f"{folder} is there already; name a folder that is not")
+    if settings().data_dir.resolve() in folder.resolve().parents:
+        raise CannotBackUp(f"{folder} lies in the folder that is backed up; name one outside {settings().data_dir}")
+    if migrate.current() is None:
+        raise CannotBackUp("the database is empty, so there is nothing to back up; see `plumbline doctor`")
+    draft = folder.with_name(folder.name + ".part")
+    shutil.rmtree(draft, ignore_errors=True)  # of a backup that broke off
+    draft.mkdir(parents=True, mode=0o700)
+    schema, rows = (_copy_sqlite if _is_sqlite() else _copy_postgresql)(draft)
+    _copy_files(settings().data_dir, draft / "files")
+    sign = {
+        "plumbline": FORM,
+        "database": engine().dialect.name,
+        "schema": schema,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rows": rows,
+    }
+    (draft / SIGN).write_text(json.dumps(sign, indent=1) + "\n")
+    os.sync()
+    draft.rename(folder)
+    return rows
+
+
+def restore(folder: Path) -> dict[str, int]:
+    """Bring a backup into an empty database and data folder, and up to this version's schema; returns rows by table.
+
+    Raises CannotBackUp, with nothing changed, where the folder is no backup, the backup is of the other kind of
+    database or of a newer version, or where something is there already.
+    """
+    sign = _read_sign(folder)
+    _check_empty(folder)
+    if _is_sqlite():
+        engine().dispose()  # what it has open is the file that is replaced
+        _sqlite_file().parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / SQLITE, draft := _sqlite_file().with_name(SQLITE + ".part"))
+        os.replace(draft, _sqlite_file())
+    else:
+        migrate.upgrade(sign["schema"])
+        _fill_postgresql(folder, sign["rows"])
+    shutil.copytree(folder / "files", settings().data_dir, dirs_exist_ok=True)
+    found = _counted(sign["rows"])
+    if found != sign["rows"]:
+        raise CannotBackUp(f"{folder} does not hold the rows that its {SIGN} counts; use another backup")
+    migrate.upgrade()
+    return found
+
+
+def _is_sqlite() -> bool:
+    return engine().dialect.name == "sqlite"
+
+
+def _sqlite_file() -> Path:
+    return Path(engine().url.database)
+
+
+# --- Copying ---
+
+
+def _copy_sqlite(draft: Path) -> tuple[str, dict[str, int]]:
+    target = draft / SQLITE
+    with closing(sqlite3.connect(_sqlite_file())) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)  # in one step, so at one moment
+        copy.execute("PRAGMA journal_mode=DELETE")
+        (schema,) = copy.execute(f"SELECT version_num FROM {VERSION}").fetchone()
+        names = [name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        names = sorted(name for name in names if name != VERSION and not name.startswith("sqlite_"))
+        return schema, {name: copy.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in names}
+
+
+def _copy_postgresql(draft: Path) -> tuple[str, dict[str, int]]:
+    rows = {}
+    (draft / "tables").mkdir()
+    with _postgresql() as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # all tables as of one moment
+        connection.read_only = True
+        with connection.cursor() as cursor:
+            (schema,) = cursor.execute(f"SELECT version_num FROM {VERSION}").fetchone()
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename")
+            for (name,) in cursor.fetchall():
+                if name != VERSION:
+                    with (draft / "tables" / name).open("wb") as file:
+                        ours = sql.SQL("COPY {} TO STDOUT (FORMAT csv, HEADER)").format(sql.Identifier(name))
+                        with cursor.copy(ours) as pieces:
+                            file.writelines(pieces)
+                        rows[name] = cursor.rowcount
+    return schema, rows
+
+
+@contextmanager
+def _postgresql() -> Iterator[psycopg.Connection]:
+    url = engine().url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url) as connection:
+        yield connection
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copy a folder that others write in: what goes meanwhile is left out, and so is what is no file."""
+    target.mkdir(mode=0o700)
+    ours = {_sqlite_file().resolve()} if _is_sqlite() else set()
+    ours |= {path.with_name(path.name + end) for path in ours for end in ("-wal", "-shm")}
+    for place, folders, files in os.walk(source, followlinks=True):
+        here = Path(place)
+        if here == source:
+            folders[:] = sorted(set(folders) - NOT_COPIED)
+        copied = target / here.relative_to(source)
+        copied.mkdir(exist_ok=True)
+        for name in files:
+            with suppress(FileNotFoundError):
+                if (here / name).is_file() and (here / name).resolve() not in ours:
+                    shutil.copy2(here / name, copied / name)
+
+
+# --- Bringing back ---
+
+
+def _read_sign(folder: Path) -> dict:
+    try:
+        sign = json.loads((folder / SIGN).read_text())
+        form, kind, schema = sign["plumbline"], sign["database"], sign["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CannotBackUp(f"{folder} is no backup: it lacks a {SIGN} that `plumbline backup` wrote") from error
+    if form != FORM or schema not in migrate.known():
+        raise CannotBackUp(f"{folder} was made by a newer version of Plumbline; restore it with that one")
+    if kind != engine().dialect.name:
+        raise CannotBackUp(
+            f"{folder} is a backup of {kind}, and the database here is {engine().dialect.name}: "
+            "name one of the same kind in PLUMBLINE_DATABASE_URL"
+        )
+    return sign
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse to write over anything: a database with rows, or a file that the backup has too."""
+    database = engine().url.render_as_string()
+    if _is_sqlite():
+        taken = _sqlite_file().exists() and bool(_counted(inspect(engine()).get_table_names()))
+    else:
+        taken = any(_counted(inspect(engine()).get_table_names()).values())
+    if taken:
+        raise CannotBackUp(f"the database {database} is not empty; name an empty one in PLUMBLINE_DATABASE_URL")
+    both = sorted(path.name for path in (folder / "files").iterdir() if (settings().data_dir / path.name).exists())
+    if both:
+        raise CannotBackUp(
+            f"{settings().data_dir} has {', '.join(both)} already; move the folder away, or name another one in "
+            "PLUMBLINE_DATA_DIR"
+        )
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    with engine().execution_options(plumbline_reads=True).connect() as connection:
+        return {
+            name: connection.scalar(select(func.count()).select_from(table(name))) for name in names if name != VERSION
+        }
+
+
+def _fill_postgresql(folder: Path, rows: dict[str, int]) -> None:
+    """Fill the tables of the backup's own schema, those first that others refer to, and set what counts their ids."""
+    ordered = [name for name, _keys in inspect(engine()).get_sorted_table_and_fkc_names() if name in rows]
+    with _postgresql() as connection, connection.cursor() as cursor:
+        every = sql.SQL(", ").join(map(sql.Identifier, ordered))
+        cursor.execute(sql.SQL("TRUNCATE {}").format(every))  # a migration may have added rows
+        for name in ordered:
+            with (folder / "tables" / name).open("rb") as file:
+                columns = sql.SQL(", ").join(map(sql.Identifier, file.readline().decode().strip().split(",")))
+                ours = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(name), columns)
+                with cursor.copy(ours) as copy:
+                    while piece := file.read(1 << 20):
+                        copy.write(piece)
+        cursor.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() "
+            "AND (column_default LIKE 'nextval(%' OR is_identity = 'YES')"
+        )
+        for name, column in cursor.fetchall():
+            cursor.execute(
+                sql.SQL("SELECT setval(pg_get_serial_sequence({}, {}), max({}) + 1, false) FROM {} HAVING count(*) > 0")
+                .format(sql.Literal(name), sql.Literal(column), sql.Identifier(column), sql.Identifier(name))
+            )  # fmt: skip
