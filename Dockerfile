@@ -16,7 +16,7 @@ COPY constraints constraints
 # The packages are installed before the code is copied, so that a change of the code does not install them again.
 RUN mkdir app training \
     && touch app/__init__.py training/__init__.py \
-    && pip install -c constraints/base.txt -e '.[exports]'
+    && pip install -c constraints/base.txt -e .
 
 FROM base AS web
 COPY . .
@@ -26,7 +26,7 @@ EXPOSE 8000
 CMD ["plumbline", "web"]
 
 FROM base AS training
-RUN pip install -c constraints/base.txt -c constraints/torch-cuda.txt -e '.[exports,train]'
+RUN pip install -c constraints/base.txt -c constraints/torch-cuda.txt -e '.[train]'
 COPY . .
 USER plumbline
 VOLUME /data

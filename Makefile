@@ -83,6 +83,6 @@ clean:
 
 .venv/test-$(TORCH): .venv/run-$(TORCH)
 	@echo "Installing what the tests need ..."
-	@$(INSTALL) -c constraints/base.txt -e '.[train,exports,test]' || { \
+	@$(INSTALL) -c constraints/base.txt -e '.[train,test]' || { \
 	  echo "the packages could not be installed; the lines above say which" >&2; exit 1; }
 	@touch $@

@@ -5,6 +5,7 @@ that the application does with a run (events, checkpoints, the plan's next step)
 """
 
 import json
+from pathlib import Path
 
 from sqlalchemy import select
 
@@ -20,6 +21,7 @@ from app.snapshots.tables import Snapshot, SnapshotState
 from training import events, records
 from training.miniature.world import flawed
 from training.run_folder import RunFolder
+from training.snapshots import load
 
 ROLES = {
     "train_base": ("base", "base"),
@@ -27,6 +29,13 @@ ROLES = {
     "train_reward_model": ("reward_model", "reward_model"),
     "train_dpo": ("policy", "policy"),
     "train_ppo": ("policy", "policy"),
+}
+READS = {
+    "train_sft": (records.DEMONSTRATIONS, records.DemonstrationRecord),
+    "train_reward_model": (records.COMPARISONS, records.ComparisonRecord),
+    "train_dpo": (records.COMPARISONS, records.ComparisonRecord),
+    "train_ppo": (records.PROMPTS, records.PromptRecord),
+    "sample_completions": (records.PROMPTS, records.PromptRecord),
 }
 
 
@@ -39,6 +48,8 @@ def run(job: Job, failure: str = "") -> None:
         for step in (1, 2):
             folder.report(events.Progress(step=step, total_steps=2))
             folder.report(events.Metrics(step=step, values={"loss/train": 1 / step}))
+        if job.verb in READS:
+            load(Path(config["data"]), *READS[job.verb], folder)
         if job.verb in ROLES:
             name, role = ROLES[job.verb]
             folder.save_checkpoint(name, _write_network, role, 2, {"loss/train": 0.5}, chosen=True)
@@ -56,8 +67,6 @@ def _write_network(folder) -> None:
 
 
 def _completions(config: dict, salt: str):
-    from pathlib import Path
-
     for prompt in records.read(Path(config["data"]) / records.PROMPTS, records.PromptRecord):
         for number in range(config["completions_per_prompt"]):
             text = f"{flawed(prompt.prompt[-1].text, number)} ({salt[:4]} {number})"

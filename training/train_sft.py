@@ -47,23 +47,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     forbidden = forbidden_token_ids(model, tokenizer)
 
     counts: Counter[str] = Counter()
-    sequences: list[list[int]] = []
-    masks: list[list[bool]] = []
-    asked: dict[tuple[int, ...], None] = {}  # distinct prompts of the validation split
-    members: dict[Use, list[int]] = {use: [] for use in Use}
-    for record in load(config.data, DEMONSTRATIONS, DemonstrationRecord, run_folder):
-        if record.use is Use.HELD_OUT:
-            counts["demonstrations left out: by held-out labelers"] += 1
-            continue
-        encoded = encode_demonstration(
-            tokenizer, record, config.max_prompt_tokens, config.max_completion_tokens, counts
-        )
-        if encoded is not None:
-            members[record.use].append(len(sequences))
-            if record.use is Use.VALIDATION:
-                asked[tuple(encoded[0][: encoded[1].index(True)])] = None
-            sequences.append(encoded[0])
-            masks.append([True] * len(encoded[0]) if config.train_on_prompt else encoded[1])
+    sequences, masks, members, asked = _demonstrations(config, tokenizer, counts, run_folder)
     if not members[Use.TRAIN]:
         raise ValueError(
             f"data: {config.data / DEMONSTRATIONS} has no demonstration of the train split left to learn from"
@@ -74,7 +58,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     masks += [[True] * len(document) for document in documents]
     check_fits(model, max(map(len, sequences)))
     steps = _plan(config, members[Use.TRAIN], len(documents))
-    judge = Judge(config, model, tokenizer, list(map(list, asked))) if config.reward_model else None
+    judge = Judge(config, model, tokenizer, asked) if config.reward_model else None
     epochs = Epochs(run_folder)
 
     def batches_of(indices: list[int]) -> list[MicroBatch]:
@@ -140,6 +124,29 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     best = {f"best_epoch_by_{key}": epochs.rows[step]["epoch"] for key, step in epochs.best.items()}
     run_folder.report(Finished(result={"checkpoint": "checkpoints/sft", **metrics, **best}))
     run_folder.drop_states()
+
+
+def _demonstrations(
+    config: SFTConfig, tokenizer: object, counts: Counter[str], run_folder: RunFolder | None = None
+) -> tuple[list[list[int]], list[list[bool]], dict[Use, list[int]], list[list[int]]]:
+    """Return token ids and masks of the demonstrations, which of them are for which use, and the validation prompts."""
+    sequences, masks = [], []
+    asked: dict[tuple[int, ...], None] = {}  # distinct prompts of the validation split
+    members: dict[Use, list[int]] = {use: [] for use in Use}
+    for record in load(config.data, DEMONSTRATIONS, DemonstrationRecord, run_folder):
+        if record.use is Use.HELD_OUT:
+            counts["demonstrations left out: by held-out labelers"] += 1
+            continue
+        encoded = encode_demonstration(
+            tokenizer, record, config.max_prompt_tokens, config.max_completion_tokens, counts
+        )
+        if encoded is not None:
+            members[record.use].append(len(sequences))
+            if record.use is Use.VALIDATION:
+                asked[tuple(encoded[0][: encoded[1].index(True)])] = None
+            sequences.append(encoded[0])
+            masks.append([True] * len(encoded[0]) if config.train_on_prompt else encoded[1])
+    return sequences, masks, members, list(map(list, asked))
 
 
 def _documents(config: SFTConfig, tokenizer: object, positions: int | None) -> list[list[int]]:

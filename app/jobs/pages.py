@@ -111,6 +111,7 @@ class View:
     charts: list[charts.Chart]
     samples: list[JobEvent]
     warnings: list[JobEvent]
+    read: dict[str, dict[str, int]]  # of each data file how many lines are for which use, in the last attempt
     checkpoints: list[Checkpoint]
     log: list[str]
     workers: list[str] | None
@@ -121,6 +122,7 @@ def _view(public_id: str) -> View:
     with reading() as session:
         job = queries.find(session, public_id)
         progress = queries.latest(session, job, "progress")
+        data = queries.latest(session, job, "data", limit=20)[::-1]
         return View(
             job=job,
             is_over=job.state in rules.OVER,
@@ -128,6 +130,7 @@ def _view(public_id: str) -> View:
             charts=charts.draw(queries.curves(session, job)),
             samples=queries.latest(session, job, "sample", limit=SAMPLES),
             warnings=queries.latest(session, job, "warning", limit=20)[::-1],
+            read={event.body["file"]: event.body["uses"] for event in data},
             checkpoints=checkpoint_queries.of_job(session, job),
             log=tail(rules.folder(job), LOG_LINES),
             workers=workers,

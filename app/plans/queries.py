@@ -13,7 +13,7 @@ from app.i18n import gettext as _
 from app.jobs.tables import Job, JobState
 from app.lists import last_shown
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
-from app.prompts.tables import PromptCollection
+from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState
 
@@ -110,11 +110,12 @@ def has_comparisons(session: Session, imported: list[str]) -> bool:
 
 
 def collections_of(session: Session, round: Round) -> list[str]:
-    """The collections that a round's prompts come from."""
+    """The collections that a round's prompts come from, without withdrawn ones and descriptions of a use."""
     query = (
         select(PromptCollection.name)
         .join(Item, Item.prompt_id == PromptCollection.prompt_id)
-        .where(Item.round_id == round.id)
+        .join(Item.prompt)
+        .where(Item.round_id == round.id, Prompt.withdrawn_at.is_(None), Prompt.source != PromptSource.USE_CASE)
     )
     return sorted(session.scalars(query.distinct()))
 

@@ -73,6 +73,7 @@ def start(
         raise BadInput(
             _("No closed training round holds a demonstration; the first network is trained on those."), field="round"
         )
+    steps.check_collections(session, config)
     if config.collections is None:
         config.collections = queries.collections_of(session, round)
     if config.base is None and (known := newest(session, CheckpointRole.BASE)):

@@ -17,7 +17,7 @@ from app.plans.tables import Plan
 from app.rounds.rules import choose_prompts
 from app.rounds.schemas import PromptFilter
 from app.rounds.tables import ItemKind
-from app.snapshots import queries as snapshot_queries
+from app.snapshots import filters
 from app.snapshots import rules as snapshots
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot
@@ -32,6 +32,15 @@ _VERBS = {
     "reward_model": (JobVerb.TRAIN_REWARD_MODEL, "reward_model"),
     "ppo": (JobVerb.TRAIN_PPO, "ppo"),
 }
+
+
+def check_collections(session: Session, config: PlanConfig) -> None:
+    """Refuse a plan that names a collection which does not exist or holds nothing for it; raises BadInput."""
+    for purpose, field in ((Purpose.RM, "imported"), (Purpose.PPO, "collections")):
+        try:
+            filters.check_collections(session, purpose, getattr(config, field) or ())
+        except BadInput as error:
+            raise BadInput(f"{field}: {error.message}", field="config") from error
 
 
 def check(session: Session, config: PlanConfig) -> None:
@@ -116,7 +125,8 @@ def snapshot(session: Session, plan: Plan, name: str) -> Snapshot:
     purpose = Purpose.PPO
     if name == "snapshot_sft":
         # With the pairs of few-shot prompts that labelers wrote: they are demonstrations of no round.
-        purpose, filter = Purpose.SFT, SnapshotFilter(collections=snapshot_queries.written_collections(session))
+        purpose = Purpose.SFT
+        filter = SnapshotFilter(collections=filters.usable_collections(session, purpose))
     elif name == "snapshot_rm":
         purpose, filter = Purpose.RM, SnapshotFilter(collections=config.imported)
     elif name == "snapshot_ppo":

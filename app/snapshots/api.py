@@ -55,6 +55,9 @@ def read_snapshot(request: Request, id: str) -> SnapshotOut:
     responses={200: {"content": {kind: {} for kind in exports.MEDIA_TYPES.values()}}},
 )
 def export(request: Request, id: str, name: Text):
-    """Data: {demonstrations,comparisons,pairs,prompts}.{jsonl,jsonl.gz,parquet}."""
+    """Data: {demonstrations,comparisons,prompts,messages,pairs,kto,prompt_only}.{jsonl,jsonl.gz,parquet}.
+
+    The first three are as they were frozen; the others are what trainers read: SFT, DPO and reward models, KTO, PPO.
+    """
     api_account(request, "read")
     return export_response(id, name)

@@ -10,14 +10,14 @@ from app.database import reading, transaction
 from app.errors import BadInput
 from app.operation.terminal import AsJson, show
 from app.snapshots import exports, queries, rules
-from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot, SnapshotState
 from training.records import Purpose, Split
 
 snapshots = typer.Typer(
     no_args_is_help=True,
     help="Frozen data: freeze closed rounds, list what is frozen, and save it as files.\n\n"
-    "To save pairs of rankings: plumbline export save SNAPSHOT pairs.parquet",
+    "To save what a trainer reads: plumbline export save SNAPSHOT pairs.parquet (messages: SFT; pairs: DPO and reward "
+    "models; kto; prompt_only: PPO and GRPO)",
 )
 
 
@@ -47,15 +47,25 @@ def list_snapshots(
 def freeze(
     purpose: Annotated[Purpose, typer.Argument(help="sft: demonstrations; rm: comparisons; ppo: prompts.")],
     round: Annotated[list[int] | None, typer.Option(help="Only these closed rounds; absent: all.")] = None,
-    collection: Annotated[list[str] | None, typer.Option(help="rm: imported comparisons; ppo: prompts.")] = None,
+    collection: Annotated[
+        list[str] | None, typer.Option(help="sft: few-shot pairs; rm: imported comparisons; ppo: prompts.")
+    ] = None,
     no_rounds: Annotated[bool, typer.Option("--no-rounds", help="No round at all, only what was imported.")] = False,
-    split: Annotated[list[Split] | None, typer.Option(help="Only prompts of these splits.")] = None,
+    split: Annotated[list[Split] | None, typer.Option(help="Only records of these splits.")] = None,
+    train_on_evaluation: Annotated[
+        bool, typer.Option("--train-on-evaluation", help="The evaluation rounds that are named may train too.")
+    ] = False,
     name: Annotated[str, typer.Option(help="What it is called.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Come back when it is written.")] = False,
 ) -> None:
     """Freeze data into a snapshot that a worker writes; print its id."""
     rounds = [] if no_rounds else round or None
-    filter = SnapshotFilter(rounds=rounds, collections=collection or [], splits=split or [])
+    filter = {
+        "rounds": rounds,
+        "train_on_evaluation": train_on_evaluation,
+        "collections": collection or [],
+        "splits": split or [],
+    }
     with transaction() as session:
         made = rules.create(session, purpose, filter, name=name)
     typer.echo(made.public_id)
@@ -72,9 +82,7 @@ def freeze(
 @snapshots.command("save")
 def save(
     snapshot: Annotated[str, typer.Argument(help="The snapshot's id, as `export list` shows it.")],
-    what: Annotated[
-        str, typer.Argument(help="demonstrations, comparisons, pairs or prompts, with .jsonl, .jsonl.gz or .parquet.")
-    ],
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(exports.What)}, with .jsonl, .jsonl.gz or .parquet.")],
     to: Annotated[Path | None, typer.Option(help="Where to; absent: under that name in this folder.")] = None,
 ) -> None:
     """Save one of a snapshot's data as a file."""
@@ -86,3 +94,6 @@ def save(
         raise BadInput(f"to: {place.parent} is no folder")
     exports.save(found, kind, format, place)
     typer.echo(str(place))
+    neither = found.manifest["counts"].get("kto_left_out", 0)
+    if kind is exports.What.KTO and neither:
+        typer.echo(f"{neither} completions are neither plainly good nor plainly bad and left out.", err=True)

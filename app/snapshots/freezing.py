@@ -1,29 +1,42 @@
-"""From rows to the records of a snapshot: pseudonyms, splits, and an order that no id or clock decides."""
+"""From rows to the records of a snapshot: pseudonyms, counts, and an order that no id or clock decides."""
 
 import hmac
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, groupby
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account, AccountKind
 from app.comparisons.tables import Comparison
 from app.config import settings
-from app.conversations.schemas import opening
-from app.conversations.tables import Conversation, Role
+from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
 from app.prompts.messages import text_sha256
 from app.prompts.tables import Prompt
-from app.snapshots import queries
+from app.snapshots import contents, queries
+from app.snapshots.left_out import Kind, refuse_if_empty
 from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.shapes import desirable
+from app.snapshots.splits import answered, effective_splits, of_answer
 from training import records
 from training.records import COMPARISONS, DEMONSTRATIONS, PROMPTS, Manifest, Pool, Purpose, Split
 
-Row = TypeVar("Row", Demonstration, Comparison, Prompt)
-_FLAGS = set(records.Flag)
+_KINDS = {
+    DEMONSTRATIONS: (Kind.DEMONSTRATIONS, Kind.CONVERSATIONS),
+    COMPARISONS: (Kind.COMPARISONS,),
+    PROMPTS: (Kind.PROMPTS,),
+}
+_MEMBERS = {
+    Kind.DEMONSTRATIONS: "demonstration_id",
+    Kind.CONVERSATIONS: "conversation_id",
+    Kind.COMPARISONS: "comparison_id",
+    Kind.PROMPTS: "prompt_id",
+}
+
+
+_KTO = {True: "kto_good", False: "kto_bad", None: "kto_left_out"}
 
 
 def prompt_key(prompt: Prompt) -> str:
@@ -31,18 +44,15 @@ def prompt_key(prompt: Prompt) -> str:
     return _pseudonym("prompt", prompt.text_sha256)
 
 
-def labeler_key(labeler: Account | None, imported: str = "") -> str:
-    """The keyed pseudonym of a labeler, or of the name that an import gave."""
-    return _pseudonym("account", labeler.username) if labeler else _pseudonym("imported labeler", imported)
+def labeler_key(labeler: Account | None, imported: str = "", collection: str = "") -> str:
+    """The keyed pseudonym of a labeler, or of the name that an import gave; "" for none, which identifies nobody."""
+    if labeler is not None:
+        return _pseudonym("account", labeler.username)
+    return _pseudonym("imported labeler", f"{collection}\n{imported}") if imported else ""
 
 
 def _pseudonym(kind: str, text: str) -> str:
     return hmac.digest(settings().key, f"{kind}\n{text}".encode(), "sha256").hex()[:16]
-
-
-def split_of(prompt: Prompt, pool: Pool) -> Split:
-    """The prompt's split; a held-out labeler's answer to a train prompt counts as validation, never as train."""
-    return Split.VALIDATION if pool is Pool.HELD_OUT and prompt.split is Split.TRAIN else prompt.split
 
 
 class Freezer:
@@ -58,26 +68,19 @@ class Freezer:
         self.answers: Counter[tuple[str, bool]] = Counter()
 
     def write(self, folder: Path) -> Manifest:
-        """Write the data files and the manifest into a new folder."""
-        streams = {
-            DEMONSTRATIONS: lambda: chain(
-                self._ordered(
-                    queries.demonstrations(self.session, self.filter), lambda row: row.prompt, self._demonstration
-                ),
-                self._conversations(),
-            ),
-            COMPARISONS: lambda: self._ordered(
-                queries.comparisons(self.session, self.filter), lambda row: row.prompt, self._comparison
-            ),
-            PROMPTS: lambda: self._ordered(queries.prompts(self.session, self.filter), lambda row: row, self._prompt),
-        }
-        data = {name: streams[name]() for name in records.FILES[self.purpose]}
+        """Write the data files and the manifest into a new folder; raises BadInput or Conflict if nothing is left."""
+        contents.check_examined(self.session)
+        self.splits = effective_splits(self.session)
+        held, left_out = contents.survey(self.session, self.purpose, self.filter, self.splits)
+        refuse_if_empty(self.purpose, held, left_out)
+        data = {name: self._records(name) for name in records.FILES[self.purpose]}
         manifest = records.write_snapshot(
             folder, self.purpose, data, filter=self.filter.model_dump(mode="json", exclude_defaults=True)
         )
         manifest = manifest.model_copy(
             update={
                 "counts": manifest.counts | dict(sorted(self.counts.items())),
+                "left_out": left_out,
                 "guideline_versions": queries.guideline_names(self.session, self.guideline_ids),
                 "prompt_answers": self._answers(),
             }
@@ -85,78 +88,75 @@ class Freezer:
         (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return manifest
 
-    def _ordered(
-        self,
-        rows: Iterable[Row],
-        prompt_of: Callable[[Row], Prompt],
-        freeze: Callable[[Row, Prompt], tuple[records.PromptRecord, dict]],
-    ) -> Iterator[records.PromptRecord]:
-        """Records by prompt text hash (the rows' order), then labeler, then content; a member for each."""
-        for _hash, group in groupby(rows, key=lambda row: prompt_of(row).text_sha256):
-            self.alive()
-            frozen = [freeze(row, self._tallied(prompt_of(row))) for row in group]
-            frozen.sort(key=lambda pair: (getattr(pair[0], "labeler", ""), pair[0].model_dump_json()))
-            for record, member in frozen:
-                self.members.append(member)
-                yield record
+    def _records(self, name: str) -> Iterator[records.PromptRecord]:
+        """Records by prompt text hash (the rows' order), then labeler, then content; a member for each row."""
+        freeze = {
+            Kind.DEMONSTRATIONS: self._demonstration,
+            Kind.CONVERSATIONS: self._conversation,
+            Kind.COMPARISONS: self._comparison,
+            Kind.PROMPTS: self._prompt,
+        }
+        for kind in _KINDS[name]:
+            rows = contents.rows(self.session, kind, self.filter, self.splits)
+            for _hash, group in groupby(rows, key=lambda found: found[1].text_sha256):
+                self.alive()
+                frozen = []
+                for row, prompt, split in group:
+                    self._count(kind, row, prompt, split)
+                    pool = None if kind is Kind.PROMPTS else row.pool
+                    member = {_MEMBERS[kind]: row.id, "split": split, "pool": pool}
+                    frozen.append((list(freeze[kind](row, prompt, split)), member))
+                frozen.sort(key=lambda pair: _place(pair[0]))
+                for made, member in frozen:
+                    self.members.append(member)
+                    yield from made
 
-    def _tallied(self, prompt: Prompt) -> Prompt:
-        """Count what is answered about a prompt, once."""
-        if prompt.answers and prompt.id not in self.answered:
+    def _count(self, kind: Kind, row: contents.Row, prompt: Prompt, split: Split) -> None:
+        """Count a row by split, pool and kind of labeler, and what is answered about its prompt; keep its guideline."""
+        self.counts[f"{kind}_{split}"] += 1
+        own = prompt.split if kind is Kind.PROMPTS else of_answer(prompt.split, row.pool)
+        if split is not own:
+            self.counts[f"{kind}_in_a_stricter_split"] += 1
+        if kind is not Kind.CONVERSATIONS and prompt.answers and prompt.id not in self.answered:
             self.answered.add(prompt.id)
             self.answers.update(prompt.answers.items())
-        return prompt
+        if kind is Kind.PROMPTS:
+            return
+        if row.pool is Pool.HELD_OUT:
+            self.counts[f"{kind}_held_out"] += 1
+        if row.labeler is not None and row.labeler.kind is not AccountKind.PERSON:
+            self.counts[f"{kind}_{row.labeler.kind}"] += 1
+        if row.guideline_id is not None:
+            self.guideline_ids.add(row.guideline_id)
 
     def _answers(self) -> dict[str, dict[str, int]]:
         names = sorted({name for name, _answer in self.answers})
         return {name: {"yes": self.answers[name, True], "no": self.answers[name, False]} for name in names}
 
-    def _conversations(self) -> Iterator[records.DemonstrationRecord]:
-        """Conversations by the text hash of what they began with, then labeler, then content; a member for each."""
-        rows = queries.conversations(self.session, self.filter)
-        for _hash, group in groupby(rows, key=lambda row: row.item.prompt.text_sha256):
-            self.alive()
-            frozen = [self._conversation(row, row.item.prompt) for row in group]
-            frozen.sort(key=lambda pair: [pair[0][0].labeler, *(record.model_dump_json() for record in pair[0])])
-            for turns, member in frozen:
-                self.members.append(member)
-                yield from turns
-
-    def _conversation(self, row: Conversation, starter: Prompt) -> tuple[list[records.DemonstrationRecord], dict]:
+    def _conversation(self, row: Conversation, starter: Prompt, split: Split) -> Iterator[records.DemonstrationRecord]:
         """Each message of the assistant is a completion of all messages before it: the labeler wrote or approved it."""
-        split = self._note("conversations", row, starter)
-        said = opening(starter)
-        made = []
-        for message in row.messages:
-            if message.role is Role.ASSISTANT:
-                made.append(
-                    records.DemonstrationRecord(
-                        prompt_key=_pseudonym("prompt", text_sha256(said)),
-                        prompt=tuple(said),
-                        split=split,
-                        use_case=starter.use_case,
-                        completion=message.text,
-                        labeler=labeler_key(row.labeler),
-                        pool=row.pool,
-                    )
-                )
-            said = [*said, records.Message(role=message.role.value, text=message.text)]
-        self.counts["conversation_messages"] += len(made)
-        return made, {"conversation_id": row.id, "split": split, "pool": row.pool}
+        for before, answer in answered(starter, row.messages):
+            self.counts["conversation_messages"] += 1
+            yield records.DemonstrationRecord(
+                prompt_key=_pseudonym("prompt", text_sha256(before)),
+                prompt=before,
+                split=split,
+                use_case=starter.use_case,
+                completion=answer,
+                labeler=labeler_key(row.labeler),
+                pool=row.pool,
+            )
 
-    def _demonstration(self, row: Demonstration, prompt: Prompt) -> tuple[records.DemonstrationRecord, dict]:
-        split = self._note("demonstrations", row, prompt)
-        record = records.DemonstrationRecord(
+    def _demonstration(self, row: Demonstration, prompt: Prompt, split: Split) -> Iterator[records.DemonstrationRecord]:
+        yield records.DemonstrationRecord(
             **_prompt_fields(prompt, split),
             completion=row.completion.text,
             labeler=labeler_key(row.labeler),
             pool=row.pool,
         )
-        return record, {"demonstration_id": row.id, "split": split, "pool": row.pool}
 
-    def _comparison(self, row: Comparison, prompt: Prompt) -> tuple[records.ComparisonRecord, dict]:
-        split = self._note("comparisons", row, prompt)
-        record = records.ComparisonRecord(
+    def _comparison(self, row: Comparison, prompt: Prompt, split: Split) -> Iterator[records.ComparisonRecord]:
+        made = records.ComparisonRecord(
             **_prompt_fields(prompt, split),
             completions=tuple(
                 records.RankedCompletion(
@@ -164,37 +164,27 @@ class Freezer:
                     policy=compared.completion.policy.name,
                     tier=compared.tier,
                     rating=compared.rating,
-                    flags={flag: answer for flag, answer in sorted(compared.flags.items()) if flag in _FLAGS},
+                    flags=dict(sorted(compared.flags.items())),
                     shown_position=compared.shown_position,
+                    unacceptable=compared.unacceptable,
                 )
                 for compared in row.completions
             ),
-            labeler=labeler_key(row.labeler, f"{row.collection}\n{row.imported_labeler}"),
+            labeler=labeler_key(row.labeler, row.imported_labeler, row.collection),
             pool=row.pool,
             round=row.item.round.number if row.item else None,
             probability=row.probability,
         )
-        return record, {"comparison_id": row.id, "split": split, "pool": row.pool}
+        self.counts.update(_KTO[desirable(completion)] for completion in made.completions)
+        yield made
 
-    def _prompt(self, prompt: Prompt, _same: Prompt) -> tuple[records.PromptRecord, dict]:
-        self.counts[f"prompts_{prompt.split}"] += 1
-        return records.PromptRecord(**_prompt_fields(prompt, prompt.split)), {
-            "prompt_id": prompt.id,
-            "split": prompt.split,
-            "pool": None,
-        }
+    def _prompt(self, _row: Prompt, prompt: Prompt, split: Split) -> Iterator[records.PromptRecord]:
+        yield records.PromptRecord(**_prompt_fields(prompt, split))
 
-    def _note(self, what: str, row: Demonstration | Conversation | Comparison, prompt: Prompt) -> Split:
-        """Count a row by split, pool and kind of labeler, keep its guideline; returns its split."""
-        split = split_of(prompt, row.pool)
-        self.counts[f"{what}_{split}"] += 1
-        if row.pool is Pool.HELD_OUT:
-            self.counts[f"{what}_held_out"] += 1
-        if row.labeler is not None and row.labeler.kind is not AccountKind.PERSON:
-            self.counts[f"{what}_{row.labeler.kind}"] += 1
-        if row.guideline_id is not None:
-            self.guideline_ids.add(row.guideline_id)
-        return split
+
+def _place(made: list[records.PromptRecord]) -> list[str]:
+    """Where the records of a row stand among those of its prompt."""
+    return [getattr(made[0], "labeler", ""), *(record.model_dump_json() for record in made)] if made else [""]
 
 
 def _prompt_fields(prompt: Prompt, split: Split) -> dict:

@@ -1,4 +1,4 @@
-"""Snapshots for admins: what was frozen, freezing more, and taking it away."""
+"""Snapshots for admins: what was frozen, freezing more, and exports."""
 
 from typing import Annotated
 
@@ -6,10 +6,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import FormData
 
 from app.database import reading, transaction
-from app.errors import BadInput
+from app.errors import BadInput, Conflict, PlumblineError
 from app.i18n import gettext as _
 from app.kit.text import Text
-from app.snapshots import exports, queries, rules
+from app.rounds.rules import round_
+from app.snapshots import exports, left_out, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.tables import SnapshotState
 from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
@@ -17,6 +18,8 @@ from training.records import Purpose, Split
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
+COLLECTIONS = {Purpose.SFT: "written", Purpose.RM: "imported", Purpose.PPO: "collections"}  # by purpose, as fields
+LISTS = ("rounds", "splits", *COLLECTIONS.values())
 
 
 @router.get("/admin/snapshots")
@@ -29,18 +32,22 @@ def list_page(request: Request, cursor: Text | None = None):
 
 
 @router.get("/admin/snapshots/new")
-def new_page(request: Request):
-    """The form that freezes."""
-    return _form(request, {"purpose": Purpose.RM, "name": "", "rounds": [], "collections": [], "splits": []})
+def new_page(request: Request, round: Text = ""):
+    """The form that freezes; `round` is the public id of one that is chosen already."""
+    admin(request)
+    given = {"purpose": Purpose.RM, "name": "", "train_on_evaluation": "", **{name: [] for name in LISTS}}
+    if round:
+        with reading() as session:
+            given["rounds"] = [str(round_(session, round).number)]
+    return _form(request, given)
 
 
-def _form(request: Request, given: dict, error: BadInput | None = None):
+def _form(request: Request, given: dict, error: PlumblineError | None = None):
     account = admin(request)
     with reading() as session:
         shown = {
             "rounds": queries.nameable_rounds(session),
-            "imported": queries.imported_collections(session),
-            "collections": queries.prompt_collections(session),
+            **{name: queries.collections(session, purpose) for purpose, name in COLLECTIONS.items()},
         }
     return page(
         request,
@@ -63,23 +70,20 @@ def create(request: Request, form: Posted):
     given = {
         "purpose": purpose,
         "name": form.get("name", ""),
-        "rounds": form.getlist("rounds"),
-        "collections": form.getlist("collections"),
-        "splits": form.getlist("splits"),
+        "train_on_evaluation": form.get("train_on_evaluation", ""),
+        **{name: form.getlist(name) for name in LISTS},
     }
-    filter = {"splits": given["splits"]}
-    if purpose == Purpose.PPO:
-        filter["collections"] = given["collections"]
-    else:
-        numbers = [number for number in given["rounds"] if number != "none"]
-        filter["rounds"] = numbers if given["rounds"] else None
-        filter["collections"] = given["collections"] if purpose in (Purpose.RM, Purpose.SFT) else []
     try:
         if purpose not in list(Purpose):
             raise BadInput(_("Choose what it is for."), field="purpose")
+        # The page shows what belongs to the purpose; what was ticked for another one does not count.
+        filter = {"splits": given["splits"], "collections": given[COLLECTIONS[Purpose(purpose)]]}
+        if purpose != Purpose.PPO:
+            filter["rounds"] = [number for number in given["rounds"] if number != "none"] if given["rounds"] else None
+            filter["train_on_evaluation"] = bool(given["train_on_evaluation"])
         with transaction() as session:
             made = rules.create(session, Purpose(purpose), filter, name=given["name"], by=account)
-    except BadInput as error:
+    except (BadInput, Conflict) as error:
         return _form(request, given, error)
     response = redirect(f"/admin/snapshots/{made.public_id}")
     flash(response, _("The snapshot is being written."))
@@ -95,6 +99,7 @@ def detail_page(request: Request, id: str):
     shown = {
         "snapshot": snapshot,
         "is_open": snapshot.state in (SnapshotState.QUEUED, SnapshotState.WRITING),
+        "left_out": left_out.worded(snapshot.manifest.get("left_out", {})) if snapshot.manifest else [],
         "available": exports.available(snapshot),
         "formats": list(exports.Format),
     }

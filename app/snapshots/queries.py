@@ -1,23 +1,21 @@
-"""Finding snapshots, and the work that one freezes, streamed in the order of the prompts' text hashes."""
+"""Finding snapshots, and what the filter of one can name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-from sqlalchemy import Select, and_, false, or_, select
-from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
+from app.comparisons.tables import Comparison, ComparisonSource
 from app.completions.tables import Completion
-from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.guidelines.tables import Guideline
 from app.i18n import gettext as _
 from app.lists import last_shown
-from app.prompts.queries import in_collections
-from app.prompts.tables import Prompt, PromptCollection, PromptSource
-from app.rounds.tables import Item, Round, RoundPurpose, RoundState
-from app.snapshots.schemas import SnapshotFilter
+from app.prompts.tables import Prompt, PromptCollection
+from app.rounds.tables import Round, RoundPurpose, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState
+from training.records import Purpose
 
 
 def find(session: Session, public_id: str) -> Snapshot:
@@ -44,9 +42,9 @@ def ready(session: Session) -> list[Snapshot]:
     )
 
 
-def closed_training_rounds(session: Session) -> list[int]:
-    """Numbers of the closed rounds whose answers train."""
-    query = select(Round.number).where(Round.state == RoundState.CLOSED, Round.purpose == RoundPurpose.TRAINING)
+def closed_training_rounds(session: Session) -> list[Round]:
+    """The closed rounds whose answers train."""
+    query = select(Round).where(Round.state == RoundState.CLOSED, Round.purpose == RoundPurpose.TRAINING)
     return list(session.scalars(query.order_by(Round.number)))
 
 
@@ -61,6 +59,15 @@ def nameable_rounds(session: Session) -> list[Round]:
 def rounds_by_number(session: Session, numbers: list[int]) -> dict[int, Round]:
     """The rounds with these numbers."""
     return {found.number: found for found in session.scalars(select(Round).where(Round.number.in_(numbers)))}
+
+
+def collections(session: Session, purpose: Purpose) -> list[str]:
+    """Names of the collections that a snapshot with this purpose may name."""
+    return {
+        Purpose.SFT: written_collections,
+        Purpose.RM: imported_collections,
+        Purpose.PPO: prompt_collections,
+    }[purpose](session)
 
 
 def imported_collections(session: Session) -> list[str]:
@@ -86,85 +93,9 @@ def prompt_collections(session: Session) -> list[str]:
     return sorted(session.scalars(select(PromptCollection.name).distinct()))
 
 
-def demonstrations(session: Session, filter: SnapshotFilter) -> Iterator[Demonstration]:
-    """Demonstrations of the filter's rounds, without surplus ones, and few-shot pairs of its collections."""
-    pairs = and_(Demonstration.item_id.is_(None), in_collections(filter.collections))
-    query = (
-        select(Demonstration)
-        .join(Demonstration.completion)
-        .join(Completion.prompt)
-        .outerjoin(Demonstration.item)
-        .outerjoin(Item.round)
-        .where(
-            or_(Round.number.in_(filter.rounds or []), pairs if filter.collections else false()),
-            Demonstration.surplus.is_(False),
-        )
-        .options(
-            contains_eager(Demonstration.completion).contains_eager(Completion.prompt),
-            joinedload(Demonstration.labeler),
-        )
-    )
-    return session.scalars(_of_prompts(query, filter)).yield_per(500)
-
-
-def conversations(session: Session, filter: SnapshotFilter) -> Iterator[Conversation]:
-    """Conversations of the filter's rounds, without surplus ones."""
-    query = (
-        select(Conversation)
-        .join(Conversation.item)
-        .join(Item.round)
-        .join(Item.prompt)
-        .where(Round.number.in_(filter.rounds or []), Conversation.surplus.is_(False))
-        .options(
-            contains_eager(Conversation.item).contains_eager(Item.prompt),
-            joinedload(Conversation.labeler),
-            selectinload(Conversation.messages),
-        )
-    )
-    return session.scalars(_of_prompts(query, filter)).yield_per(500)
-
-
-def comparisons(session: Session, filter: SnapshotFilter) -> Iterator[Comparison]:
-    """Comparisons by people in the filter's rounds, without surplus ones, and imported ones of its collections."""
-    by_people = and_(
-        Comparison.source == ComparisonSource.PERSON,
-        Comparison.surplus.is_(False),
-        Round.number.in_(filter.rounds or []),
-    )
-    imported = and_(Comparison.source == ComparisonSource.IMPORT, Comparison.collection.in_(filter.collections))
-    query = (
-        select(Comparison)
-        .join(Comparison.prompt)
-        .outerjoin(Comparison.item)
-        .outerjoin(Item.round)
-        .where(or_(by_people, imported if filter.collections else false()))
-        .options(
-            contains_eager(Comparison.prompt),
-            contains_eager(Comparison.item).contains_eager(Item.round),
-            joinedload(Comparison.labeler),
-            selectinload(Comparison.completions)
-            .joinedload(ComparedCompletion.completion)
-            .joinedload(Completion.policy),
-        )
-    )
-    return session.scalars(_of_prompts(query, filter)).yield_per(500)
-
-
-def prompts(session: Session, filter: SnapshotFilter) -> Iterator[Prompt]:
-    """Prompts named by the filter, or those of its collections."""
-    query = select(Prompt)
-    if filter.prompts is not None:
-        query = query.where(Prompt.public_id.in_(filter.prompts))
-    else:
-        query = query.where(Prompt.source != PromptSource.USE_CASE)
-        if filter.collections:
-            query = query.where(in_collections(filter.collections))
-    return session.scalars(_of_prompts(query, filter)).yield_per(500)
-
-
-def _of_prompts(query: Select, filter: SnapshotFilter) -> Select:
-    query = query.where(Prompt.withdrawn_at.is_(None)).order_by(Prompt.text_sha256)
-    return query.where(Prompt.split.in_(filter.splits)) if filter.splits else query
+def prompts_by_id(session: Session, public_ids: Iterable[str]) -> list[Prompt]:
+    """The prompts with these public ids."""
+    return list(session.scalars(select(Prompt).where(Prompt.public_id.in_(list(public_ids)))))
 
 
 def guideline_names(session: Session, ids: set[int]) -> tuple[str, ...]:

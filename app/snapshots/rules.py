@@ -2,19 +2,24 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import queue
 from app.accounts.rules import record
 from app.accounts.tables import Account
+from app.comparisons.tables import Comparison
+from app.completions.tables import Completion
 from app.config import settings
+from app.conversations.tables import Conversation
 from app.database import utc_now
-from app.errors import BadInput
+from app.demonstrations.tables import Demonstration
+from app.errors import Conflict
 from app.i18n import gettext as _
-from app.rounds.tables import ONBOARDING, RoundPurpose, RoundState
-from app.snapshots import queries
+from app.prompts.tables import Finding, FindingState
+from app.rounds.tables import Item
+from app.snapshots.filters import explicit
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot, SnapshotMember, SnapshotState
 from training.records import Manifest, Purpose
@@ -37,22 +42,12 @@ def create(
     name: str = "",
     by: Account | None = None,
 ) -> Snapshot:
-    """A queued snapshot; its filter is made explicit now, so that rounds closed later do not slip in."""
+    """Queue a snapshot; its filter is made explicit now, so that rounds closed later do not slip in.
+
+    Raises BadInput or Conflict for a filter that cannot be frozen.
+    """
     purpose = Purpose(purpose)
-    try:
-        filter = SnapshotFilter.model_validate(filter).model_copy()
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadInput(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", field="filter") from error
-    if purpose is Purpose.PPO:
-        if filter.rounds is not None:
-            raise BadInput(
-                _("A snapshot for PPO holds prompts, not the work of rounds; leave rounds out."), field="rounds"
-            )
-    else:
-        if filter.prompts is not None:
-            raise BadInput(_("Prompts are named only in a snapshot for PPO; choose rounds here."), field="prompts")
-        filter.rounds = _closed_rounds(session, filter)
+    filter = explicit(session, purpose, filter)
     snapshot = Snapshot(
         purpose=purpose,
         name=name.strip() or f"{purpose}",
@@ -65,32 +60,6 @@ def create(
     record(session, by, "snapshot.create", snapshot.public_id, purpose=purpose)
     queue.send(session, "snapshots.write", snapshot.id)
     return snapshot
-
-
-def _closed_rounds(session: Session, filter: SnapshotFilter) -> list[int]:
-    if filter.rounds is None:
-        return queries.closed_training_rounds(session)
-    found = queries.rounds_by_number(session, filter.rounds)
-    for number in filter.rounds:
-        if number not in found:
-            raise BadInput(_("There is no round %(number)s.") % {"number": number}, field="rounds")
-        if found[number].purpose is RoundPurpose.DEMO:
-            raise BadInput(
-                _("Round %(number)s is of the demo; its answers are never trained on.") % {"number": number},
-                field="rounds",
-            )
-        if found[number].purpose in ONBOARDING:
-            raise BadInput(
-                _("Round %(number)s is practice or screening; its answers are never trained on.") % {"number": number},
-                field="rounds",
-            )
-        if found[number].state is not RoundState.CLOSED:
-            raise BadInput(
-                _("Round %(number)s is not closed; close it first, then its answers can be frozen.")
-                % {"number": number},
-                field="rounds",
-            )
-    return sorted(set(filter.rounds))
 
 
 def claim(session: Session, id: int) -> Snapshot | None:
@@ -120,13 +89,44 @@ def finish(session: Session, snapshot: Snapshot, manifest: Manifest, members: li
         lease_until=None,
         error="",
     )
-    if won and members:
+    if won:
         # Every kind of member goes by itself, since the rows of one insert must have the same columns.
         for column in ("demonstration_id", "conversation_id", "comparison_id", "prompt_id"):
             rows = [{"snapshot_id": snapshot.id, **member} for member in members if column in member]
             if rows:
                 session.execute(insert(SnapshotMember), rows)
+        _check_personal_data(session, snapshot)
     return won
+
+
+def _check_personal_data(session: Session, snapshot: Snapshot) -> None:
+    """Mark members whose prompt has open personal data by now; raises Conflict if there are any."""
+    prompts = select(Finding.prompt_id).where(Finding.state == FindingState.OPEN)
+    demonstrations = select(Demonstration.id).join(Demonstration.completion).where(Completion.prompt_id.in_(prompts))
+    conversations = select(Conversation.id).join(Conversation.item).where(Item.prompt_id.in_(prompts))
+    comparisons = select(Comparison.id).where(Comparison.prompt_id.in_(prompts))
+    marked = (
+        update(SnapshotMember)
+        .where(
+            SnapshotMember.snapshot_id == snapshot.id,
+            SnapshotMember.prompt_id.in_(prompts)
+            | SnapshotMember.demonstration_id.in_(demonstrations)
+            | SnapshotMember.conversation_id.in_(conversations)
+            | SnapshotMember.comparison_id.in_(comparisons),
+        )
+        .values(open_personal_data=True)
+        .execution_options(synchronize_session=False)
+    )
+    words = _(
+        "Personal data was found in prompts of this snapshot while it was being written. Decide on it on the page for "
+        "personal data, under Prompts, then freeze again."
+    )
+    try:
+        found = session.execute(marked).rowcount
+    except IntegrityError as error:  # of members that train: the schema keeps such data out
+        raise Conflict(words) from error
+    if found:
+        raise Conflict(words)
 
 
 def fail(session: Session, snapshot: Snapshot, error: str) -> bool:

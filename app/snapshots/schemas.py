@@ -16,14 +16,22 @@ class SnapshotFilter(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rounds: list[Annotated[int, Field(ge=1, le=2**31 - 1)]] | None = Field(
-        None, description="Numbers of closed rounds (sft, rm); absent: every closed training round there is by now."
+        None,
+        max_length=10_000,
+        description="Numbers of closed rounds (sft, rm); absent: every closed training round there is by now.",
+    )
+    train_on_evaluation: bool = Field(
+        False, description="The evaluation rounds that are named train too (sft, rm); without it they are refused."
     )
     collections: list[Text] = Field(
         [],
+        max_length=1000,
         description="sft: few-shot pairs of these. rm: imported comparisons. ppo: prompts; empty: all.",
     )
-    splits: list[Split] = Field([], description="Only prompts of these splits; empty: all.")
-    prompts: list[Text] | None = Field(None, description="ppo: public ids of the prompts; absent: by collection.")
+    splits: list[Split] = Field([], description="Only records of these splits; empty: all.")
+    prompts: list[Text] | None = Field(
+        None, max_length=30_000, description="ppo: public ids of the prompts; absent: by collection."
+    )
 
 
 class SnapshotIn(BaseModel):

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.exc import OperationalError
 
 from app.database import engine, reading, transaction
+from app.errors import PlumblineError
 from app.plans import rules as plans
 from app.queue import celery
 from app.snapshots import rules
@@ -40,13 +41,20 @@ def write(id: int) -> None:
         log.warning("snapshot %s: the lease of attempt %s was lost", snapshot.public_id, snapshot.attempt)
     except OperationalError as error:  # the database is away or busy: once the lease ends, the snapshot is queued again
         log.warning("snapshot %s waits for the database: %s", snapshot.public_id, error)
+    except PlumblineError as error:  # what it would hold has changed since it was queued
+        log.warning("snapshot %s cannot be written: %s", snapshot.public_id, error.message)
+        _fail(snapshot, error.message)
     except Exception as error:
         log.exception("snapshot %s could not be written", snapshot.public_id)
-        with transaction() as session:
-            if rules.fail(session, snapshot, f"{type(error).__name__}: {error}"):
-                plans.advance_after(session, snapshot=snapshot)
+        _fail(snapshot, f"{type(error).__name__}: {error}")
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _fail(snapshot: Snapshot, error: str) -> None:
+    with transaction() as session:
+        if rules.fail(session, snapshot, error):
+            plans.advance_after(session, snapshot=snapshot)
 
 
 def _freeze(snapshot: Snapshot, draft: Path) -> None:

@@ -229,10 +229,10 @@ def _from_the_closed_round_to_training(hands: Keyboard) -> None:
     hands.press("Admin", "Rounds")
     hands.press("By keyboard", "By keyboard open")
     hands.press("Close it", "By keyboard closed")
-    hands.press("Make a snapshot", "Freeze data")
+    hands.press("Make a snapshot", "New snapshot")
     hands.choose("What is it for", "Reward model")
     hands.fill("Name", "Frozen by keyboard")
-    hands.press("Freeze", "Frozen by keyboard")
+    hands.press("Create snapshot", "Frozen by keyboard")
     work()  # what the worker of the default queue does
     page.locator(".badge", has_text="ready").wait_for()
     hands.press("Plans", "Plans")

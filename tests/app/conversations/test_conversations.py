@@ -13,10 +13,12 @@ from app.prompts.tables import Prompt, PromptSource
 from app.rounds import rules as rounds
 from app.rounds.schemas import PromptFilter
 from app.rounds.tables import ItemKind
-from app.snapshots import queries as snapshot_queries
+from app.snapshots import contents
 from app.snapshots import rules as snapshots
 from app.snapshots import tasks as snapshot_tasks
+from app.snapshots.left_out import Kind
 from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.splits import effective_splits
 from app.snapshots.tables import Snapshot, SnapshotMember
 from tests.app.conversations.conftest import OPENING, SECRET_POLICY, TOPIC
 from tests.talk import begin, draft, says, submit, talked
@@ -200,6 +202,7 @@ def test_a_described_use_is_asked_of_no_policy(people, talk):
         described = session.scalar(select(Prompt).where(Prompt.source == PromptSource.USE_CASE))
         compared = rounds.choose_prompts(session, PromptFilter(), ItemKind.COMPARISON)
         talked_about = rounds.choose_prompts(session, PromptFilter(), ItemKind.CONVERSATION)
-        asked = list(snapshot_queries.prompts(session, SnapshotFilter()))
+        found = contents.rows(session, Kind.PROMPTS, SnapshotFilter(), effective_splits(session))
+        asked = [row for row, _prompt, _split in found]
     assert described.id not in {one.id for one in compared} | {one.id for one in asked}
     assert described.id in {one.id for one in talked_about}

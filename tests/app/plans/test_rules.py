@@ -1,7 +1,9 @@
 """Plans: one turn of the loop after the other, what stops one, and how it goes on."""
 
+import re
+
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from app.checkpoints.tables import Checkpoint
@@ -18,8 +20,9 @@ from app.plans.steps import mix, snapshot
 from app.plans.tables import Plan, PlanState, StepState
 from app.policies.tables import Policy
 from app.prompts import writing
+from app.prompts.hygiene.kinds import PersonalData
 from app.prompts.schemas import Pair, WritingCallIn, WritingContent
-from app.prompts.tables import PromptSource
+from app.prompts.tables import Finding, FindingState, PromptSource
 from app.rounds.tables import Item, ItemKind, Round, RoundState
 from tests.loop import add_prompt, fill_round, prompts
 from tests.trainer import run, work
@@ -186,6 +189,25 @@ def test_sft_trains_on_the_few_shot_pairs_of_labelers_too(bank, people):
     with transaction() as session:
         made = snapshot(session, session.get_one(Plan, plan.id), "snapshot_sft")
         assert made.filter["collections"] == ["pairs"]
+
+
+def test_a_plan_whose_snapshot_would_be_empty_stops_and_says_what_was_left_out(bank):
+    round = fill_round(prompts(8), comparisons=False)
+    plan = start(round, next_round=None)
+    assert states(plan)["snapshot_sft"] is StepState.WAITING, "it waits for the base network"
+    with transaction() as session:
+        rows = [{"prompt_id": id, "message": 0, "kind": PersonalData.EMAIL, "start": 0, "stop": 3}
+                for id in session.scalars(select(Item.prompt_id).where(Item.round_id == round.id))]  # fmt: skip
+        session.execute(insert(Finding), rows)
+    work()
+    stopped = found(plan)
+    assert stopped.state is PlanState.FAILED
+    said = "0 demonstrations and 0 conversations.*prompts with undecided personal data \\(8\\)"
+    assert re.search(said, stopped.error), stopped.error
+    with transaction() as session:
+        session.execute(update(Finding).values(state=FindingState.ALLOWED))
+        rules.retry(session, session.get_one(Plan, plan.id), None)
+    assert work() is None and found(plan).state is PlanState.FINISHED
 
 
 def test_a_plan_is_cancelled_with_the_job_it_waits_for(bank):

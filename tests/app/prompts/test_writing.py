@@ -13,8 +13,11 @@ from app.prompts import writing
 from app.prompts.messages import split_for
 from app.prompts.schemas import Pair, WritingCallIn, WritingContent
 from app.prompts.tables import Prompt, PromptSource, Writing
-from app.snapshots.queries import demonstrations, written_collections
+from app.snapshots import contents
+from app.snapshots.left_out import Kind
+from app.snapshots.queries import written_collections
 from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.splits import effective_splits
 from training.records import Pool, Split
 
 FEW_SHOT = WritingContent(
@@ -27,6 +30,13 @@ FEW_SHOT = WritingContent(
     ],
 )
 LONG = "Write a letter to the landlord about the broken heating, and be polite but firm about the date. "
+
+
+def frozen_pairs(session, *collections: str) -> list[Demonstration]:
+    """The few-shot pairs that a snapshot of these collections holds."""
+    filter = SnapshotFilter(rounds=[], collections=list(collections))
+    found = contents.rows(session, Kind.DEMONSTRATIONS, filter, effective_splits(session))
+    return [row for row, _prompt, _split in found]
 
 
 @pytest.fixture
@@ -77,11 +87,11 @@ def test_k_pairs_are_k_prompts_each_with_its_own_completion_as_a_demonstration(p
     )
     with reading() as session:
         assert written_collections(session) == ["written"]
-        frozen = list(demonstrations(session, SnapshotFilter(rounds=[], collections=["written"])))
+        frozen = frozen_pairs(session, "written")
         assert {(row.prompt.messages[0]["text"][-12:-8], row.completion.text) for row in frozen} == {
             (" sun", "yellow"), (" sky", "blue"), ("rass", "green"),
         }  # fmt: skip
-        assert list(demonstrations(session, SnapshotFilter(rounds=[], collections=[]))) == []
+        assert frozen_pairs(session) == []
         assert {row.item_id for row in frozen} == {None} and len({prompt.split for prompt in made}) == 1
 
 
@@ -183,7 +193,7 @@ def test_a_double_click_hands_in_once_and_a_withdrawn_piece_takes_all_its_prompt
     with transaction() as session:
         assert writing.withdraw(session, writing.find(session, piece, ana), boss) == 3
     with reading() as session:
-        assert list(demonstrations(session, SnapshotFilter(rounds=[], collections=["written"]))) == []
+        assert frozen_pairs(session, "written") == []
         assert writing.calls(session, only_open=True)[0][1] == 0, "it is wanted again"
 
 

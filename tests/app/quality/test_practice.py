@@ -9,6 +9,7 @@ from app.assignments import rules as assignments
 from app.assignments.tables import Assignment
 from app.comparisons.tables import Comparison
 from app.database import reading, transaction
+from app.errors import BadInput
 from app.guidelines import rules as guidelines
 from app.prompts.tables import Prompt
 from app.quality import exercises, rules
@@ -126,12 +127,14 @@ def test_nothing_of_practice_is_listed_planned_or_frozen(client, people, admin):
         refused = client.post("/api/v1/snapshots", json={"purpose": "rm", "filter": {"rounds": numbers}}, headers=admin)
         assert refused.status_code == 422, refused.text
     client.post(f"/api/v1/rounds/{round.public_id}/close", headers=admin)  # even if somebody finds a way to close it
-    with transaction() as session:
-        assert snapshots.create(session, Purpose.RM, {}).filter["rounds"] == []
+    with transaction() as session, pytest.raises(BadInput, match="0 comparisons"):
+        snapshots.create(session, Purpose.RM, {})
     named = client.post("/api/v1/snapshots", json={"purpose": "rm", "filter": {"rounds": [0]}}, headers=admin)
     assert named.status_code == 422
+    client.post("/api/v1/prompts", json={"prompts": [{"prompt": "Name a river."}]}, headers=admin)
     first = client.post("/api/v1/rounds", json={**plan, "purpose": "training"}, headers=admin)
-    assert first.status_code == 201 and first.json()["number"] == 1  # the loop's rounds are counted without it
+    assert first.status_code == 201, first.text
+    assert first.json()["number"] == 1  # the loop's rounds are counted without it
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app import database as app_database
 from app.accounts.tables import Account, AccountKind
-from app.comparisons.tables import Comparison
+from app.comparisons.tables import ComparedCompletion, Comparison
 from app.database import reading, transaction, utc_now
 from app.demonstrations.tables import Demonstration
 from app.errors import BadInput
@@ -69,6 +69,18 @@ def test_how_sure_a_judge_was_is_frozen_and_a_person_s_line_stays_as_it_was(data
     path = rules.folder(freeze(Purpose.RM)) / "comparisons.jsonl"
     assert sorted(record.probability or 0 for record in read(path, ComparisonRecord)) == [0, 0, 0, 0.8]
     assert path.read_text().count("probability") == 1
+
+
+def test_what_a_labeler_said_of_a_completion_is_frozen_also_what_a_form_added(database):
+    fill_round(prompts(4))
+    with transaction() as session:
+        compared = session.scalars(select(ComparedCompletion)).first()
+        compared.unacceptable, compared.flags = True, {"too_long": True, "fails_task": False}
+        text = compared.completion.text
+    path = rules.folder(freeze(Purpose.RM)) / "comparisons.jsonl"
+    said = [one for record in read(path, ComparisonRecord) for one in record.completions if one.unacceptable]
+    assert [(one.text, one.flags) for one in said] == [(text, {"too_long": True, "fails_task": False})]
+    assert path.read_text().count("unacceptable") == 1, "the lines of others stay as they were"
 
 
 def test_the_same_data_in_another_order_under_other_ids_freezes_into_the_same_hash(request, tmp_path, monkeypatch):

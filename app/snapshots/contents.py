@@ -1,0 +1,163 @@
+"""The rows that a filter means: counted with the reason why they stay out, and streamed where they do not."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
+
+from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
+from app.completions.tables import Completion
+from app.conversations.tables import Conversation
+from app.demonstrations.tables import Demonstration
+from app.errors import Conflict
+from app.i18n import ngettext
+from app.prompts.queries import in_collections
+from app.prompts.tables import Prompt, PromptSource
+from app.rounds.tables import Item, Round
+from app.snapshots.left_out import KINDS, Kind, Reason, key
+from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.splits import HAS_OPEN_PERSONAL_DATA, Splits, of_answer
+from training.records import Pool, Purpose, Split
+
+Row = Demonstration | Conversation | Comparison | Prompt
+_TABLES = {
+    Kind.DEMONSTRATIONS: Demonstration,
+    Kind.CONVERSATIONS: Conversation,
+    Kind.COMPARISONS: Comparison,
+    Kind.PROMPTS: Prompt,
+}
+
+
+def check_examined(session: Session) -> None:
+    """Raise Conflict while a prompt is not examined: nobody knows what it repeats and whether it has personal data."""
+    waiting = select(func.count()).where(Prompt.language.is_(None), Prompt.withdrawn_at.is_(None))
+    if count := session.scalar(waiting.select_from(Prompt)):
+        raise Conflict(
+            ngettext(
+                "%(num)d prompt is not examined for personal data and near-duplicates yet. Run `plumbline migrate`, "
+                "which examines it, then freeze again.",
+                "%(num)d prompts are not examined for personal data and near-duplicates yet. Run `plumbline migrate`, "
+                "which examines them, then freeze again.",
+                count,
+            )
+            % {"num": count}
+        )
+
+
+def survey(
+    session: Session, purpose: Purpose, filter: SnapshotFilter, splits: Splits | None = None
+) -> tuple[Counter[Kind], dict[str, int]]:
+    """Return how many rows of each kind a snapshot would hold, and how many stay out by reason.
+
+    Without `splits` it does not look at them, nor at conversations that repeat a prompt with open personal data.
+    """
+    held: Counter[Kind] = Counter()
+    left_out: dict[str, int] = {}
+    for kind in chain(*KINDS[purpose]):
+        counts = tally(session, kind, filter, splits)
+        held[kind] = counts[None]
+        left_out |= {key(kind, reason): counts[reason] for reason in Reason if counts[reason]}
+    return held, left_out
+
+
+def tally(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits | None = None) -> Counter[Reason | None]:
+    """Return how many rows of a kind stay out for which reason; None: they do not."""
+    counts: Counter[Reason | None] = Counter()
+    if splits is None:
+        rows = _meant(kind, filter).with_only_columns(_reason(kind).label("reason"), maintain_column_froms=True)
+        rows = rows.subquery()
+        for reason, count in session.execute(select(rows.c.reason, func.count()).group_by(rows.c.reason)):
+            counts[reason and Reason(reason)] += count
+        return counts
+    table = _TABLES[kind]
+    pools = [] if kind is Kind.PROMPTS else [table.pool]
+    columns = (_reason(kind), table.id, Prompt.folded_sha256, Prompt.split, *pools)
+    for reason, id, folded, own, *pool in session.execute(
+        _meant(kind, filter).with_only_columns(*columns, maintain_column_froms=True)
+    ):
+        if reason is None:
+            counts[_of_splits(kind, filter, splits, id, _split(kind, splits, id, folded, own, *pool))] += 1
+        else:
+            counts[Reason(reason)] += 1
+    return counts
+
+
+def rows(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits) -> Iterator[tuple[Row, Prompt, Split]]:
+    """Yield (row, its prompt, its split) of what a snapshot holds, by the hash of the prompt's text."""
+    query = _meant(kind, filter).where(_reason(kind).is_(None)).order_by(Prompt.text_sha256).options(*_loaded(kind))
+    for row in session.scalars(query).yield_per(500):
+        prompt = _prompt_of(row)
+        split = _split(kind, splits, row.id, prompt.folded_sha256, prompt.split, getattr(row, "pool", Pool.TRAIN))
+        if _of_splits(kind, filter, splits, row.id, split) is None:
+            yield row, prompt, split
+
+
+def _split(kind: Kind, splits: Splits, id: int, folded: str, own: Split, pool: Pool = Pool.TRAIN) -> Split:
+    found = splits.of_conversation(id, own) if kind is Kind.CONVERSATIONS else splits.of_text(folded, own)
+    return of_answer(found, pool)
+
+
+def _of_splits(kind: Kind, filter: SnapshotFilter, splits: Splits, id: int, split: Split) -> Reason | None:
+    """Why a row stays out that no column keeps out."""
+    if kind is Kind.CONVERSATIONS and id in splits.with_open_personal_data:
+        return Reason.OPEN_PERSONAL_DATA
+    return Reason.OTHER_SPLITS if filter.splits and split not in filter.splits else None
+
+
+def _meant(kind: Kind, filter: SnapshotFilter) -> Select:
+    """Rows of the filter's rounds, collections and prompts, whatever else is true of them."""
+    of_rounds = Round.number.in_(filter.rounds or [])
+    if kind is Kind.DEMONSTRATIONS:
+        few_shot = and_(Demonstration.item_id.is_(None), in_collections(filter.collections))
+        query = select(Demonstration).join(Demonstration.completion).join(Completion.prompt)
+        return query.outerjoin(Demonstration.item).outerjoin(Item.round).where(or_(of_rounds, few_shot))
+    if kind is Kind.CONVERSATIONS:
+        return select(Conversation).join(Conversation.item).join(Item.round).join(Item.prompt).where(of_rounds)
+    if kind is Kind.COMPARISONS:
+        imported = and_(Comparison.item_id.is_(None), Comparison.collection.in_(filter.collections))
+        query = select(Comparison).join(Comparison.prompt).outerjoin(Comparison.item).outerjoin(Item.round)
+        return query.where(or_(of_rounds, imported))
+    if filter.prompts is not None:
+        return select(Prompt).where(Prompt.public_id.in_(filter.prompts))
+    return select(Prompt).where(in_collections(filter.collections)) if filter.collections else select(Prompt)
+
+
+def _reason(kind: Kind) -> ColumnElement[str | None]:
+    """Why a row stays out, as its columns tell; null: it does not."""
+    table, withdrawn = _TABLES[kind], Prompt.withdrawn_at.is_not(None)
+    if kind is Kind.PROMPTS:
+        cases = [(Prompt.source == PromptSource.USE_CASE, Reason.DESCRIBING_USES), (withdrawn, Reason.WITHDRAWN)]
+    else:
+        cases = [(table.surplus.is_(True), Reason.SURPLUS), (withdrawn, Reason.OF_WITHDRAWN_PROMPTS)]
+    if kind is Kind.COMPARISONS:
+        cases = [(Comparison.source == ComparisonSource.AI_JUDGE, Reason.BY_AI_JUDGES), *cases]
+    cases.append((HAS_OPEN_PERSONAL_DATA, Reason.OPEN_PERSONAL_DATA))
+    return case(*((holds, reason.value) for holds, reason in cases), else_=None)
+
+
+def _loaded(kind: Kind) -> tuple:
+    """What is read with a row."""
+    if kind is Kind.DEMONSTRATIONS:
+        prompt = contains_eager(Demonstration.completion).contains_eager(Completion.prompt)
+        return prompt, joinedload(Demonstration.labeler)
+    if kind is Kind.CONVERSATIONS:
+        prompt = contains_eager(Conversation.item).contains_eager(Item.prompt)
+        return prompt, joinedload(Conversation.labeler), selectinload(Conversation.messages)
+    if kind is Kind.COMPARISONS:
+        texts = selectinload(Comparison.completions).joinedload(ComparedCompletion.completion)
+        round = contains_eager(Comparison.item).contains_eager(Item.round)
+        return (
+            contains_eager(Comparison.prompt),
+            round,
+            joinedload(Comparison.labeler),
+            texts.joinedload(Completion.policy),
+        )
+    return ()
+
+
+def _prompt_of(row: Row) -> Prompt:
+    if isinstance(row, Prompt):
+        return row
+    return row.item.prompt if isinstance(row, Conversation) else row.prompt

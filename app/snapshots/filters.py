@@ -1,0 +1,162 @@
+"""Which filters can be frozen: every name exists and holds something for the purpose, and something is left."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app import i18n
+from app.errors import BadInput
+from app.i18n import N_
+from app.i18n import gettext as _
+from app.prompts.tables import PromptSource
+from app.rounds.tables import ONBOARDING, Round, RoundPurpose, RoundState
+from app.snapshots import contents, queries
+from app.snapshots.left_out import KINDS, listed, refuse_if_empty
+from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.splits import effective_splits
+from training.records import Purpose
+
+LISTED = 20  # names that a refusal lists
+UNKNOWN = {
+    Purpose.SFT: N_("No collection “%(name)s” holds few-shot pairs that labelers wrote."),
+    Purpose.RM: N_("No comparisons were imported into a collection “%(name)s”."),
+    Purpose.PPO: N_("There is no collection of prompts “%(name)s”."),
+}
+
+
+def explicit(session: Session, purpose: Purpose, filter: SnapshotFilter | dict) -> SnapshotFilter:
+    """Return the filter with the rounds that it means now; raises BadInput or Conflict where it cannot be frozen."""
+    try:
+        filter = SnapshotFilter.model_validate(filter).model_copy()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", field="filter") from error
+    if purpose is Purpose.PPO:
+        if filter.rounds is not None or filter.train_on_evaluation:
+            raise BadInput(
+                _("A snapshot for PPO holds prompts, not the work of rounds; leave rounds out."), field="rounds"
+            )
+        if filter.prompts is not None and filter.collections:
+            raise BadInput(_("Name either prompts or collections: prompts named by id are frozen whatever collections "
+                             "they are in."), field="prompts")  # fmt: skip
+        check_prompts(session, filter.prompts or ())
+    else:
+        if filter.prompts is not None:
+            raise BadInput(_("Prompts are named only in a snapshot for PPO; choose rounds here."), field="prompts")
+        rounds = _rounds(session, filter)
+        filter.rounds = [round.number for round in rounds]
+        if filter.train_on_evaluation and all(round.purpose is RoundPurpose.TRAINING for round in rounds):
+            raise BadInput(
+                _("No evaluation round is among the rounds; name the one whose answers may train, or leave "
+                  "train_on_evaluation out."),
+                field="train_on_evaluation",
+            )  # fmt: skip
+    contents.check_examined(session)
+    check_collections(session, purpose, filter.collections)
+    splits = effective_splits(session) if filter.splits else None  # they take a pass over all prompts
+    refuse_if_empty(purpose, *contents.survey(session, purpose, filter, splits))
+    return filter
+
+
+def _rounds(session: Session, filter: SnapshotFilter) -> list[Round]:
+    if filter.rounds is None:
+        return queries.closed_training_rounds(session)
+    found = queries.rounds_by_number(session, filter.rounds)
+    for number in filter.rounds:
+        if number not in found:
+            known = [one.number for one in queries.nameable_rounds(session)[::-1]]
+            raise BadInput(
+                " ".join([_("There is no round %(number)s.") % {"number": number}, _there_are(known)]), field="rounds"
+            )
+        _check_round(found[number], filter)
+    return [found[number] for number in sorted(found)]
+
+
+def _check_round(round: Round, filter: SnapshotFilter) -> None:
+    number = {"number": round.number}
+    if round.purpose is RoundPurpose.DEMO:
+        raise BadInput(_("Round %(number)s is of the demo; its answers are never trained on.") % number, field="rounds")
+    if round.purpose in ONBOARDING:
+        raise BadInput(
+            _("Round %(number)s is practice or screening; its answers are never trained on.") % number, field="rounds"
+        )
+    if round.state is not RoundState.CLOSED:
+        raise BadInput(
+            _("Round %(number)s is not closed; close it first, then its answers can be frozen.") % number,
+            field="rounds",
+        )
+    if round.purpose is RoundPurpose.EVALUATION and not filter.train_on_evaluation:
+        raise BadInput(
+            _("Round %(number)s is an evaluation: its answers only measure, and here they would train. Leave it out, "
+              "or allow it: tick “Train on evaluation rounds too” (over REST “train_on_evaluation”: true; "
+              "--train-on-evaluation on the command line).") % number,
+            field="rounds",
+        )  # fmt: skip
+
+
+def check_collections(session: Session, purpose: Purpose, names: Iterable[str]) -> None:
+    """Raise BadInput if one of these collections does not exist or holds nothing that a snapshot could."""
+    known = queries.collections(session, purpose)
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise BadInput(
+                " ".join(
+                    [
+                        i18n.gettext(UNKNOWN[purpose]) % {"name": name},
+                        *([_("Did you mean “%(name)s”?") % {"name": near[0]}] if near else []),
+                        _there_are(known),
+                    ]
+                ),
+                field="collections",
+            )
+        held, left_out = _of_collection(session, purpose, name)
+        if not held:
+            raise BadInput(
+                _("Nothing of the collection “%(name)s” can be frozen; left out: %(what)s. Leave the collection out.")
+                % {"name": name, "what": listed(left_out)},
+                field="collections",
+            )
+
+
+def usable_collections(session: Session, purpose: Purpose) -> list[str]:
+    """Return the collections that hold something for the purpose."""
+    return [name for name in queries.collections(session, purpose) if _of_collection(session, purpose, name)[0]]
+
+
+def _of_collection(session: Session, purpose: Purpose, name: str) -> tuple[int, dict[str, int]]:
+    """How many rows of a collection a snapshot could hold, and how many stay out by reason."""
+    held, left_out = contents.survey(session, purpose, SnapshotFilter(rounds=[], collections=[name]))
+    return sum(held[kind] for kind in KINDS[purpose][0]), left_out
+
+
+def check_prompts(session: Session, ids: Iterable[str]) -> None:
+    """Raise BadInput if one of these prompts does not exist, is withdrawn, or describes a use."""
+    ids = dict.fromkeys(ids)
+    found = {prompt.public_id: prompt for prompt in queries.prompts_by_id(session, ids)}
+    for wrong, words in (
+        (
+            [id for id in ids if id not in found],
+            N_("There is no prompt with the id %(ids)s; the page Prompts shows the id of each."),
+        ),
+        (
+            [id for id in ids if id in found and found[id].source is PromptSource.USE_CASE],
+            N_("Descriptions of a use are asked of no policy; leave out %(ids)s."),
+        ),
+        (
+            [id for id in ids if id in found and found[id].withdrawn_at is not None],
+            N_("Withdrawn prompts cannot be frozen; restore them on their pages, or leave out %(ids)s."),
+        ),
+    ):
+        if wrong:
+            more = ["…"] if len(wrong) > LISTED else []
+            raise BadInput(i18n.gettext(words) % {"ids": ", ".join(wrong[:LISTED] + more)}, field="prompts")
+
+
+def _there_are(known: list) -> str:
+    if not known:
+        return _("There are none yet.")
+    more = ["…"] if len(known) > LISTED else []
+    return _("There are: %(known)s.") % {"known": ", ".join([*map(str, known[:LISTED]), *more])}

@@ -1,0 +1,91 @@
+"""Why a row that a filter means stays out of a snapshot: the keys of Manifest.left_out, and their words."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from app import i18n
+from app.errors import BadInput
+from app.i18n import N_
+from app.i18n import gettext as _
+from training.records import Purpose
+
+
+class Kind(StrEnum):
+    """What a snapshot is made of."""
+
+    DEMONSTRATIONS = "demonstrations"
+    CONVERSATIONS = "conversations"
+    COMPARISONS = "comparisons"
+    PROMPTS = "prompts"
+
+
+# What a snapshot is empty without, and what else it holds.
+KINDS: dict[Purpose, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
+    Purpose.SFT: ((Kind.DEMONSTRATIONS, Kind.CONVERSATIONS), ()),
+    Purpose.RM: ((Kind.COMPARISONS,), (Kind.DEMONSTRATIONS, Kind.CONVERSATIONS)),
+    Purpose.PPO: ((Kind.PROMPTS,), ()),
+}
+
+
+class Reason(StrEnum):
+    """Why a row stays out; where several hold, the first counts."""
+
+    BY_AI_JUDGES = "by_ai_judges"
+    SURPLUS = "surplus"
+    DESCRIBING_USES = "describing_uses"
+    WITHDRAWN = "withdrawn"
+    OF_WITHDRAWN_PROMPTS = "of_withdrawn_prompts"
+    OPEN_PERSONAL_DATA = "with_open_personal_data"
+    OTHER_SPLITS = "of_other_splits"
+
+
+WORDS = {
+    "demonstrations_surplus": N_("demonstrations that came after their slot was filled or their round closed"),
+    "demonstrations_of_withdrawn_prompts": N_("demonstrations of withdrawn prompts"),
+    "demonstrations_with_open_personal_data": N_("demonstrations of prompts with undecided personal data"),
+    "demonstrations_of_other_splits": N_("demonstrations of splits that were not chosen"),
+    "conversations_surplus": N_("conversations that came after their slot was filled or their round closed"),
+    "conversations_of_withdrawn_prompts": N_("conversations about withdrawn prompts"),
+    "conversations_with_open_personal_data": N_("conversations about prompts with undecided personal data"),
+    "conversations_of_other_splits": N_("conversations of splits that were not chosen"),
+    "comparisons_by_ai_judges": N_("comparisons by AI judges"),
+    "comparisons_surplus": N_("comparisons that came after their slot was filled or their round closed"),
+    "comparisons_of_withdrawn_prompts": N_("comparisons of withdrawn prompts"),
+    "comparisons_with_open_personal_data": N_("comparisons of prompts with undecided personal data"),
+    "comparisons_of_other_splits": N_("comparisons of splits that were not chosen"),
+    "prompts_describing_uses": N_("descriptions of a use, which no policy is asked"),
+    "prompts_withdrawn": N_("withdrawn prompts"),
+    "prompts_with_open_personal_data": N_("prompts with undecided personal data"),
+    "prompts_of_other_splits": N_("prompts of splits that were not chosen"),
+}
+
+
+def key(kind: Kind, reason: Reason) -> str:
+    """Return the key of Manifest.left_out for rows of this kind."""
+    return f"{kind}_{reason}"
+
+
+def worded(left_out: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return (what stays out and why, in the reader's words; how much of it), in a fixed order."""
+    return [(i18n.gettext(words), left_out[name]) for name, words in WORDS.items() if name in left_out]
+
+
+def listed(left_out: Mapping[str, int]) -> str:
+    """Return what stays out, and how much of it, in the reader's words: "withdrawn prompts (3), ..."."""
+    return ", ".join(f"{words} ({count})" for words, count in worded(left_out))
+
+
+def refuse_if_empty(purpose: Purpose, held: Mapping[Kind, int], left_out: Mapping[str, int]) -> None:
+    """Raise BadInput if nothing is left that the purpose needs."""
+    needed, _others = KINDS[purpose]
+    if any(held[kind] for kind in needed):
+        return
+    empty = {
+        Purpose.SFT: _("The snapshot would hold 0 demonstrations and 0 conversations."),
+        Purpose.RM: _("The snapshot would hold 0 comparisons."),
+        Purpose.PPO: _("The snapshot would hold 0 prompts."),
+    }[purpose]
+    why = {name: count for name, count in left_out.items() if name.startswith(tuple(needed))}
+    because = _("Left out: %(what)s.") % {"what": listed(why)} if why else ""
+    way_out = _("Choose other rounds, collections, prompts or splits.")
+    raise BadInput(" ".join(filter(None, (empty, because, way_out))), field="filter")

@@ -1,0 +1,133 @@
+"""The split of every text: where two say the same, the stricter one wins (docs/held-out.md).
+
+Two texts say the same if they are equal but for case and spacing, if they are prompts that were found to be near, or if
+both are what one conversation was before an answer; and so on from each of them to the next. All stored prompts and
+conversations count, whatever a snapshot chooses, so that no two snapshots put one text into different splits.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Protocol
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from app.conversations.schemas import opening
+from app.conversations.tables import Conversation, ConversationMessage, Role
+from app.prompts.messages import folded_sha256
+from app.prompts.tables import Finding, FindingState, NearPrompts, Prompt, PromptSource
+from app.rounds.tables import Item
+from training.records import Message, Pool, Split, strictest
+
+HAS_OPEN_PERSONAL_DATA = exists().where(Finding.prompt_id == Prompt.id, Finding.state == FindingState.OPEN)
+_COUNTS = Conversation.surplus.is_(False) & Prompt.withdrawn_at.is_(None)
+
+
+class Said(Protocol):
+    """One message of a conversation."""
+
+    role: Role
+    text: str
+
+
+def answered(starter: Prompt, messages: Iterable[Said]) -> Iterator[tuple[tuple[Message, ...], str]]:
+    """Yield (all messages before it, its text) for each message of the assistant."""
+    said = tuple(opening(starter))
+    for message in messages:
+        if message.role is Role.ASSISTANT:
+            yield said, message.text
+        said = (*said, Message(role=message.role.value, text=message.text))
+
+
+def of_answer(split: Split, pool: Pool) -> Split:
+    """Return the split of an answer to a prompt of `split`; a held-out labeler's is never train."""
+    return Split.VALIDATION if pool is Pool.HELD_OUT and split is Split.TRAIN else split
+
+
+@dataclass
+class Splits:
+    """The splits of prompts and conversations; a text is known by its folded hash."""
+
+    _parent: dict[str, str] = field(default_factory=dict)
+    _split: dict[str, Split] = field(default_factory=dict)  # of the first text of each class
+    _conversations: dict[int, str] = field(default_factory=dict)  # the first text of each
+    with_open_personal_data: set[int] = field(default_factory=set)  # conversations that repeat a prompt with such data
+
+    def of_text(self, folded: str, own: Split) -> Split:
+        """Return the split of a text; its own where it is not known, since it was stored a moment ago."""
+        return self._split[self._first(folded)] if folded in self._parent else own
+
+    def of_conversation(self, id: int, own: Split) -> Split:
+        """Return the split of a whole conversation; its starter's own where it is not known."""
+        return self.of_text(self._conversations.get(id, ""), own)
+
+    def add_prompt(self, folded: str, split: Split) -> None:
+        """Note the split of a stored prompt."""
+        self._parent.setdefault(folded, folded)
+        first = self._first(folded)
+        self._split[first] = strictest((split, self._split.get(first, split)))
+
+    def add_conversation(self, id: int, starter: Prompt, texts: list[str]) -> None:
+        """Note what a conversation was before each of its answers: all of it is one text, so that none is torn.
+
+        A described use is in no record, so it is no text, but gives the conversation its split.
+        """
+        if starter.source is not PromptSource.USE_CASE:
+            texts = [starter.folded_sha256, *texts]
+        self._conversations[id] = texts[0]
+        for text in texts:
+            self.add_prompt(text, starter.split)
+            self.unite(texts[0], text)
+
+    def unite(self, one: str, other: str) -> None:
+        """Note that two known texts say the same."""
+        first, second = self._first(one), self._first(other)
+        if first != second:
+            self._parent[second] = first
+            self._split[first] = strictest((self._split[first], self._split.pop(second)))
+
+    def _first(self, folded: str) -> str:
+        parent = self._parent
+        while (above := parent[folded]) != folded:
+            parent[folded] = parent[above]
+            folded = above
+        return folded
+
+
+def effective_splits(session: Session) -> Splits:
+    """Return what splits all stored prompts and conversations have, in one pass over them."""
+    splits, texts, with_personal_data = Splits(), {}, set()
+    columns = (Prompt.id, Prompt.folded_sha256, Prompt.split, HAS_OPEN_PERSONAL_DATA)
+    query = select(*columns).where(Prompt.withdrawn_at.is_(None))
+    for id, folded, split, is_open in session.execute(query):
+        texts[id] = folded
+        splits.add_prompt(folded, split)
+        if is_open:
+            with_personal_data.add(folded)
+    for one, other in session.execute(select(NearPrompts.prompt_id, NearPrompts.near_id)):
+        if one in texts and other in texts:
+            splits.unite(texts[one], texts[other])
+    for conversation, starter, messages in _conversations(session):
+        said = [folded_sha256(before) for before, _answer in answered(starter, messages)]
+        splits.add_conversation(conversation, starter, said)
+        if not with_personal_data.isdisjoint(said):
+            splits.with_open_personal_data.add(conversation)
+    return splits
+
+
+def _conversations(session: Session) -> Iterator[tuple[int, Prompt, Iterator[Said]]]:
+    """Yield (id, starter, messages in order) of every conversation that counts."""
+    query = select(Conversation.id, Prompt).join(Conversation.item).join(Item.prompt).where(_COUNTS)
+    starters = {id: starter for id, starter in session.execute(query)}
+    messages = (
+        select(ConversationMessage.conversation_id, ConversationMessage.role, ConversationMessage.text)
+        .join(Conversation, Conversation.id == ConversationMessage.conversation_id)
+        .join(Conversation.item)
+        .join(Item.prompt)
+        .where(_COUNTS)
+        .order_by(ConversationMessage.conversation_id, ConversationMessage.position)
+        .execution_options(yield_per=5000)
+    )
+    for id, said in groupby(session.execute(messages), key=lambda row: row.conversation_id):
+        yield id, starters[id], said
