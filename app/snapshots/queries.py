@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sqlalchemy import Select, and_, false, or_, select
-from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
+from sqlalchemy.orm import Session, contains_eager, joinedload, load_only, selectinload
 
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.tables import Completion
@@ -18,6 +18,7 @@ from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot, SnapshotState
+from training.records import Purpose
 
 
 def find(session: Session, public_id: str) -> Snapshot:
@@ -42,6 +43,13 @@ def ready(session: Session) -> list[Snapshot]:
     return list(
         session.scalars(select(Snapshot).where(Snapshot.state == SnapshotState.READY).order_by(Snapshot.id.desc()))
     )
+
+
+def of_round(session: Session, round: Round) -> list[Snapshot]:
+    """The snapshots that hold, or are about to hold, answers of a round, the oldest first."""
+    made = select(Snapshot).where(Snapshot.purpose != Purpose.PPO, Snapshot.state != SnapshotState.FAILED)
+    made = made.options(load_only(Snapshot.public_id, Snapshot.name, Snapshot.state, Snapshot.filter))
+    return [one for one in session.scalars(made.order_by(Snapshot.id)) if round.number in (one.filter["rounds"] or [])]
 
 
 def closed_training_rounds(session: Session) -> list[int]:

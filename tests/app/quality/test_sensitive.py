@@ -126,7 +126,8 @@ def test_a_queue_that_begins_with_sensitive_prompts_is_passed_quickly(database, 
     with transaction() as session:
         item = session.scalars(select(Item)).one()
         rows = [
-            {"messages": [{"role": "user", "text": str(n)}], "text_sha256": f"{n:064}", "source": "customer",
+            {"messages": [{"role": "user", "text": str(n)}], "text_sha256": f"{n:064}",
+             "folded_sha256": f"{n:064}", "source": "customer",
              "owner": "", "split": "train", "answers": {SENSITIVE: True}, "public_id": public_id()}
             for n in range(5000)
         ]  # fmt: skip
