@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 
-from sqlalchemy import JSON, DateTime, Engine, Enum, MetaData, create_engine, event
+from sqlalchemy import JSON, DateTime, Double, Engine, Enum, MetaData, create_engine, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from app.config import settings
@@ -84,6 +85,25 @@ def _utc_now_sqlite(element: utc_now, compiler, **kw) -> str:
 @compiles(utc_now, "postgresql")
 def _utc_now_postgresql(element: utc_now, compiler, **kw) -> str:
     return f"(clock_timestamp() + make_interval(secs => {element.seconds:.3f}))"
+
+
+class seconds_since(FunctionElement):
+    """Seconds from a time to now, by the database's clock; it is read to a millisecond."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(seconds_since, "sqlite")
+def _seconds_since_sqlite(element: seconds_since, compiler, **kw) -> str:
+    return f"((julianday('now') - julianday({compiler.process(element.clauses, **kw)})) * 86400.0)"
+
+
+@compiles(seconds_since, "postgresql")
+def _seconds_since_postgresql(element: seconds_since, compiler, **kw) -> str:
+    return (
+        f"CAST(extract(epoch FROM clock_timestamp() - {compiler.process(element.clauses, **kw)}) AS double precision)"
+    )
 
 
 JSONColumn = JSON().with_variant(JSONB(), "postgresql")

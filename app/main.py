@@ -50,6 +50,7 @@ from app.reports import api as reports_api
 from app.reports import pages as reports_pages
 from app.rounds import api as rounds_api
 from app.rounds import pages as rounds_pages
+from app.rounds import round_pages
 from app.simulation import api as simulation_api
 from app.simulation import pages as simulation_pages
 from app.snapshots import api as snapshots_api
@@ -68,6 +69,7 @@ ROUTERS = [
     policies_pages.router,
     completions_pages.router,
     rounds_pages.router,
+    round_pages.router,
     prompts_import_pages.router,
     prompts_writing_pages.router,
     prompts_findings_pages.router,

@@ -64,7 +64,13 @@ def _configuration() -> dict:
         "beat_scheduler": "celery.beat:Scheduler",  # intervals alone need no file that remembers them
         "beat_schedule": {
             name: {"task": name, **repair}
-            for name in ("conversations.reconcile", "snapshots.reconcile", "jobs.reconcile", "plans.reconcile")
+            for name in (
+                "assignments.reconcile",
+                "conversations.reconcile",
+                "snapshots.reconcile",
+                "jobs.reconcile",
+                "plans.reconcile",
+            )
         },
     }
 
@@ -72,6 +78,7 @@ def _configuration() -> dict:
 celery = Celery(
     "plumbline",
     include=[
+        "app.assignments.tasks",
         "app.conversations.tasks",
         "app.snapshots.tasks",
         "app.jobs.tasks",

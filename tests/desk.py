@@ -1,10 +1,13 @@
 """Rounds for tests of the desk: made from rows, so that each test says what it needs and nothing else."""
 
 import hashlib
+from datetime import timedelta
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.assignments import rules
+from app.assignments.tables import Draft
 from app.completions.tables import Completion
 from app.database import transaction
 from app.guidelines.rules import current_form, current_guideline
@@ -77,6 +80,13 @@ def _item(session: Session, round: Round, position: int, kind: ItemKind, k: int,
         session.add(completion)
         session.flush()
         session.add(ItemCompletion(item_id=item.id, completion_id=completion.id, position=place))
+
+
+def given_earlier(seconds: float) -> None:
+    """Let every item that was given to somebody have been given so many seconds earlier."""
+    with transaction() as session:
+        for draft in session.scalars(select(Draft)):
+            draft.given_at -= timedelta(seconds=seconds)
 
 
 def _sha256(text: str) -> str:

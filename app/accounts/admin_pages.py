@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from app.accounts import queries, rules
 from app.accounts.passwords import check_new, hash_password
 from app.accounts.tables import Role
+from app.assignments.leaving import change_account as change
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
 from app.i18n import gettext as _
@@ -138,9 +139,11 @@ def change_account(
     by = admin(request)
     try:
         with transaction() as session:
-            rules.change_account(
+            account = queries.get(session, id)
+            before = account.pool
+            account = change(
                 session,
-                queries.get(session, id),
+                account,
                 by=by,
                 name=name,
                 role=_choice(Role, role, "role"),
@@ -149,13 +152,16 @@ def change_account(
             )
     except (BadInput, Conflict) as error:
         return _account_page(request, id, error=error)
-    return _done(id, _("Saved."))
+    said = [_("Saved."), *([_(rules.POOL_KEPT)] if account.pool is not before else [])]
+    return _done(id, " ".join(said))
 
 
 @router.post("/admin/accounts/{id}/disable")
 def disable_account(request: Request, id: str):
     """Sign an account out and keep it out."""
-    return _change(request, id, _("The account is disabled and signed out."), disabled=True)
+    return _change(
+        request, id, _("The account is disabled and signed out; its tasks are free for others."), disabled=True
+    )
 
 
 @router.post("/admin/accounts/{id}/enable")
@@ -180,7 +186,7 @@ def _change(request: Request, id: str, note: str, **changes: bool):
     by = admin(request)
     try:
         with transaction() as session:
-            rules.change_account(session, queries.get(session, id), by=by, **changes)
+            change(session, queries.get(session, id), by=by, **changes)
     except Conflict as error:
         return _account_page(request, id, error=error)
     return _done(id, note)

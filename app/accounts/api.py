@@ -12,6 +12,7 @@ from app.accounts.schemas import (
     AccountOut,
     AccountPage,
     AuditPage,
+    ChangedAccountOut,
     NewTokenOut,
     OwnChange,
     PasswordIn,
@@ -19,7 +20,9 @@ from app.accounts.schemas import (
     TokenOut,
 )
 from app.accounts.tables import AccountKind
+from app.assignments.leaving import change_account as change
 from app.database import reading, transaction
+from app.i18n import gettext as _
 from app.kit.text import Text
 from app.web import api_account
 
@@ -83,12 +86,15 @@ def read_account(request: Request, id: str) -> AccountOut:
 
 
 @router.patch("/api/v1/accounts/{id}")
-def change_account(request: Request, id: str, given: AccountChange) -> AccountOut:
-    """Change an account; `disabled` signs it out and keeps it out."""
+def change_account(request: Request, id: str, given: AccountChange) -> ChangedAccountOut:
+    """Change an account; `disabled` signs it out, keeps it out, and frees the tasks that it holds."""
     by = api_account(request, "accounts")
     with transaction() as session:
-        account = rules.change_account(session, queries.get(session, id), by=by, **given.model_dump(exclude_unset=True))
-    return AccountOut.model_validate(account)
+        account = queries.get(session, id)
+        pool = account.pool
+        account = change(session, account, by=by, **given.model_dump(exclude_unset=True))
+    notes = [_(rules.POOL_KEPT)] if account.pool is not pool else []
+    return ChangedAccountOut(**AccountOut.model_validate(account).model_dump(by_alias=True), notes=notes)
 
 
 @router.post("/api/v1/accounts/{id}/password", status_code=204)

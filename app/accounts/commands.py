@@ -5,6 +5,7 @@ import typer
 from app.accounts import queries, rules
 from app.accounts.passwords import check_new, hash_password
 from app.accounts.tables import Account, AccountKind, Role, Scope
+from app.assignments.leaving import change_account
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
 from app.operation.terminal import AsJson, show
@@ -74,15 +75,15 @@ def change(
     username: str,
     name: str = typer.Option(None, help="How they are called."),
     role: Role = typer.Option(None),
-    pool: Pool = typer.Option(None, help="Counts for what they submit from now on."),
+    pool: Pool = typer.Option(None, help="For what they submit from now on; answers given so far keep theirs."),
     disabled: bool = typer.Option(None, "--disable/--enable", help="Sign them out and keep them out; or let them in."),
 ) -> None:
     """Change an account: its name, role, pool, and whether it may sign in."""
     with transaction() as session:
-        rules.change_account(
-            session, _account(session, username), by=None, name=name, role=role, pool=pool, disabled=disabled
-        )
-    typer.echo(f"Changed {username}.")
+        account = _account(session, username)
+        before = account.pool
+        account = change_account(session, account, by=None, name=name, role=role, pool=pool, disabled=disabled)
+    typer.echo(f"Changed {username}." + (f" {rules.POOL_KEPT}" if account.pool is not before else ""))
 
 
 @accounts.command("password")

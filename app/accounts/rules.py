@@ -14,11 +14,12 @@ from app.accounts.passwords import PasswordHash, verify
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, Scope, SignInSession
 from app.config import settings
 from app.errors import BadInput, Conflict, NotFound
+from app.i18n import N_, languages
 from app.i18n import gettext as _
-from app.i18n import languages
 from training.records import Pool
 
 TOKEN_PREFIX = "plumb_"
+POOL_KEPT = N_("Answers given so far keep the pool they were given in.")
 _CHANGING = ("name", "role", "pool", "language", "disabled_at", "avoids_sensitive", "paused")
 
 

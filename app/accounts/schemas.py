@@ -35,9 +35,9 @@ class AccountChange(_Strict):
 
     name: Text | None = Field(None, max_length=120)
     role: Role | None = None
-    pool: Pool | None = None
+    pool: Pool | None = Field(None, description="Answers given so far keep the pool they were given in.")
     language: Text | None = None
-    disabled: bool | None = None
+    disabled: bool | None = Field(None, description="Signed out and kept out; what they hold is free for others.")
     paused: bool | None = Field(None, description="They may sign in, but are handed no new work.")
     avoids_sensitive: bool | None = Field(None, description="They are given no prompt marked as sensitive.")
 
@@ -70,6 +70,12 @@ class AccountOut(_Row):
     paused: bool
     disabled_at: datetime | None
     created_at: datetime
+
+
+class ChangedAccountOut(AccountOut):
+    """An account that was changed."""
+
+    notes: list[str] = Field(description="What the change does not do.")
 
 
 class TokenIn(_Strict):

@@ -12,6 +12,7 @@ from app.assignments.schemas import (
     DraftIn,
     HeartbeatIn,
     HeartbeatOut,
+    NextIn,
     SavedOut,
     SkipIn,
     Submission,
@@ -32,11 +33,11 @@ router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
 
 
 @router.post("/next", response_model=AssignmentOut, responses={204: {"description": "Nothing is waiting."}})
-def next_assignment(request: Request, response: Response):
-    """The labeler's unfinished work, else the next that waits."""
+def next_assignment(request: Request, response: Response, given: NextIn | None = None):
+    """Lease the labeler's unfinished task, else the next that waits; of one round, if it is named."""
     labeler = api_account(request, "work")
     with transaction() as session:
-        claimed = rules.claim(session, labeler)
+        claimed = rules.claim(session, labeler, given.round if given else None)
     if claimed is None:
         return Response(status_code=204)
     return shown(response, claimed.public_id, labeler)

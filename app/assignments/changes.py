@@ -11,7 +11,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, contains_eager
 
 from app.accounts.tables import Account
-from app.assignments import slots
+from app.assignments import drafts, queries, slots
 from app.assignments.locks import is_open, one_at_a_time
 from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, VersionEnd
 from app.database import utc_now
@@ -120,6 +120,17 @@ def leave(session: Session, assignment: Assignment, labeler: Account) -> None:
     session.flush()
 
 
+def discard(session: Session, assignment: Assignment, labeler: Account) -> None:
+    """Delete a draft that cannot be continued: its round closed, or others hold the item's slots by now."""
+    one_at_a_time(session, labeler)
+    drafts.refuse_submitted(session, assignment, labeler)
+    draft = queries.draft(session, assignment, labeler)
+    if queries.standing(assignment, labeler, draft) is not queries.Standing.LOST:
+        raise Conflict(_("You hold this task: skip it, and it is given to somebody else. Your draft stays."))
+    session.delete(draft)
+    session.flush()
+
+
 def fill_again(session: Session, draft: Draft, content: dict, active_seconds: float) -> int | None:
     """End the editing with `content`, and what stood until now is history; returns the slot, none if it is surplus."""
     if not is_open(session, draft.item_id):
@@ -127,7 +138,7 @@ def fill_again(session: Session, draft: Draft, content: dict, active_seconds: fl
     standing = standing_version(session, draft)
     standing.end, standing.ended_at = VersionEnd.EDITED, utc_now()
     draft.content, draft.version, draft.reopened_at = content, draft.version + 1, None
-    draft.active_seconds = max(draft.active_seconds, active_seconds)
+    draft.active_seconds = drafts.worked(active_seconds)
     draft.updated_at = utc_now()
     session.flush()
     return session.scalar(

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import case, func, literal, null, or_, select, tuple_
+from sqlalchemy import ColumnElement, Text, case, cast, func, literal, null, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from app.accounts.tables import Account
-from app.assignments import slots
+from app.assignments import order, slots
+from app.assignments.offering import quoted
 from app.assignments.tables import Assignment, Draft, Skip, SkipReason
 from app.lists import last_shown, no_cursor
 from app.prompts.tables import Prompt
@@ -21,7 +22,8 @@ MOST_WAITING = 1000  # counted up to here
 class Listing(StrEnum):
     """A list of the labeler's own work."""
 
-    UNFINISHED = "unfinished"  # held, begun and not handed in, or being edited
+    UNFINISHED = "unfinished"  # held, begun and not submitted, or being edited; it can be continued
+    CLOSED = "closed"  # begun, and its round closed, or was closed to the labeler's pool, before it was submitted
     SUBMITTED = "submitted"
     SKIPPED = "skipped"
 
@@ -35,9 +37,11 @@ class Line(NamedTuple):
     messages: list[dict]
     at: datetime  # last saved, handed in, or skipped
     held: bool
+    open: bool  # its round is, to the labeler
     hidden: bool  # the prompt is sensitive, and its labeler has not chosen to see it
     editing: bool
     reason: SkipReason | None
+    version: int  # of the draft
     item_id: int
 
 
@@ -49,6 +53,7 @@ def page(
     some_slot = select(any_slot.public_id).where(any_slot.item_id == Draft.item_id).limit(1).scalar_subquery()
     at = {
         Listing.UNFINISHED: Draft.updated_at,
+        Listing.CLOSED: Draft.updated_at,
         Listing.SUBMITTED: Draft.submitted_at,
         Listing.SKIPPED: Skip.at,
     }[listing]
@@ -61,9 +66,11 @@ def page(
             Prompt.messages,
             at,
             own.id.is_not(None),
+            _open_to(labeler),
             Prompt.sensitive & Draft.warned_at.is_(None),
             Draft.reopened_at.is_not(None) & (Round.state == RoundState.OPEN),
             Skip.reason if passed else null(),
+            Draft.version,
             Item.id,
         )
         .select_from(Draft)
@@ -81,9 +88,12 @@ def page(
         query = query.where(Draft.submitted_at.is_not(None))
     else:
         skipped = select(Skip.item_id).where(Skip.labeler_id == labeler.id)
-        begun = Draft.submitted_at.is_(None) & or_(own.id.is_not(None), Draft.version > 0)
-        editing = Draft.reopened_at.is_not(None) & (Round.state == RoundState.OPEN)
-        query = query.where(or_(begun & Draft.item_id.not_in(skipped), editing))
+        query = query.where(Draft.item_id.not_in(skipped))
+        if listing is Listing.CLOSED:
+            query = query.where(_left(labeler))
+        else:
+            editing = Draft.reopened_at.is_not(None) & (Round.state == RoundState.OPEN)
+            query = query.where(or_(_begun(labeler, own), editing))
     if cursor:
         moment, item = _parse(cursor)
         last = last_shown(session, Item, item)
@@ -93,6 +103,21 @@ def page(
         return rows, None
     last = rows[limit - 1]
     return rows[:limit], f"{last.at.timestamp():.6f}-{session.get_one(Item, last.item_id).public_id}"
+
+
+def _begun(labeler: Account, own: type[Assignment]) -> ColumnElement[bool]:
+    """A draft that can be continued: opened or written, and its round is open to the labeler."""
+    begun = Draft.submitted_at.is_(None) & or_(own.id.is_not(None), Draft.version > 0)
+    return begun & _open_to(labeler)
+
+
+def _left(labeler: Account) -> ColumnElement[bool]:
+    """A draft with a text or a ranking in it that its round no longer waits for."""
+    return Draft.submitted_at.is_(None) & (Draft.version > 0) & ~_open_to(labeler)
+
+
+def _open_to(labeler: Account) -> ColumnElement[bool]:
+    return (Round.state == RoundState.OPEN) & cast(Round.pools, Text).contains(quoted(labeler.pool))
 
 
 def _parse(cursor: str) -> tuple[datetime, str]:
@@ -111,6 +136,7 @@ class Figures(NamedTuple):
     submitted: int
     skipped: int
     unfinished: int
+    closed: int  # begun, and no longer waited for
 
 
 def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
@@ -118,15 +144,18 @@ def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
     today = Draft.submitted_at >= midnight
     own, passed = aliased(Assignment), aliased(Skip)
     mine = (own.item_id == Draft.item_id) & (own.labeler_id == Draft.labeler_id)
-    begun = (Draft.version > 0) | own.id.is_not(None)
+    kept = passed.item_id.is_(None)
     done = session.execute(
         select(
             func.count(case((today, 1))),
             func.coalesce(func.sum(case((today, Draft.active_seconds))), 0.0),
             func.count(Draft.submitted_at),
             func.count(passed.item_id),
-            func.count(case((Draft.submitted_at.is_(None) & passed.item_id.is_(None) & begun, 1))),
+            func.count(case((_begun(labeler, own) & kept, 1))),
+            func.count(case((_left(labeler) & kept, 1))),
         )
+        .join(Item, Item.id == Draft.item_id)
+        .join(Round, Round.id == Item.round_id)
         .outerjoin(own, mine)
         .outerjoin(passed, (passed.item_id == Draft.item_id) & (passed.labeler_id == Draft.labeler_id))
         .where(Draft.labeler_id == labeler.id)
@@ -135,7 +164,7 @@ def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
 
 
 class Part(NamedTuple):
-    """One kind of work of an open round, and how far the labeler is with it."""
+    """One kind of task of an open round, and how far the labeler is with it."""
 
     round: int
     kind: ItemKind
@@ -144,10 +173,10 @@ class Part(NamedTuple):
 
 
 def parts(session: Session, labeler: Account) -> list[Part]:
-    """The rounds the labeler can work on or has worked on, while they are open."""
+    """The open rounds that the labeler can work on or has worked on, in the order in which they are handed out."""
     waiting = {} if labeler.paused else slots.count_waiting(session, labeler, MOST_WAITING)
     done = session.execute(
-        select(Round.number, Item.kind, func.count())
+        select(Round.priority, Round.number, Item.kind, func.count())
         .select_from(Draft)
         .join(Item, Item.id == Draft.item_id)
         .join(Round, Round.id == Item.round_id)
@@ -157,7 +186,8 @@ def parts(session: Session, labeler: Account) -> list[Part]:
             Round.state == RoundState.OPEN,
             Round.purpose.not_in(ONBOARDING),
         )
-        .group_by(Round.number, Item.kind)
+        .group_by(Round.priority, Round.number, Item.kind)
     )
-    submitted = {(number, kind): count for number, kind, count in done}
-    return [Part(*key, submitted.get(key, 0), waiting.get(key, 0)) for key in sorted(waiting.keys() | submitted.keys())]
+    submitted = {tuple(key): count for *key, count in done}
+    keys = sorted(waiting.keys() | submitted.keys(), key=lambda key: (order.position(*key[:2], 0), key[2]))
+    return [Part(*key[1:], submitted.get(key, 0), waiting.get(key, 0)) for key in keys]

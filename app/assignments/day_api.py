@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.assignments import changes, day, queries, rules, slots
 from app.assignments.day import Listing
 from app.assignments.kinds import WITHDRAW
-from app.assignments.schemas import AssignmentOut, DayOut, LineOut, LinePage, PartOut, VersionOut
+from app.assignments.schemas import AssignmentOut, DayOut, LineOut, LinePage, NextIn, PartOut, VersionOut
 from app.assignments.showing import shown
 from app.clock import midnight
 from app.database import reading, transaction
@@ -28,7 +28,7 @@ def listed(
     cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> LinePage:
-    """One's own work: unfinished, submitted or skipped, the newest first."""
+    """List one's own work: unfinished, submitted, skipped, or left by a round that closed; the newest first."""
     labeler = api_account(request, "work")
     with reading() as session:
         lines, following = day.page(session, labeler, state, cursor, limit)
@@ -36,7 +36,7 @@ def listed(
 
 
 def _line(one: day.Line, listing: Listing) -> LineOut:
-    state = "editing" if one.editing else {Listing.SUBMITTED: "submitted", Listing.SKIPPED: "skipped"}.get(listing)
+    state = "editing" if one.editing else None if listing is Listing.UNFINISHED else listing.value
     return LineOut(
         id=one.id,
         kind=one.kind,
@@ -108,12 +108,21 @@ def resume(request: Request, response: Response, id: str) -> AssignmentOut:
     return shown(response, taken.public_id, labeler)
 
 
-@router.post("/{id}/ahead", response_model=AssignmentOut, responses=NOTHING)
-def ahead(request: Request, response: Response, id: str):
-    """What will come after this one, reserved for two minutes: it yields to whoever finds nothing else."""
+@router.post("/{id}/discard", status_code=204, responses={409: {"description": "You hold it, or have submitted it."}})
+def discard(request: Request, id: str) -> None:
+    """Delete a draft that can no longer be continued, for instance because its round has closed."""
     labeler = api_account(request, "work")
     with transaction() as session:
-        ready = rules.prepare(session, labeler, queries.assignment(session, id, labeler))
+        changes.discard(session, queries.assignment(session, id, labeler), labeler)
+
+
+@router.post("/{id}/ahead", response_model=AssignmentOut, responses=NOTHING)
+def ahead(request: Request, response: Response, id: str, given: NextIn | None = None):
+    """Reserve what `next` will give after this one for two minutes; it yields to those who find nothing else."""
+    labeler = api_account(request, "work")
+    with transaction() as session:
+        current = queries.assignment(session, id, labeler)
+        ready = rules.prepare(session, labeler, current, given.round if given else None)
     return shown(response, ready.public_id, labeler) if ready else Response(status_code=204)
 
 

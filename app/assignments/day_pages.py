@@ -1,9 +1,12 @@
 """The desk and its lists, and what is done about work that is handed in or still to come."""
 
+from itertools import groupby
+from operator import attrgetter
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.assignments import changes, day, queries, rules, slots
+from app.assignments import changes, choosing, day, queries, rules, slots
 from app.assignments.day import Listing
 from app.assignments.kinds import WITHDRAW
 from app.assignments.posting import acting
@@ -26,8 +29,12 @@ def desk(request: Request):
     """What waits, what is unfinished, what is done."""
     labeler = signed_in(request)
     with reading() as session:
+        parts = day.parts(session, labeler)
         context = {
-            "parts_of_rounds": day.parts(session, labeler),
+            "waiting": sum(part.waiting for part in parts),
+            "rounds": [(number, list(kinds)) for number, kinds in groupby(parts, key=attrgetter("round"))],
+            "held": slots.unfinished(session, labeler) is not None,
+            "closed": day.page(session, labeler, Listing.CLOSED, limit=SHOWN_ON_DESK)[0],
             "figures": day.figures(session, labeler, midnight()),
             "unfinished": day.page(session, labeler, Listing.UNFINISHED, limit=SHOWN_ON_DESK)[0],
             "submitted": day.page(session, labeler, Listing.SUBMITTED, limit=SHOWN_ON_DESK)[0],
@@ -45,6 +52,18 @@ def listed(request: Request, listing: Listing, cursor: Text | None = None):
     with reading() as session:
         lines, following = day.page(session, labeler, listing, cursor)
     return page(request, "assignments/listed.html", labeler, listing=listing, lines=lines, following=following)
+
+
+@router.post("/assignments/{id}/discard")
+def discard(request: Request, id: str):
+    """Delete a draft that its round no longer waits for."""
+    labeler = acting(request)
+    try:
+        with transaction() as session:
+            changes.discard(session, queries.assignment(session, id, labeler), labeler)
+    except Conflict as refused:
+        return _told(f"/assignments/{id}", refused.message)
+    return _told("/", _("The draft is discarded."))
 
 
 # --- What was handed in ---
@@ -101,7 +120,7 @@ def ahead(request: Request, id: str):
     try:
         with transaction() as session:
             current = queries.assignment(session, id, labeler)
-            ready = rules.prepare(session, labeler, current)
+            ready = rules.prepare(session, labeler, current, choosing.chosen(request, labeler))
     except NotRead:
         ready = None
     return JSONResponse({"next": f"/assignments/{ready.public_id}"}) if ready else Response(status_code=204)

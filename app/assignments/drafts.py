@@ -3,15 +3,17 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import case, or_, update
+from sqlalchemy import ColumnElement, case, or_, update
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
 from app.assignments import slots
 from app.assignments.tables import Assignment, Draft
-from app.database import utc_now
+from app.database import seconds_since, utc_now
 from app.errors import Conflict
 from app.i18n import gettext as _
+
+SLACK_SECONDS = 2.0  # clocks tick in steps, and an item is on its way before its time begins
 
 
 class Saved(NamedTuple):
@@ -42,7 +44,7 @@ def save(
         .values(
             version=Draft.version + 1,
             content=content,
-            active_seconds=longer(active_seconds),
+            active_seconds=worked(active_seconds),
             updated_at=utc_now(),
         )
         .returning(Draft.version, Draft.updated_at)
@@ -54,9 +56,15 @@ def save(
     return Saved(*saved)
 
 
-def longer(active_seconds: float):
-    """Time worked never shrinks: a tab that was opened later has counted less."""
-    return case((Draft.active_seconds > active_seconds, Draft.active_seconds), else_=active_seconds)
+def worked(active_seconds: float) -> ColumnElement[float]:
+    """Seconds worked on a draft in all, given what its labeler's client has counted: the one rule about time.
+
+    The longer of this and what is stored, since a tab that was opened later has counted less; but no more than passed
+    since the item was first given to the labeler. What exceeds that is cut, and costs nobody their answer.
+    """
+    passed = seconds_since(Draft.given_at) + SLACK_SECONDS
+    counted = case((passed < active_seconds, passed), else_=active_seconds)
+    return case((Draft.active_seconds > counted, Draft.active_seconds), else_=counted)
 
 
 def changed_elsewhere(draft: Draft) -> Conflict:

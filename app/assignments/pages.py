@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
-from app.assignments import changes, drafts, queries, rules, slots
+from app.assignments import changes, choosing, drafts, queries, rules, slots
 from app.assignments.kinds import SUBMIT
 from app.assignments.posting import (
     acting,
@@ -28,11 +28,11 @@ from app.config import settings
 from app.conversations.steps import to_message
 from app.database import reading, transaction
 from app.demonstrations.writing import beside
-from app.errors import BadInput, Conflict, PlumblineError
+from app.errors import BadInput, Conflict, NotFound, PlumblineError
 from app.guidelines.forms import letters
 from app.guidelines.rules import NotRead
 from app.i18n import gettext as _
-from app.kit.text import Text
+from app.kit.text import Text, TypedText
 from app.rounds.tables import ONBOARDING, ItemKind
 from app.web import flash, form_data, page, redirect, signed_in
 
@@ -44,22 +44,36 @@ Posted = Annotated[FormData, Depends(form_data)]
 
 
 @router.post("/assignments/next")
-def next_assignment(request: Request):
-    """To the next piece of work, or back to the desk if nothing waits."""
-    return _to_next(request, acting(request), "")
+def next_assignment(request: Request, round: Annotated[TypedText | None, Form(max_length=400)] = None):
+    """Go to the next task of the round that is chosen by `round` (empty: of all), or was before; else to the desk."""
+    labeler = acting(request)
+    if round is None:
+        return _to_next(request, labeler, choosing.chosen(request, labeler))
+    return _to_next(request, labeler, int(round) if round.isdecimal() and len(round) < 10 else None)
 
 
-def _to_next(request: Request, labeler: Account, note: str, undo: str | None = None) -> Response:
+def _to_next(
+    request: Request, labeler: Account, round: int | None, note: str = "", undo: str | None = None
+) -> Response:
+    stands, nothing = None, _("Nothing more is waiting for you.")
     try:
         with transaction() as session:
-            claimed = rules.claim(session, labeler)
+            claimed = rules.claim(session, labeler, round)
             stands = claimed and stands_as(claimed, queries.draft(session, claimed, labeler))
     except NotRead as unread:
-        return _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
-    if claimed is None:
-        nothing = _("Nothing more is waiting for you.")
-        return _go(request, "/", f"{note} {nothing}".strip())
-    return _go(request, f"/assignments/{claimed.public_id}", note, stands=stands, undo=undo)
+        response = _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
+        choosing.choose(request, response, labeler, round)
+        return response
+    except NotFound as unknown:  # the round is not, or no longer, for this labeler
+        claimed, nothing, round = None, unknown.message, None
+    if claimed is not None:
+        response = _go(request, f"/assignments/{claimed.public_id}", note, stands=stands, undo=undo)
+    else:
+        if round is not None:
+            nothing = _("Nothing more is waiting for you in round %(number)s.") % {"number": round}
+        response, round = _go(request, "/", f"{note} {nothing}".strip()), None
+    choosing.choose(request, response, labeler, round)
+    return response
 
 
 def _go(request: Request, url: str, note: str, **told: str | None) -> Response:
@@ -197,7 +211,7 @@ def submit(request: Request, id: str, form: Posted):
                 work.with_form(form),
                 key=form.get("key", ""),
                 version=seen_version(form),
-                active_seconds=max(active_seconds(form), work.draft.active_seconds),
+                active_seconds=active_seconds(form),
             )
     except Conflict as conflict:
         if conflict.current is None:  # the round closed on an edit: what was handed in stands, this is kept beside it
@@ -220,7 +234,7 @@ def submit(request: Request, id: str, form: Posted):
         return _go(request, "/", note)
     first = work.standing is not Standing.EDITING and changes.may_change(work.assignment)
     undo = f"/assignments/{id}/undo" if first and not stored.surplus else None
-    return _to_next(request, labeler, note, undo)
+    return _to_next(request, labeler, choosing.chosen(request, labeler), note, undo)
 
 
 def _kept_as_draft(request: Request, labeler: Account, id: str, form: FormData, error: PlumblineError) -> Response:
@@ -270,7 +284,8 @@ def skip(request: Request, id: str, form: Posted):
         return _kept_as_draft(request, labeler, id, form, error)
     if work.assignment.item.round.purpose in ONBOARDING:
         return _go(request, "/onboarding", "")
-    return _to_next(request, labeler, _("Skipped; you will not see it again."), f"/assignments/{id}/resume")
+    note, undo = _("Skipped; you will not see it again."), f"/assignments/{id}/resume"
+    return _to_next(request, labeler, choosing.chosen(request, labeler), note, undo)
 
 
 @router.post("/assignments/{id}/show")
@@ -286,11 +301,15 @@ def show_sensitive(request: Request, id: str):
 def resume(request: Request, id: str):
     """Take up unfinished work again."""
     labeler = acting(request)
-    with transaction() as session:
-        taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
+    taken, note = None, _("Somebody else has this item now. What you wrote is here; you can still submit it.")
+    try:
+        with transaction() as session:
+            taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
+    except Conflict as refused:
+        note = refused.message
     response = redirect(f"/assignments/{taken.public_id if taken else id}")
     if taken is None:
-        flash(response, _("Somebody else has this item now. What you wrote is here; you can still hand it in."))
+        flash(response, note)
     return response
 
 

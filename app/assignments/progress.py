@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import case, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Text, and_, case, cast, func, literal, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from app.accounts.tables import Account, AccountKind, Role
+from app.assignments import offering
 from app.assignments.tables import Assignment, AssignmentState, Skip
-from app.rounds.tables import Item, Round
+from app.prompts.tables import Prompt
+from app.rounds.tables import ONBOARDING, Item, Round, RoundState
 from training.records import Pool
 
 
@@ -38,6 +40,39 @@ def progress(session: Session, round_ids: Iterable[int]) -> dict[int, Progress]:
     for round_id, state, count in rows:
         counts[round_id][state.value] = count
     return {round_id: Progress(**found) for round_id, found in counts.items()}
+
+
+def without_labeler(session: Session, round_ids: Iterable[int]) -> dict[int, int]:
+    """For each open round, how many items have a free slot and no labeler who may be given it; without those of none.
+
+    A labeler may not be given what they skipped, answered, hold or wrote, nor anything while paused or disabled.
+    """
+    slot = aliased(Assignment)
+    somebody = select(Account.id).where(
+        Account.role == Role.LABELER,
+        Account.disabled_at.is_(None),
+        Account.paused.is_(False),
+        cast(Round.pools, Text).contains(literal('"').concat(cast(Account.pool, Text)).concat('"')),
+        or_(Account.kind != AccountKind.SIMULATED, and_(*offering.for_programs(Item, Round))),
+        or_(Account.avoids_sensitive.is_(False), ~Prompt.sensitive),
+        *offering.untouched(slot.item_id, Account.id),
+    )
+    rows = session.execute(
+        select(Item.round_id, func.count(Item.id.distinct()))
+        .join(slot, slot.item_id == Item.id)
+        .join(Round, Round.id == Item.round_id)
+        .join(Prompt, Prompt.id == Item.prompt_id)
+        .where(
+            Item.round_id.in_(list(round_ids)),
+            Round.state == RoundState.OPEN,
+            Round.purpose.not_in(ONBOARDING),
+            offering.fresh(slot),  # who abandoned one finds it again
+            # The first one is enough; as a scalar it is looked up item by item, and no planner pairs items with people.
+            somebody.correlate(Item, Round, Prompt, slot).limit(1).scalar_subquery().is_(None),
+        )
+        .group_by(Item.round_id)
+    )
+    return {round_id: count for round_id, count in rows}
 
 
 class Share(NamedTuple):

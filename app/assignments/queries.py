@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from sqlalchemy import Integer, Select, String, bindparam, case, exists, select
+from sqlalchemy import Integer, Select, String, Text, bindparam, case, cast, exists, select
 from sqlalchemy.orm import Session, aliased, joinedload, selectinload
 
 from app.accounts.tables import Account
+from app.assignments.offering import quoted
 from app.assignments.tables import Assignment, AssignmentState, Draft
 from app.completions.tables import Completion
 from app.database import Base
@@ -53,6 +54,18 @@ def assignment(session: Session, public_id: str, labeler: Account) -> Assignment
 def draft(session: Session, assignment: Assignment, labeler: Account) -> Draft:
     """What the labeler has written for this item."""
     return session.get_one(Draft, (assignment.item_id, labeler.id))
+
+
+def check_round(session: Session, labeler: Account, number: int) -> None:
+    """Raise NotFound unless a round of this number is, or was, open to the labeler's pool."""
+    known = select(Round.id).where(
+        Round.number == number,
+        Round.state != RoundState.DRAFT,
+        Round.purpose.not_in(ONBOARDING),
+        cast(Round.pools, Text).contains(quoted(labeler.pool)),
+    )
+    if session.scalar(known) is None:
+        raise NotFound(_("There is no round %(number)s for you; your desk lists the open ones.") % {"number": number})
 
 
 class Standing(StrEnum):

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app import i18n
 from app.accounts.tables import Account
-from app.assignments import changes, drafts, slots
+from app.assignments import changes, drafts, late, order, own, queries, slots
 from app.assignments.briefing import note_beginning, unknown_guidelines
 from app.assignments.locks import is_open, one_at_a_time
 from app.assignments.queries import Answer
@@ -25,6 +25,7 @@ from app.assignments.tables import (
     Assignment,
     AssignmentState,
     Draft,
+    OwnItem,
     Skip,
     SkipReason,
 )
@@ -38,7 +39,6 @@ from app.rounds.rules import left_out_reasons
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
 
 NOTE_CHARACTERS = 2_000
-ITEMS_A_ROUND = 1_000_000  # an assignment's position is round number * this + item position
 
 
 # --- Rounds ---
@@ -62,18 +62,19 @@ def open_round(session: Session, round: Round) -> int:
                 % {"position": item.position, "count": item[4]},
                 field="round",
             )
-    _turn(session, round, RoundState.DRAFT, RoundState.OPEN)
+    _turn(session, round, RoundState.DRAFT, RoundState.OPEN, opened_at=utc_now())
     rows = [
         {
             "public_id": public_id(),
             "item_id": item.id,
             "slot": slot,
-            "position": round.number * ITEMS_A_ROUND + item.position,
+            "position": order.position(round.priority, round.number, item.position),
         }
         for item in items
         for slot in range(item.overlap)
     ]
     session.execute(insert(Assignment), rows)
+    own.find(session, Item.round_id == round.id)
     return len(rows)
 
 
@@ -87,15 +88,19 @@ def _nothing_to_do(round: Round) -> str:
 
 
 def close_round(session: Session, round: Round) -> None:
-    """End an open round: nothing of it is handed out any more, and what still comes in is kept as surplus."""
-    _turn(session, round, RoundState.OPEN, RoundState.CLOSED)
+    """Close an open round: slots that nobody filled go to late answers, and what comes in from now on is surplus."""
+    _turn(session, round, RoundState.OPEN, RoundState.CLOSED, closed_at=utc_now())
+    late.fill(session, Item.round_id == round.id, closing=True)
 
 
-def _turn(session: Session, round: Round, before: RoundState, after: RoundState) -> None:
-    at = "opened_at" if after is RoundState.OPEN else "closed_at"
-    turned = session.execute(
-        update(Round).where(Round.id == round.id, Round.state == before).values({"state": after, at: utc_now()})
-    )
+def reopen_round(session: Session, round: Round) -> None:
+    """Open a closed round again: what waited is handed out, and late answers take the slots that are free."""
+    _turn(session, round, RoundState.CLOSED, RoundState.OPEN, closed_at=None)
+    late.fill(session, Item.round_id == round.id)
+
+
+def _turn(session: Session, round: Round, before: RoundState, after: RoundState, **at: utc_now | None) -> None:
+    turned = session.execute(update(Round).where(Round.id == round.id, Round.state == before).values(state=after, **at))
     if not turned.rowcount:
         raise Conflict(_("Only a round that is %(state)s can be turned %(to)s.") % {"state": before, "to": after})
     session.refresh(round)
@@ -104,35 +109,37 @@ def _turn(session: Session, round: Round, before: RoundState, after: RoundState)
 # --- Handing out ---
 
 
-def claim(session: Session, labeler: Account) -> Assignment | None:
-    """The labeler's own unfinished work, else the first that waits; None when nothing does.
+def claim(session: Session, labeler: Account, round: int | None = None) -> Assignment | None:
+    """Lease the labeler's unfinished task, else the first that waits, of the round with a number or of all; None: none.
 
     New work waits until the labeler has read what changed in its guideline, which raises guidelines.rules.NotRead.
     """
+    if round is not None:
+        queries.check_round(session, labeler, round)
     one_at_a_time(session, labeler)
-    if unfinished := slots.take_unfinished(session, labeler):
+    if unfinished := slots.take_unfinished(session, labeler, round):
         return _hand_over(session, labeler, unfinished)
     if labeler.paused:
         return None
     unknown = unknown_guidelines(session, labeler)
-    begun = _hand_over(session, labeler, slots.take_next(session, labeler))
+    begun = _hand_over(session, labeler, slots.take_next(session, labeler, round))
     if begun and unknown:
         note_beginning(session, begun.item, labeler, unknown)
     return begun
 
 
-def prepare(session: Session, labeler: Account, current: Assignment) -> Assignment | None:
-    """What will come after `current`, reserved for a short while so that its page can be made ready; None if nothing.
+def prepare(session: Session, labeler: Account, current: Assignment, round: int | None = None) -> Assignment | None:
+    """Reserve for a short while what `claim` will give after `current`, so that its page can be made; None if nothing.
 
-    Nobody waits for it: a reservation yields to whoever finds nothing else, and there is one for each labeler at most.
+    Nobody waits for it: a reservation yields to those who find nothing else, and there is one for each labeler at most.
     """
     one_at_a_time(session, labeler)
-    if (other := slots.other_unfinished(session, current.item_id, labeler)) is not None:
+    if (other := slots.other_unfinished(session, current.item_id, labeler, round)) is not None:
         return session.get_one(Assignment, other, populate_existing=True)
     if labeler.paused:
         return None
     unknown_guidelines(session, labeler)
-    return _hand_over(session, labeler, slots.reserve(session, labeler))
+    return _hand_over(session, labeler, slots.reserve(session, labeler, round))
 
 
 def give(session: Session, item: Item, labeler: Account) -> Assignment:
@@ -145,7 +152,7 @@ def give(session: Session, item: Item, labeler: Account) -> Assignment:
             "public_id": public_id(),
             "item_id": item.id,
             "slot": labeler.id,  # nobody else's
-            "position": item.round.number * ITEMS_A_ROUND + item.position,
+            "position": order.position(item.round.priority, item.round.number, item.position),
             "state": AssignmentState.LEASED,
             "labeler_id": labeler.id,
             "claimed_at": utc_now(),
@@ -172,9 +179,15 @@ def waiting(session: Session, labeler: Account, at_most: int = 1000) -> int:
 
 
 def resume(session: Session, assignment: Assignment, labeler: Account) -> Assignment | None:
-    """Take up again an item this labeler was given before, or passed on; None when others hold all its slots by now."""
+    """Lease again an item that this labeler was given before, or skipped; None where others hold all its slots."""
     one_at_a_time(session, labeler)
     drafts.refuse_submitted(session, assignment, labeler)
+    if assignment.item.round.state is RoundState.CLOSED:
+        raise Conflict(_("The round of this item has closed: submit your draft as it is, or discard it."))
+    if labeler.pool not in assignment.item.round.pools:
+        raise Conflict(_("This round is not for your pool any more: submit your draft as it is, or discard it."))
+    if session.get(OwnItem, (assignment.item_id, labeler.id)):
+        raise Conflict(_("This item holds a text of your own, which others rank. Go on with another task."))
     taken = _hand_over(session, labeler, slots.take(session, assignment.item_id, labeler))
     if taken is not None and (passed := session.get(Skip, (assignment.item_id, labeler.id))):
         session.delete(passed)
@@ -208,11 +221,14 @@ def skip(session: Session, assignment: Assignment, labeler: Account, reason: Ski
     """Pass on the item: its slot is free at once and it is never offered to this labeler again; the draft stays."""
     require_text(note, "note", may_be_empty=True, at_most=NOTE_CHARACTERS)
     one_at_a_time(session, labeler)
+    still_open = is_open(session, assignment.item_id)  # locks the round before the slot, as closing it does
     drafts.refuse_submitted(session, assignment, labeler)
     if session.get(Skip, (assignment.item_id, labeler.id)) is None:
         session.add(Skip(item_id=assignment.item_id, labeler_id=labeler.id, reason=reason, note=note))
         session.flush()
     slots.release(session, assignment.item_id, labeler)
+    if still_open:
+        late.fill(session, Item.id == assignment.item_id)
 
 
 # --- Handing in ---
@@ -239,16 +255,16 @@ def begin_submit(session: Session, assignment: Assignment, labeler: Account, ver
 def handed_in(
     session: Session, assignment: Assignment, labeler: Account, answers: type[Answer], key: str
 ) -> Answer | None:
-    """The row of `answers` that this very submission stored before, or None; a Conflict if another one stands.
+    """The row of `answers` that the labeler has submitted, or None; raises Conflict where another one stands.
 
-    None, too, when the labeler is editing what was handed in: `answer` then tells which row changes.
+    With this very `key` it is what was submitted just so; with another one the labeler is editing it.
     """
     stored = answer(session, assignment, labeler, answers)
     if stored is None or stored.idempotency_key == key:
         return stored
     draft = session.get_one(Draft, (assignment.item_id, labeler.id))
     if draft.reopened_at is not None:
-        return None
+        return stored
     raise Conflict(
         _("You have handed in another answer to this already; that one stands."),
         current={"content": draft.content, "submitted_at": stored.submitted_at.isoformat()},
@@ -291,7 +307,7 @@ def fill_slot(
         .values(
             content=content,
             version=Draft.version + 1,
-            active_seconds=drafts.longer(active_seconds),
+            active_seconds=drafts.worked(active_seconds),
             updated_at=utc_now(),
             submitted_at=utc_now(),
         )

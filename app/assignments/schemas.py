@@ -22,6 +22,16 @@ CONTENT = {
 }
 
 
+class NextIn(BaseModel):
+    """Where the next task comes from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    round: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Number of an open round; absent: of all, in their order."
+    )
+
+
 class ShownCompletion(BaseModel):
     """A completion under its letter."""
 
@@ -77,7 +87,11 @@ class AssignmentOut(BaseModel):
 
 
 class _Worked(BaseModel):
-    active_seconds: Seconds = Field(0.0, description="Seconds in which the labeler did something.")
+    active_seconds: Seconds = Field(
+        0.0,
+        description="Seconds worked on the item in all. The longer of this and what is stored counts, cut to the time "
+        "since the item was first given to you.",
+    )
 
 
 class _Handed(_Worked):
@@ -176,7 +190,7 @@ class LineOut(BaseModel):
     round: int
     prompt: list[Message] | None = Field(description="None: it is sensitive, and you have not chosen to see it.")
     at: datetime = Field(description="Last saved, handed in, or skipped.")
-    state: Literal["held", "lost", "submitted", "editing", "skipped"]
+    state: Literal["held", "lost", "closed", "submitted", "editing", "skipped"]
     reason: SkipReason | None = Field(description="Why it was skipped.")
 
 
@@ -188,7 +202,7 @@ class LinePage(BaseModel):
 
 
 class PartOut(BaseModel):
-    """One kind of work of an open round."""
+    """One kind of task of an open round."""
 
     round: int
     kind: ItemKind
@@ -203,8 +217,9 @@ class DayOut(BaseModel):
     active_seconds_today: float
     submitted: int
     skipped: int
-    unfinished: int
-    rounds: list[PartOut]
+    unfinished: int = Field(description="Held or begun, and its round still waits for it.")
+    closed: int = Field(description="Begun, and no longer waited for: submit it as it is, or discard it.")
+    rounds: list[PartOut] = Field(description="In the order in which they are handed out.")
 
 
 class VersionOut(BaseModel):

@@ -10,65 +10,68 @@ from functools import lru_cache
 
 from sqlalchemy import (
     Integer,
-    String,
-    Text,
-    UnaryExpression,
+    Select,
     Update,
     and_,
     bindparam,
     case,
-    cast,
     delete,
-    exists,
     func,
+    literal_column,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.orm import Session, aliased
 
-from app.accounts.tables import Account, AccountKind
-from app.assignments.tables import Assignment, AssignmentState, Draft, Skip
+from app.accounts.tables import Account
+from app.assignments import offering, order
+from app.assignments.offering import Asked, none, offered, own, values
+from app.assignments.offering import me as _me
+from app.assignments.tables import Assignment, AssignmentState, Draft, OwnItem
 from app.config import settings
 from app.database import UTCDateTime, utc_now
-from app.prompts.tables import Prompt
-from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundPurpose, RoundState
+from app.rounds.tables import Item, ItemKind, Round, RoundPriority, RoundState
 
-_me = bindparam("me", type_=Integer)
 _item = bindparam("item", type_=Integer)
-_pool = bindparam("pool", type_=String)
 _UNRESERVED = {"ahead_for_id": None, "ahead_until": None}
 AHEAD_SECONDS = 120  # how long a slot is reserved for the labeler whose next page it is
 _held = and_(Assignment.item_id == _item, Assignment.labeler_id == _me, Assignment.state == AssignmentState.LEASED)
 
 
-def take_unfinished(session: Session, labeler: Account) -> int | None:
-    """Give the labeler the own unfinished work of an open round again, under the same fence; returns its id."""
-    return session.scalar(_unfinished(settings().lease_minutes), {"me": labeler.id})
+def take_unfinished(session: Session, labeler: Account, round: int | None = None) -> int | None:
+    """Lease the labeler's unfinished work of an open round (of the one with a number) again, keeping its fence."""
+    statement = _unfinished(settings().lease_minutes, round is not None)
+    return session.scalar(statement, own(labeler, round))
 
 
-def take_next(session: Session, labeler: Account) -> int | None:
-    """Give the labeler the first slot that waits; returns its id."""
-    statement = _next(settings().lease_minutes, labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive)
-    return session.scalar(statement, {"me": labeler.id, "pool": _named(labeler.pool)})
+def unfinished(session: Session, labeler: Account) -> int | None:
+    """Return what `take_unfinished` would give."""
+    return session.scalar(_own_first(False), own(labeler, None))
 
 
-def other_unfinished(session: Session, item_id: int, labeler: Account) -> int | None:
-    """What `take_unfinished` would give once this item is done."""
-    return session.scalar(_other_unfinished(), {"me": labeler.id, "item": item_id})
+def take_next(session: Session, labeler: Account, round: int | None = None) -> int | None:
+    """Lease the first slot that waits for the labeler (in the round with a number); returns its id."""
+    statement = _next(settings().lease_minutes, Asked.by(labeler, round))
+    return session.scalar(statement, values(labeler, round))
 
 
-def reserve(session: Session, labeler: Account) -> int | None:
+def other_unfinished(session: Session, item_id: int, labeler: Account, round: int | None = None) -> int | None:
+    """Return what `take_unfinished` would give once this item is done."""
+    return session.scalar(_own_first(round is not None, other=True), {**own(labeler, round), "item": item_id})
+
+
+def reserve(session: Session, labeler: Account, round: int | None = None) -> int | None:
     """Reserve the first slot that waits, so that its page can be prepared; the same one again while it is free.
 
     The slot stays open, and the reservation is short: others take the slot when nothing else waits for them.
     """
-    values = {"me": labeler.id, "pool": _named(labeler.pool)}
-    how = (labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive)
-    if again := session.scalar(_reserve(_reserved, *how), values):
+    asked, given = Asked.by(labeler, round), values(labeler, round)
+    if again := session.scalar(_reserve(offering.reserved, asked), given):
         return again
     give_back(session, labeler)  # one whose round closed, for example: a labeler has one at most
-    return session.scalar(_reserve(_unreserved, *how), values)
+    return session.scalar(_reserve(offering.unreserved, asked), given)
 
 
 def give_back(session: Session, labeler: Account) -> None:
@@ -78,7 +81,7 @@ def give_back(session: Session, labeler: Account) -> None:
         Draft.labeler_id == labeler.id,
         Draft.version == 0,
         Draft.item_id.in_(reserved),
-        _none(Assignment.item_id == Draft.item_id, Assignment.labeler_id == labeler.id),
+        none(Assignment, Assignment.item_id == Draft.item_id, Assignment.labeler_id == labeler.id),
     )
     session.execute(untouched.execution_options(synchronize_session=False))
     free = update(Assignment).where(Assignment.ahead_for_id == labeler.id).values(**_UNRESERVED)
@@ -111,71 +114,19 @@ def release(session: Session, item_id: int, labeler: Account) -> None:
     session.execute(_release(), {"me": labeler.id, "item": item_id})
 
 
-def count_waiting(session: Session, labeler: Account, at_most: int) -> dict[tuple[int, ItemKind], int]:
-    """How many items have a free slot for this labeler, by round number and kind, counted up to `at_most` in all."""
-    statement = _count(labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive)
-    rows = session.execute(statement, {"me": labeler.id, "pool": _named(labeler.pool), "at_most": at_most})
-    return {(number, kind): count for number, kind, count in rows}
-
-
-# --- Conditions ---
-
-
-def _named(pool: str) -> str:
-    return f'"{pool}"'  # as it stands in the JSON list Round.pools
-
-
-def _abandoned(slot):
-    return and_(slot.state == AssignmentState.LEASED, slot.lease_until < utc_now())
-
-
-def _fresh(slot):
-    return slot.state == AssignmentState.OPEN
-
-
-def _unreserved(slot):
-    return and_(_fresh(slot), or_(slot.ahead_for_id.is_(None), slot.ahead_until < utc_now()))
-
-
-def _reserved(slot):
-    return and_(_fresh(slot), slot.ahead_for_id == _me)
-
-
-def _offered(slot, simulated: bool, avoids_sensitive: bool):
-    """Slots the labeler may be given, in the order in which they are handed out; free or not is the caller's part."""
-    own, item, round = aliased(Assignment), aliased(Item), aliased(Round)
-    withheld = [*ONBOARDING]  # everybody has slots of their own there
-    if simulated:
-        withheld.append(RoundPurpose.DEMO)  # readable texts wait for a person; no rubric judges them
-    offered = (
-        select(slot.id)
-        .join(item, item.id == slot.item_id)
-        .join(round, round.id == item.round_id)
-        .where(
-            round.state == RoundState.OPEN,
-            round.purpose.not_in(withheld),
-            cast(round.pools, Text).contains(_pool),
-            _none(own.item_id == slot.item_id, own.labeler_id == _me),
-            _none(Skip.item_id == slot.item_id, Skip.labeler_id == _me),
-            _none(Draft.item_id == slot.item_id, Draft.labeler_id == _me, Draft.submitted_at.is_not(None)),
-        )
-        .order_by(slot.position, slot.id)
-    )
-    if avoids_sensitive:
-        offered = offered.join(Prompt, Prompt.id == item.prompt_id).where(~Prompt.sensitive)
-    return offered
-
-
-def _none(*conditions) -> UnaryExpression:
-    return ~exists().where(*conditions)
-
-
-def _first(slots, slot, *, skip_locked: bool):
-    """The first of the slots; with `skip_locked`, the first that no other transaction is just taking."""
-    return slots.limit(1).with_for_update(skip_locked=skip_locked, of=slot).scalar_subquery()
+def count_waiting(session: Session, labeler: Account, at_most: int) -> dict[tuple[RoundPriority, int, ItemKind], int]:
+    """Count items with a free slot for this labeler, up to `at_most`, by priority and number of the round and kind."""
+    statement = _count(Asked.by(labeler, None))
+    rows = session.execute(statement, {**values(labeler, None), "at_most": at_most})
+    return {tuple(key): count for *key, count in rows}
 
 
 # --- Statements ---
+
+
+def _first(slots: Select, slot: type[Assignment], *, skip_locked: bool) -> Select:
+    """The first of the slots; with `skip_locked`, the first that no other transaction is just taking."""
+    return slots.limit(1).with_for_update(skip_locked=skip_locked, of=slot)
 
 
 def _lease_until(minutes: float) -> utc_now:
@@ -203,51 +154,65 @@ def _quick(statement: Update) -> Update:
     return statement.execution_options(synchronize_session=False)
 
 
-def _own(slot):
+def _own(slot: type[Assignment], one_round: bool) -> Select:
     item, round = aliased(Item), aliased(Round)
-    return (
+    found = (
         select(slot.id)
         .join(item, item.id == slot.item_id)
         .join(round, round.id == item.round_id)
-        .where(slot.labeler_id == _me, slot.state == AssignmentState.LEASED, round.state == RoundState.OPEN)
+        .where(
+            slot.labeler_id == _me,
+            slot.state == AssignmentState.LEASED,
+            round.state == RoundState.OPEN,
+            none(OwnItem, OwnItem.item_id == slot.item_id, OwnItem.labeler_id == _me),
+        )
         .order_by(slot.position, slot.id)
     )
+    return found.where(round.number == offering.number) if one_round else found
 
 
 @lru_cache
-def _other_unfinished():
+def _own_first(one_round: bool, other: bool = False) -> Select:
     slot = aliased(Assignment)
-    return _own(slot).where(slot.item_id != _item).limit(1)
+    found = _own(slot, one_round).limit(1)
+    return found.where(slot.item_id != _item) if other else found
 
 
 @lru_cache
-def _unfinished(lease_minutes: float) -> Update:
+def _unfinished(lease_minutes: float, one_round: bool) -> Update:
     slot = aliased(Assignment)
-    own = _own(slot)
-    taken = {"state": AssignmentState.LEASED, "lease_until": _lease_until(lease_minutes)}
-    return _hand(_first(own, slot, skip_locked=False), **taken)
+    first = _first(_own(slot, one_round), slot, skip_locked=False)
+    return _hand(first.scalar_subquery(), state=AssignmentState.LEASED, lease_until=_lease_until(lease_minutes))
 
 
 @lru_cache
-def _next(lease_minutes: float, simulated: bool, avoids_sensitive: bool) -> Update:
-    # Single look-ups, because an OR would sort the whole queue; each runs only if those before it found none. The last
-    # one takes what is reserved for somebody else: a reservation keeps nobody from working.
-    candidates = []
-    for free in (_reserved, _abandoned, _unreserved, _fresh):
+def _next(lease_minutes: float, asked: Asked) -> Update:
+    # Single look-ups, because an OR would sort the whole queue. What somebody abandoned comes before what is new, but
+    # not before a round of a higher priority. The last look-up runs only if the others found nothing and takes what is
+    # reserved for somebody else: a reservation keeps nobody from working.
+    def found(free: Callable, turn: int = 0) -> Select:
         slot = aliased(Assignment)
-        candidates.append(_first(_offered(slot, simulated, avoids_sensitive).where(free(slot)), slot, skip_locked=True))
-    taken = {"state": AssignmentState.LEASED, "lease_until": _lease_until(lease_minutes)}
-    return _hand(func.coalesce(*candidates), **taken)
+        slots = offered(slot, asked).where(free(slot))
+        return _first(slots.add_columns(slot.position, literal_column(str(turn)).label("turn")), slot, skip_locked=True)
+
+    both = union_all(*(select(found(free, turn).subquery()) for turn, free in enumerate(_BOTH))).subquery()
+    earlier = select(both.c.id).order_by(order.level(both.c.position), both.c.turn).limit(1)
+    mine, left = (select(found(free).subquery().c.id) for free in (offering.reserved, offering.fresh))
+    slot_id = func.coalesce(*(one.scalar_subquery() for one in (mine, earlier, left)))
+    return _hand(slot_id, state=AssignmentState.LEASED, lease_until=_lease_until(lease_minutes))
+
+
+_BOTH = (offering.abandoned, offering.unreserved)
 
 
 @lru_cache
-def _reserve(which: Callable, simulated: bool, avoids_sensitive: bool) -> Update:
+def _reserve(which: Callable, asked: Asked) -> Update:
     slot = aliased(Assignment)
     mine = Assignment.ahead_for_id == _me
-    offered = _offered(slot, simulated, avoids_sensitive).where(which(slot))
+    first = _first(offered(slot, asked).where(which(slot)), slot, skip_locked=True)
     return _quick(
         update(Assignment)
-        .where(Assignment.id == _first(offered, slot, skip_locked=True))
+        .where(Assignment.id == first.scalar_subquery())
         .values(
             ahead_for_id=_me,
             ahead_until=utc_now(AHEAD_SECONDS),
@@ -267,12 +232,14 @@ def _reopen(lease_minutes: float) -> Update:
 
 
 def _slot_of_item():
-    own, other = aliased(Assignment), aliased(Assignment)
-    held = select(own.id).where(own.item_id == _item, own.labeler_id == _me, own.state == AssignmentState.LEASED)
-    free = select(other.id).where(other.item_id == _item, or_(_abandoned(other), _fresh(other)))
+    mine, other = aliased(Assignment), aliased(Assignment)
+    held = select(mine.id).where(mine.item_id == _item, mine.labeler_id == _me, mine.state == AssignmentState.LEASED)
+    free = select(other.id).where(other.item_id == _item, or_(offering.abandoned(other), offering.fresh(other)))
     free = free.order_by(case((other.ahead_for_id == _me, 0), (other.ahead_for_id.is_(None), 1), else_=2), other.slot)
     # No SKIP LOCKED for the own one: a heartbeat of the same labeler must not make it look lost.
-    return func.coalesce(_first(held, own, skip_locked=False), _first(free, other, skip_locked=True))
+    return func.coalesce(
+        _first(held, mine, skip_locked=False).scalar_subquery(), _first(free, other, skip_locked=True).scalar_subquery()
+    )
 
 
 @lru_cache
@@ -301,14 +268,14 @@ def _release() -> Update:
 
 
 @lru_cache
-def _count(simulated: bool, avoids_sensitive: bool):
+def _count(asked: Asked) -> Select:
     slot = aliased(Assignment)
-    free = _offered(slot, simulated, avoids_sensitive).where(or_(_abandoned(slot), _fresh(slot))).order_by(None)
+    free = offered(slot, asked).where(or_(offering.abandoned(slot), offering.fresh(slot))).order_by(None)
     items = free.with_only_columns(slot.item_id, maintain_column_froms=True).distinct()
     counted = items.limit(bindparam("at_most", type_=Integer)).subquery()
     return (
-        select(Round.number, Item.kind, func.count())
+        select(Round.priority, Round.number, Item.kind, func.count())
         .join(Item, Item.round_id == Round.id)
         .join(counted, counted.c.item_id == Item.id)
-        .group_by(Round.number, Item.kind)
+        .group_by(Round.priority, Round.number, Item.kind)
     )

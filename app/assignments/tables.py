@@ -3,8 +3,20 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, String, Text, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    select,
+)
+from sqlalchemy.orm import Mapped, MappedColumn, mapped_column, relationship
 
 from app.accounts.tables import Account
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
@@ -73,10 +85,17 @@ class Draft(Base):
     version: Mapped[int] = mapped_column(Integer, default=0)  # the ETag of If-Match; 0: nothing written yet
     content: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # a submission, as incomplete as need be
     active_seconds: Mapped[float] = mapped_column(default=0.0)
+    given_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())  # first given to this labeler
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # first handed in
     reopened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # being edited since; what was handed in stands
     warned_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # chose to see a prompt marked as sensitive
+
+
+def time_worked(item_id: MappedColumn, labeler_id: MappedColumn) -> ColumnElement[float]:
+    """Seconds that the labeler of an answer worked on it, as their draft counted them; 0 where there was no draft."""
+    worked = select(Draft.active_seconds).where(Draft.item_id == item_id, Draft.labeler_id == labeler_id)
+    return func.coalesce(worked.correlate_except(Draft).scalar_subquery(), 0.0)
 
 
 class VersionEnd(StrEnum):
@@ -113,3 +132,25 @@ class Skip(Base):
     reason: Mapped[SkipReason] = mapped_column(choice(SkipReason))
     note: Mapped[str] = mapped_column(Text, default="")
     at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
+
+
+class OwnText(Base):
+    """What a labeler wrote, or took from a suggestion, in answer to a prompt; it stays when the answer is withdrawn.
+
+    By hashes, because a message of a conversation answers messages that are no prompt of the bank.
+    """
+
+    __tablename__ = "own_texts"
+
+    prompt_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)  # as Prompt.text_sha256
+    text_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)  # as Completion.text_sha256
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
+
+
+class OwnItem(Base):
+    """An item with a completion that is a labeler's own text; it is never given to them, for nobody ranks that."""
+
+    __tablename__ = "own_items"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)

@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
-from app.assignments import changes
+from app.assignments import changes, late
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS, Assignment
 from app.comparisons.schemas import Answer, ComparisonContent
@@ -18,7 +18,7 @@ from app.guidelines import rules as guidelines
 from app.guidelines.tables import Form
 from app.i18n import gettext as _
 from app.prompts.tables import Prompt
-from app.rounds.tables import ItemKind
+from app.rounds.tables import Item, ItemKind
 
 Place = TypeVar("Place", int, tuple[bool, int])  # smaller is better
 # Silent reading takes 175 to 300 words a minute (Brysbaert 2019); at twice that and more, one skims.
@@ -43,8 +43,9 @@ def submit(
         raise BadInput(_("This asks for a demonstration; send “text”, not “completions”."), field="completions")
     key = assignments.idempotency_key(key, content)
     assignments.begin_submit(session, assignment, labeler, version)
-    if stored := assignments.handed_in(session, assignment, labeler, Comparison, key):
-        return stored
+    before = assignments.handed_in(session, assignment, labeler, Comparison, key)
+    if before and before.idempotency_key == key:
+        return before
     shown = assignments.shown_completions(item, labeler)
     letters = LETTERS[: len(shown)]
     tiers = _tiers(letters, content)
@@ -63,21 +64,19 @@ def submit(
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
-    before = assignments.answer(session, assignment, labeler, Comparison) if filled.edited_at else None
     comparison = Comparison(
         id=before and before.id,
         prompt_id=item.prompt_id,
         item_id=item.id,
         assignment_id=filled.assignment_id,
         labeler_id=labeler.id,
-        pool=labeler.pool,
+        pool=before.pool if before else labeler.pool,
         guideline_id=item.round.guideline_id,
         form_id=item.round.form_id,
         notes=content.notes,
         surplus=filled.surplus,
         idempotency_key=key,
         seeded_order=content.seeded_order,
-        active_seconds=active_seconds,
         # A clock that goes ahead must not cost the answer.
         first_action_at=min(content.first_action_at, filled.at) if content.first_action_at else None,
         submitted_at=filled.at,
@@ -96,6 +95,7 @@ def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None
     stored = assignments.answer(session, assignment, labeler, Comparison)
     if changes.take_back(session, assignment, labeler) and stored:
         session.execute(delete(Comparison).where(Comparison.id == stored.id))
+        late.fill(session, Item.id == assignment.item_id, left_by=labeler)
 
 
 def dense(places: Iterable[Place]) -> dict[Place, int]:
@@ -169,3 +169,6 @@ def flags_of(form: Form, prompt: Prompt, letter: str, answer: Answer) -> dict[st
         )
     shown = [question.name for question in guidelines.questions_for(form, prompt) if question.kind == "yes_no"]
     return {name: flags.get(name, False) for name in shown}
+
+
+late.register(ItemKind.COMPARISON, Comparison)

@@ -4,10 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKey, Integer, String, Text, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
 from app.accounts.tables import Account
-from app.assignments.tables import LETTERS, Assignment
+from app.assignments.tables import LETTERS, Assignment, time_worked
 from app.completions.tables import Completion
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
 from app.guidelines.tables import Form, Guideline
@@ -60,7 +60,7 @@ class Comparison(Base):
     surplus: Mapped[bool] = mapped_column(default=False)
     idempotency_key: Mapped[str] = mapped_column(String(80), default="")
     seeded_order: Mapped[SeededOrder | None] = mapped_column(choice(SeededOrder))  # none: no seeded order was shown
-    active_seconds: Mapped[float] = mapped_column(default=0.0)
+    active_seconds: Mapped[float] = column_property(time_worked(item_id, labeler_id))
     first_action_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the first answer was given
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in anew; assignments keep what was before

@@ -34,7 +34,12 @@ class CompletionDraft:
     @cached_property
     def key(self) -> tuple[int, int, str]:
         """What makes it the same completion: its prompt, its policy and its text in normal form."""
-        return self.prompt_id, self.policy_id, hashlib.sha256(normal_form(self.text).encode()).hexdigest()
+        return self.prompt_id, self.policy_id, text_sha256(self.text)
+
+
+def text_sha256(text: str) -> str:
+    """Return the hash by which two completions of a prompt are the same: that of the text in normal form."""
+    return hashlib.sha256(normal_form(text).encode()).hexdigest()
 
 
 def add_all(session: Session, drafts: Sequence[CompletionDraft]) -> list[int]:

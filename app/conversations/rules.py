@@ -1,15 +1,17 @@
 """Handing in a conversation: every message with where its text came from, and which message gets alternatives."""
 
 import hashlib
+from collections.abc import Iterator
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import queue
 from app.accounts.tables import Account
-from app.assignments import changes
+from app.assignments import changes, late, own
 from app.assignments import rules as assignments
 from app.assignments.tables import Assignment
+from app.completions import rules as completions
 from app.conversations import queries
 from app.conversations.schemas import ConversationContent, Turn, first_role, opening
 from app.conversations.tables import (
@@ -26,10 +28,11 @@ from app.errors import BadInput
 from app.i18n import gettext as _
 from app.kit.text import require_text
 from app.prompts import rules as prompts
+from app.prompts.messages import text_sha256
 from app.prompts.tables import SENSITIVE, Prompt, PromptSource
 from app.rounds.schemas import ConversationPlan
 from app.rounds.tables import Item, ItemKind
-from training.records import Pool, Split, UseCase
+from training.records import Message, Pool, Split, UseCase
 
 COLLECTION = "conversations"  # of the prompts that conversations were up to a message
 RESEND_SECONDS = 60
@@ -51,24 +54,24 @@ def submit(
         raise BadInput(_("This is no conversation; “messages” cannot be sent."), field="messages")
     key = assignments.idempotency_key(key, content)
     assignments.begin_submit(session, assignment, labeler, version)
-    if stored := assignments.handed_in(session, assignment, labeler, Conversation, key):
-        return stored
+    before = assignments.handed_in(session, assignment, labeler, Conversation, key)
+    if before and before.idempotency_key == key:
+        return before
     turns = _checked(content.whole(first_role(item.prompt)), first_role(item.prompt))
     messages = _messages(turns, queries.suggestions(session, item.id, labeler.id))
+    own.note(session, labeler, _answers(item.prompt, turns))
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
-    before = assignments.answer(session, assignment, labeler, Conversation) if filled.edited_at else None
     conversation = Conversation(
         id=before and before.id,
         item_id=item.id,
         assignment_id=filled.assignment_id,
         labeler_id=labeler.id,
-        pool=labeler.pool,
+        pool=before.pool if before else labeler.pool,
         guideline_id=item.round.guideline_id,
         surplus=filled.surplus,
         idempotency_key=key,
-        active_seconds=active_seconds,
         submitted_at=filled.at,
         edited_at=filled.edited_at,
     )
@@ -83,7 +86,7 @@ def submit(
     session.flush()
     session.expire(conversation, ["messages"])
     if not filled.surplus:
-        _ask_for_alternatives(session, conversation, item)
+        _ask_for_alternatives(session, conversation)
     return conversation
 
 
@@ -93,6 +96,7 @@ def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None
     if changes.take_back(session, assignment, labeler) and stored:
         _let_go_of_alternatives(session, stored)
         session.execute(delete(Conversation).where(Conversation.id == stored.id))
+        late.fill(session, Item.id == assignment.item_id, left_by=labeler)
 
 
 def _checked(turns: list[Turn], first: Role) -> list[Turn]:
@@ -117,6 +121,15 @@ def _checked(turns: list[Turn], first: Role) -> list[Turn]:
             _("A conversation ends with a message of the assistant: write its answer, then hand in."), field="messages"
         )
     return made
+
+
+def _answers(starter: Prompt, turns: list[Turn]) -> Iterator[tuple[str, str]]:
+    """Hash of all messages before, and hash of the text, of each message of the assistant."""
+    said = opening(starter)
+    for turn in turns:
+        if turn.role is Role.ASSISTANT:
+            yield text_sha256(said), completions.text_sha256(turn.text)
+        said = [*said, Message(role=turn.role.value, text=turn.text)]
 
 
 def _messages(turns: list[Turn], suggested: list[Suggestion]) -> list[ConversationMessage]:
@@ -155,7 +168,7 @@ def plan_of(item: Item) -> ConversationPlan:
     return ConversationPlan.model_validate(item.round.plan["conversations"])
 
 
-def _ask_for_alternatives(session: Session, conversation: Conversation, item: Item) -> None:
+def _ask_for_alternatives(session: Session, conversation: Conversation) -> None:
     """Choose one model-written message at random and let a worker sample what else could stand in its place.
 
     Nobody begins while handing in can still be undone. What was sampled for a conversation stays when it is edited.
@@ -167,7 +180,7 @@ def _ask_for_alternatives(session: Session, conversation: Conversation, item: It
         for message in conversation.messages
         if message.role is Role.ASSISTANT and message.origin in (Origin.TAKEN, Origin.EDITED)
     ]
-    if plan_of(item).alternatives is None or not written:
+    if plan_of(conversation.item).alternatives is None or not written:
         return
     # By the conversation's random id: as good as a die, and the same whoever looks again.
     digest = hashlib.sha256(f"alternatives {conversation.public_id}".encode()).digest()
@@ -176,7 +189,7 @@ def _ask_for_alternatives(session: Session, conversation: Conversation, item: It
         Alternatives(
             conversation_id=conversation.id,
             position=position,
-            prompt_id=_prefix(session, conversation, item.prompt, position).id,
+            prompt_id=_prefix(session, conversation, conversation.item.prompt, position).id,
             lease_until=utc_now(changes.FINAL_AFTER_SECONDS),  # then the reconciler sends it
         )
     )
@@ -217,3 +230,6 @@ def try_again(session: Session, alternatives: Alternatives) -> None:
     alternatives.lease_until = utc_now(RESEND_SECONDS)
     session.flush()
     queue.send(session, "conversations.sample", alternatives.id)
+
+
+late.register(ItemKind.CONVERSATION, Conversation, _ask_for_alternatives)

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import queue
-from app.assignments.rules import ITEMS_A_ROUND
+from app.assignments import order, own
 from app.assignments.tables import Assignment
 from app.completions.queries import by_ids
 from app.completions.rules import CompletionDraft, add_all
@@ -131,8 +131,10 @@ def _join_round(
     """Put the comparison at the end of its conversation's round if that is still open; the item's id."""
     item = row.conversation.item
     # Shared lock: whoever closes the round waits for us, so a closed round never gains an item.
-    state = session.scalar(select(Round.state).where(Round.id == item.round_id).with_for_update(read=True))
-    if state is not RoundState.OPEN:
+    round = session.execute(
+        select(Round.state, Round.priority).where(Round.id == item.round_id).with_for_update(read=True)
+    ).one()
+    if round.state is not RoundState.OPEN:
         return None
     same = (Item.round_id == item.round_id, Item.prompt_id == row.prompt_id, Item.kind == ItemKind.COMPARISON)
     if (known := session.scalar(select(Item.id).where(*same))) is not None:
@@ -155,7 +157,7 @@ def _join_round(
         insert(ItemCompletion),
         [{"item_id": made.id, "completion_id": one.id, "position": place} for place, one in enumerate(chosen)],
     )
-    position = item.round.number * ITEMS_A_ROUND + made.position
+    position = order.position(round.priority, item.round.number, made.position)
     session.execute(
         insert(Assignment),
         [
@@ -163,6 +165,7 @@ def _join_round(
             for slot in range(item.overlap)
         ],
     )
+    own.find(session, Item.id == made.id)
     return made.id
 
 

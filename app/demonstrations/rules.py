@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
-from app.assignments import changes
+from app.assignments import changes, late, own
 from app.assignments import rules as assignments
 from app.assignments.tables import Assignment
 from app.completions import rules as completions
@@ -16,7 +16,7 @@ from app.guidelines.tables import Form, FormKind
 from app.i18n import gettext as _
 from app.policies import rules as policies
 from app.prompts import rules as prompts
-from app.rounds.tables import ItemKind
+from app.rounds.tables import Item, ItemKind
 
 
 def submit(
@@ -35,18 +35,20 @@ def submit(
         raise BadInput(_("This is a comparison; send “completions”, not “text”."), field="text")
     key = assignments.idempotency_key(key, content)
     assignments.begin_submit(session, assignment, labeler, version)
-    if stored := assignments.handed_in(session, assignment, labeler, Demonstration, key):
-        return stored
+    before = assignments.handed_in(session, assignment, labeler, Demonstration, key)
+    if before and before.idempotency_key == key:
+        return before
     if not content.text.strip():
         raise BadInput(_("Nothing is written yet: write the completion, or skip the prompt."), field="text")
     text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
     lengths.check(lengths.measure(text, lengths.tokenizer(session)))
     form, answers = answered(session, content)
-    completion = completions.add(session, item.prompt, policies.people(session, labeler.pool), text)
+    pool = before.pool if before else labeler.pool  # where an answer was given, its edits are
+    completion = completions.add(session, item.prompt, policies.people(session, pool), text)
+    own.note(session, labeler, [(item.prompt.text_sha256, completion.text_sha256)])
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
-    before = assignments.answer(session, assignment, labeler, Demonstration) if filled.edited_at else None
     was = before and before.completion_id
     prompts.learn(
         session,
@@ -60,7 +62,7 @@ def submit(
         item_id=item.id,
         assignment_id=filled.assignment_id,
         labeler_id=labeler.id,
-        pool=labeler.pool,
+        pool=pool,
         completion_id=completion.id,
         guideline_id=item.round.guideline_id,
         use_case=content.use_case,
@@ -68,7 +70,6 @@ def submit(
         form_id=form and form.id,
         surplus=filled.surplus,
         idempotency_key=key,
-        active_seconds=active_seconds,
         submitted_at=filled.at,
         edited_at=filled.edited_at,
     )
@@ -95,3 +96,7 @@ def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None
         session.delete(stored)
         session.flush()
         completions.forget(session, stored.completion_id)
+        late.fill(session, Item.id == assignment.item_id, left_by=labeler)
+
+
+late.register(ItemKind.DEMONSTRATION, Demonstration)

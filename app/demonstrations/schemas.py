@@ -11,7 +11,7 @@ from app.demonstrations.tables import Demonstration
 from app.kit.text import Text
 from training.records import Message, Pool, UseCase
 
-Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class DemonstrationContent(BaseModel):

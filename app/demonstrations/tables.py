@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
 from app.accounts.tables import Account
-from app.assignments.tables import Assignment
+from app.assignments.tables import Assignment, time_worked
 from app.completions.tables import Completion
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
 from app.guidelines.tables import Form, Guideline
@@ -37,7 +37,7 @@ class Demonstration(Base):
     form_id: Mapped[int | None] = mapped_column(ForeignKey("forms.id", ondelete="RESTRICT"))  # null: not answered
     surplus: Mapped[bool] = mapped_column(default=False)
     idempotency_key: Mapped[str] = mapped_column(String(80))
-    active_seconds: Mapped[float] = mapped_column(default=0.0)
+    active_seconds: Mapped[float] = column_property(time_worked(item_id, labeler_id))
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in anew; assignments keep what was before
     item: Mapped[Item | None] = relationship()

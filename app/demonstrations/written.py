@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
+from app.assignments import own
 from app.completions import rules as completions
 from app.database import utc_now
 from app.demonstrations.tables import Demonstration
@@ -74,11 +75,13 @@ def _few_shot(session: Session, piece: Writing, labeler: Account, content: Writi
     for text, answer in few_shot(content.instruction, pairs):
         prompt = prompts.add(session, messages=[{"role": "user", "text": text}], **_shared(piece, labeler, content))
         made.append(_own(piece, prompt))
+        completion = completions.add(session, prompt, people, answer)
+        own.note(session, labeler, [(prompt.text_sha256, completion.text_sha256)])
         session.add(
             Demonstration(
                 labeler_id=labeler.id,
                 pool=labeler.pool,
-                completion_id=completions.add(session, prompt, people, answer).id,
+                completion_id=completion.id,
                 guideline_id=guideline.id,
                 idempotency_key=f"{piece.public_id} {len(made)}",
             )

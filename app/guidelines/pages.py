@@ -43,9 +43,11 @@ def changed(request: Request, id: str, next: Text = "/"):
     with reading() as session:
         found = rules.guideline(session, id)
         last = queries.last_read(session, found.name, account)
-    known = last is not None and last.version >= found.version
-    pieces = changes(last.body, found.body) if last and not known else []
-    shown = {"guideline": found, "last": last, "known": known, "paragraphs": pieces, "next": local_path(next)}
+        read = queries.last_read(session, found.name, account, said_so=True)
+    known = read is not None and read.version >= found.version
+    before = last if last and last.version < found.version else None
+    pieces = changes(before.body, found.body) if before and not known else []
+    shown = {"guideline": found, "last": before, "known": known, "paragraphs": pieces, "next": local_path(next)}
     return page(request, "guidelines/changes.html", account, **shown)
 
 

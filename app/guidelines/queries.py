@@ -34,15 +34,16 @@ def guideline(session: Session, public_id: str) -> Guideline | None:
     return session.scalar(select(Guideline).where(Guideline.public_id == public_id))
 
 
-def last_read(session: Session, name: str, account: Account) -> Guideline | None:
-    """The latest version of a guideline that somebody has read or worked under."""
-    return session.scalar(
+def last_read(session: Session, name: str, account: Account, *, said_so: bool = False) -> Guideline | None:
+    """The latest version of a guideline that somebody has read or worked under; with `said_so`, that they said so."""
+    found = (
         select(Guideline)
         .join(Acknowledgement, Acknowledgement.guideline_id == Guideline.id)
         .where(Guideline.name == name, Acknowledgement.account_id == account.id)
         .order_by(Guideline.version.desc())
         .limit(1)
     )
+    return session.scalar(found.where(Acknowledgement.said_so) if said_so else found)
 
 
 def newest_form(session: Session, kind: FormKind) -> Form | None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from app.assignments import closing
 from app.database import reading, transaction
 from app.kit.text import Text
 from app.plans import queries, rules
@@ -52,10 +53,11 @@ def list_plans(request: Request, cursor: Text | None = None, limit: Limit = 100)
 
 @router.post("/api/v1/plans", status_code=201)
 def start_plan(request: Request, given: PlanIn) -> PlanOut:
-    """Close a round, train on it and what came before, and make the next round."""
+    """Close a round (over drafts that are begun only with `confirm`), train on it, and make the next round."""
     by = api_account(request, "jobs")
-    with transaction() as session:
-        plan = rules.start(session, round_(session, given.round), given.config, by, name=given.name)
+    with transaction() as session, closing.asks_for_confirm():
+        round = round_(session, given.round)
+        plan = rules.start(session, round, given.config, by, name=given.name, confirmed=given.confirm)
         return out(queries.find(session, plan.public_id))
 
 

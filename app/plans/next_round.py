@@ -34,6 +34,8 @@ def make(session: Session, plan: Plan) -> Round:
         ),
         overlap=wanted.overlap,
         pools=wanted.pools,
+        priority=wanted.priority,
+        reserved_for_people=wanted.reserved_for_people,
         by=by,
     )
     if not rounds.prepare(session, made):

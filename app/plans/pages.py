@@ -56,6 +56,7 @@ def _defaults() -> dict:
         **{name: str(getattr(wanted, name)) for name in NUMBERS},
         **{f"mix_{source}": str(wanted.mix.get(source, 0)) for source in Source},
         "set": "",
+        "confirm": "",
     }
 
 
@@ -99,7 +100,8 @@ def start(request: Request, form: Posted):
             raise BadInput(_("Choose the round to train on."), field="round")
         with transaction() as session:
             round = round_(session, given["round"])
-            plan = rules.start(session, round, _config(given), account, name=given["name"])
+            confirmed = bool(given["confirm"])
+            plan = rules.start(session, round, _config(given), account, name=given["name"], confirmed=confirmed)
     except PlumblineError as error:
         return _form(request, given, error)
     return redirect(f"/admin/plans/{plan.public_id}")

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from app import queue
 from app.accounts.rules import record
 from app.accounts.tables import Account
-from app.assignments.rules import close_round
+from app.assignments import closing
+from app.assignments import rules as assignments
 from app.checkpoints.queries import newest
 from app.checkpoints.tables import CheckpointRole
 from app.database import utc_now
@@ -24,6 +25,7 @@ from app.plans import queries, steps
 from app.plans.schemas import PlanConfig, Source
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
 from app.rounds.tables import Round, RoundPurpose, RoundState
+from app.snapshots.queries import of_round as snapshots_of
 from app.snapshots.tables import Snapshot, SnapshotState
 
 _OF_JOB = {
@@ -48,8 +50,12 @@ def start(
     by: Account | None = None,
     *,
     name: str = "",
+    confirmed: bool = False,
 ) -> Plan:
-    """Close the round and begin its plan; raises BadInput or Conflict if there is nothing to train on."""
+    """Close the round and begin its plan; raises BadInput or Conflict if there is nothing to train on.
+
+    Raises closing.Unfinished if labelers have begun drafts of the round and it is not `confirmed` that it closes.
+    """
     try:
         config = PlanConfig.model_validate(config or {}).model_copy(deep=True)
     except ValidationError as error:
@@ -61,13 +67,14 @@ def start(
             % {"number": round.number, "purpose": round.purpose},
             field="round",
         )
+    session.refresh(round, ["state"], with_for_update=True)  # nobody reopens it meanwhile
     if round.state is RoundState.DRAFT:
         raise BadInput(
             _("Round %(number)s is a draft; open it and let it be worked on first.") % {"number": round.number},
             field="round",
         )
     if round.state is RoundState.OPEN:
-        close_round(session, round)
+        closing.close(session, round, confirmed=confirmed)
         record(session, by, "round.close", round.public_id)
     if not queries.has_demonstrations(session):
         raise BadInput(
@@ -95,6 +102,23 @@ def start(
     session.flush()
     record(session, by, "plan.start", plan.public_id, round=round.public_id)
     return advance(session, plan.id)
+
+
+def reopen_round(session: Session, round: Round) -> None:
+    """Reopen a closed round, unless a plan or a snapshot under way counts on its answers; raises Conflict then."""
+    session.refresh(round, ["state"], with_for_update=True)
+    plan = queries.of_round(session, round)
+    if plan is not None and plan.state is not PlanState.FINISHED:
+        raise Conflict(
+            _("The plan “%(name)s” trains on round %(number)s and is not finished: wait for its end, or cancel it.")
+            % {"name": plan.name, "number": round.number}
+        )
+    if unwritten := [one for one in snapshots_of(session, round) if one.state is not SnapshotState.READY]:
+        raise Conflict(
+            _("The snapshot “%(name)s” is being made from round %(number)s: reopen the round when it is ready.")
+            % {"name": unwritten[0].name, "number": round.number}
+        )
+    assignments.reopen_round(session, round)
 
 
 def _steps(session: Session, plan: Plan, config: PlanConfig) -> list[tuple[str, StepKind]]:

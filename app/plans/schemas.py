@@ -3,10 +3,12 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from app.kit.text import JsonObject, Text
 from app.plans.tables import PlanState, StepKind, StepState
+from app.rounds.schemas import PRIORITY, RESERVED, ReservedShare
+from app.rounds.tables import RoundPriority
 from training.records import Pool
 
 
@@ -49,6 +51,8 @@ class NextRound(BaseModel):
     pools: list[Pool] = Field([Pool.TRAIN, Pool.HELD_OUT], min_length=1)
     demonstrations: int = Field(0, ge=0, description="Further train prompts to write demonstrations for.")
     open: bool = Field(True, description="Open it at once; else it waits as a draft.")
+    priority: RoundPriority = Field(RoundPriority.NORMAL, description=PRIORITY)
+    reserved_for_people: ReservedShare = Field(0.0, description=RESERVED)
 
     @model_validator(mode="after")
     def _adds_up(self) -> "NextRound":
@@ -95,6 +99,7 @@ class PlanIn(BaseModel):
     round: Text = Field(description="Public id of the round it trains on; it is closed first.")
     name: Text = Field("", max_length=120)
     config: PlanConfig = Field(default_factory=PlanConfig)
+    confirm: StrictBool = Field(False, description="Close the round over drafts that are begun and not submitted.")
 
 
 class RetryIn(BaseModel):

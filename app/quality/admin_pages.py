@@ -49,6 +49,7 @@ def _overview(request: Request, error: PlumblineError | None = None):
         account,
         error.status if error else 200,
         exercises=found,
+        screens=any(map(_screens, found)),
         screenings=shown,
         reviewers=reviewers,
         waiting=waiting,
@@ -56,6 +57,10 @@ def _overview(request: Request, error: PlumblineError | None = None):
         topics=screening.TOPICS,
         error=error,
     )
+
+
+def _screens(exercise: Exercise) -> bool:
+    return exercise.item.round.purpose is RoundPurpose.SCREENING and exercise.retired_at is None
 
 
 def _to(path: str, note: str):

@@ -70,9 +70,10 @@ class Progress(NamedTuple):
 
 
 def progress(session: Session, labeler: Account, purpose: RoundPurpose) -> Progress:
-    """How far the labeler is."""
+    """How far the labeler is: of the exercises there are, and those that they did before they were retired."""
     query = select(func.count(), func.count().filter(_done(labeler))).select_from(Exercise)
-    query = query.join(Exercise.item).join(Item.round).join(Item.prompt).where(_for(labeler, purpose))
+    query = query.join(Exercise.item).join(Item.round).join(Item.prompt)
+    query = query.where(Round.purpose == purpose, or_(_for(labeler, purpose), _done(labeler)))
     all_, done = session.execute(query).one()
     return Progress(done, all_)
 

@@ -47,7 +47,8 @@ def standing(session: Session, labeler: Account) -> Standing:
 
 
 def _has_read(session: Session, guideline: Guideline, labeler: Account) -> bool:
-    last = guideline_queries.last_read(session, guideline.name, labeler)
+    """Whether the labeler said so; to have worked under a version is not to have read it."""
+    last = guideline_queries.last_read(session, guideline.name, labeler, said_so=True)
     return last is not None and last.version >= guideline.version
 
 
@@ -65,7 +66,7 @@ def begin(session: Session, labeler: Account, part: RoundPurpose) -> Assignment 
     round = round_of(session, part)
     if not _has_read(session, round.guideline, labeler):
         last = guideline_queries.last_read(session, round.guideline.name, labeler)
-        raise guidelines.NotRead(round.guideline, first=last is None)
+        raise guidelines.NotRead(round.guideline, first=last is None or last.version >= round.guideline.version)
     return assignments.give(session, item, labeler)
 
 

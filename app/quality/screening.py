@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.accounts import queries as account_queries
 from app.accounts import rules as accounts
 from app.accounts.tables import Account, Role
+from app.assignments.leaving import change_account
 from app.database import utc_now
 from app.errors import BadInput, Conflict, Forbidden, NotFound
 from app.i18n import N_
@@ -46,6 +47,8 @@ def invite(session: Session, username: str, by: Account | None) -> Screening:
     labeler = account_queries.by_username(session, username)
     if labeler is None or labeler.role is not Role.LABELER:
         raise BadInput(_("There is no labeler “%(name)s”.") % {"name": username.strip()}, field="username")
+    if not queries.progress(session, labeler, RoundPurpose.SCREENING).all:
+        raise BadInput(_no_exercises(session, labeler), field="username")
     made = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Screening)
     taken = None
     while taken is None:  # until a number is drawn that nobody has
@@ -53,9 +56,19 @@ def invite(session: Session, username: str, by: Account | None) -> Screening:
         taken = session.scalar(made.values(row).on_conflict_do_nothing().returning(Screening.labeler_id))
         if taken is None and session.get(Screening, labeler.id):
             raise Conflict(_("“%(name)s” has been invited already.") % {"name": labeler.username}, field="username")
-    accounts.change_account(session, labeler, by=by, paused=True)
+    change_account(session, labeler, by=by, paused=True)
     accounts.record(session, by, "screening.invite", subject=labeler.public_id)
     return session.get_one(Screening, labeler.id)
+
+
+def _no_exercises(session: Session, labeler: Account) -> str:
+    """Why a screening would have nothing to do for this labeler, and what to do first."""
+    if any(not one.retired_at for one in queries.exercises(session, RoundPurpose.SCREENING)):
+        return _(
+            "“%(name)s” opted out of sensitive prompts, and every screening exercise is about one: write another, then "
+            "invite them."
+        ) % {"name": labeler.username}
+    return _("The screening has no exercises yet: write a screening exercise, or restore a retired one, then invite.")
 
 
 def call_off(session: Session, username: str, by: Account | None) -> None:
@@ -66,7 +79,7 @@ def call_off(session: Session, username: str, by: Account | None) -> None:
         raise NotFound(_("Nobody of that name is being screened."))
     session.delete(found)
     session.flush()
-    accounts.change_account(session, labeler, by=by, paused=False)
+    change_account(session, labeler, by=by, paused=False)
     accounts.record(session, by, "screening.call_off", subject=labeler.public_id)
 
 
@@ -228,7 +241,7 @@ def decide(session: Session, number: int, verdict: Verdict, by: Account, reason:
     if not decided.rowcount:
         raise Conflict(_("Screening %(number)s is decided already; load it again to see how.") % {"number": number})
     pool = None if verdict is Verdict.DECLINED else Pool(verdict)
-    accounts.change_account(session, found.labeler, by=by, pool=pool, paused=verdict is Verdict.DECLINED)
+    change_account(session, found.labeler, by=by, pool=pool, paused=verdict is Verdict.DECLINED)
     accounts.record(session, by, "screening.decide", subject=found.labeler.public_id, verdict=verdict, number=number)
     session.expire_all()
     return screening_(session, number)

@@ -1,6 +1,7 @@
 """Rounds over REST."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -8,12 +9,14 @@ from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
 from app.accounts.tables import Account
+from app.assignments import closing, handing_out
 from app.assignments import rules as assignments
-from app.assignments.progress import progress
+from app.assignments.progress import progress, without_labeler
 from app.database import reading, transaction
 from app.kit.text import Text
+from app.plans.rules import reopen_round
 from app.rounds import queries, rules
-from app.rounds.schemas import ItemOut, ItemsOut, RoundIn, RoundOut, RoundsOut
+from app.rounds.schemas import CloseIn, ItemOut, ItemsOut, RoundChange, RoundIn, RoundOut, RoundsOut
 from app.rounds.tables import Round
 from app.web import api_account
 
@@ -23,8 +26,10 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 def _out(session: Session, found: list[Round]) -> list[RoundOut]:
     ids = [round.id for round in found]
-    items, done = queries.items_by_kind(session, ids), progress(session, ids)
-    return [RoundOut.of(round, items.get(round.id, {}), done[round.id]._asdict()) for round in found]
+    items, done, stuck = queries.items_by_kind(session, ids), progress(session, ids), without_labeler(session, ids)
+    return [
+        RoundOut.of(round, items.get(round.id, {}), done[round.id]._asdict(), stuck.get(round.id, 0)) for round in found
+    ]
 
 
 @router.get("")
@@ -49,6 +54,8 @@ def create(request: Request, given: RoundIn) -> RoundOut:
             overlap=given.overlap,
             pools=given.pools,
             guideline=given.guideline,
+            priority=given.priority,
+            reserved_for_people=given.reserved_for_people,
             by=by,
         )
         rules.prepare(session, made)
@@ -62,6 +69,16 @@ def read(request: Request, id: str) -> RoundOut:
     api_account(request, "read")
     with reading() as session:
         return _out(session, [rules.round_(session, id)])[0]
+
+
+@router.patch("/{id}")
+def change(request: Request, id: str, given: RoundChange) -> RoundOut:
+    """Change how its tasks are handed out."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        round = rules.round_(session, id)
+        handing_out.change(session, round, by, **given.model_dump())
+        return _out(session, [round])[0]
 
 
 @router.delete("/{id}", status_code=204)
@@ -108,10 +125,18 @@ def open_(request: Request, id: str) -> RoundOut:
     return _act(id, api_account(request, "write"), "round.open", assignments.open_round)
 
 
-@router.post("/{id}/close")
-def close(request: Request, id: str) -> RoundOut:
-    """End an open round; its answers can then be frozen in a snapshot."""
-    return _act(id, api_account(request, "write"), "round.close", assignments.close_round)
+@router.post("/{id}/close", responses={409: {"description": "Drafts are begun; `current` counts what is open."}})
+def close_(request: Request, id: str, given: CloseIn | None = None) -> RoundOut:
+    """Close an open round, over drafts that labelers have begun only with `confirm`; its answers can then be frozen."""
+    by = api_account(request, "write")
+    with closing.asks_for_confirm():
+        return _act(id, by, "round.close", partial(closing.close, confirmed=bool(given and given.confirm)))
+
+
+@router.post("/{id}/reopen", responses={409: {"description": "It is not closed, or a plan or snapshot needs it."}})
+def reopen(request: Request, id: str) -> RoundOut:
+    """Open a closed round again; snapshots made from it stay as they are."""
+    return _act(id, api_account(request, "write"), "round.reopen", reopen_round)
 
 
 def _act(id: str, by: Account, name: str, act: Callable[[Session, Round], object]) -> RoundOut:

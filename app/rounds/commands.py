@@ -9,15 +9,18 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from app.accounts import rules as accounts
+from app.assignments import closing, handing_out
 from app.assignments import rules as assigning
 from app.assignments.progress import progress as progress_of
+from app.assignments.progress import without_labeler
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
 from app.operation.terminal import AsJson, show
+from app.plans.rules import reopen_round
 from app.prompts.tables import PromptSource
 from app.rounds import queries, rules
-from app.rounds.schemas import PolicyShare, PromptFilter, RoundPlan
-from app.rounds.tables import Round, RoundPurpose
+from app.rounds.schemas import PolicyShare, PromptFilter, RoundChange, RoundPlan
+from app.rounds.tables import Round, RoundPriority, RoundPurpose
 from training.records import Pool, Split, UseCase
 
 rounds = typer.Typer(
@@ -27,6 +30,10 @@ rounds = typer.Typer(
     "and then: plumbline round open 1",
 )
 Checked = TypeVar("Checked", bound=BaseModel)
+Priority = Annotated[RoundPriority, typer.Option(help="Tasks of a higher one are handed out first.")]
+Reserved = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of the items that simulated labelers leave to people, such as 0.1.")
+]
 Number = Annotated[int, typer.Argument(help="The round's number, as `round list` shows it.")]
 
 
@@ -70,6 +77,8 @@ def create(
     pool: Annotated[list[Pool] | None, typer.Option(help="Who may work on it; all if not given.")] = None,
     purpose: Annotated[RoundPurpose, typer.Option(help="What its answers are for.")] = RoundPurpose.TRAINING,
     guideline: Annotated[str, typer.Option(help="Name of the guideline; else as the purpose has it.")] = "",
+    priority: Priority = RoundPriority.NORMAL,
+    reserved_for_people: Reserved = 0.0,
     seed: Annotated[int, typer.Option(help="Chooses prompts and completions.")] = 0,
     plan: Annotated[
         Path | None, typer.Option(help="A JSON file with a whole plan, instead of the options above.")
@@ -117,12 +126,18 @@ def create(
             overlap=overlap,
             pools=pool or list(Pool),
             guideline=guideline or None,
+            priority=priority,
+            reserved_for_people=_reserved(reserved_for_people),
         )
         rules.prepare(session, round)
         if open_it:
             assigning.open_round(session, round)
             accounts.record(session, None, "round.open", subject=round.public_id)
     _tell(round.number, as_json)
+
+
+def _reserved(share: float) -> float:
+    return _checked(RoundChange, {"reserved_for_people": share}, "--reserved-for-people").reserved_for_people
 
 
 def _plan_file(path: Path) -> RoundPlan:
@@ -160,13 +175,45 @@ def open_(number: Number, as_json: AsJson = False) -> None:
     _tell(number, as_json)
 
 
+@rounds.command("change")
+def change(
+    number: Number,
+    priority: Priority | None = None,
+    reserved_for_people: Reserved | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change how a round's tasks are handed out; what is left out stays."""
+    share = None if reserved_for_people is None else _reserved(reserved_for_people)
+    with transaction() as session:
+        handing_out.change(session, _found(session, number), None, priority=priority, reserved_for_people=share)
+    _tell(number, as_json)
+
+
 @rounds.command("close")
-def close(number: Number, as_json: AsJson = False) -> None:
-    """End an open round; its answers can then be frozen in a snapshot."""
+def close(
+    number: Number,
+    yes: Annotated[bool, typer.Option("--yes", help="Close it over drafts that are begun and not submitted.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Close an open round; its answers can then be frozen in a snapshot."""
     with transaction() as session:
         round = _found(session, number)
-        assigning.close_round(session, round)
+        try:
+            closing.close(session, round, confirmed=yes)
+        except closing.Unfinished as error:
+            error.message += " Close it all the same with --yes."
+            raise
         accounts.record(session, None, "round.close", subject=round.public_id)
+    _tell(number, as_json)
+
+
+@rounds.command("reopen")
+def reopen(number: Number, as_json: AsJson = False) -> None:
+    """Open a closed round again; snapshots made from it stay as they are."""
+    with transaction() as session:
+        round = _found(session, number)
+        reopen_round(session, round)
+        accounts.record(session, None, "round.reopen", subject=round.public_id)
     _tell(number, as_json)
 
 
@@ -204,6 +251,7 @@ def _tell(number: int, as_json: bool) -> None:
         items = queries.items_by_kind(session, [round.id]).get(round.id, {})
         sizes = queries.sizes(session, round)
         progress = progress_of(session, [round.id])[round.id]
+        stuck = without_labeler(session, [round.id]).get(round.id, 0)
     facts = {
         "number": round.number,
         "id": round.public_id,
@@ -213,10 +261,13 @@ def _tell(number: int, as_json: bool) -> None:
         "guideline": f"{round.guideline.name} v{round.guideline.version}",
         "pools": round.pools,
         "overlap": round.overlap,
+        "priority": round.priority,
+        "reserved_for_people": round.reserved_percent / 100,
         "items": {str(kind): count for kind, count in items.items()},
         "completions_per_item": {str(k): count for k, count in sizes},
         "left_out": {reason: count for reason, count in rules.left_out_reasons(round)},
         "assignments": progress._asdict(),
+        "without_labeler": stuck,
         "plan": round.plan,
     }
     if as_json:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.lists import last_shown
@@ -80,6 +80,11 @@ def items(session: Session, round: Round, after: int, limit: int) -> Sequence[It
         .order_by(Item.position)
         .limit(limit)
     ).all()
+
+
+def is_reserved(item: type[Item] = Item, round: type[Round] = Round) -> ColumnElement[bool]:
+    """Whether an item of a round is left to people: its share, rounded down and spread evenly over the positions."""
+    return (item.position * round.reserved_percent) % 100 >= 100 - round.reserved_percent
 
 
 def open_rounds(session: Session) -> Sequence[Round]:

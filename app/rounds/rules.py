@@ -24,8 +24,17 @@ from app.prompts.tables import PromptSource
 from app.rounds import queries
 from app.rounds.mixing import by_prompt, choose, keyed
 from app.rounds.queries import Candidate
-from app.rounds.schemas import ConversationPlan, PolicyShare, PromptFilter, RoundPlan
-from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
+from app.rounds.schemas import ConversationPlan, PolicyShare, PromptFilter, RoundPlan, percent
+from app.rounds.tables import (
+    ONBOARDING,
+    Item,
+    ItemCompletion,
+    ItemKind,
+    Round,
+    RoundPriority,
+    RoundPurpose,
+    RoundState,
+)
 from training.records import Pool
 
 BATCH = 500
@@ -46,6 +55,8 @@ def create(
     overlap: int = 1,
     pools: Sequence[Pool] = (Pool.TRAIN, Pool.HELD_OUT),
     guideline: str | None = None,
+    priority: RoundPriority = RoundPriority.NORMAL,
+    reserved_for_people: float = 0.0,
     by: Account | None = None,
 ) -> Round:
     """A new draft; `prepare` makes its items."""
@@ -81,6 +92,8 @@ def create(
         plan=plan.model_dump(mode="json", exclude_defaults=True),
         overlap=overlap,
         pools=[Pool(pool).value for pool in pools],
+        priority=priority,
+        reserved_percent=percent(reserved_for_people),
         guideline=words,
         form=guidelines.current_form(session, FormKind.COMPLETION),
     )

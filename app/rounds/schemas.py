@@ -3,12 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+from app.errors import BadInput
+from app.i18n import gettext as _
 from app.kit.text import Text
 from app.prompts.tables import PromptSource
-from app.rounds.tables import ItemKind, Round, RoundPurpose, RoundState
+from app.rounds.tables import ItemKind, Round, RoundPriority, RoundPurpose, RoundState
 from training.records import Pool, Split, UseCase
+
+FILTERS = ("collections", "splits", "use_cases", "sources")  # of the fields below, those that name several values
 
 
 class PromptFilter(BaseModel):
@@ -90,6 +94,29 @@ class RoundPlan(BaseModel):
         return self
 
 
+def _in_hundredths(share: float) -> float:
+    if abs(100 * share - round(100 * share)) > 1e-9:
+        raise ValueError("give it in hundredths, such as 0.25")
+    return round(share, 2)
+
+
+ReservedShare = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(_in_hundredths)]
+RESERVED = "Share of the items, in hundredths, that simulated labelers leave to people: spread evenly, rounded down."
+PRIORITY = "Tasks of a higher one are handed out first, of an equal one the oldest round's."
+
+
+def percent(share: float) -> int:
+    """Return a share as it is stored: 0.25 -> 25."""
+    return round(100 * share)
+
+
+def share(typed: str) -> float:
+    """Return the share that somebody typed as a whole number of percent; nothing is none."""
+    if not (typed or "0").isdecimal() or len(typed) > 3 or int(typed or 0) > 100:
+        raise BadInput(_("The share for people is a whole number of percent, from 0 to 100."), field="reserved")
+    return int(typed or 0) / 100
+
+
 class RoundIn(BaseModel):
     """What makes a round."""
 
@@ -101,6 +128,25 @@ class RoundIn(BaseModel):
     overlap: int = Field(1, ge=1, le=50, description="Labelers asked for each item.")
     pools: list[Pool] = Field([Pool.TRAIN, Pool.HELD_OUT], min_length=1)
     guideline: Text | None = Field(None, description='Name of the guideline; absent: "training" or "evaluation".')
+    priority: RoundPriority = Field(RoundPriority.NORMAL, description=PRIORITY)
+    reserved_for_people: ReservedShare = Field(0.0, description=RESERVED)
+
+
+class RoundChange(BaseModel):
+    """What may change of a round at any time; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: RoundPriority | None = Field(None, description=PRIORITY)
+    reserved_for_people: ReservedShare | None = Field(None, description=RESERVED)
+
+
+class CloseIn(BaseModel):
+    """A word that a round shall close although labelers are writing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    confirm: StrictBool = Field(False, description="Close it over drafts that are begun and not submitted.")
 
 
 class RoundOut(BaseModel):
@@ -117,15 +163,23 @@ class RoundOut(BaseModel):
     guideline: str
     guideline_version: int
     form_version: int
+    priority: RoundPriority
+    reserved_for_people: float
     items: dict[ItemKind, int] = Field(description="How many items of each kind.")
     assignments: dict[Literal["open", "leased", "submitted"], int]
+    without_labeler: int = Field(
+        description="Items of an open round with a free slot that no labeler can be given: each of them has skipped, "
+        "answered or written them, or is paused, disabled or of another pool. Add labelers, or close the round."
+    )
     left_out: list[dict] = Field(description="Prompts that became no item, and why.")
     created_at: datetime
     opened_at: datetime | None
     closed_at: datetime | None
 
     @classmethod
-    def of(cls, round: Round, items: dict[ItemKind, int], assignments: dict[str, int]) -> "RoundOut":
+    def of(
+        cls, round: Round, items: dict[ItemKind, int], assignments: dict[str, int], without_labeler: int
+    ) -> "RoundOut":
         """From its row, whose guideline and form are loaded."""
         return cls(
             id=round.public_id,
@@ -139,8 +193,11 @@ class RoundOut(BaseModel):
             guideline=round.guideline.name,
             guideline_version=round.guideline.version,
             form_version=round.form.version,
+            priority=round.priority,
+            reserved_for_people=round.reserved_percent / 100,
             items=items,
             assignments=assignments,
+            without_labeler=without_labeler,
             left_out=round.left_out,
             created_at=round.created_at,
             opened_at=round.opened_at,

@@ -20,6 +20,14 @@ class RoundState(StrEnum):
     CLOSED = "closed"  # its answers may be frozen; late work is kept, marked surplus
 
 
+class RoundPriority(StrEnum):
+    """Which rounds come first when tasks are handed out; rounds of one priority follow each other by number."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class RoundPurpose(StrEnum):
     """What its answers are for."""
 
@@ -45,6 +53,7 @@ class Round(Base):
     """One turn of the loop."""
 
     __tablename__ = "rounds"
+    __table_args__ = (CheckConstraint("reserved_percent BETWEEN 0 AND 100", name="reserved_percent"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
@@ -52,6 +61,8 @@ class Round(Base):
     name: Mapped[str] = mapped_column(String(120))
     purpose: Mapped[RoundPurpose] = mapped_column(choice(RoundPurpose), default=RoundPurpose.TRAINING)
     state: Mapped[RoundState] = mapped_column(choice(RoundState), default=RoundState.DRAFT)
+    priority: Mapped[RoundPriority] = mapped_column(choice(RoundPriority), default=RoundPriority.NORMAL)
+    reserved_percent: Mapped[int] = mapped_column(Integer, default=0)  # of its items: for people, not for programs
     # Which prompts, which policies give the K completions: rounds.schemas.RoundPlan
     plan: Mapped[dict] = mapped_column(JSONColumn, default=dict)
     overlap: Mapped[int] = mapped_column(Integer, default=1)

@@ -32,6 +32,7 @@ from app.rounds import rules as rounds
 from app.rounds.schemas import PromptFilter, RoundPlan
 from app.rounds.tables import Round, RoundPurpose
 from app.simulation import miniature
+from app.simulation.miniature import FOR_PEOPLE
 from app.tables import metadata
 from training.miniature.readable import ReadablePrompt, readable, to_demonstrate
 from training.records import Pool, Split
@@ -152,7 +153,12 @@ def _miniature_round(session: Session, by: Account) -> None:
     Admission(session, filters=False).take(drafts)
     asked = PromptFilter(collections=[miniature.COLLECTION], splits=[Split.TRAIN], count=DEMONSTRATIONS)
     round = rounds.create(
-        session, name="Miniature demonstrations", plan=RoundPlan(demonstrations=asked), pools=[Pool.TRAIN], by=by
+        session,
+        name="Miniature demonstrations",
+        plan=RoundPlan(demonstrations=asked),
+        pools=[Pool.TRAIN],
+        reserved_for_people=FOR_PEOPLE,
+        by=by,
     )
     rounds.prepare(session, round)
     open_round(session, round)

@@ -9,6 +9,7 @@ from training.miniature.world import tasks
 from training.records import Split
 
 COLLECTION = "miniature"
+FOR_PEOPLE = 0.05  # of a round's items: enough to try the work, and too few for the training to miss them
 
 
 def prompts(seed: int, *, train: int, validation: int) -> Iterator[PromptIn]:

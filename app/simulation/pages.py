@@ -2,12 +2,14 @@
 
 from fastapi import APIRouter, Request
 
+from app.assignments.closing import Unfinished
 from app.database import reading, transaction
 from app.i18n import gettext as _
 from app.i18n import ngettext
 from app.plans import rules as plans
 from app.rounds.rules import round_
 from app.simulation import queries
+from app.simulation.miniature import FOR_PEOPLE
 from app.simulation.rules import start_work
 from app.web import FormText, admin, flash, fragment, page, redirect
 
@@ -19,6 +21,8 @@ NEXT_ROUND = {
     "validation_share": 0.15,
     "completions": 6,
     "mix": {"policy": 4, "previous": 1, "sft": 1},
+    "priority": "high",  # before the rest of the demo, so that somebody who tries it meets what was just trained
+    "reserved_for_people": FOR_PEOPLE,
 }
 
 
@@ -61,8 +65,13 @@ def let_them_work(request: Request):
 def start_plan(request: Request, round: FormText = ""):
     """Start a plan of the demo's size on a round."""
     account = admin(request)
-    with transaction() as session:
-        plan = plans.start(session, round_(session, round), {"next_round": NEXT_ROUND}, account)
+    try:
+        with transaction() as session:
+            plan = plans.start(session, round_(session, round), {"next_round": NEXT_ROUND}, account)
+    except Unfinished as unfinished:  # its page shows what is open, and asks
+        response = redirect(f"/admin/rounds/{round}/close")
+        flash(response, unfinished.message + " " + _("Close it here, then train on it."))
+        return response
     response = redirect(f"/admin/plans/{plan.public_id}")
     steps = len(plan.steps)
     note = ngettext("The plan has begun: %(num)d step.", "The plan has begun: %(num)d steps.", steps)

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account, AccountKind
+from app.assignments.offering import for_programs
 from app.assignments.progress import Progress, progress
 from app.assignments.tables import Assignment, AssignmentState
 from app.jobs.tables import Job, JobVerb
@@ -24,16 +25,22 @@ class Turn(NamedTuple):
     round: Round
     progress: Progress
     simulated: int  # answers by simulated labelers
+    left: int  # answers that simulated labelers can still give
     plan: Plan | None
 
     @property
     def waits_for_work(self) -> bool:
-        """Whether labelers have something left to do in it."""
-        return self.round.state is RoundState.OPEN and self.progress.submitted < self.progress.all
+        """Whether simulated labelers have something left to do in it."""
+        return self.round.state is RoundState.OPEN and self.left > 0
+
+    @property
+    def for_people(self) -> int:
+        """How many answers are left to people."""
+        return self.progress.all - self.progress.submitted - self.left if self.round.state is RoundState.OPEN else 0
 
     @property
     def waits_for_plan(self) -> bool:
-        """Whether all is done and nothing is trained on it yet."""
+        """Whether simulated labelers have done their part and nothing is trained on it yet."""
         return self.plan is None and not self.waits_for_work and self.round.state is not RoundState.DRAFT
 
 
@@ -46,13 +53,27 @@ def turns(session: Session) -> list[Turn]:
     ).all()
     ids = [round.id for round in rounds]
     done = progress(session, ids)
-    simulated = _simulated(session, Item.round_id.in_(ids))
-    return [Turn(round, done[round.id], simulated.get(round.id, 0), of_round(session, round)) for round in rounds]
+    simulated, left = _simulated(session, Item.round_id.in_(ids)), _left(session, Item.round_id.in_(ids))
+    return [
+        Turn(round, done[round.id], simulated.get(round.id, 0), left.get(round.id, 0), of_round(session, round))
+        for round in rounds
+    ]
 
 
 def waiting(turns: Sequence[Turn]) -> int:
-    """How many pieces of work wait for labelers."""
-    return sum(turn.progress.all - turn.progress.submitted for turn in turns if turn.waits_for_work)
+    """How many tasks wait for simulated labelers."""
+    return sum(turn.left for turn in turns if turn.waits_for_work)
+
+
+def _left(session: Session, which: ColumnElement[bool]) -> dict[int, int]:
+    rows = session.execute(
+        select(Item.round_id, func.count())
+        .join(Assignment, Assignment.item_id == Item.id)
+        .join(Round, Round.id == Item.round_id)
+        .where(which, Assignment.state != AssignmentState.SUBMITTED, *for_programs(Item, Round))
+        .group_by(Item.round_id)
+    )
+    return {round_id: count for round_id, count in rows}
 
 
 def _simulated(session: Session, which: ColumnElement[bool]) -> dict[int, int]:

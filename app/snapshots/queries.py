@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from app.comparisons.tables import Comparison, ComparisonSource
 from app.completions.tables import Completion
@@ -40,6 +40,13 @@ def ready(session: Session) -> list[Snapshot]:
     return list(
         session.scalars(select(Snapshot).where(Snapshot.state == SnapshotState.READY).order_by(Snapshot.id.desc()))
     )
+
+
+def of_round(session: Session, round: Round) -> list[Snapshot]:
+    """The snapshots that hold, or are about to hold, answers of a round, the oldest first."""
+    made = select(Snapshot).where(Snapshot.purpose != Purpose.PPO, Snapshot.state != SnapshotState.FAILED)
+    made = made.options(load_only(Snapshot.public_id, Snapshot.name, Snapshot.state, Snapshot.filter))
+    return [one for one in session.scalars(made.order_by(Snapshot.id)) if round.number in (one.filter["rounds"] or [])]
 
 
 def closed_training_rounds(session: Session) -> list[Round]:

@@ -6,14 +6,13 @@ Revises: 0002
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
-
-# What the code looks texts up by, so these are the code's own functions.
-from app.kit.text import folded, normal_form
 
 revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
 
@@ -22,6 +21,12 @@ JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 KINDS = (
     "secret", "bank_account", "card", "national_id", "email", "ip_address", "mac_address", "phone", "name", "place"
 )  # fmt: skip
+LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+IDLE_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
+TAGS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[\U000e0001-\U000e007f]")
+DRAWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 STATES = ("open", "masked", "allowed")
 
 
@@ -139,17 +144,37 @@ def _written_by_held_out_labelers(prompts: sa.TableClause) -> None:
 
 
 def _of_messages(messages: list[dict]) -> str:
-    turns = [[message["role"], normal_form(message["text"]).strip()] for message in messages]
+    turns = [[message["role"], _normal_form(message["text"]).strip()] for message in messages]
     return _sha256(json.dumps(turns, ensure_ascii=False, separators=(",", ":")))
 
 
 def _folded(messages: list[dict]) -> str:
-    turns = [[message["role"], folded(message["text"])] for message in messages]
+    turns = [[message["role"], " ".join(_normal_form(message["text"]).casefold().split())] for message in messages]
     return _sha256(json.dumps(turns, ensure_ascii=False, separators=(",", ":")))
 
 
 def _of_text(text: str) -> str:
-    return _sha256(normal_form(text))
+    return _sha256(_normal_form(text))
+
+
+def _normal_form(text: str) -> str:
+    """The form in which texts are compared, as it was when this revision was written."""
+    text = CONTROLS.sub("", LINE_ENDS.sub("\n", text))
+    if not text.isascii():
+        text = TAGS.sub(r"\1", unicodedata.normalize("NFC", text))
+        text = IDLE_JOINERS.sub("", "".join(map(_as_seen, text)))
+    text = "\n".join(line.rstrip(" \t") for line in text.split("\n")).strip("\n")
+    return text[1:] if text[:1] == " " and text[1:2] not in (" ", "\t") else text
+
+
+def _as_seen(letter: str) -> str:
+    category = unicodedata.category(letter)
+    if letter in "\n\t\u200c\u200d" or letter in DRAWN or "\U000e0020" <= letter <= "\U000e007f":
+        return letter
+    if category == "Zs":
+        return " "
+    selector = "\ufe00" <= letter <= "\ufe0f" or "\U000e0100" <= letter <= "\U000e01ef"
+    return "" if selector or category in ("Cc", "Cf", "Zl", "Zp") or letter in FILLERS else letter
 
 
 def _sha256(text: str) -> str:

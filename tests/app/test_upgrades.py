@@ -1,5 +1,6 @@
 """Databases that earlier versions filled: recognised, brought up with every row, and worked on."""
 
+import hashlib
 import lzma
 import re
 import sqlite3
@@ -9,17 +10,25 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import MetaData, select
+from sqlalchemy import MetaData, select, text
 from starlette.testclient import TestClient
 
 from app import database as app_database
 from app.accounts.tables import Account
+from app.assignments.tables import Assignment, Draft, OwnText
+from app.comparisons.tables import Comparison
 from app.completions.imports import import_completions
+from app.conversations.schemas import opening
+from app.conversations.tables import Conversation, Role
+from app.demonstrations.tables import Demonstration
+from app.kit.text import normal_form
 from app.main import create_app
 from app.operation import doctor, migrate
 from app.prompts.imports import PromptDefaults, import_prompts
+from app.prompts.messages import text_sha256
 from tests import services
 from tests.conftest import People, forget_settings
+from training.records import Message
 
 DUMPS = Path(__file__).parent / "old_databases"
 OLD = sorted({path.name.split(".")[0] for path in DUMPS.glob("*.xz")})
@@ -73,6 +82,8 @@ def test_an_old_database_is_brought_up_with_every_value(old_database):
     assert "None" not in after["prompts"]["language"]  # every prompt was examined
     # A prompt's one collection became its first of several.
     before["prompt_collections"] = {"name": [name for name in before["prompts"].pop("collection") if name != "''"]}
+    for table in ("demonstrations", "conversations", "comparisons"):
+        before[table].pop("active_seconds")  # is read from their drafts
     for table, columns in before.items():
         for column, values in columns.items():
             if column == "text_sha256":  # of the normal form by now
@@ -164,3 +175,56 @@ def test_prompts_and_completions_are_found_by_their_normal_form_after_the_upgrad
     assert (report.known, report.problems) == (1, [])
     assert import_prompts(path, as_csv=False, defaults=PromptDefaults("old")).joined == 0  # it is in its collection
     forget_settings()
+
+
+def test_the_longer_of_two_times_becomes_the_drafts(old_database):
+    """An answer and its draft each had a figure; the answer's column goes."""
+    timed = ("demonstrations", "conversations", "comparisons")
+    wanted = {}
+    with old_database.begin() as connection:
+        for number, table in enumerate(timed):
+            where = "item_id IS NOT NULL AND labeler_id IS NOT NULL"
+            id, item, labeler = connection.execute(
+                text(f"SELECT id, item_id, labeler_id FROM {table} WHERE {where} ORDER BY id LIMIT 1")
+            ).one()
+            seconds = 70_000.5 + number
+            connection.execute(text(f"UPDATE {table} SET active_seconds = {seconds} WHERE id = {id}"))
+            wanted[item, labeler] = seconds
+        before = {
+            (item, labeler): seconds
+            for item, labeler, seconds in connection.execute(
+                text("SELECT item_id, labeler_id, active_seconds FROM drafts")
+            )
+        }
+    migrate.upgrade()
+    with app_database.reading() as session:
+        after = {(one.item_id, one.labeler_id): one.active_seconds for one in session.scalars(select(Draft))}
+    assert after == before | wanted
+
+
+def test_what_labelers_wrote_and_when_they_began_is_known_after_the_upgrade(old_database):
+    migrate.upgrade()
+    with app_database.reading() as session:
+        wrote = {
+            (one.labeler_id, one.prompt.text_sha256, one.completion.text_sha256)
+            for one in session.scalars(select(Demonstration))
+        }
+        for talk in session.scalars(select(Conversation)):
+            said = opening(talk.item.prompt)
+            for message in talk.messages:
+                if message.role is Role.ASSISTANT:
+                    answer = hashlib.sha256(normal_form(message.text).encode()).hexdigest()
+                    wrote.add((talk.labeler_id, text_sha256(said), answer))
+                said = [*said, Message(role=message.role.value, text=message.text)]
+        assert len(wrote) > 12
+        assert {
+            (one.labeler_id, one.prompt_sha256, one.text_sha256) for one in session.scalars(select(OwnText))
+        } == wrote
+        drafts = session.scalars(select(Draft)).all()
+        assert drafts and all(one.given_at <= (one.submitted_at or one.updated_at) for one in drafts)
+        begun = {(one.item_id, one.labeler_id): one.claimed_at for one in session.scalars(select(Assignment))}
+        known = [one for one in drafts if begun.get((one.item_id, one.labeler_id))]
+        assert known and all(one.given_at == begun[one.item_id, one.labeler_id] for one in known)
+        times = {(one.item_id, one.labeler_id): one.active_seconds for one in drafts}
+        for answer in session.scalars(select(Comparison).where(Comparison.item_id.is_not(None))):
+            assert answer.active_seconds == times[answer.item_id, answer.labeler_id]

@@ -93,7 +93,7 @@ def writing(page, ana):
     """Ana's page with a demonstration to write."""
     make_round(1, kind=ItemKind.DEMONSTRATION)
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     at_work(page, "Write a completion")
     return page
 

@@ -37,8 +37,8 @@ def whole_page_loads(page) -> list[str]:
 def test_by_mouse(page, ana, people):
     a_day_of_work()
     sign_in(page, ana)
-    page.get_by_text("3 pieces of work are waiting.").wait_for()
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_text("3 tasks to do.").wait_for()
+    page.get_by_role("button", name="Start labeling").click()
     for rating in (5, 2):
         page.locator(".panel:not([hidden])").get_by_role("radio", name=str(rating), exact=True).check()
         page.get_by_role("button", name=re.compile("^Go on: none of the other flags apply")).click()
@@ -75,7 +75,7 @@ def test_by_mouse(page, ana, people):
     names, counts = (page.locator(f".figures {tag}").all_inner_texts() for tag in ("dt", "dd"))
     figures = dict(zip(names, counts, strict=True))
     assert (figures["Handed in today"], figures["Skipped"]) == ("2", "1")
-    assert page.get_by_text("1 handed in by you, 0 waiting").count() == 2
+    assert page.get_by_text("1 submitted, 0 to do").count() == 2
     page.get_by_role("link", name="1", exact=True).click()
     page.get_by_role("button", name=re.compile("^Take it up")).click()
     at_work(page, WRITE)
@@ -103,7 +103,7 @@ def test_by_touch(browser, live, ana):
     context.set_default_timeout(10_000)
     page = context.new_page()
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").tap()
+    page.get_by_role("button", name="Start labeling").tap()
     assert page.locator("kbd:visible").count() == 0
     for rating in (3, 6):
         page.locator(".panel:not([hidden]) .scale label").nth(rating - 1).tap()
@@ -189,7 +189,7 @@ def test_without_scripts(browser, live, ana):
     context.set_default_timeout(10_000)
     page = context.new_page()
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     assert page.locator("kbd:visible").count() == 0, "no button shows a key that does nothing"
     for rating in ("4", "2"):
         page.locator(".panel:not([hidden])").get_by_role("radio", name=rating, exact=True).check()
@@ -223,7 +223,7 @@ def test_without_scripts(browser, live, ana):
 def test_the_answer_to_a_report_is_on_the_desk(page, ana, people, client):
     make_round(1, kind=ItemKind.DEMONSTRATION)
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     at_work(page, WRITE)
     page.get_by_text("Report a problem with this item").click()
     page.get_by_role("button", name="Send the report").click()
@@ -247,7 +247,7 @@ def test_the_answer_to_a_report_is_on_the_desk(page, ana, people, client):
 def test_the_next_page_is_there_at_once(page, ana):
     make_round(3, kind=ItemKind.DEMONSTRATION)
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     at_work(page, WRITE)
     loads = whole_page_loads(page)
     for number in (1, 2):
@@ -307,7 +307,7 @@ def test_one_comparison_after_another_without_a_page_load(page, ana):
 def test_leaving_the_page_gives_the_next_one_back(page, ana):
     make_round(2, kind=ItemKind.DEMONSTRATION)
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     at_work(page, WRITE)
     until(page, lambda: any(one.ahead_for_id for one in rows(Assignment)))
     page.wait_for_timeout(300)  # its page is being fetched
@@ -322,7 +322,7 @@ def test_undo_goes_after_its_seconds(page, ana, monkeypatch):
     monkeypatch.setattr(changes, "UNDO_SECONDS", 2)
     make_round(2, kind=ItemKind.DEMONSTRATION)
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     page.get_by_label("Your completion").fill("once")
     page.get_by_role("button", name="Hand in and stop").click()
     undo = page.get_by_role("button", name=re.compile("^Undo"))

@@ -130,7 +130,7 @@ def test_an_empty_report_is_refused_where_it_is_written(writing):
 def test_enter_in_the_note_of_a_skip_answers_nothing(page, ana):
     make_round(1, k=2)
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     at_work(page, "Rate completion A")
     page.locator(".scale label", has_text="5").first.click()
     page.get_by_text("Skip this").click()

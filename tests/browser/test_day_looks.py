@@ -34,7 +34,7 @@ def states(page, people) -> Iterator[str]:
     make_round(12, kind=ItemKind.DEMONSTRATION, number=2)
     page.goto("/")
     yield "desk, first visit"
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     at_work(page, "Rate completion A")
     yield "rating"
     page.get_by_text("Skip this").click()
@@ -70,7 +70,7 @@ def states(page, people) -> Iterator[str]:
     yield "changing what was handed in"
     page.get_by_role("button", name="Leave it as it was").click()
     page.get_by_text("It stays as you had handed it in.").wait_for()
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Next task").click()
     at_work(page, WRITE)
     yield "writing"
     page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
@@ -117,6 +117,35 @@ def states(page, people) -> Iterator[str]:
     yield "admin, reports"
     page.get_by_role("link", name=re.compile("^Answer C is cut off")).click()
     yield "admin, one report"
+    yield from closing(page, ana, olga)
+
+
+def closing(page, ana, olga) -> Iterator[str]:
+    """A round is closed over a draft, and what its labeler and its admin see of that."""
+    with transaction() as session:
+        held = rules.claim(session, ana, 2)
+        draft = queries.draft(session, held, ana)
+        drafts.save(session, held, ana, {"text": "Half a sentence"}, version=draft.version)
+    page.goto("/admin/rounds")
+    page.get_by_role("link", name=re.compile("^Round 2")).click()
+    yield "admin, an open round"
+    page.get_by_role("link", name="Close round").click()
+    page.get_by_text("Drafts stay with their labelers").wait_for()
+    yield "admin, closing a round"
+    page.get_by_role("button", name="Close round").click()
+    page.get_by_role("button", name="Reopen round").wait_for()
+    yield "admin, a closed round"
+    page.goto("/admin/rounds/new")
+    yield "admin, a new round"
+    sign_in(page, ana)
+    page.get_by_role("heading", name="Closed before you submitted").wait_for()
+    page.get_by_text("Discard", exact=True).first.click()
+    yield "desk, a draft of a closed round"
+    page.goto("/work/closed")
+    yield "list, closed"
+    page.get_by_role("button", name="Submit as it is: prompt").click()
+    page.get_by_text("kept as an extra answer").wait_for()
+    assert page.get_by_role("heading", name="Closed before you submitted").count() == 0
 
 
 def test_every_state_is_accessible_and_fits(page, people):
@@ -128,4 +157,4 @@ def test_every_state_is_accessible_and_fits(page, people):
         wrong += [f"{name}: too small to hit: {text}" for text in page.evaluate(SMALL)]
         page.set_viewport_size({"width": 1280, "height": 800})
     assert not wrong, "\n".join(wrong)
-    assert len(seen) == 25, seen
+    assert len(seen) == 31, seen

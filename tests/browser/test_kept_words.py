@@ -154,7 +154,7 @@ def test_words_of_another_account_are_never_shown(writing, people):
         session.execute(update(Assignment).values(labeler_id=None, state="open", lease_until=None, claimed_at=None))
     sign_in(page, ben)
     assert not page.get_by_text("the server never got").is_visible()
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     at_work(page, "Write a completion")
     assert url.rsplit("/", 1)[1] in page.url, "the very same assignment"
     assert page.get_by_text("ana's own words").count() == 0

@@ -276,10 +276,10 @@ def test_a_changed_guideline_is_read_before_new_work(page, people):
         guidelines.add_version(session, new, None)
     make_round(1, number=2, kind=ItemKind.DEMONSTRATION)
     sign_in(page, ana)
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     page.get_by_role("heading", name="The guideline has changed").wait_for()
     assert page.locator("ins", has_text="very").count() == 1
     assert not look(page, "guideline-changed")
     page.get_by_role("button", name="I have read it: go on").click()
-    page.get_by_role("button", name="Next piece of work").click()
+    page.get_by_role("button", name="Start labeling").click()
     page.wait_for_url("**/assignments/*")

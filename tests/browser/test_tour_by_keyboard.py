@@ -228,7 +228,9 @@ def _from_the_closed_round_to_training(hands: Keyboard) -> None:
     page = hands.page
     hands.press("Admin", "Rounds")
     hands.press("By keyboard", "By keyboard open")
-    hands.press("Close it", "By keyboard closed")
+    hands.press("Close round", "Close round 1")
+    hands.start()
+    hands.enter("By keyboard closed")
     hands.press("Make a snapshot", "New snapshot")
     hands.choose("What is it for", "Reward model")
     hands.fill("Name", "Frozen by keyboard")

@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.orm import joinedload
 
+from app.accounts import rules as accounts
 from app.assignments import changes, drafts, queries, rules
 from app.assignments.queries import Standing
 from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, VersionEnd
@@ -19,6 +21,7 @@ from app.demonstrations.tables import Demonstration
 from app.errors import Conflict
 from app.rounds.tables import ItemKind, Round, RoundPurpose
 from tests.desk import make_round
+from training.records import Pool
 
 
 def ranked(*tiers: int) -> ComparisonContent:
@@ -249,3 +252,24 @@ def test_a_repetition_of_the_first_submission_changes_nothing_during_an_edit(peo
     with transaction() as session:
         submit(session, queries.assignment(session, held.public_id, ana), ana, written("Sent twice."), key="k")
     assert draft_of(ana).reopened_at is not None and rows(Demonstration)[0].edited_at is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"), [(ItemKind.COMPARISON, Comparison), (ItemKind.DEMONSTRATION, Demonstration)]
+)
+def test_an_edit_after_a_move_to_another_pool_relabels_nothing(people, kind, table):
+    ana, olga = people.labeler("ana"), people.admin()
+    make_round(1, k=2, kind=kind)
+    first, second = (ranked(1, 2), ranked(2, 1)) if kind is ItemKind.COMPARISON else (written("One."), written("Two."))
+    held = hand_in(ana, first, key="first")
+    with transaction() as session:
+        moved = accounts.change_account(session, ana, by=olga, pool=Pool.HELD_OUT)
+    act(changes.begin, held, moved)
+    with transaction() as session:
+        submit(session, queries.assignment(session, held.public_id, moved), moved, second, key="second")
+    [stored] = rows(table)
+    assert stored.edited_at and stored.pool is Pool.TRAIN
+    if kind is ItemKind.DEMONSTRATION:
+        with reading() as session:
+            [text] = session.scalars(select(Completion).options(joinedload(Completion.policy)))
+            assert (text.text, text.policy.name) == ("Two.", "people")

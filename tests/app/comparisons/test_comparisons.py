@@ -1,5 +1,7 @@
 """What a comparison stores, and how admins read it."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +100,7 @@ def compare(labeler, **content):
     with transaction() as session:
         claimed = assignments.claim(session, labeler)
         found = assignment_queries.assignment(session, claimed.public_id, labeler)
+        assignment_queries.draft(session, found, labeler).given_at -= timedelta(minutes=2)
         letters = LETTERS[: len(found.item.completions)]
         answers = {
             letter: Answer(rating=6 if letter == "A" else 3, tier=1 if letter == "A" else 2) for letter in letters

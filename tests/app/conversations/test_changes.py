@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app import queue
+from app.accounts import rules as accounts
 from app.assignments import changes
 from app.assignments import queries as assignment_queries
 from app.assignments.tables import Draft, EarlierVersion, VersionEnd
@@ -13,6 +14,7 @@ from app.database import reading, transaction, utc_now
 from app.errors import Conflict
 from app.prompts.tables import Prompt, PromptSource
 from tests.talk import begin, says, submit, talked
+from training.records import Pool
 
 
 def rows(table) -> list:
@@ -110,3 +112,15 @@ def test_the_earlier_version_is_shown_to_admins(client, people, talk, server):
     people.sign_in(client, people.admin())
     shown = client.get(f"/admin/conversations/{stored.public_id}").text
     assert "Earlier versions" in shown and "How long is it?" in shown
+
+
+def test_an_edit_after_a_move_to_another_pool_relabels_nothing(people, talk, server):
+    talk(alternatives=None)
+    ana = people.labeler("ana", pool=Pool.HELD_OUT)
+    id = begin(ana)
+    talked(ana, server, id)
+    with transaction() as session:
+        moved = accounts.change_account(session, ana, by=None, pool=Pool.TRAIN)
+    act(changes.begin, id, moved)
+    edited = submit(moved, id, [says("assistant", "The Po.")])
+    assert edited.edited_at is not None and edited.pool is Pool.HELD_OUT

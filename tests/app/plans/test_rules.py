@@ -65,7 +65,8 @@ NEXT = {"prompts": 8, "completions": 4, "validation_share": 0.25}
 
 def test_the_first_plan_has_nothing_to_rank_yet_and_the_second_makes_the_full_turn(bank):
     first = fill_round(prompts(8), comparisons=False, state=RoundState.OPEN)
-    plan = start(first, next_round={**NEXT, "demonstrations": 3})
+    handing_out = {"priority": "high", "reserved_for_people": 0.25}
+    plan = start(first, next_round={**NEXT, "demonstrations": 3, **handing_out})
     with reading() as session:
         assert session.get_one(Round, first.id).state is RoundState.CLOSED
     assert list(states(plan)) == SFT_STEPS
@@ -74,6 +75,7 @@ def test_the_first_plan_has_nothing_to_rank_yet_and_the_second_makes_the_full_tu
     assert plan.state is PlanState.FINISHED, plan.error
     with reading() as session:
         made = session.get_one(Round, plan.next_round_id)
+        assert (made.priority, made.reserved_percent) == ("high", 25)
         items = session.scalars(select(Item).where(Item.round_id == made.id)).all()
         kinds = {kind: [item for item in items if item.kind is kind] for kind in ItemKind}
         assert made.state is RoundState.OPEN and made.number == 2

@@ -131,7 +131,7 @@ def test_nothing_of_practice_is_listed_planned_or_frozen(client, people, admin):
         snapshots.create(session, Purpose.RM, {})
     named = client.post("/api/v1/snapshots", json={"purpose": "rm", "filter": {"rounds": [0]}}, headers=admin)
     assert named.status_code == 422
-    client.post("/api/v1/prompts", json={"prompts": [{"prompt": "Name a river."}]}, headers=admin)
+    assert client.post("/api/v1/prompts", json={"prompt": "Name a river."}, headers=admin).status_code == 201
     first = client.post("/api/v1/rounds", json={**plan, "purpose": "training"}, headers=admin)
     assert first.status_code == 201, first.text
     assert first.json()["number"] == 1  # the loop's rounds are counted without it

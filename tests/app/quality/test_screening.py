@@ -14,12 +14,19 @@ from app.accounts.tables import Account, AccountKind
 from app.database import reading, transaction
 from app.demonstrations.tables import Demonstration
 from app.errors import Conflict
+from app.quality import exercises as quality_exercises
 from app.quality import queries, screening
 from app.quality.agreement import Count, Figures, order_count, pairs, sensitive_count
+from app.quality.schemas import ExerciseIn
 from app.quality.tables import Screening, Verdict
+from app.rounds.tables import RoundPurpose
 from tests.app.quality.test_practice import letters, read_guideline
 from training.records import Flag, Pool
 
+PRACTICE = {
+    "completions": [{"text": text, "tier": tier} for tier, text in enumerate(("a", "b"), 1)],
+    "explanation": "a.",
+}
 TIERS = st.lists(st.one_of(st.none(), st.integers(1, 4)), min_size=2, max_size=9)
 
 
@@ -239,10 +246,13 @@ def hand_in_again_is_refused(client, me) -> bool:
 
 
 def screened(people, username: str) -> tuple[Account, int]:
-    """Somebody who has handed in a screening of no exercises."""
+    """Somebody who was invited, whose only exercise was then retired, and who has submitted the screening."""
     labeler = people.labeler(username)
     with transaction() as session:
+        only = ExerciseIn(part=RoundPurpose.SCREENING, prompt=f"Console {username}.")
+        written = quality_exercises.write(session, only, None)
         number = screening.invite(session, username, None).number
+        quality_exercises.change(session, written, None, retired=True)
         screening.assess(session, labeler, {}, "Everything.")
         screening.hand_in(session, labeler)
     return labeler, number
@@ -317,7 +327,8 @@ def test_a_declined_labeler_gets_no_work_and_an_invitation_can_be_called_off(cli
     ben = people.labeler("ben")
     off = {"json": {"username": "ben"}, "headers": admin}
     assert client.post("/api/v1/onboarding/screenings/call-off", **off).status_code == 404
-    client.post("/api/v1/onboarding/screenings", **off)
+    exercises(client, admin)
+    assert client.post("/api/v1/onboarding/screenings", **off).status_code == 204
     assert client.post("/api/v1/onboarding/screenings/call-off", **off).status_code == 204
     after = client.get(f"/api/v1/accounts/{ben.public_id}", headers=admin).json()
     assert after["paused"] is False
@@ -409,3 +420,84 @@ def test_simulated_labelers_can_be_screened_like_any_other(client, people, admin
     assert one["counts"]["skipped"] == 0
     assert one["order_agreement"]["measured"] == one["sensitive_agreement"]["measured"] == 1.0
     assert not one["recommended"]  # nobody has rated the demonstrations
+
+
+# --- A screening without exercises ---
+
+INVITE = "/api/v1/onboarding/screenings"
+
+
+def console(client, admin, **changes) -> str:
+    """A screening exercise; its id."""
+    one = {"part": "screening", "prompt": "Console somebody.", **changes}
+    made = client.post("/api/v1/onboarding/exercises", json=one, headers=admin)
+    assert made.status_code == 201, made.text
+    return made.json()["id"]
+
+
+def paused(client, admin, account) -> bool:
+    return client.get(f"/api/v1/accounts/{account.public_id}", headers=admin).json()["paused"]
+
+
+def test_nobody_is_invited_to_a_screening_without_exercises(client, people, admin):
+    ana = people.labeler()
+    console(client, admin, part="practice", **PRACTICE)  # practice is none of it
+    retired = console(client, admin)
+    client.patch(f"/api/v1/onboarding/exercises/{retired}", json={"retired": True}, headers=admin)
+    refused = client.post(INVITE, json={"username": "ana"}, headers=admin)
+    assert (refused.status_code, refused.json()["field"]) == (422, "username")
+    assert "no exercises yet" in refused.json()["detail"] and not paused(client, admin, ana)
+    client.patch(f"/api/v1/onboarding/exercises/{retired}", json={"retired": False}, headers=admin)
+    assert client.post(INVITE, json={"username": "ana"}, headers=admin).status_code == 204
+
+
+def test_nor_to_one_whose_every_exercise_they_opted_out_of(client, people, admin):
+    ana = people.labeler()
+    client.patch(f"/api/v1/accounts/{ana.public_id}", json={"avoids_sensitive": True}, headers=admin)
+    console(client, admin, sensitive=True)
+    refused = client.post(INVITE, json={"username": "ana"}, headers=admin)
+    assert refused.status_code == 422 and "opted out of sensitive prompts" in refused.json()["detail"]
+    assert not paused(client, admin, ana)
+    console(client, admin, prompt="Thank somebody.")
+    assert client.post(INVITE, json={"username": "ana"}, headers=admin).status_code == 204
+
+
+def test_the_page_refuses_it_and_says_what_to_do(client, people, admin):
+    people.labeler()
+    people.sign_in(client, people.admin("otto"))
+    page = client.get("/admin/onboarding").text
+    assert "the screening has no exercises" in page and "exercises/new?part=screening" in page
+    fields = people.csrf(client) | {"username": "ana"}
+    refused = client.post("/admin/onboarding/invite", data=fields)
+    assert refused.status_code == 422 and "write a screening exercise" in refused.text
+    console(client, admin)
+    assert "the screening has no exercises" not in client.get("/admin/onboarding").text
+    assert client.post("/admin/onboarding/invite", data=fields).status_code == 303
+
+
+def test_who_was_invited_before_the_last_exercise_went_ends_the_screening(client, people, admin):
+    ana = people.labeler()
+    me = people.bearer(ana)
+    only = console(client, admin)
+    assert client.post(INVITE, json={"username": "ana"}, headers=admin).status_code == 204
+    client.patch(f"/api/v1/onboarding/exercises/{only}", json={"retired": True}, headers=admin)
+    people.sign_in(client, ana)
+    assert "No exercise is left" in client.get("/").text
+    page = client.get("/onboarding").text
+    assert "There is no exercise at the moment" in page and "0 of 0" not in page
+    hand_in(client, me)
+    decided = client.get(INVITE, headers=admin).json()["items"][0]["number"]
+    verdict = client.post(f"{INVITE}/{decided}/decide", json={"verdict": "train"}, headers=admin)
+    assert verdict.status_code == 200 and not paused(client, admin, ana)
+
+
+def test_what_was_done_before_it_was_retired_still_counts_as_done(client, people, admin):
+    ana = people.labeler()
+    me = people.bearer(ana)
+    read_guideline(ana)
+    first, _second = console(client, admin), console(client, admin, prompt="Thank somebody.")
+    client.post(INVITE, json={"username": "ana"}, headers=admin)
+    begun = client.post("/api/v1/onboarding/next", json={"part": "screening"}, headers=me).json()["assignment"]
+    assert client.post(f"/api/v1/assignments/{begun}/submit", json={"text": "There."}, headers=me).status_code == 200
+    client.patch(f"/api/v1/onboarding/exercises/{first}", json={"retired": True}, headers=admin)
+    assert client.get("/api/v1/onboarding", headers=me).json()["screening"] == {"done": 1, "all": 2}

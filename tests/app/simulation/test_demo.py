@@ -3,17 +3,23 @@
 import re
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.accounts.queries import by_username
 from app.accounts.tables import Account, AccountKind
-from app.assignments.rules import claim
-from app.database import reading, transaction
+from app.assignments import handing_out
+from app.assignments.rules import claim, open_round
+from app.assignments.tables import Assignment
+from app.database import reading, transaction, utc_now
 from app.errors import Conflict
 from app.jobs.tables import Job
-from app.rounds.tables import ItemKind, Round, RoundPurpose, RoundState
+from app.plans.schemas import NextRound
+from app.rounds.queries import is_reserved
+from app.rounds.tables import Item, ItemKind, Round, RoundPurpose, RoundState
 from app.simulation import demo, miniature, queries
+from app.simulation.pages import NEXT_ROUND
 from app.tables import metadata
+from tests.desk import make_round
 from tests.loop import fill_round, prompts
 from training.miniature.rubric import judge
 from training.records import Split
@@ -103,7 +109,7 @@ def test_the_page_leads_from_work_to_a_plan(loaded, client, people):
     people.sign_in(client, admin)
     page = client.get("/admin/simulation").text
     assert "0 / 300" in page
-    assert "300 pieces of work wait" in page
+    assert "285 pieces of work wait" in page and "15 tasks are left to people" in page
     assert client.post("/admin/simulation/work", data=people.csrf(client)).status_code == 303
     with reading() as session:
         (turn,) = queries.turns(session)
@@ -111,7 +117,32 @@ def test_the_page_leads_from_work_to_a_plan(loaded, client, people):
         assert not turn.waits_for_plan
     assert client.get("/admin/simulation/state").status_code == 200
     reply = client.post("/api/v1/simulation/work", headers=people.bearer(admin, "accounts"))
-    assert (reply.status_code, reply.json()) == (202, {"waiting": 300})
+    assert (reply.status_code, reply.json()) == (202, {"waiting": 285})
+
+
+def test_the_programs_leave_a_person_something_and_the_next_round_comes_first(loaded, people):
+    """Steps 4 and 5 of the tour in the README, whatever the programs have done by then."""
+    ada, program = account("ada"), people.labeler("simulated-1-01", kind=AccountKind.SIMULATED)
+    with transaction() as session:
+        (turn,) = queries.turns(session)
+        theirs = select(Item.id).join(Round).where(Item.round_id == turn.round.id, ~is_reserved())
+        taken = update(Assignment).where(Assignment.item_id.in_(theirs))
+        session.execute(taken.values(state="submitted", labeler_id=program.id, submitted_at=utc_now()))
+    with transaction() as session:
+        (turn,) = queries.turns(session)
+        assert turn.waits_for_plan and turn.for_people == 15
+        assert claim(session, program) is None
+        assert claim(session, ada, turn.round.number).item.round_id == turn.round.id
+        next_round = NextRound.model_validate(NEXT_ROUND)
+    make_round(2, number=9, opened=False)
+    with transaction() as session:
+        made = session.scalars(select(Round).where(Round.number == 9)).one()
+        handing_out.change(session, made, None, priority=next_round.priority)
+        open_round(session, made)
+    with transaction() as session:
+        session.execute(update(Assignment).where(Assignment.labeler_id == ada.id).values(labeler_id=program.id))
+        assert claim(session, ada).item.round_id == made.id
+    assert next_round.prompts * next_round.reserved_for_people >= 10, "enough to see what the policy writes"
 
 
 def test_training_from_the_page_tells_the_steps(client, people):

@@ -18,9 +18,9 @@ from tests.desk import SECRET_POLICY, make_round
 def test_an_empty_desk_and_a_waiting_one(ana):
     assert "Nothing is waiting" in ana.open("/").html
     make_round(2)
-    assert "2 pieces of work are waiting" in ana.open("/").html
+    assert "2 tasks to do" in ana.open("/").html
     ana.next()
-    assert "Go on working" in ana.open("/").html and "prompt 0" in ana.html
+    assert "Continue" in ana.open("/").html and "prompt 0" in ana.html
 
 
 def test_the_desk_asks_to_sign_in(client, database):

@@ -1,0 +1,115 @@
+"""Which slots a labeler may be given: the conditions that the statements of slots.py and the figures share."""
+
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Integer, Select, String, Text, and_, bindparam, cast, literal, or_, select
+from sqlalchemy.orm import aliased
+
+from app.accounts.tables import Account, AccountKind
+from app.assignments import order
+from app.assignments.tables import Assignment, AssignmentState, Draft, OwnItem, Skip
+from app.database import Base, utc_now
+from app.prompts.tables import Prompt
+from app.rounds.queries import is_reserved
+from app.rounds.tables import ONBOARDING, Item, Round, RoundPurpose, RoundState
+
+me = bindparam("me", type_=Integer)
+_pool = bindparam("pool", type_=String)
+number = bindparam("round", type_=Integer)
+
+
+class Asked(NamedTuple):
+    """What changes the statement that looks for a labeler's work; there is one for each combination."""
+
+    simulated: bool
+    avoids_sensitive: bool
+    one_round: bool
+
+    @classmethod
+    def by(cls, labeler: Account, round: int | None) -> "Asked":
+        """For a labeler, of all rounds or of the one with a number."""
+        return cls(labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive, round is not None)
+
+
+def own(labeler: Account, round: int | None) -> dict[str, object]:
+    """The parameters of a statement about what is the labeler's, of all rounds or of the one with a number."""
+    return {"me": labeler.id} | ({} if round is None else {"round": round})
+
+
+def values(labeler: Account, round: int | None) -> dict[str, object]:
+    """The parameters of a statement about what is offered."""
+    return {**own(labeler, round), "pool": quoted(labeler.pool)}
+
+
+def quoted(pool: str) -> str:
+    """A pool as it stands in the JSON list Round.pools."""
+    return f'"{pool}"'
+
+
+# --- Free slots ---
+
+
+def abandoned(slot: type[Assignment]) -> ColumnElement[bool]:
+    """Leased to somebody whose lease ran out."""
+    return and_(slot.state == AssignmentState.LEASED, slot.lease_until < utc_now())
+
+
+def fresh(slot: type[Assignment]) -> ColumnElement[bool]:
+    """Held by nobody."""
+    return slot.state == AssignmentState.OPEN
+
+
+def unreserved(slot: type[Assignment]) -> ColumnElement[bool]:
+    """Held by nobody, and nobody's next page."""
+    return and_(fresh(slot), or_(slot.ahead_for_id.is_(None), slot.ahead_until < utc_now()))
+
+
+def reserved(slot: type[Assignment]) -> ColumnElement[bool]:
+    """The labeler's own next page."""
+    return and_(fresh(slot), slot.ahead_for_id == me)
+
+
+# --- Slots for a labeler ---
+
+
+def offered(slot: type[Assignment], asked: Asked) -> Select:
+    """Ids of the slots that the labeler may be given, free or not, in the order in which they are handed out."""
+    item, round = aliased(Item), aliased(Round)
+    found = (
+        select(slot.id)
+        .join(item, item.id == slot.item_id)
+        .join(round, round.id == item.round_id)
+        .where(
+            round.state == RoundState.OPEN,
+            round.purpose.not_in(ONBOARDING),  # everybody has slots of their own there
+            cast(round.pools, Text).contains(_pool),
+            *untouched(slot.item_id, me),
+        )
+        .order_by(slot.position, slot.id)
+    )
+    if asked.simulated:
+        found = found.where(*for_programs(item, round))
+    if asked.avoids_sensitive:
+        found = found.join(Prompt, Prompt.id == item.prompt_id).where(~Prompt.sensitive)
+    return found.where(order.of_round(slot.position, number)) if asked.one_round else found
+
+
+def untouched(item_id: ColumnElement[int], labeler_id: ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
+    """An item of which a labeler holds no slot, and which they neither answered nor skipped, and wrote no part of."""
+    held = aliased(Assignment)
+    return (
+        none(held, held.item_id == item_id, held.labeler_id == labeler_id),
+        none(Skip, Skip.item_id == item_id, Skip.labeler_id == labeler_id),
+        none(Draft, Draft.item_id == item_id, Draft.labeler_id == labeler_id, Draft.submitted_at.is_not(None)),
+        none(OwnItem, OwnItem.item_id == item_id, OwnItem.labeler_id == labeler_id),
+    )
+
+
+def for_programs(item: type[Item], round: type[Round]) -> tuple[ColumnElement[bool], ...]:
+    """What simulated labelers are given: nothing that is left to people, nor readable texts, which no rubric judges."""
+    return round.purpose != RoundPurpose.DEMO, ~is_reserved(item, round)
+
+
+def none(table: type[Base], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """That no row of a table is so; all other tables are those of the queries around it."""
+    return ~select(literal(1)).select_from(table).where(*conditions).correlate_except(table).exists()

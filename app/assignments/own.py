@@ -1,0 +1,44 @@
+"""Which items hold a labeler's own text: nobody ranks what they wrote as a demonstration or took in a conversation."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.accounts.tables import Account
+from app.assignments.tables import OwnItem, OwnText
+from app.completions.tables import Completion
+from app.prompts.tables import Prompt
+from app.rounds.tables import Item, ItemCompletion
+
+
+def note(session: Session, labeler: Account, texts: Iterable[tuple[str, str]]) -> None:
+    """Note what a labeler wrote or took, each as (hash of its prompt, hash of its text), and the items that hold it."""
+    rows = [{"prompt_sha256": prompt, "text_sha256": text, "labeler_id": labeler.id} for prompt, text in texts]
+    if rows:
+        session.execute(_insert(session)(OwnText).on_conflict_do_nothing(), rows)
+        prompts = {row["prompt_sha256"] for row in rows}
+        find(session, (OwnText.labeler_id == labeler.id) & Prompt.text_sha256.in_(prompts))
+
+
+def find(session: Session, where: ColumnElement[bool]) -> None:
+    """Note whose own texts the items of a condition hold (on items, prompts, or texts)."""
+    found = (
+        select(Item.id, OwnText.labeler_id)
+        .join(Prompt, Prompt.id == Item.prompt_id)
+        .join(ItemCompletion, ItemCompletion.item_id == Item.id)
+        .join(Completion, Completion.id == ItemCompletion.completion_id)
+        .join(
+            OwnText,
+            (OwnText.prompt_sha256 == Prompt.text_sha256) & (OwnText.text_sha256 == Completion.text_sha256),
+        )
+        .where(where)
+        .distinct()
+    )
+    made = _insert(session)(OwnItem).from_select(["item_id", "labeler_id"], found)
+    session.execute(made.on_conflict_do_nothing())
+
+
+def _insert(session: Session):
+    return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
