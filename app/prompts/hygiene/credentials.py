@@ -23,6 +23,8 @@ _MARKED = re.compile(
     + r"|lin_api_[A-Za-z0-9]{30,64}|PMAK-[a-f0-9]{24}-[a-f0-9]{34}|sq0(?:atp|csp)-[\w-]{22,43}"
     + r"|eyJ[\w-]{8,1000}\.eyJ[\w-]{4,4000}\.[\w-]{10,1000})"
 )
+# Keys that documentation prints: AWS's end in EXAMPLE, Stripe's for tests and that of jwt.io are always the same.
+_PUBLISHED = re.compile("EXAMPLE|[Xx]{6}|4eC39HqLyjWDarjtT1zdp7dc|SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c")
 _LONG = re.compile(r"[\w.:-]{16,}")  # every marked key has so many characters in a row, and few other texts do
 _SIGN = re.compile("[.:-]")
 _WEBHOOK = re.compile(
@@ -57,7 +59,11 @@ _TOKENS = (
     r"[ _-]?(?:key|token|secret)s?|apikey|secret[ _-]?access[ _-]?key|client[ _-]?secret|bearer[ _-]?token|"
     r"(?:refresh|session|bot|jwt|csrf|id|oauth)[ _-]?token|token|secret"
 )
-_SHORT = r"pin(?: code| number)?|pass|pw|psk"
+_SHORT = r"pin(?: ?code| number)?|pass|pw|psk"
+_OWN_PIN = re.compile("(?:user|card|sim|bank|login|door|atm)_?$", re.IGNORECASE)
+_OWNED = re.compile(
+    r"\b(?:my|his|her|their|card|bank|phone|sim|atm|door|alarm|account|wallet|debit|credit)\b", re.IGNORECASE
+)
 _NAMED = re.compile(
     rf"(?:(?P<password>{_PASSWORDS})|(?P<token>{_TOKENS})|(?P<short>{_SHORT}))(?![a-z])[\"'`]?"
     r"(?: (?:wi-?fi|wlan|root|admin|login))?"
@@ -90,7 +96,8 @@ def secrets(text: str) -> Iterator[Hit]:
         yield from _marked(text, run)
     if "://" in text:
         for match in _WEBHOOK.finditer(text):
-            yield Hit(PersonalData.SECRET, *match.span())
+            if not _PUBLISHED.search(match[0]):
+                yield Hit(PersonalData.SECRET, *match.span())
         for match in _URL.finditer(text):
             if _is_written_out(match[1]):
                 yield Hit(PersonalData.SECRET, match.start(), match.start() + len(match[0].rstrip(".:!?")))
@@ -120,6 +127,8 @@ def _marked(text: str, run: re.Match[str]) -> Iterator[Hit]:
     """Yield the keys that begin in a run of characters, at its start or behind a sign in it."""
     begins = [run.start(), *(run.start() + sign.end() for sign in _SIGN.finditer(run[0]))]
     for match in filter(None, (_MARKED.match(text, begin) for begin in begins)):
+        if _PUBLISHED.search(match[0]):
+            continue
         if re.search("[0-9]", match[0]) and (not match[0].startswith("sk-") or _at_random(match[0][3:])):
             yield Hit(PersonalData.SECRET, *match.span())
 
@@ -147,7 +156,7 @@ def _named(text: str, match: re.Match[str]) -> Iterator[Hit]:
     elif match["token"]:
         good = (said or group != "bare") and _at_random(value)
     elif match["short"].lower().startswith("pin"):
-        good = said and value.isdigit() and 4 <= len(value) <= 8
+        good = said and value.isdigit() and 4 <= len(value) <= 8 and not _is_of_a_place_or_board(text, match, value)
     else:
         shown = said or match["short"].lower() in ("pw", "psk")
         good = shown and len(value) >= 5 and re.search("[0-9]", value) and re.search("[^0-9.%/-]", value)
@@ -155,10 +164,22 @@ def _named(text: str, match: re.Match[str]) -> Iterator[Hit]:
         yield Hit(PersonalData.SECRET, start, start + len(value))
 
 
+def _is_of_a_place_or_board(text: str, match: re.Match[str], value: str) -> bool:
+    """Return whether a pin is one of India's postal codes (PIN code: 400001) or of a board (LED_PIN = 1234)."""
+    before = text[max(0, match.start() - 40) : match.start()]
+    if before[-1:].isalpha() or before.endswith("_"):
+        return not _OWN_PIN.search(before[-8:])
+    postal = len(value) == 6 and value[0] in "123456789" and re.match("pin ?code", match[0], re.IGNORECASE)
+    return bool(postal) and not _OWNED.search(before + text[match.start() : match.start("sign")])
+
+
 def _is_written_out(value: str) -> bool:
     """Return whether this is a value itself, not a variable, a call or a placeholder."""
     return not (
-        _NOT_WRITTEN_OUT.match(value) or value.lower() in _NO_SECRETS or re.fullmatch("[A-Z]+_[A-Z_]+|(.)\\1*", value)
+        _NOT_WRITTEN_OUT.match(value)
+        or _PUBLISHED.search(value)
+        or value.lower() in _NO_SECRETS
+        or re.fullmatch("[A-Z]+_[A-Z_]+|(.)\\1*", value)
     )
 
 

@@ -14,6 +14,12 @@ _LOCAL_REVERSED = re.compile(rf"{_LOCAL}{{1,64}}")
 _DOMAIN = re.compile(rf"[{WORD}.-]{{4,253}}")
 # What an image's or a script's name ends in, which no domain does: logo@2x.png, pkg@latest.json
 _FILE_ENDINGS = word_set("bmp css csv exe gif html ico jpeg jpg js json pdf png svg txt webp xml yaml yml")
+# Nobody's: reserved by RFC 2606, or written where a name would stand; "pkg@1.0.io" is a version.
+_RESERVED_ENDS = word_set("example test invalid localhost localdomain tld")
+_RESERVED_NAMES = word_set("example.com example.net example.org")
+_PLACEHOLDERS = word_set("domain yourdomain mydomain yourcompany mycompany")
+_VERSION = re.compile(r"v?[0-9]+\.[0-9]")
+_QUOTED_REVERSED = re.compile(r'"[^"\n@]{1,62}"(?!\w)')
 _SOFTWARE = frozenset({"git", "hg", "svn"})  # git@host:path names a program, not a person
 
 _AT = r"(?:at|ät|@|a|arroba|arobase|chiocciola|malpa|собака)"
@@ -27,8 +33,9 @@ _DOT_WIDE = r"(?: ?\. ?| dot )"
 
 def _spelled(at: str, dot: str) -> re.Pattern[str]:
     more = rf"(?:{dot}{_LABEL})?"
+    names = rf"(?:(?:{dot}| underscore | dash | hyphen ){_LABEL})?"
     return re.compile(
-        rf"(?<!{_LOCAL})({_LOCAL}{{1,64}}{more}){at}({_LABEL}{dot}{_LABEL}{more}{more}{more}){NOT_BEFORE_WORD}",
+        rf"(?<!{_LOCAL})({_LOCAL}{{1,64}}{names}{names}{names}){at}({_LABEL}{dot}{_LABEL}{more}{more}{more}){NOT_BEFORE_WORD}",
         re.IGNORECASE,
     )
 
@@ -39,6 +46,8 @@ _SPELLED_WIDE = _spelled(" @ ", _DOT_WIDE)
 _SPELLED_HALF = _spelled(" at ", r"\.")
 _SHOUTED = re.compile(rf"(?<!{_LOCAL})({_LOCAL}{{1,64}}) AT ({_LABEL} DOT {_LABEL}(?: DOT {_LABEL})?){NOT_BEFORE_WORD}")
 _ALOUD = re.compile(r" (?:at|ät|arroba|@) |@[^ ]{1,63} (?:dot|punkt|punto|ponto|point) ", re.IGNORECASE)
+_SPELLED_NAME = re.compile(f"(?:{_DOT_SPOKEN}| underscore | dash | hyphen )", re.IGNORECASE)
+_KNOWN_ENDS = word_set("com org net edu gov info biz io app dev")
 _DOT_WORD = re.compile(f"{_DOT_SPOKEN}|{_DOT_WIDE}", re.IGNORECASE)
 _ABOUT_MAIL = vocabulary(
     "email emails mail mails mailto correo courriel contact contatto kontakt reach", "e-mail,write to,write me"
@@ -58,21 +67,26 @@ def emails(text: str) -> Iterator[Hit]:
                 yield Hit(PersonalData.EMAIL, *match.span())
     if " AT " in text:
         for match in _SHOUTED.finditer(text):
-            yield Hit(PersonalData.EMAIL, *match.span())
-    # "at" and "dot" are words too: "look at the dot on the map" is an address only where the text speaks of mail.
-    if _ALOUD.search(text) and _ABOUT_MAIL.is_in(text):
+            if _ends_like_a_domain(match[2].split(" DOT ")):
+                yield Hit(PersonalData.EMAIL, *match.span())
+    # "at" and "dot" are words too: "look at the dot on the map" is an address only where the text speaks of mail, or
+    # where the name is spelled out as well.
+    if _ALOUD.search(text) and (_ABOUT_MAIL.is_in(text) or _SPELLED_NAME.search(text)):
         for pattern in (_SPELLED_ALOUD, _SPELLED_WIDE, _SPELLED_HALF):
             for match in pattern.finditer(text):
                 if pattern is _SPELLED_HALF and not re.search("[._0-9]", match[1]):
                     continue  # an address at example.com
-                about_mail = near(_ABOUT_MAIL, text, match.start(), match.end(), before=30, after=30)
-                if about_mail and _ends_like_a_domain(_DOT_WORD.split(match[2])):
+                labels = _DOT_WORD.split(match[2])
+                clear = _SPELLED_NAME.search(match[1]) and (len(labels[-1]) == 2 or labels[-1].lower() in _KNOWN_ENDS)
+                clear = clear or near(_ABOUT_MAIL, text, match.start(), match.end(), before=30, after=30)
+                if clear and _ends_like_a_domain(labels):
                     yield Hit(PersonalData.EMAIL, *match.span())
 
 
 def _around(text: str, at: int, after: int) -> tuple[int, int] | None:
     """Return the span of the address whose sign is text[at:after], or None."""
-    name = _LOCAL_REVERSED.match(text[max(0, at - 64) : at][::-1])
+    reversed_name = text[max(0, at - 64) : at][::-1]
+    name = _LOCAL_REVERSED.match(reversed_name) or _QUOTED_REVERSED.match(reversed_name)
     domain = _DOMAIN.match(text, after)
     if not name or not domain:
         return None
@@ -96,7 +110,17 @@ def _around(text: str, at: int, after: int) -> tuple[int, int] | None:
 
 
 def _ends_like_a_domain(labels: list[str]) -> bool:
-    last = labels[-1].lower() if labels else ""
+    """Return whether these are the labels of a host that somebody can have."""
+    labels = [label.lower() for label in labels]
+    last = labels[-1] if labels else ""
+    if (
+        last in _RESERVED_ENDS
+        or ".".join(labels[-2:]) in _RESERVED_NAMES
+        or not _PLACEHOLDERS.isdisjoint(labels[-2:-1])
+    ):
+        return False
+    if len(labels) > 2 and _VERSION.match(".".join(labels)):
+        return False
     return (
         len(labels) > 1 and len(last) > 1 and (last.isalpha() or last.startswith("xn--")) and last not in _FILE_ENDINGS
     )

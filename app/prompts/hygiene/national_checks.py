@@ -5,6 +5,9 @@ Each takes the number in capitals without signs and blanks, in the length of its
 
 from app.prompts.hygiene.check_digits import is_day, luhn, mrz, verhoeff, weighted
 
+# Printed on a sample card of 1938, in a leaflet and everywhere; 987-65-432x are for advertisements.
+_US_SPECIMENS = frozenset({"078051120", "219099999", "123456789"})
+
 
 def always(number: str) -> bool:
     """Return True: the pattern is strict enough by itself."""
@@ -17,23 +20,20 @@ def has_digits(number: str) -> bool:
 
 
 def us_ssn(number: str) -> bool:
-    """United States: an area, group and serial that are given out, or a taxpayer's number (9xx)."""
+    """United States: an area, group and serial that are given out, or a taxpayer's number (9xx); no specimen."""
+    if number in _US_SPECIMENS or number.startswith("98765432"):
+        return False
     area, group, serial = number[:3], number[3:5], number[5:]
     if area[0] == "9":
         return 50 <= int(group) <= 99 and group not in ("66", "67", "68", "69", "89", "93")
     return area not in ("000", "666") and group != "00" and serial != "0000"
 
 
-def us_ssn_unannounced(number: str) -> bool:
-    """United States, and not 123-45-6789, which stands for any number."""
-    return us_ssn(number) and number != "123456789"
-
-
 def cpf(number: str) -> bool:
-    """Brazil: two check digits, mod 11; not eleven times the same digit."""
+    """Brazil: two check digits, mod 11."""
     first = (11 - weighted(number[:9], range(10, 1, -1)) % 11) % 11 % 10
     second = (11 - weighted(number[:10], range(11, 1, -1)) % 11) % 11 % 10
-    return len(set(number)) > 1 and (first, second) == (int(number[9]), int(number[10]))
+    return (first, second) == (int(number[9]), int(number[10]))
 
 
 def canadian(number: str) -> bool:
@@ -109,13 +109,13 @@ def thai(number: str) -> bool:
 
 def israeli(number: str) -> bool:
     """Israel: Luhn."""
-    return luhn(number) and len(set(number)) > 1
+    return luhn(number)
 
 
 def iranian(number: str) -> bool:
     """Iran: mod 11."""
     total = weighted(number[:9], range(10, 1, -1)) % 11
-    return (total if total < 2 else 11 - total) == int(number[9]) and len(set(number)) > 1
+    return (total if total < 2 else 11 - total) == int(number[9])
 
 
 def south_african(number: str) -> bool:

@@ -32,7 +32,7 @@ def _rule(pattern: str, is_valid: Callable[[str], bool], words: str = "", parts:
 
 RULES: tuple[Rule, ...] = (
     # United States: social security number, individual taxpayer number
-    _rule(r"[0-9]{3}-[0-9]{2}-[0-9]{4}", check.us_ssn_unannounced),
+    _rule(r"[0-9]{3}-[0-9]{2}-[0-9]{4}", check.us_ssn),
     _rule(
         r"[0-9]{3}[ .-]?[0-9]{2}[ .-]?[0-9]{4}",
         check.us_ssn,
@@ -169,4 +169,6 @@ def _counts(rule: Rule, text: str, start: int, end: int) -> bool:
         likely = near(rule.announced_by, text, start, end, _BEFORE, _AFTER)
     else:
         likely = not is_of_a_thing(text, start)
-    return likely and rule.is_valid(re.sub("[^0-9A-Z<+]", "", text[start:end].upper()))
+    number = re.sub("[^0-9A-Z<+]", "", text[start:end].upper())
+    specimen = len(set(_DIGIT.findall(number))) == 1  # 00000000T: one digit again and again is nobody's
+    return likely and not specimen and rule.is_valid(number)

@@ -1,21 +1,21 @@
 """Near-duplicate prompts: MinHash signatures find candidates in SQL, the words themselves decide.
 
-Two prompts are near-duplicates if they say the same but for case, punctuation, spacing, politeness and misspelt words.
-Likeness alone cannot tell: of the pairs of TruthfulQA and SQuAD that share 0.8 of their shingles and more none is a
-duplicate. They ask another question of the same text, or the same of another country.
+Two prompts are near-duplicates if they say the same but for spacing, sentence marks, politeness around the sentence and
+capitals that begin a word. A text that quotes, holds code or is about spelling must be the same to the letter.
+A wrong duplicate is left out of an import, so where in doubt they are two. Likeness alone cannot tell: of the pairs of
+TruthfulQA and SQuAD that share 0.8 of their shingles and more none is a duplicate.
 """
 
 import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 
 from app.prompts.hygiene.context import word_set
 from app.prompts.hygiene.folding import fold
 
 SHINGLE = 5  # characters; a word of English and its blank
-THRESHOLD = 0.8  # of common shingles, below which nobody looks; a misspelt word in 50 characters is just above it
 # A pair of likeness s meets in a band with 1 - (1 - s^ROWS)^BANDS: 0.986 at 0.8, 0.999 at 0.85, 0.13 at 0.5.
 BANDS, ROWS = 18, 7
 SEED = 1  # of the permutations; stored signatures are good for this one alone
@@ -27,7 +27,7 @@ _APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-+(?=[^\W\d_])")
 # Scripts written without blanks: each character is a word.
 _CHARACTER = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-# Words that a prompt says as well without: wherever they stand, before it begins, and behind its end.
+# Words that candidates may differ in.
 _SMALL = word_set(
     "a an the this that these those following below me my please pls plz kindly bitte proszę пожалуйста 请 請"
 )
@@ -35,9 +35,43 @@ _GREETINGS = word_set("hi hello hey hallo hola bonjour ciao ok okay")
 _ASKING = word_set("can could would will")  # with "you"
 _THANKS = word_set("thanks thank thx danke merci gracias grazie obrigado obrigada dziękuję спасибо tack")
 _WITH_THANKS = _THANKS | word_set("you so very much many a lot in advance vielen dank im voraus")
-_SHORTEST_MISSPELT = 5  # "Iran" is no misspelt "Iraq"
-_SHORTEST_MISHEARD = 8  # "batter" is no "butter"
-_WORDS_TO_A_MISTAKE = 8
+
+# What decides whether candidates say the same. Politeness is parted from the sentence by a mark, or begins it: "Say
+# hello" and "How do you say thanks?" are about the word. 请 begins verbs too (to invite, to ask for leave).
+_PLEASE = r"(?:please|pls|plz|kindly|bitte|proszę|пожалуйста)"
+_OPENING = re.compile(
+    rf"(?:(?:{'|'.join(sorted(_GREETINGS))}) ?[,.!]\s*)?"
+    rf"(?:(?:(?:{'|'.join(sorted(_ASKING))}) you )?{_PLEASE},?\s|[请請](?![假客求教安示愿帖柬]))?",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    rf"[,.!?…。]\s*(?:{_PLEASE}|(?:many |vielen )?(?:{'|'.join(sorted(_THANKS))}|dank)"
+    r"(?: you)?(?: a lot| (?:so|very) much)?(?: in advance| im voraus)?)$",
+    re.IGNORECASE,
+)
+_FEWEST_WORDS = 3  # of a sentence that politeness surrounds
+_ABOUT_MARKS = re.compile(
+    r"punctuat|interpunktion|zeichensetzung|ponctu|puntua|標點|标点|\bcommas?\b|\bkomma|full stop|semicolon|colon\b|"
+    r"exclamation|question mark|apostroph|hyphen|\bspaces?\b|whitespace|\btypos?\b",
+    re.IGNORECASE,
+)
+# Quotation marks, signs and calls of code, indented lines, and tasks about the letters themselves.
+_TO_THE_LETTER = re.compile(
+    r"[\"`{}=;<>\\|$^~_)「」『』‹›]|(?<![^\W\d_])'|'(?![^\W\d_])|\w[(\[]|\n[ \t]+\S|"
+    r"spell|translat|übersetz|tradu[cirz]|перев[её]|翻译|翻譯|訳|proofread|\bgramma[rt]|pronou?nc|\brhym|"
+    r"capitali[sz]|capital letter|(?:upper|lower|title|camel)[ -]?case|\bthe words?\b",
+    re.IGNORECASE,
+)
+_GIVEN = re.compile(r":\s+\S|:[^\W\d_]")  # a colon, and what it announces
+_LAST_MARKS = ".!?…。！？ \t\n"
+_MARKS = _LAST_MARKS + ",;:、·"
+_FACTORIAL = re.compile(r"(?<![^\W_])(?:[^\W\d_]|[0-9]{1,3})$")  # 5! and n!, unlike "in 1789!"
+# Names that are words in lower case.
+_NAMES = word_set(
+    "polish turkey china march may august java python ruby rust swift rose bill mark jack frank will bob pat job nice "
+    "reading bath mobile lima apple amazon windows word excel oracle orange guinea jersey chad jordan god mercury "
+    "earth sun moon cancer titanic catholic lent mass"
+)
 
 
 def words(text: str) -> list[str]:
@@ -49,7 +83,7 @@ def words(text: str) -> list[str]:
 
 
 def normal_form(text: str) -> str:
-    """Return the text as it is compared: folded case, single blanks, no punctuation around words, no small words."""
+    """Return the text that is cut into shingles: folded case, single blanks, no marks around words, no small words."""
     return " ".join(_compared(words(text))).casefold()
 
 
@@ -126,56 +160,47 @@ def bands(signed: bytes) -> list[int]:
     return [int.from_bytes(digest, "big", signed=True) for digest in digests]
 
 
-def similarity(one: bytes, other: bytes) -> float:
-    """Return the estimated Jaccard similarity of two texts by their signatures; its standard error is below 0.045."""
-    import numpy as np
-
-    return float((np.frombuffer(one, dtype="<u4") == np.frombuffer(other, dtype="<u4")).mean())
-
-
-def jaccard(one: str, other: str) -> float:
-    """Return the share of common shingles among all shingles of two texts."""
-    first, second = _shingles(normal_form(one)), _shingles(normal_form(other))
-    return len(first & second) / len(first | second)
-
-
-def _shingles(form: str) -> set[str]:
-    return {form[place : place + SHINGLE] for place in range(max(1, len(form) - SHINGLE + 1))}
-
-
 def are_near_duplicates(one: str, other: str) -> bool:
-    """Return whether two texts say the same: alike at THRESHOLD or more, and the same words in the same order.
-
-    Small words ("please", "the") may be missing and one word in eight may be misspelt, but no number or name.
-    """
-    first, second = _compared_words(one), _compared_words(other)
-    if "".join(first).casefold() == "".join(second).casefold():  # blanks and hyphens make no words, but numbers
-        return re.findall("[0-9]+", " ".join(first)) == re.findall("[0-9]+", " ".join(second))
+    """Return whether two texts say the same: the same words or, where letters and signs matter, the same characters."""
+    one, other = (fold(unicodedata.normalize("NFC", text)).text.strip() for text in (one, other))
+    if _ABOUT_MARKS.search(one) or _ABOUT_MARKS.search(other):
+        return _same_but_for_first_letter(one, other)
+    one, other = _without_marks(one, _LAST_MARKS), _without_marks(other, _LAST_MARKS)
+    if _TO_THE_LETTER.search(one) or _TO_THE_LETTER.search(other):
+        return _same_but_for_first_letter(one, other)
+    if _GIVEN.search(one) or _GIVEN.search(other):
+        first, second = one.split() or [one], other.split() or [other]
+    else:
+        first, second = _sentence(one), _sentence(other)
     if len(first) != len(second):
         return False
-    # A capital begins a name, which is never misspelt, or a sentence.
-    pairs = list(zip([first[0].lower(), *first[1:]], [second[0].lower(), *second[1:]], strict=True))
-    unequal = [(a, b) for a, b in pairs if a.casefold() != b.casefold()]
-    return (
-        len(unequal) * _WORDS_TO_A_MISTAKE <= len(pairs)
-        and all(_is_misspelt(a, b) for a, b in unequal)
-        and jaccard(one, other) >= THRESHOLD  # last, as it takes longest
-    )
+    if len(first) > _FEWEST_WORDS and (one.isupper() or other.isupper()):
+        return [word.casefold() for word in first] == [word.casefold() for word in second]
+    return _same_but_for_first_letter(first[0], second[0]) and all(map(_is_same_word, first[1:], second[1:]))
 
 
-@lru_cache(maxsize=64)  # the candidates of a template's next prompt are those of the last
-def _compared_words(text: str) -> tuple[str, ...]:
-    return tuple(_compared(words(text)))
+def _sentence(text: str) -> list[str]:
+    """Return the words of a text without the marks around them, and without politeness where enough is left."""
+    plain = _OPENING.sub("", _CLOSING.sub("", text), count=1)
+    split, whole = (_CHARACTER.sub(r" \g<0> ", _HYPHEN.sub(" ", form)).split() for form in (plain, text))
+    found = split if len(split) >= _FEWEST_WORDS else whole
+    return [_without_marks(word.lstrip("¿¡"), _MARKS) or word for word in found] or [text]
 
 
-def _is_misspelt(one: str, other: str) -> bool:
-    """Return whether a letter within a word is missing, too many, swapped with its neighbour, or a like one."""
-    if min(len(one), len(other)) < _SHORTEST_MISSPELT or not (one.isalpha() and other.isalpha()):
-        return False
-    if one[0] != other[0] or one[-1] != other[-1] or one[0].isupper():  # Marta is no Maria
-        return False
-    start = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
-    a, b = one[start:], other[start:]
-    if a[1:] == b[1:]:  # "house" is no "horse", but "definately" is "definitely" and "summarise" "summarize"
-        return {a[0], b[0]} <= set("sz") or (len(one) >= _SHORTEST_MISHEARD and {a[0], b[0]} <= set("aeiou"))
-    return a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
+def _without_marks(text: str, marks: str) -> str:
+    """Return the text without the marks at its end; those of a text of marks and of a factorial stay."""
+    bare = text.rstrip(marks)
+    if text[len(bare) :].startswith("!") and _FACTORIAL.search(bare[-4:]):
+        bare += "!"
+    return bare or text
+
+
+def _same_but_for_first_letter(one: str, other: str) -> bool:
+    return one[1:] == other[1:] and one[:1].casefold() == other[:1].casefold()
+
+
+def _is_same_word(one: str, other: str) -> bool:
+    """Return whether two words within a sentence are one: "French" is "french", but "US" is no "us", "May" no "may"."""
+    if one == other or one.lower() == other.lower() == "i":
+        return True
+    return _same_but_for_first_letter(one, other) and one[1:].islower() and one.lower() not in _NAMES

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 
-from app.prompts.hygiene.context import WORD, in_a_formula, is_a_key, is_of_a_thing, near, vocabulary
+from app.prompts.hygiene.context import WORD, in_a_formula, is_a_key, is_of_a_thing, near, vocabulary, word_set
 from app.prompts.hygiene.kinds import Hit, PersonalData
 
 # Regions whose numbers are known without their country's code. A number of any region is known with it.
@@ -36,6 +36,21 @@ _TRUNK = re.compile(r"\(?0[1-9][0-9 ()./·-]{7,18}")
 _BEGIN = re.compile(r"[+(]|0[1-9]|00[1-9]|011[ -]|[2-9][0-9]{2}[-./]|1[ .-]?[(2-9]|[0-9] ?\(")
 _DATE = re.compile(r"[0-9]{1,4}([./-])[0-9]{1,2}\1[0-9]{2,4}(?![0-9./-])")
 _HEX_PAIRS = re.compile(r" [0-9a-f]{2} [0-9a-f]{2}(?![0-9a-z])")
+# Amounts: 12 000 000, what they count, and the words that may stand between a word for phones and a number.
+_AMOUNT = re.compile("[1-9][0-9 .]+|0[0-9]{2} [0-9 ]+")  # the second is the rest of a longer one
+_UNIT = re.compile(
+    r" ?(?:[kKMGT]?(?:Hz|B|W|bit)|people|persons?|percent|per|million|euros?|yen|mal|menschen|personas|[€$£¥])(?![a-z])"
+    r"| (?!(?:this|thus|plus|was|us|yes|always|unless|pls|thanks|gracias|tras|los|las|les|nous|vous|dans)\b)"
+    r"[a-z]{2,20}s(?!\w)",
+    re.IGNORECASE,
+)
+_YEAR = re.compile("(?:19|20)[0-9]{2}")
+_BETWEEN = word_set(
+    "number numbers no nr num is at on under my our to me us him her you home work office private the a al el es mi su "
+    "numero número nummer nr unter meine mein ist tu il mio è pod numer jest au le la de mon est now or and anytime"
+)
+_COUNTED = word_set("calls called texted sms")
+_SAID_BEHIND = re.compile(r",? (?:(?:is|es|ist|jest|è|est|is also) (?:my|mi|mein|mój|il|mon|the|our) |\()[^\W\d_]+")
 Invalid = set[tuple[str, str | None]]  # numbers and regions that were tried in vain
 # Words for phones. The name of one ("tel", "Handy") says more than a verb ("call", "text").
 _A_PHONE = vocabulary(
@@ -107,6 +122,8 @@ def _end_of_phone(text: str, start: int, ends: list[int], invalid: Invalid) -> i
             continue
         if not named and in_a_formula(text, start, end):
             continue
+        if not prefix and _is_an_amount(text, start, end, bool(announced)):
+            return None
         if abroad or (prefix and (announced or len(written) > digits)):
             parted = len(written) > digits + 2
             if _is_valid("+" + written[prefix.end() :], None, invalid, possible=announced or parted):
@@ -122,6 +139,44 @@ def _end_of_phone(text: str, start: int, ends: list[int], invalid: Invalid) -> i
         ):
             return end
     return None
+
+
+def _is_an_amount(text: str, start: int, end: int, announced: bool) -> bool:
+    """Return whether text[start:end] is an amount, a list of years, or a sequence of numbers."""
+    written = text[start:end]
+    groups = _GROUP.findall(written)
+    numbers = [int(group) for group in groups]
+    if len(groups) > 1:
+        steps = {after - before for before, after in pairwise(numbers)}
+        pairs = len(groups) > 3 and all(len(group) == 2 for group in groups)
+        ordered = "-" not in written and (all(step >= 0 for step in steps) or all(step <= 0 for step in steps))
+        drawn = pairs and ordered and max(numbers) <= 50 and not announced  # in a lottery, or primes
+        if drawn or (len(steps) == 1 and len(groups) > 2):
+            return True
+        rounded = re.fullmatch("[1-9][0-9 ]+", written) and all(group.endswith("00") for group in groups[-2:])
+        if rounded or all(map(_YEAR.fullmatch, groups)):
+            return True
+    if not _AMOUNT.fullmatch(written) or any(len(group) != 3 for group in groups[1:]) or len(groups[-1]) < 3:
+        return False
+    if len(groups) == 1:
+        return written.endswith("000000") or bool(_UNIT.match(text, end))
+    if len(groups[0]) > 3:
+        return False
+    return groups[-1] == "000" or bool(_UNIT.match(text, end)) or not _is_said_to_be_one(text, start, end)
+
+
+def _is_said_to_be_one(text: str, start: int, end: int) -> bool:
+    """Return whether a word for phones stands directly before or behind text[start:end]."""
+    before = text[max(0, start - 40) : start].lower()
+    words = re.findall(r"[^\W\d_]+", before)
+    while words and words[-1] in _BETWEEN:
+        words.pop()
+    if words and words[-1] in (_A_PHONE.words | _TO_PHONE.words) - _COUNTED:
+        return True
+    if any(part in before[-16:] for part in (*_A_PHONE.parts, *_TO_PHONE.parts)):
+        return True
+    behind = _SAID_BEHIND.match(text, end)
+    return bool(behind) and _A_PHONE.is_in(behind[0])
 
 
 def _looks_like_a_phone(text: str, start: int, end: int) -> bool:

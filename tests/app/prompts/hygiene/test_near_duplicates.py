@@ -13,17 +13,30 @@ from hypothesis import strategies as st
 
 from app.config import ROOT
 from app.prompts.hygiene.near_duplicates import (
-    THRESHOLD,
     are_near_duplicates,
     bands,
-    jaccard,
     normal_form,
     signature,
-    similarity,
 )
 from training.miniature.world import tasks
 
 DATA = ROOT.parent / "shared/data"
+ALIKE = 0.8  # of common shingles: what the bands are made to find
+
+
+def shingles(text: str) -> set[str]:
+    form = normal_form(text)
+    return {form[place : place + 5] for place in range(max(1, len(form) - 4))}
+
+
+def jaccard(one: str, other: str) -> float:
+    """The share of common shingles among all shingles of two texts."""
+    return len(shingles(one) & shingles(other)) / len(shingles(one) | shingles(other))
+
+
+def similarity(one: bytes, other: bytes) -> float:
+    """The share of equal numbers in two signatures."""
+    return float((np.frombuffer(one, dtype="<u4") == np.frombuffer(other, dtype="<u4")).mean())
 
 
 def hash_of(shingle: str) -> int:
@@ -77,7 +90,7 @@ def test_the_estimate_is_close_to_the_share_of_common_shingles(pairs):
 def test_bands_miss_one_in_a_hundred_at_most_above_085_and_most_below_half(pairs):
     meets = [(exact, bool(set(bands(one)) & set(bands(other)))) for exact, one, other in pairs]
     high = [met for exact, met in meets if exact >= 0.85]
-    near = [met for exact, met in meets if THRESHOLD <= exact < 0.85]
+    near = [met for exact, met in meets if ALIKE <= exact < 0.85]
     low = [met for exact, met in meets if exact < 0.45]
     assert len(high) > 200 and sum(high) / len(high) > 0.99
     assert len(near) > 200 and sum(near) / len(near) > 0.97
@@ -109,16 +122,22 @@ PASSAGE = (
         ("Write a poem about the sea.", "write a poem about the sea"),
         ("Write a poem about the sea.", "  Write   a poem\nabout the sea!! "),
         ("Write a poem about the sea.", "Please write a poem about the sea."),
-        ("Write a poem about the sea.", "Hi, could you write a poem about the sea? Thanks a lot"),
-        ("Write a poem about the sea.", "Write a poem about sea"),
-        ("Don’t use the word “sea”.", 'Dont use the word "sea"'),
+        ("Write a poem about the sea.", "Hi, could you please write a poem about the sea? Thanks a lot"),
+        ("Write a poem about the sea.", "Hello! Write a poem about the sea, please."),
+        ("Write a poem about the sea.", "WRITE A POEM ABOUT THE SEA"),
+        ("Don’t use the word “sea”.", 'don\'t use the word "sea"'),
+        ("How did the French Revolution begin?", "how did the french revolution begin"),
+        ("How do I tie a tie?", "how do i tie a tie"),
+        ("Who ruled in the year 1789?", "Who ruled in the year 1789!"),
+        ("¿Qué hora es?", "Qué hora es"),
+        ("Translate to German: I love the sea.", "translate to German: I love the sea"),
+        ("What should I cook: pasta or rice?", "what should I  cook:\npasta or rice"),
         ("Explain light-dependent reactions", "explain light dependent reactions"),
         ("Caf\u00e9 names", "Cafe\u0301 names"),
         ("Write\u200b a poem", "Write a poem"),
         ("Ｗｒｉｔｅ　ａ　ｐｏｅｍ", "Write a poem"),
         ("写一首关于春天的诗。", "请写一首关于春天的诗"),
-        (f"Summarise this text: {PASSAGE}", f"Summarize the following text. {PASSAGE}"),
-        (f"Summarize: {PASSAGE}", f"Summarize: {PASSAGE.replace('brothers', 'brohters')}"),
+        (f"Summarize: {PASSAGE}", f"summarize:  {PASSAGE.rstrip('.')}"),
         (PASSAGE, PASSAGE.upper()),
     ],
 )
@@ -157,9 +176,79 @@ def test_what_asks_for_something_else(one, other):
     assert not are_near_duplicates(one, other) and not are_near_duplicates(other, one)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [  # small words
+        ("What causes hepatitis A?", "What causes hepatitis?"),
+        ("What is vitamin a?", "What is vitamin?"),
+        ("Translate 'please' into French.", "Translate 'the' into French."),
+        ("Translate please into French.", "Translate the into French."),
+        ("What does the word 'these' mean?", "What does the word 'those' mean?"),
+        ("What does the word these mean?", "What does the word those mean?"),
+        ("Which article is right: a or an?", "Which article is right: the or an?"),
+        ("Which article is right, a or an?", "Which article is right, the or an?"),
+        ("Why do a few people vote?", "Why do few people vote?"),
+        ("Does he love me?", "Does he love?"),
+        ("How do you say please?", "How do you say?"),
+        # thanks and greetings
+        ("Translate to German: thank you", "Translate to German: thanks a lot"),
+        ("Translate to German: thank you", "Translate to German: danke"),
+        ("Translate to German. Thank you", "Translate to German. Thanks a lot"),
+        ("How do you say thanks?", "How do you say?"),
+        ("Say hello thanks", "Say hello"),
+        ("Hello world", "world"),
+        ("Hello, world", "world"),
+        ("Will you marry me?", "marry"),
+        ("Will you marry me?", "Marry me."),
+        ("Would you kill a person?", "Kill a person."),
+        ("请假条怎么写", "假条怎么写"),
+        # code
+        ("What does it print?\nfor i in x:\n    a(i)\n    b(i)", "What does it print?\nfor i in x:\n    a(i)\nb(i)"),
+        ("Why:\nif x:\n\ty\nz", "Why:\nif x:\n\ty\n\tz"),
+        ("Convert the string 'Hello' to upper case", "Convert the string 'hello' to upper case"),
+        ("Convert Hello to upper case", "Convert hello to upper case"),
+        ("Is 'ABC' equal to 'abc'?", "Is 'abc' equal to 'abc'?"),
+        ('Is "a  b" equal to "a b"?', 'Is "a b" equal to "a b"?'),
+        ("What does ls -L do?", "What does ls -l do?"),
+        # signs
+        ("What is 5 - 3?", "What is 5 3?"),
+        ("What is -3 plus 4?", "What is 3 plus 4?"),
+        ("What is the cube of 3.", "What is the cube of .3"),
+        ("Explain .NET", "Explain net"),
+        ("What is 5!?", "What is 5?"),
+        ("What is n! for n above 3?", "What is n for n above 3?"),
+        # case
+        ("What does US mean?", "What does us mean?"),
+        ("What is IT?", "What is it?"),
+        ("What is CO?", "What is Co?"),
+        ("How many mW is it?", "How many MW is it?"),
+        ("Write about Turkey.", "Write about turkey."),
+        ("What is Polish?", "What is polish?"),
+        # words that are one letter from another
+        ("How do I make a desert?", "How do I make a dessert?"),
+        ("Write a story about a trial in the mountains of the north of Italy.",
+         "Write a story about a trail in the mountains of the north of Italy."),
+        ("What is the boiling point of methanol at the pressure of the sea level?",
+         "What is the boiling point of methanal at the pressure of the sea level?"),
+        (f"Summarize: {PASSAGE}", f"Summarize: {PASSAGE.replace('brothers', 'brohters')}"),
+        ("What does every day mean?", "What does everyday mean?"),
+        ("What is the difference between its and it's?", "What is the difference between its and its?"),
+        # punctuation and spelling
+        ("Add punctuation: hello how are you", "Add punctuation: hello, how are you"),
+        ("Punctuate: Im going home", "Punctuate: I'm going home!"),
+        ("Punctuate how are you", "Punctuate how are you?"),
+        ("Correct the spelling in this sentence. I definately saw it",
+         "Correct the spelling in this sentence. I definitely saw it"),
+        ("Where are commas missing? Lets eat grandma", "Where are commas missing? Lets eat, grandma"),
+    ],
+)  # fmt: skip
+def test_what_differs_in_little_and_asks_for_something_else(one, other):
+    assert not are_near_duplicates(one, other) and not are_near_duplicates(other, one)
+
+
 def test_none_of_the_prompts_of_the_miniature_world_is_another_ones_duplicate():
     texts = [task.prompt for task in tasks(1, 1_500)]
-    alike = [(a, b) for a, b in candidates(texts) if jaccard(a, b) >= THRESHOLD]
+    alike = [(a, b) for a, b in candidates(texts) if jaccard(a, b) >= ALIKE]
     assert len(alike) > 20, "many are made of one form and differ in a word or a number"
     assert not [pair for pair in alike if are_near_duplicates(*pair)]
 
@@ -185,7 +274,7 @@ def test_of_public_prompts_that_are_alike_none_is_a_duplicate():
     for name in ("user_oriented/instructions.jsonl", "seed-tasks/seed_tasks.jsonl"):
         for task in map(json.loads, (DATA / name).open()):
             texts += [f"{task['instruction']}\n{instance['input']}" for instance in task["instances"]]
-    alike = [pair for pair in candidates(texts) if jaccard(*pair) >= THRESHOLD]
+    alike = [pair for pair in candidates(texts) if jaccard(*pair) >= ALIKE]
     assert len(alike) == 59  # all were read: other questions of one text, and one question of other countries
     assert not [pair for pair in alike if are_near_duplicates(*pair)]
 

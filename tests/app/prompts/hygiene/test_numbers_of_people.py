@@ -7,7 +7,7 @@ from app.prompts.hygiene.personal_data import PersonalData, find
 
 # Country and document, a text, and the example in it: of the authority's own guide, of a standard, or of Wikipedia.
 PUBLISHED = [
-    ("US social security number", "SSN 078-05-1120", "078-05-1120"),
+    ("US social security number", "SSN 536-22-8726", "536-22-8726"),
     ("US taxpayer number", "ITIN 912-70-1234", "912-70-1234"),
     ("UK national insurance number", "national insurance number AB123456C", "AB123456C"),
     ("UK NHS number", "NHS number 943 476 5919", "943 476 5919"),
@@ -101,6 +101,8 @@ def test_a_misread_digit_makes_it_no_number_of_anybody(document):
     [
         "111222333 123456782 44051401359 8071592153",  # without the word for it
         "SSN 000-12-3456, SSN 666-12-3456, SSN 123-00-4567",
+        "SSN 078-05-1120, 219-09-9999, SSN 219099999, SSN 123-45-6789, SSN 987-65-4321",  # printed as specimens
+        "DNI 00000000T, DNI 11111111H, 99999999R, X0000000T",
         "CPF 111.111.111-11, Aadhaar 1234 5678 9012, BSN 000000000",
         "PESEL 44059901359, personnummer 990231-1234",  # no days
         "20240131K and 19991231Z are releases",  # days, and the second a DNI by its letter
