@@ -11,7 +11,7 @@ from app.accounts.tables import Role
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
 from app.i18n import gettext as _
-from app.kit.text import Text
+from app.kit.text import SearchText, Text
 from app.web import FormText, admin, flash, page, redirect
 from training.records import Pool
 
@@ -35,7 +35,7 @@ def admin_start(request: Request):
 
 
 @router.get("/admin/accounts")
-def accounts_page(request: Request, text: Text = "", cursor: Text | None = None):
+def accounts_page(request: Request, text: SearchText = "", cursor: Text | None = None):
     """All accounts."""
     account = admin(request)
     with reading() as session:
