@@ -131,7 +131,7 @@ def make_config(verb: str, values: dict[str, Any]) -> Config:
     config_class = CONFIGS[verb]
     name = values.get("recipe")
     if name is not None:
-        recipe = RECIPES.get(name)
+        recipe = RECIPES.get(name) if isinstance(name, str) else None
         if recipe is None or recipe.verb != verb:
             raise ValueError(f"recipe: {verb} has no recipe {name!r}; it knows {_recipes_of(verb)}")
         values = {**recipe.model_dump(exclude_unset=True), **values}

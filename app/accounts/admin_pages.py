@@ -12,7 +12,7 @@ from app.assignments.leaving import change_account as change
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
 from app.i18n import gettext as _
-from app.kit.text import Text
+from app.kit.text import SearchText, Text
 from app.web import FormText, admin, flash, page, redirect
 from training.records import Pool
 
@@ -36,7 +36,7 @@ def admin_start(request: Request):
 
 
 @router.get("/admin/accounts")
-def accounts_page(request: Request, text: Text = "", cursor: Text | None = None):
+def accounts_page(request: Request, text: SearchText = "", cursor: Text | None = None):
     """All accounts."""
     account = admin(request)
     with reading() as session:

@@ -23,7 +23,7 @@ from app.accounts.tables import AccountKind
 from app.assignments.leaving import change_account as change
 from app.database import reading, transaction
 from app.i18n import gettext as _
-from app.kit.text import Text
+from app.kit.text import SearchText, Text
 from app.web import api_account
 
 router = APIRouter(tags=["accounts"])
@@ -32,7 +32,9 @@ Cursor = Annotated[int | None, Query(ge=0, lt=2**31)]
 
 
 @router.get("/api/v1/accounts")
-def list_accounts(request: Request, text: Text = "", cursor: Text | None = None, limit: Limit = 100) -> AccountPage:
+def list_accounts(
+    request: Request, text: SearchText = "", cursor: Text | None = None, limit: Limit = 100
+) -> AccountPage:
     """Accounts, the newest first; `text` finds those whose name or user name holds it."""
     api_account(request, "accounts")
     with reading() as session:

@@ -147,7 +147,14 @@ def register_path(
     name = require_text(name, "name", may_be_empty=True, at_most=120).strip()
     if not name:
         raise BadInput(_("Give the network a name."), field="name")
-    _check_network(place)
+    try:
+        _check_network(place)
+    except OSError as error:  # too long a name, or no right to look
+        raise BadInput(
+            _("%(path)s cannot be read: %(reason)s; give a folder that this machine can open.")
+            % {"path": place, "reason": error.strerror or error},
+            field="path",
+        ) from error
     found = session.scalar(select(Checkpoint).where(Checkpoint.path == str(place), Checkpoint.job_id.is_(None)))
     if found is not None:
         raise Conflict(
@@ -174,5 +181,5 @@ def _check_network(place: Path) -> None:
         raise BadInput(_("%(path)s holds no weights (*.safetensors).") % {"path": place}, field="path")
     try:
         json.loads((place / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{place / 'config.json'}: {error}", field="path") from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.errors import BadInput
@@ -60,6 +60,7 @@ def typed(text: object) -> object:
 
 Text = Annotated[str, AfterValidator(storable)]  # every text of every schema
 TypedText = Annotated[str, BeforeValidator(typed), AfterValidator(storable)]  # of a form on a page
+SearchText = Annotated[str, Field(max_length=200), AfterValidator(storable)]  # databases refuse longer patterns
 JsonObject = Annotated[dict[str, Any], AfterValidator(_storable_json)]  # JSON whose keys something else knows
 
 

@@ -38,6 +38,8 @@ def prompts(request: Request, cursor: Text | None = None):
         wanted = PromptQuery(**given)
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0])
+        if error.errors()[0]["type"] == "string_too_long":
+            raise BadInput(f"{field}: {error.errors()[0]['msg']}", field=field) from error
         raise BadInput(_("There is no %(field)s “%(value)s”.") % {"field": field, "value": given[field]}) from error
     with reading() as session:
         matching = queries.matching(session, **wanted.filters())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.kit.text import JsonObject, Text
+from app.kit.text import JsonObject, SearchText, Text
 from app.prompts.tables import Prompt, PromptSource, Writing, WritingCall
 from training.records import Message, Split, UseCase
 
@@ -43,7 +43,7 @@ class PromptDraft:
 class PromptQuery(BaseModel):
     """What a list of prompts asks for."""
 
-    q: Text = ""
+    q: SearchText = ""
     collection: Text | None = None
     split: Split | None = None
     use_case: UseCase | None = None

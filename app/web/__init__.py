@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import Form, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -28,7 +28,7 @@ from app.database import reading, transaction
 from app.errors import Forbidden, NotFound, NotSignedIn, PlumblineError
 from app.i18n import gettext as _
 from app.kit.text import UNSTORABLE, TypedText, typed
-from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
+from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign, split_address
 from app.web.text import as_written, is_plain, markdown
 from app.web.unseen import excerpt, visible
 
@@ -320,8 +320,8 @@ def _sendable(message: str) -> str:
 def _to_sign_in(request: Request) -> Response:
     if is_htmx(request) or request.method != "GET":
         # Back to the page that asked, since the address of a post cannot be opened.
-        came_from = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
-        back = came_from.path + (f"?{came_from.query}" if came_from.query else "")
+        came_from = split_address(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
+        back = came_from.path + (f"?{came_from.query}" if came_from.query else "") if came_from else "/"
     else:
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     url = f"/sign-in?next={quote(local_path(back))}"

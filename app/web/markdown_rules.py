@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import mdTrim
-from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block import StateBlock, fence, heading
 from markdown_it.rules_block.paragraph import paragraph
 from markdown_it.rules_block.table import escapedSplit, getLine, table
-from markdown_it.rules_inline import StateInline, autolink, entity, link
+from markdown_it.rules_inline import StateInline, autolink, emphasis, entity, link, strikethrough
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
@@ -20,19 +20,34 @@ CLOSERS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 
 _WORD = "0-9A-Za-z\xc0-\u058f"  # of scripts that part words by spaces
 _NO_EMPHASIS = re.compile(
-    rf"(?<=[{_WORD}])\*++(?=[{_WORD}])|(?<=[)\]}}])\*++(?=[{_WORD}(\[{{])"  # 2*3*4, f(x)**2
-    r"|(?<=/)\*++[^*\n]{0,200}\*++(?=/)|(?<=/)\*++(?=[/.\s]|$)|(?<!\S)\*++(?=/)"  # /* a comment */, src/**/*.py
+    r"(?<=[)\]}])\*++(?=[(\[{])"  # f(x)**(y)
+    r"|(?<=/)\*++[^*\n]{0,200}\*++(?=/)"  # /* a comment */
     r"|(?<!\w)__\w+?__(?!\w)"  # __init__
 )
-_ESCAPED_MARKUP = "*_`#$~<>"  # whose backslash is left out; any other may be part of a path, an expression or TeX
+# Where people write emphasis: outside it a blank, a bracket or the end of a sentence, inside it a word, which may stand
+# in brackets or quotes of its own.
+_INNER = r"(?:[^\W_]|[^\x00-\x7f\s])"
+_BEFORE_OPENING = re.compile(rf"(?:^|[\s(\[{{\"/>|,\-]|(?![{_WORD}])[^\x00-\x7f])[*_~]*\Z")
+_AFTER_OPENING = re.compile(rf"[*_~]*[\"'(\[{{`$<\\#+\-]{{0,4}}{_INNER}")
+_BEFORE_CLOSING = re.compile(rf"{_INNER}(?:\(\)|[\"')\]}}`$>\\#+%.,;:!?/]){{0,4}}[*_~]*\Z")
+_AFTER_CLOSING = re.compile(rf"[*_~]*(?:\Z|\.(?!\w)|[\s,;:!?)\]}}\"'/|<\-(\[]|(?![{_WORD}])[^\x00-\x7f])")
+_CLOSES = {"(": ")", "[": "]", "{": "}", '"': '"'}
+_PAIRS = re.compile(r'[\[\](){}"]')
+_NEAR = 16  # characters beside a mark that are looked at
 _ADDRESS = re.compile(r"\(\s*<?(?:https?://|mailto:|[/#])", re.IGNORECASE)
 _AUTOLINK = re.compile(r"<https?://[^<>\x00-\x20]*>", re.IGNORECASE)
+# A dollar of a price, of a shell or of JavaScript is none of a formula: US$5, ${HOME}, $(date), $("#id"), $path.$name.
+_OPENED = rf"(?<![{_WORD}$_.\\^+=)\]}}'])"
+_CLOSED = rf"(?!(?!(?:st|nd|rd|th|s)\b)[{_WORD}$_]|[{{(\[\"'`\\]|/(?!\$)|\*(?!\*)|\.\w)"  # $n$th is a formula
 _DOLLARS = re.compile(
-    rf"(?<![{_WORD}_$])"  # as in US$5
-    r"(?:\$\$((?:[^$\\]|\\.)++)\$\$|\$(?=[^\s$])((?:[^$\\]|\\.)++)(?<!\s)\$)"
-    rf"(?!(?!(?:st|nd|rd|th|s)\b)[{_WORD}_$])",  # $n$th is a formula, $path.$name is none
+    rf"{_OPENED}(?:\$\$(?![;,.&|)}}])((?:[^$\\]|\\.)++)\$\$"
+    rf"|\$(?=[^\W_]|[\\|\[<>+^-]|[^\x00-\x7f\s])((?:[^$\\]|\\.)++)(?<!\s)\$){_CLOSED}",
     re.DOTALL,
 )
+_BRACKETS = {
+    "\\(": re.compile(rf"{_OPENED}\\\((.{{1,{MAX_FORMULA}}}?)\\\){_CLOSED}", re.DOTALL),
+    "\\[": re.compile(rf"\\\[(.{{1,{MAX_FORMULA}}}?)\\\]", re.DOTALL),
+}
 
 
 def parser() -> MarkdownIt:
@@ -46,7 +61,12 @@ def parser() -> MarkdownIt:
     made.block.ruler.at("paragraph", _paragraph)
     made.inline.ruler.at("math_inline", _formula)
     made.inline.ruler.at("escape", _escape)
-    made.inline.ruler.before("emphasis", "no_emphasis", _no_emphasis)
+    made.inline.ruler.before("strikethrough", "no_emphasis", _no_emphasis)
+    made.inline.ruler.at("strikethrough", _emphasis)
+    made.inline.ruler.at("emphasis", _emphasis)
+    made.inline.ruler2.after("balance_pairs", "whole", _whole)
+    made.block.ruler.at("fence", _fence, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    made.block.ruler.at("heading", _heading, {"alt": ["paragraph", "reference", "blockquote"]})
     made.inline.ruler.at("link", _link)
     made.inline.ruler.at("autolink", _autolink)
     made.inline.ruler.at("entity", _entity)
@@ -66,6 +86,24 @@ def _indented(text: str) -> str:
 def _paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     paragraph(state, start, end, silent)
     state.tokens[-2].content = _indented(state.getLines(start, state.line, state.blkIndent, False))
+    return True
+
+
+def _heading(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Parse a heading, keeping the signs # at its end."""
+    if not heading(state, start, end, silent):
+        return False
+    if not silent:
+        state.tokens[-2].content = mdTrim(getLine(state, start).lstrip().lstrip("#"))
+    return True
+
+
+def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Parse a fenced block, noting the signs that close it."""
+    if not fence(state, start, end, silent):
+        return False
+    if not silent and state.tokens[-1].content != state.getLines(start + 1, state.line, state.sCount[start], True):
+        state.tokens[-1].meta["closed"] = getLine(state, state.line - 1).rstrip()
     return True
 
 
@@ -89,8 +127,12 @@ def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     before = len(state.tokens)
     if not table(state, start, end, silent):
         return False
+    if silent:
+        return True
     tokens, state.tokens[before:] = state.tokens[before:], []
     columns = sum(token.type == "th_open" for token in tokens)
+    header = max(index for index, token in enumerate(tokens) if token.type == "th_close")
+    tokens.insert(header, Token("consumed", "", 0, content=getLine(state, start + 1)))
     for token in tokens:
         if token.type == "tr_open":
             opened = token
@@ -119,17 +161,17 @@ def _cells_beyond(state: StateBlock, row: Token, columns: int) -> list[Token]:
 def _formula(state: StateInline, silent: bool) -> bool:
     """Parse formulas in dollars and in TeX's own brackets: \\( x \\) within a line, \\[ x \\] as a display."""
     start, marker = state.pos, state.src[state.pos : state.pos + 2]
-    if marker in ("\\(", "\\["):
-        end = state.src.find(CLOSERS[marker], start + 2, start + MAX_FORMULA)
-        latex, state.pos = state.src[start + 2 : end].strip() if end > 0 else "", end + 2
-    elif marker[0] == "$" and (found := _DOLLARS.match(state.src, start)):
-        marker = "$$" if found[1] else "$"
-        latex, state.pos = (found[1] or found[2]).strip(), found.end()
+    if marker in _BRACKETS:
+        found = _BRACKETS[marker].match(state.src, start)
+    elif marker[0] == "$":
+        found = _DOLLARS.match(state.src, start)
+        marker = "$$" if found and found[1] else "$"
     else:
         return False
+    latex = next(filter(None, found.groups())).strip() if found else ""
     if not latex:
-        state.pos = start
         return False
+    state.pos = found.end()
     if not silent:
         token = state.push("math_inline", "math", 0)
         token.content, token.markup = latex, marker
@@ -137,14 +179,13 @@ def _formula(state: StateInline, silent: bool) -> bool:
 
 
 def _escape(state: StateInline, silent: bool) -> bool:
-    """Let a backslash take the meaning from what follows it; hide it only before a sign of Markdown."""
+    """Let a backslash take the meaning from what follows it, and show both."""
     pair = state.src[state.pos : state.pos + 2]
     if pair[0] != "\\" or len(pair) < 2 or pair[1] == "\n":
         return False
     if not silent:
         token = state.push("text_special", "", 0)
-        token.content = pair[1] if pair[1] in _ESCAPED_MARKUP else pair
-        token.markup, token.info = pair, "escape"
+        token.content, token.markup, token.info = pair, pair, "escape"
     state.pos += 2
     return True
 
@@ -158,6 +199,36 @@ def _no_emphasis(state: StateInline, silent: bool) -> bool:
         state.append_pending(found[0])
     state.pos = found.end()
     return True
+
+
+def _emphasis(state: StateInline, silent: bool) -> bool:
+    """Take the marks of emphasis only where they touch words as people write it; every other sign is text."""
+    start, known = state.pos, len(state.delimiters)
+    if silent or not (strikethrough if state.src[start] == "~" else emphasis).tokenize(state, silent):
+        return False
+    before, after = state.src[max(0, start - _NEAR) : start], state.src[state.pos : state.pos + _NEAR]
+    opens = bool(_BEFORE_OPENING.search(before) and _AFTER_OPENING.match(after))
+    closes = bool(_BEFORE_CLOSING.search(before) and _AFTER_CLOSING.match(after))
+    for mark in state.delimiters[known:]:
+        mark.open, mark.close = mark.open and opens, mark.close and closes
+    return True
+
+
+def _whole(state: StateInline) -> None:
+    """Let no emphasis cut through brackets or quotes: what it would mark is code."""
+    within, opened, known = [0], [(0, "")], 0  # the bracket or quote around what follows each token, by its number
+    for token in state.tokens:
+        for sign in _PAIRS.findall(token.content if token.type == "text" else ""):
+            if opened[-1][1] == sign:
+                opened.pop()
+            elif sign in _CLOSES:
+                known += 1
+                opened.append((known, _CLOSES[sign]))
+        within.append(opened[-1][0])
+    for marks in (state.delimiters, *(meta["delimiters"] for meta in state.tokens_meta if meta)):
+        for mark in marks:
+            if mark.end >= 0 and within[mark.token] != within[marks[mark.end].token]:
+                mark.end = -1
 
 
 def _link(state: StateInline, silent: bool) -> bool:

@@ -5,7 +5,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -119,6 +119,14 @@ async def check_csrf(request: Request) -> None:
         )
 
 
+def split_address(address: str) -> SplitResult | None:
+    """Return the parts of an address that a header names, None for what is no address."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
+
+
 def same_origin(headers: Headers) -> bool:
     """Whether a browser says that the request comes from our own pages; others are left to the token."""
     site = headers.get("sec-fetch-site")
@@ -127,7 +135,8 @@ def same_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return True
-    return urlsplit(origin).netloc in (headers.get("host"), urlsplit(settings().base_url).netloc)
+    named = split_address(origin)
+    return named is not None and named.netloc in (headers.get("host"), urlsplit(settings().base_url).netloc)
 
 
 def _keep(scope: Scope, status: int) -> str:

@@ -14,8 +14,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 from app.i18n import gettext as _
-from app.web import markdown_rules
-from app.web.formulas import typeset
+from app.web import formulas, markdown_rules
+from app.web.formulas import words
 from app.web.unseen import styled, visible
 
 MAX_CHARACTERS = 50_000  # longer text is shown raw: the renderer's time grows faster than its input
@@ -23,24 +23,16 @@ MAX_CODE = 10_000  # characters of code in colours
 WIDE = 30  # characters of code or of a formula that fit on a narrow screen
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # The lexers of pygments are regular expressions of many hands; those of these stand up to hostile input.
-LANGUAGES = _words(
+LANGUAGES = words(
     "bash c c++ cpp console cs csharp css diff docker dockerfile go golang haskell html ini java javascript js json "
     "jsx julia kotlin latex lua markdown matlab md nginx numpy objective-c pascal perl php powershell "
     "py python r rb rs ruby rust scala sh shell sql swift tex toml ts tsx typescript xml yaml yml zsh"
 )
-_MATHML = _words(
-    "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable mtr mtd "
-    "mstyle mpadded mphantom menclose"
-)
-_MARKDOWN = _words(
+_MARKDOWN = words(
     "h1 h2 h3 h4 h5 h6 p br hr blockquote ul ol li pre code em strong s a table thead tbody tr th td div span"
 )
-TAGS = set(_MARKDOWN | _MATHML)
+TAGS = set(_MARKDOWN | formulas.MATHML)
 ATTRIBUTES = {
     "a": {"href", "title", "target"},
     "ol": {"start", "class"},
@@ -50,24 +42,20 @@ ATTRIBUTES = {
     "div": {"class", "tabindex"},
     "th": {"class"},
     "td": {"class"},
-    "math": {"display"},
-    "mo": {"stretchy", "fence", "separator", "lspace", "rspace", "minsize", "maxsize"},
-    "mspace": {"width"},
-    "mi": {"mathvariant"},
-    "mtd": {"columnalign"},
-    "mtable": {"columnalign"},
-    "mfrac": {"linethickness"},
-    "menclose": {"notation"},
+    **formulas.ATTRIBUTES,
 }
 
 
 _TAG = re.compile("<[^>]*>")
 _MATH = re.compile("<math.*?</math>", re.DOTALL)
-# Between these two, which no visible text holds, is what the reader sees by other means: the browser's own numbers of a
-# list, an address that is the text of its link. They are there until it was checked that nothing is hidden.
+# Between these two, which no visible text holds, is what the reader sees by other means or Markdown takes as a mark:
+# the browser's own numbers of a list, an address that is the text of its link, the signs of emphasis. They are there
+# until it was checked that nothing is hidden.
 _SEEN_OTHERWISE = "\ufdd1{}\ufdd2"
 _ANY_SEEN_OTHERWISE = re.compile("\ufdd1[^\ufdd2]*\ufdd2")
-_SIGNS = re.compile(r"[^\s!-/:-@\[-`{-~]+")  # all but what Markdown may consume: blanks and ASCII punctuation
+# A sign that begins no quote, since no blank follows it, is this for the parser, which would take it for one.
+_NO_QUOTE = re.compile(r"(?<![^\s>])>(?=\S)")
+_GREATER = "\ufdd0"
 
 
 # --- parts ---
@@ -93,19 +81,21 @@ def _code(self: RendererHTML, tokens: list[Token], index: int, options, env) -> 
     token = tokens[index]
     info = token.info.strip()
     label = f'<div class="language">{escape(info)}</div>' if info else ""
+    opened, closed = _SEEN_OTHERWISE.format(token.markup), _SEEN_OTHERWISE.format(token.meta.get("closed", ""))
     wide = max(map(len, token.content.splitlines()), default=0) > WIDE
     shown = _highlight(token.content, info.split(maxsplit=1)[0] if info else "") or escape(token.content)
-    return f"{label}<pre{_scrolls(wide)}><code>{shown}</code></pre>\n"
+    return f"{opened}{label}<pre{_scrolls(wide)}><code>{shown}</code></pre>{closed}\n"
 
 
 def _formula(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
     token = tokens[index]
-    latex, display = token.content.strip(), token.markup in ("$$", "\\[")
-    shown = typeset(latex, display)
+    latex, display = token.content.replace(_GREATER, ">").strip(), token.markup in ("$$", "\\[")
+    source = token.markup + token.content + markdown_rules.CLOSERS[token.markup]
+    shown = formulas.typeset(latex, display)
     if shown is None:
-        shown = f"<code>{escape(token.markup + token.content + markdown_rules.CLOSERS[token.markup])}</code>"
+        shown = f"<code>{escape(source)}</code>"
     else:
-        env["formulas"].append(latex)
+        env["formulas"].append(source)
         if display:
             shown = f'<span class="wide"{_scrolls(len(latex) > WIDE)}>{shown}</span>'
     if token.block:
@@ -127,16 +117,43 @@ def _entity(self: RendererHTML, tokens: list[Token], index: int, options, env) -
 
 
 def _item(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
-    number, written = tokens[index].meta.get("number", ""), tokens[index].meta.get("written")
-    shown = f'<span class="number">{number}</span> ' if written else _SEEN_OTHERWISE.format(number)
-    return self.renderToken(tokens, index, options, env) + (shown if number else "")
+    token = tokens[index]
+    number = token.meta.get("number", token.markup)
+    shown = f'<span class="number">{number}</span> ' if token.meta.get("written") else _SEEN_OTHERWISE.format(number)
+    return self.renderToken(tokens, index, options, env) + shown
+
+
+def _consumed(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
+    return _SEEN_OTHERWISE.format(f" {escape(tokens[index].content)}")
+
+
+def _marked(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
+    """Render the mark of emphasis, a heading or a rule as its tag; an empty heading shows its mark as text."""
+    token = tokens[index]
+    mark = "" if token.tag == "p" else token.markup[token.type == "hr" :]  # the parser counts one too many of a rule
+    return self.renderToken(tokens, index, options, env) + _SEEN_OTHERWISE.format(mark)
+
+
+def _linked(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
+    token = tokens[index]
+    marks = "<>" if token.markup == "autolink" else "[]"
+    mark = _SEEN_OTHERWISE.format(escape(marks[token.nesting < 0]))
+    return self.renderToken(tokens, index, options, env) + mark
+
+
+def _code_inline(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
+    mark = _SEEN_OTHERWISE.format(tokens[index].markup)
+    return f"{mark}<code>{escape(tokens[index].content)}</code>{mark}"
 
 
 @lru_cache
 def _parser():
     parser = markdown_rules.parser()
     rules = {"fence": _code, "code_block": _code, "math_inline": _formula, "math_block": _formula}
-    rules |= {"address": _address, "entity": _entity, "list_item_open": _item}
+    rules |= {"address": _address, "entity": _entity, "list_item_open": _item, "consumed": _consumed}
+    rules |= {"link_open": _linked, "link_close": _linked, "code_inline": _code_inline, "hr": _marked}
+    rules |= dict.fromkeys(("em_open", "em_close", "strong_open", "strong_close", "s_open", "s_close"), _marked)
+    rules |= {"heading_open": _marked}
     for name, rule in rules.items():
         parser.add_render_rule(name, rule)
     parser.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
@@ -198,26 +215,29 @@ def _mark_items(tokens: list[Token]) -> None:
                 item.meta = {"number": item.info + opened.markup, "written": written}
 
 
-def _shows_all(text: str, shown: str) -> bool:
-    """Whether `shown` has every sign of `text` in its order, but for blanks and what Markdown may consume."""
+def _shows_all(text: str, shown: str, tokens: list[Token]) -> bool:
+    """Whether `shown` has every sign of `text` in its order, but for blanks, the marks of quotes and bars of tables."""
     if shown.split() == text.split():
         return True  # prose without markup, at a quarter of the time
-    return "".join(_SIGNS.findall(shown)) == "".join(_SIGNS.findall(text))
+    used = {token.type for token in tokens}
+    left_out = r"\s" + (">" if "blockquote_open" in used else "")
+    signs = re.compile(rf"[{left_out}]+" + (r"|\\?\|" if "table_open" in used else ""))
+    return signs.sub("", shown) == signs.sub("", text)
 
 
 @lru_cache(maxsize=1024)
 def _rendered(text: str, top: int) -> Markup | None:
     """Return sanitised HTML of a text without unseen characters, or None where it would not show every sign."""
     parser, env = _parser(), {"formulas": []}
-    tokens = parser.parse(text, env)
+    tokens = parser.parse(_NO_QUOTE.sub(_GREATER, text), env)
     _place_headings(tokens, top)
     _align_cells(tokens)
     _mark_items(tokens)
-    html = _cleaner().clean(parser.renderer.render(tokens, parser.options, env))
-    formulas = iter(env["formulas"])
-    shown = _MATH.sub(lambda found: escape(next(formulas, "")), html)
-    shown = unescape(_TAG.sub("", shown)).replace("\ufdd1", "").replace("\ufdd2", "")
-    if not _shows_all(text, shown):
+    html = _cleaner().clean(parser.renderer.render(tokens, parser.options, env)).replace(_GREATER, "&gt;")
+    sources = iter(env["formulas"])
+    shown = _MATH.sub(lambda found: escape(next(sources, "")), html)
+    shown = unescape(_TAG.sub("", shown)).replace("\ufdd1", "").replace("\ufdd2", "").replace(_GREATER, ">")
+    if not _shows_all(text, shown, tokens):
         return None
     return Markup(styled(_ANY_SEEN_OTHERWISE.sub("", html)))
 
@@ -225,10 +245,10 @@ def _rendered(text: str, top: int) -> Markup | None:
 def markdown(text: str, top: int = 2) -> Markup:
     """Return sanitised HTML of untrusted Markdown; its highest heading is of the level `top`.
 
-    Every character of the text is visible in it but blanks and the punctuation of Markdown; a text of which the
-    renderer would hide more is shown raw, with a line that says so.
+    Every character of the text is visible in it but blanks and the marks of Markdown; a text of which the renderer
+    would hide more is shown raw, with a line that says so.
     """
-    text = visible(text)
+    text = re.sub("\r\n?", "\n", visible(text))
     if len(text) > MAX_CHARACTERS:
         return Markup('<pre class="raw">{}</pre>').format(as_written(text))
     if (html := _rendered(text, top)) is not None:

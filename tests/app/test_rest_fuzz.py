@@ -92,3 +92,40 @@ def test_hostile_words_break_nothing(token, client):
                 if wrong:
                     found.append(f"{method} {path} with {word!r:.20}: {wrong:.200}")
     assert not found, "\n".join(found[:40])
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "/" + "a/" * 3000, "/x/" + "é" * 200])
+def test_a_path_that_no_system_takes_is_refused_by_name(client, people, path):
+    headers = people.bearer(people.admin(), *Scope)
+    response = client.post("/api/v1/checkpoints", json={"name": "a", "path": path}, headers=headers)
+    assert response.status_code == 422 and response.json()["field"] == "path"
+    for address, body in (
+        ("/api/v1/policies", {"name": path, "kind": "trained", "path": path}),
+        ("/api/v1/jobs", {"verb": "train_sft", "config": {"recipe": path, "data": path, "init_from": path}}),
+        ("/api/v1/jobs", {"verb": "train_sft", "config": {"data": f"snapshot:{path}", "init_from": path}}),
+        ("/api/v1/jobs", {"verb": "train_sft", "config": {"data": path, "init_from": f"checkpoint:{path}"}}),
+        ("/api/v1/jobs", {"verb": "train_sft", "config": {"recipe": [path]}}),
+        ("/api/v1/plans", {"name": "a", "base": path}),
+        ("/api/v1/plans", {"name": "a", "config": {"base": path, "sft": {"recipe": path}}}),
+    ):
+        assert complaint(client.post(address, json=body, headers=headers)) is None, address
+
+
+def test_a_config_that_nests_without_end_is_no_network(client, people, tmp_path):
+    for name in ("tokenizer.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    headers = people.bearer(people.admin(), *Scope)
+    response = client.post("/api/v1/checkpoints", json={"name": "a", "path": str(tmp_path)}, headers=headers)
+    assert response.status_code == 422 and response.json()["field"] == "path"
+
+
+def test_a_search_is_for_so_many_characters(client, people):
+    olga = people.admin()
+    headers = people.bearer(olga, *Scope)
+    people.sign_in(client, olga)
+    for address in ("/api/v1/prompts?q=", "/api/v1/accounts?text=", "/admin/prompts?q=", "/admin/accounts?text="):
+        for term in ("x" * 60_000, "%" * 201, "%" * 200):
+            response = client.get(address.split("?")[0], params={address[:-1].split("?")[1]: term}, headers=headers)
+            assert response.status_code == (200 if len(term) == 200 else 422), (address, len(term))
+            assert response.status_code == 200 or "at most 200 characters" in response.text

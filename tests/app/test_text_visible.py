@@ -95,7 +95,7 @@ def plain(source: str) -> str:
         ("a<!-- b --><i c=d>", "a<!-- b --><i c=d>"),
         ("<div>\n*b*\n<!-- c -->", "<div> b <!-- c -->"),
         ("&amp; &#8203; &zwj; &nbsp;", "&amp; &#8203; &zwj; &nbsp;"),
-        ("C:\\.ssh \\d+\\.\\d \\\\srv \\*a\\*", "C:\\.ssh \\d+\\.\\d \\\\srv *a*"),
+        ("C:\\.ssh \\d+\\.\\d \\\\srv \\*a\\*", "C:\\.ssh \\d+\\.\\d \\\\srv \\*a\\*"),
         ("ls \\\n  -l", "ls \\ -l"),
         ("2*3*4, 2*3 and 4*5, f(x)**2**g(y)", "2*3*4, 2*3 and 4*5, f(x)**2**g(y)"),
         ("/* a */ b /* c */ /*d*/", "/* a */ b /* c */ /*d*/"),
@@ -116,7 +116,7 @@ def plain(source: str) -> str:
         ("$x$ $foo.$bar US$5$ $n$th", "x $foo.$bar US$5$ nth"),
         ("$$\na\n$$ (eq1)", "a (eq1)"),
         ("$$\na\n\nb\n$$", "$$ a b $$"),
-        ("$\\label{e1}x$", "\\labele1x"),
+        ("$\\label{e1}x$", "$\\label{e1}x$"),
         ("$\\phantom{secret}$ $\\,$", "$\\phantom{secret}$ $\\,$"),
         ("$a % b\n= c$", "$a % b = c$"),
         ("$\\color{white}{x}$", "$\\color{white}{x}$"),
@@ -130,6 +130,93 @@ def plain(source: str) -> str:
 def test_what_used_to_be_hidden(source, shown):
     assert plain(source) == shown
     Strict().feed(markdown(source))
+
+
+CODE = r"""SELECT COUNT(*), SUM(x) / COUNT(*) FROM t
+["*.py", "*.js"] and "*foo" or "bar*"
+join by "_" or by "_"
+char *s="*"; char *t="*";
+int *p = (int*)malloc(n); f(*a, b) or (c, *d)
+(_,_) (~~,~~) "~~" "~~" {*} {*}
+.*foo.* and .* or ^*a*$
+f(*args, **kwargs) and g(*a, **b)
+src/**/*.py **/*.js ./*.md
+2*3*4 x**2**y a*=b*=c
+export PATH=${HOME}/bin:${PATH}
+cmd "$(a)" "$(b)" $(c)/$(d)
+"${a}-${b}" '$a'-'$b' "$a"-"$"
+let $el=$("#id"); $el.x($(".c")); a($.b,$.c)
+awk '{print $1,$(NF)}' <<< "$_,$_"
+kill $$; echo $$
+^\w+$|^\d+$ s/a$/b$/ grep "^$(whoami)$"
+sed 's/\(a\)\(b\)*/\2\1/'
+^\$\d+\.\d\# C:\_dir \\srv\_a \<b\> \`c\` 5\* \~d
+>>> print(1)
+>= 5 and >5 GB
+\(5%\) a year, $a % b$
+$\phantom{-}5$ $\hspace{+-}b$ $\href{/+-}{a}$ $\sideset{-}{+}\sum$ $\rule{1+}{-}x$
+$\begin{secret}x\end{secret}$ $\begin{matrix}{c}x\secret\end{matrix}$ $\def\secret{x}\secret$
+$\newcommand{\a}{b}\a$ $\renewcommand{\a}[1]{b}\a$ $\DeclareMathOperator{\a}{b}\a$ $\let\a=b$ $\gdef\a{b}\a$
+$\vphantom{(}a$ $\hphantom{+}a$ $\smash{a}$ $\color{-}x$ $\kern-5pt x$ $\unicode{x41}$ $\class{-}{x}$"""
+
+
+@pytest.mark.parametrize("line", CODE.split("\n"))
+def test_code_in_prose_is_shown_sign_for_sign(line):
+    """The reference is the source itself: none of these is markup."""
+    assert plain(line) == line
+    assert plain(f"a\n{line}") == f"a {line}", "after a line of prose too"
+    assert plain(f"> a\n> {line}\n\n- {line}") == f"a {line} {line}", "and in quotes and lists"
+    assert NOTE not in markdown(line)
+
+
+@pytest.mark.parametrize("command", ["op", "rel", "bin", "open", "close", "punct", "ord", "inner"])
+def test_classes_of_signs_keep_what_they_are_given(command):
+    assert "abc" in plain(f"$\\math{command}{{abc}}$")
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (r"-a+b", "−a+b"),
+        (r"f'(x) = n!", "f′(x)=n!"),
+        (r"\left( x \right.", "(x"),
+        (r"\sqrt[3]{x} \in [0, 1)", "x3∈[0,1)"),
+        (r"\{a, b\} 5\% \& \# \$", "{a,b}5%&#$"),
+        (r"\begin{array}{c|c} a & -b \\ c & d \end{array}", "a−bcd"),
+        (r"\begin{cases} 1, & x<0 \\ -1 \end{cases}", "{1,x<0−1"),
+        (r"\lim_{x\to0} \sin x \ldots", "limx→0sinx…"),
+        (r"\operatorname{arg-max}_x \text{so, (a)}", "arg−maxxso, (a)"),
+        (r"\hat{x}\cdot\vec{y} \neq \overline{AB}", "x^·y→≠AB―"),
+        (r"\big( a \Big) \xrightarrow[a]{b}", "(a)→ab"),
+    ],
+)
+def test_formulas_of_every_day_are_typeset_with_all_their_signs(source, shown):
+    for around in ("${}$", "\\({}\\)", "$$\n{}\n$$", "**${}$**, x", "(${}$)."):
+        html = markdown(around.format(source))
+        assert "<math" in html and shown in text_of(html).replace("\xa0", " "), around
+
+
+def test_emphasis_as_people_write_it_stays():
+    source = (
+        '**Note:** *it* (**x**) "**q**" ***b i*** **_x_** **`code()`** **[l](https://a.example)** **C++** **John**\'s '
+        '~~gone~~ **1. Title** *(a)* **"Hello," she** **Why?** **yes**/**no** 这是**重要**的 **a _b_ c** *-5* **b.**'
+    )
+    shown = plain(source)
+    assert "*" not in shown and "_" not in shown and "~" not in shown
+    assert markdown("# Learn C #\n\n## a ##").count("#") == 3
+
+
+def test_the_check_sees_a_sign_that_is_no_mark_around_words():
+    parser = text._parser()
+    parser.enable("lheading")  # a rule that takes a line away
+    text._rendered.cache_clear()
+    try:
+        assert NOTE in markdown("a, b\n===")
+    finally:
+        parser.disable("lheading")
+        text._rendered.cache_clear()
+    for source, shown in (("a (*) b", "a () b"), ("x -y", "x y"), ('"_"', '""'), ("$5", "5"), ("a > b", "a b")):
+        assert not text._shows_all(source, shown, [])
 
 
 def test_signs_of_lists_are_those_that_were_written():

@@ -177,3 +177,13 @@ def test_the_last_use_of_a_token_is_noted_once_an_hour(client, people):
         session.execute(update(ApiToken).values(last_used_at=first - timedelta(hours=2)))
     client.get("/api/v1/accounts/me", headers=headers)
     assert last_used() >= first
+
+
+@pytest.mark.parametrize("header", ["origin", "referer", "hx-current-url", "host"])
+def test_a_header_that_holds_no_address_breaks_nothing(client, header):
+    for address in ("http://[", "http://[::1", "//]", "http://[x]/", "http://a]:1", "[", "http://\u2100.example"):
+        for asked in ({}, {"hx-request": "true"}):
+            for method, path in (("POST", "/sign-in"), ("POST", "/account"), ("GET", "/account"), ("GET", "/metrics")):
+                response = client.request(method, path, headers={header: address.encode()} | asked)
+                assert response.status_code < 500, (method, path, response.text)
+    assert client.post("/sign-in", headers={"origin": "http://["}).status_code == 403
