@@ -58,7 +58,7 @@ def shot(page, name: str) -> None:
 
 def begin(page, people):
     sign_in(page, people.labeler("ana"))
-    page.locator("form[action='/assignments/next'] button").click()
+    page.get_by_role("button", name="Start labeling").click()
     page.wait_for_selector("#text")
 
 
@@ -104,7 +104,7 @@ def test_a_conversation_by_keyboard_alone(page, people, server):
     ]
     tasks.sample(found.alternatives.id)
     page.goto("/")
-    page.locator("form[action='/assignments/next'] button").click()
+    page.get_by_role("button", name="Start labeling").click()
     page.wait_for_url("**/assignments/*")
     assert "zz-secret" not in page.content()
 
@@ -157,7 +157,7 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     server.answer = lambda request: [f"Answer {n}: take one with low gears." for n in range(request["n"])]
     tasks.sample(stored().alternatives.id)
     page.goto("/")
-    page.locator("form[action='/assignments/next'] button").click()
+    page.get_by_role("button", name="Start labeling").click()
     page.wait_for_url("**/assignments/*")
     page.wait_for_selector(".prompt")
     wrong += complaints(page, "comparison")
