@@ -26,6 +26,7 @@ NOT_WALKED = {  # pages that need more than a link, and who looks at them
     "/sign-in": "below, before the walk",
     "/first-run": "test_tour_by_keyboard: only there before anybody has an account",
     "/assignments/{id}": "test_day_looks, test_ranking_looks, test_writing, test_conversations: every state of it",
+    "/admin/rounds/{id}/close": "test_tour_by_keyboard: of a round that is open",
     "/prompts/write/{id}": "test_writing",
     "/conversations/{id}": "test_conversations",
     "/admin/conversations/{id}": "test_conversations",
