@@ -24,7 +24,12 @@ TEXTS = [
 ]
 PARTS = [
     *("[Answer]: 42", "(https://a.example/2024/a-path-that-is-long?id=17 'Annual')", "[^1]: invented", "[1]: https://"),
-    *("2*3*4, *x*, C:\\.ssh, &amp;, ![alt](https://a.example 'title')", "forty-two", "deep words", "python title=x"),
+    *(
+        "2*3*4, \\*x\\*, C:\\.ssh, &amp;, ![alt](https://a.example 'title')",
+        "forty-two",
+        "deep words",
+        "python title=x",
+    ),
     *(
         "7) seven",
         "1986. ",
