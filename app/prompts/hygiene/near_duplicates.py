@@ -10,7 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from app.prompts.hygiene.context import word_set
 from app.prompts.hygiene.folding import fold
@@ -162,7 +162,7 @@ def bands(signed: bytes) -> list[int]:
 
 def are_near_duplicates(one: str, other: str) -> bool:
     """Return whether two texts say the same: the same words or, where letters and signs matter, the same characters."""
-    one, other = (fold(unicodedata.normalize("NFC", text)).text.strip() for text in (one, other))
+    one, other = _plain(one), _plain(other)
     if _ABOUT_MARKS.search(one) or _ABOUT_MARKS.search(other):
         return _same_but_for_first_letter(one, other)
     one, other = _without_marks(one, _LAST_MARKS), _without_marks(other, _LAST_MARKS)
@@ -179,6 +179,13 @@ def are_near_duplicates(one: str, other: str) -> bool:
     return _same_but_for_first_letter(first[0], second[0]) and all(map(_is_same_word, first[1:], second[1:]))
 
 
+# The candidates of a template's next prompt are those of the last.
+@lru_cache(maxsize=64)
+def _plain(text: str) -> str:
+    return fold(unicodedata.normalize("NFC", text)).text.strip()
+
+
+@lru_cache(maxsize=64)
 def _sentence(text: str) -> list[str]:
     """Return the words of a text without the marks around them, and without politeness where enough is left."""
     plain = _OPENING.sub("", _CLOSING.sub("", text), count=1)
