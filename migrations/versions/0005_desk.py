@@ -1,7 +1,7 @@
 """Time worked is the draft's alone; priority and reserved share of rounds; what labelers wrote or took, by hash.
 
-Revision ID: 0004
-Revises: 0003
+Revision ID: 0005
+Revises: 0004
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision, down_revision, branch_labels, depends_on = "0004", "0003", None, None
+revision, down_revision, branch_labels, depends_on = "0005", "0004", None, None
 
 BATCH = 1000
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
