@@ -84,7 +84,7 @@ def bring_up_to_date(
 
 @cli.command("backup")
 def back_up(folder: Path = typer.Argument(help="A folder that is not there yet."), as_json: AsJson = False) -> None:
-    """Copy the database, snapshots, runs and the secret into a folder; what runs goes on meanwhile."""
+    """Copy the database, snapshots, runs and the secret into a folder; nothing has to be stopped."""
     show([{"table": name, "rows": count} for name, count in backup.back_up(folder).items()], as_json)
 
 

@@ -187,7 +187,7 @@ def resume(session: Session, assignment: Assignment, labeler: Account) -> Assign
     if labeler.pool not in assignment.item.round.pools:
         raise Conflict(_("This round is not for your pool any more: submit your draft as it is, or discard it."))
     if session.get(OwnItem, (assignment.item_id, labeler.id)):
-        raise Conflict(_("This item holds a text of your own, which others rank. Go on with another task."))
+        raise Conflict(_("This item holds a text of your own, which others rank. Continue with another task."))
     taken = _hand_over(session, labeler, slots.take(session, assignment.item_id, labeler))
     if taken is not None and (passed := session.get(Skip, (assignment.item_id, labeler.id))):
         session.delete(passed)

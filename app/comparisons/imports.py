@@ -17,8 +17,8 @@ from app.database import public_id
 from app.i18n import N_
 from app.i18n import gettext as _
 from app.kit.files import stem
+from app.kit.given import Problem, Row
 from app.kit.imports import FileMemory, ImportReport, run
-from app.kit.rows import Problem, Row
 from app.kit.text import is_blank, normal_form
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind

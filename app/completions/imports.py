@@ -14,8 +14,8 @@ from app.errors import BadInput
 from app.i18n import N_
 from app.i18n import gettext as _
 from app.kit.files import stem
+from app.kit.given import Given, Problem, Row
 from app.kit.imports import FileMemory, ImportReport, run
-from app.kit.rows import Given, Problem, Row
 from app.kit.text import is_blank, require_text
 from app.policies import queries as policy_queries
 from app.policies import rules as policies

@@ -13,7 +13,8 @@ from app.errors import BadInput
 from app.i18n import N_
 from app.i18n import gettext as _
 
-MAX_LINE_BYTES = 4_000_000
+MAX_LINE_MB = 4
+MAX_LINE_BYTES = MAX_LINE_MB * 1_000_000
 CHUNK_BYTES = 1 << 18
 MOST_UNPACKED_BYTES = 2_000_000_000
 FREE_BYTES, MOST_RATIO = 20_000_000, 200  # text packs 3 to 10 times; what unpacks beyond both is made to fill a disk

@@ -20,7 +20,8 @@ from app.database import reading, transaction
 from app.errors import BadInput
 from app.i18n import gettext as _
 from app.kit.files import fingerprint
-from app.kit.rows import Problem, Row, rows
+from app.kit.given import Problem, Row
+from app.kit.rows import rows
 
 BATCH_ROWS, BATCH_BYTES = 500, 2_000_000
 PAUSE_SECONDS = 0.1  # between chunks; SQLite looks that often whether another process still writes
@@ -142,8 +143,8 @@ def run(
 ) -> ImportReport:
     """Run a pass over all rows that only looks; if it may, run it again over one chunk after another and write.
 
-    `note` is told at the end how many entries were added, also where the import breaks off. Raises BadInput where
-    somebody writes to the file meanwhile.
+    `note` gets the number of added entries at the end, also of an import that breaks off. Raises BadInput if the file
+    changes meanwhile.
     """
     report = ImportReport()
     with FileMemory() as looked:
@@ -170,7 +171,7 @@ def run(
 
 
 def _check_same(path: Path, as_seen: tuple[int, int], written: ImportReport) -> None:
-    """Refuse to go on where the rows may be others than those that the first pass looked at."""
+    """Raise BadInput if the rows may differ from those that the first pass looked at."""
     if fingerprint(path) != as_seen:
         raise BadInput(
             _("The file was changed while it was imported; what was stored until then stays: %(n)d. Import the file "

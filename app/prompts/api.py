@@ -9,7 +9,8 @@ from app.accounts.tables import Account
 from app.config import settings
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.kit.rows import Given, Row, is_csv
+from app.kit.given import Given, Row
+from app.kit.rows import is_csv
 from app.kit.text import Text
 from app.prompts import queries, rules, uploads
 from app.prompts.admission import Admission, refusal, refused_field

@@ -17,7 +17,7 @@ BATCH = 200  # prompts a transaction
 
 
 def examine_stored() -> int:
-    """Examine every prompt that is not yet, a batch at a time; returns how many. What breaks off goes on later."""
+    """Examine every prompt that is not yet, a batch at a time; returns how many. A later call continues the work."""
     count = 0
     while True:
         with reading() as session:

@@ -14,8 +14,8 @@ from app.errors import BadInput
 from app.guidelines.rules import check_answers
 from app.i18n import N_
 from app.i18n import gettext as _
+from app.kit.given import Given, Problem, Row
 from app.kit.imports import FileMemory, ImportReport, run
-from app.kit.rows import Given, Problem, Row
 from app.kit.text import Text, require_text
 from app.prompts.admission import Admission, reason, refusal, refused_field, remark
 from app.prompts.schemas import PromptDraft, Verdict

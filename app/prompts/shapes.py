@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from app.errors import BadInput
 from app.i18n import gettext as _
-from app.kit.rows import Given
+from app.kit.given import Given
 from app.kit.text import is_blank, require_text
 from app.prompts.messages import canonical
 from training.records import Message

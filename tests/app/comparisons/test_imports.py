@@ -13,7 +13,7 @@ from app.comparisons.imports import import_comparisons
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.tables import Completion
 from app.database import reading, transaction
-from app.kit.rows import Given, Row
+from app.kit.given import Given, Row
 from app.policies.tables import Policy
 from app.prompts.imports import PromptDefaults
 from app.prompts.messages import split_for, text_sha256

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import BadInput
-from app.kit import files, rows
+from app.kit import files, json_rows, rows
+from app.kit.given import Given
 from app.kit.imports import ImportReport, chunks
 
 CASES = Path(__file__).resolve().parents[4] / "shared" / "cases" / "import"
@@ -141,7 +142,7 @@ def test_damaged_gzip_is_one_message(tmp_path):
 @pytest.mark.parametrize("cell", ["[" * 100_000, '{"a":' * 100_000, "[" * 500 + "]" * 500])
 @pytest.mark.parametrize("field", ["messages", "answers", "settings", "prompt"])
 def test_a_cell_nested_without_end_is_a_bad_value(cell, field):
-    values = rows.Given({field: cell}, cells=True)
+    values = Given({field: cell}, cells=True)
     assert isinstance(values.text_or_messages(field), str | list)
     try:
         values.structured(field)
@@ -327,13 +328,13 @@ def test_an_array_ends_as_one(tmp_path):
 
 def test_the_line_of_an_element_that_is_too_long_is_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CHUNK_BYTES", 50)
-    monkeypatch.setattr(rows, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(json_rows, "MAX_LINE_BYTES", 100)
     found = read(tmp_path, '[\n {"prompt": "ok"},\n\n {"prompt": "' + "x" * 300 + '"},\n {"prompt": "b"}]', "file.json")
     assert [(line, type(what)) for line, what in found] == [(2, dict), (4, str), (5, dict)]
 
 
 def test_messages_name_so_many_fields_and_no_more(tmp_path):
-    given = rows.Given({f"{n}" * 2000: n for n in range(500)})
+    given = Given({f"{n}" * 2000: n for n in range(500)})
     assert len(given.named()) < 2000 and len("".join(given.unused())) < 2000
 
 

@@ -1,4 +1,4 @@
-"""A backup of an installation that goes on working, and an installation that is brought back from it."""
+"""A backup of an installation in use, and an installation restored from it."""
 
 import json
 import os

@@ -1,0 +1,113 @@
+"""A row of a file: the values that it gives, of which none is passed over without a word, or what is wrong with it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from app.errors import BadInput
+from app.i18n import gettext as _
+from app.kit.files import MAX_LINE_MB
+
+NAME_CHARACTERS, MOST_NAMED = 60, 20  # of fields, in messages
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in one row of a file, in which field, and how to mend it."""
+
+    line: int
+    field: str
+    message: str
+
+
+class Given(Mapping[str, object]):
+    """The values of a row; it knows which were looked at, so that nothing is passed over without a word.
+
+    In a CSV (`cells`) every value is text; one that holds messages or an object holds them as JSON.
+    """
+
+    def __init__(self, values: Mapping[str, object], *, cells: bool = False):
+        self.values_, self.cells, self.used = values, cells, set()
+        self.inner: dict[str, Given] = {}
+
+    def __getitem__(self, field: str) -> object:
+        self.used.add(field)
+        return self.values_[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_)
+
+    def __len__(self) -> int:
+        return len(self.values_)
+
+    def peek(self, field: str) -> object:
+        """Return a value that may mean something else; looking at it does not count."""
+        return self.values_.get(field)
+
+    def replaced(self, values: Mapping[str, object]) -> "Given":
+        """Return the same row with other values in some fields; what is looked at there counts here too."""
+        made = Given({**self.values_, **values}, cells=self.cells)
+        made.used, made.inner = self.used, self.inner
+        return made
+
+    def named(self) -> str:
+        """Return the names of the fields, as many and as much of them as a message can hold."""
+        names = [name if len(name) <= NAME_CHARACTERS else name[: NAME_CHARACTERS - 1] + "…" for name in self.values_]
+        return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+
+    def within(self, field: str, values: Mapping[str, object]) -> "Given":
+        """Return the object that a field holds; what is not looked at in it is not used in the row either."""
+        self.used.add(field)
+        made = self.inner[field] = Given(values)
+        return made
+
+    def unused(self) -> list[str]:
+        """Fields that hold something and were never looked at."""
+        names = [name for name, value in self.values_.items() if name not in self.used and value not in (None, "")]
+        names += [f"{field}.{name}" for field, inner in self.inner.items() for name in inner.unused()]
+        return [name[:NAME_CHARACTERS] for name in names[:MOST_NAMED]]
+
+    def structured(self, field: str) -> object:
+        """Return a value that is a list or an object; the cell of a CSV holds it as JSON."""
+        value = self.get(field)
+        if not self.cells or not isinstance(value, str):
+            return value
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise BadInput(
+                _("%(field)s is not JSON: %(error)s.") % {"field": field, "error": error}, field=field
+            ) from error
+
+    def text_or_messages(self, field: str) -> object:
+        """Return a value that is a text or a list of messages; any other text of a cell is that text."""
+        value = self.get(field)
+        if self.cells and isinstance(value, str) and value.lstrip().startswith("[{"):
+            try:
+                parsed = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                return value
+            if all(isinstance(one, dict) and one.keys() & {"role", "from"} for one in parsed):
+                return parsed
+        return value
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file: its values, or what is wrong with it as a whole."""
+
+    line: int
+    values: Given | None = None
+    problem: Problem | None = None
+    size_bytes: int = 0
+
+
+def bad_row(line: int, message: str, size_bytes: int = 0) -> Row:
+    """Return a row that is refused as a whole."""
+    return Row(line, problem=Problem(line, "line", message), size_bytes=size_bytes)
+
+
+def too_long_row(line: int) -> Row:
+    """Return a row that is longer than any may be."""
+    return bad_row(line, _("The row is longer than %(n)d MB; split it, or leave it out.") % {"n": MAX_LINE_MB})
