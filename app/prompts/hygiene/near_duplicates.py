@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from app.prompts.hygiene.context import word_set
 from app.prompts.hygiene.folding import fold
@@ -162,30 +163,42 @@ def bands(signed: bytes) -> list[int]:
 
 def are_near_duplicates(one: str, other: str) -> bool:
     """Return whether two texts say the same: the same words or, where letters and signs matter, the same characters."""
-    one, other = _plain(one), _plain(other)
-    if _ABOUT_MARKS.search(one) or _ABOUT_MARKS.search(other):
-        return _same_but_for_first_letter(one, other)
-    one, other = _without_marks(one, _LAST_MARKS), _without_marks(other, _LAST_MARKS)
-    if _TO_THE_LETTER.search(one) or _TO_THE_LETTER.search(other):
-        return _same_but_for_first_letter(one, other)
-    if _GIVEN.search(one) or _GIVEN.search(other):
-        first, second = one.split() or [one], other.split() or [other]
+    first, second = _form(one), _form(other)
+    if first.about_marks or second.about_marks:
+        return _same_but_for_first_letter(first.plain, second.plain)
+    if first.to_the_letter or second.to_the_letter:
+        return _same_but_for_first_letter(first.bare, second.bare)
+    if first.given or second.given:
+        these, those = (form.bare.split() or [form.bare] for form in (first, second))
     else:
-        first, second = _sentence(one), _sentence(other)
-    if len(first) != len(second):
+        these, those = first.words, second.words
+    if len(these) != len(those):
         return False
-    if len(first) > _FEWEST_WORDS and (one.isupper() or other.isupper()):
-        return [word.casefold() for word in first] == [word.casefold() for word in second]
-    return _same_but_for_first_letter(first[0], second[0]) and all(map(_is_same_word, first[1:], second[1:]))
+    if len(these) > _FEWEST_WORDS and (first.bare.isupper() or second.bare.isupper()):
+        return [word.casefold() for word in these] == [word.casefold() for word in those]
+    return _same_but_for_first_letter(these[0], those[0]) and all(map(_is_same_word, these[1:], those[1:]))
 
 
-# The candidates of a template's next prompt are those of the last.
-@lru_cache(maxsize=64)
-def _plain(text: str) -> str:
-    return fold(unicodedata.normalize("NFC", text)).text.strip()
+class _Form(NamedTuple):
+    """A text as it is compared, and which of its signs count."""
+
+    plain: str
+    bare: str  # without the marks at its end
+    words: list[str]
+    about_marks: bool
+    to_the_letter: bool
+    given: bool
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # the candidates of a template's next prompt are those of the last
+def _form(text: str) -> _Form:
+    plain = fold(unicodedata.normalize("NFC", text)).text.strip()
+    bare = _without_marks(plain, _LAST_MARKS)
+    marks = (bool(pattern.search(where)) for pattern, where in
+             ((_ABOUT_MARKS, plain), (_TO_THE_LETTER, bare), (_GIVEN, bare)))  # fmt: skip
+    return _Form(plain, bare, _sentence(bare), *marks)
+
+
 def _sentence(text: str) -> list[str]:
     """Return the words of a text without the marks around them, and without politeness where enough is left."""
     plain = _OPENING.sub("", _CLOSING.sub("", text), count=1)
