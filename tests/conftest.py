@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
@@ -17,6 +18,9 @@ from app.accounts.tables import Account, Role
 from app.tables import metadata
 from app.web.security import cookie_name, sign
 from tests import services
+
+hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("no clock")
 
 PASSWORD = "correct horse battery"
 USED: dict[str, str] = {}  # service -> where it came from, for the summary

@@ -15,7 +15,6 @@ from app.simulation import demo
 EXAMPLES = 6
 SETTINGS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],

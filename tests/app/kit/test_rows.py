@@ -215,7 +215,7 @@ ROWS = st.lists(st.dictionaries(st.sampled_from(["prompt", "completion", "x"]), 
 DAMAGE = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=3)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, st.booleans(), st.data())
 def test_json_rows_are_what_was_written(tmp_path, written, as_array, data):
     if as_array:
@@ -229,7 +229,7 @@ def test_json_rows_are_what_was_written(tmp_path, written, as_array, data):
         assert [values for _line, values in read(tmp_path, content)] == written
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8),
     st.sampled_from(["\n", "\r\n"]),

@@ -290,7 +290,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), min_s
 TURNS = st.lists(WORDS, min_size=1, max_size=5).filter(lambda turns: len(turns) % 2 == 1)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TURNS, WORDS, WORDS, WORDS, st.booleans(), st.booleans(), st.sampled_from(["none", "own", "other"]))
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_what_is_stored_of_a_generated_pair_is_what_it_says(

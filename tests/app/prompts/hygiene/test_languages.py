@@ -1,7 +1,7 @@
 """The language of a prompt: known in sentences of many languages, and left open where there is none to know."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.prompts.hygiene.languages import language
@@ -79,7 +79,6 @@ def test_the_words_around_them_count(text, code):
     assert language(text) == code
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_has_a_code_of_two_letters_or_none(text):
     assert len(language(text)) in (0, 2)

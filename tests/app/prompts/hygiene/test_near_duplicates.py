@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from datasketch import MinHash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import ROOT
@@ -54,7 +54,6 @@ def by_datasketch(text: str) -> bytes:
     return sketch.hashvalues.astype("<u4").tobytes()
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_a_signature_is_datasketchs(text):
     assert signature(text) == by_datasketch(text)
@@ -279,7 +278,6 @@ def test_of_public_prompts_that_are_alike_none_is_a_duplicate():
     assert not [pair for pair in alike if are_near_duplicates(*pair)]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_two_texts_can_be_compared(one, other):
     assert are_near_duplicates(one, one) and jaccard(one, one) == 1.0

@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.config import ROOT, settings
@@ -214,7 +213,6 @@ TEXTS = st.lists(
 ).map(" ".join)
 
 
-@hypothesis_settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_hits_lie_in_order_within_the_text_and_survive_what_surrounds_them(before, after):
     hits = find(before)
