@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app import config
+from app import config, queue
 from app import database as app_database
 from app.accounts import passwords, rules
 from app.accounts.tables import Account, Role
@@ -25,6 +25,12 @@ hypothesis.settings.load_profile("no clock")
 PASSWORD = "correct horse battery"
 USED: dict[str, str] = {}  # service -> where it came from, for the summary
 SECONDS: Counter[str] = Counter()  # part of tests/ -> how long its tests took
+
+
+def pytest_collection_finish() -> None:
+    """Stop if the queue has its configuration before a test set one, and would keep it for all tests."""
+    if queue.celery.configured:
+        raise pytest.UsageError("a test file imports a task by its name, which pytest touches; import its module")
 
 
 def pytest_runtest_logreport(report) -> None:

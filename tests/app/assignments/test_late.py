@@ -5,9 +5,8 @@ import threading
 import pytest
 from sqlalchemy import select
 
-from app.assignments import rules, slots
+from app.assignments import rules, slots, tasks
 from app.assignments.tables import Assignment, AssignmentState
-from app.assignments.tasks import reconcile
 from app.comparisons.tables import Comparison
 from app.conversations.tables import Conversation
 from app.database import reading, transaction
@@ -111,10 +110,10 @@ def test_it_counts_when_the_later_holder_is_disabled(late, kind, client, people)
 def test_it_counts_when_the_later_lease_runs_out(late, kind, leases_run_out):
     _ana, ben, his = late(kind)
     ben("POST", f"/{his}/heartbeat", json={"fence": ben("GET", f"/{his}")["fence"]})
-    reconcile()
+    tasks.reconcile()
     assert answers(kind) == {"ana": False}, "ben has it still"
     leases_run_out()
-    reconcile()
+    tasks.reconcile()
     assert answers(kind) == {"ana": True}
     assert ben("GET", f"/{his}")["state"] == "lost"
     assert ben.submit(his, ANSWERS[kind])["surplus"]
@@ -155,7 +154,7 @@ def test_the_earliest_of_several_comes_first(late, worker, leases_run_out):
 def test_where_the_later_holder_answers_the_late_one_stays_an_extra(late):
     _ana, ben, his = late()
     ben.submit(his)
-    reconcile()
+    tasks.reconcile()
     assert answers() == {"ana": False, "ben": True}
 
 
@@ -180,7 +179,7 @@ def test_it_counts_when_the_slot_was_freed_while_it_came(late):
     with transaction() as session:
         slots.release(session, only_slot().item_id, ben.account)
     assert answers() == {"ana": False}
-    reconcile()
+    tasks.reconcile()
     assert answers() == {"ana": True}
 
 
@@ -189,12 +188,12 @@ def test_several_reconcilers_and_a_labeler_at_once_fill_one_slot_once(late, leas
     cleo = worker("cleo")
     leases_run_out()
     given = []
-    threads = [threading.Thread(target=reconcile) for _ in range(3)]
+    threads = [threading.Thread(target=tasks.reconcile) for _ in range(3)]
     threads.append(threading.Thread(target=lambda: given.append(cleo.next())))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    reconcile()
+    tasks.reconcile()
     # Either cleo was first and holds it, or ana's answer counts; both at once is one too many.
     assert answers()["ana"] is (given == [None])
