@@ -3,12 +3,12 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 from starlette.testclient import TestClient
 
 from app import config, queue
@@ -97,33 +97,63 @@ def forget_settings() -> None:
     passwords._nobodys_hash.cache_clear()
 
 
-def _create_schema(url: str, folder: Path) -> None:
+def create_tables() -> None:
     """Make every table; that migrations make the same ones is tested beside them."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PLUMBLINE_DATABASE_URL", url)
-        environment.setenv("PLUMBLINE_DATA_DIR", str(folder))
-        forget_settings()
-        metadata.create_all(app_database.engine())
-        forget_settings()
+    metadata.create_all(app_database.engine())
+
+
+class Templates:
+    """Databases of one kind, each filled once and copied for every test that wants it."""
+
+    def __init__(self, kind: str, folder: Path, server: str | None = None):
+        self.kind, self.folder, self.server = kind, folder, server
+        self.urls: dict[Callable[[], None], str] = {}
+
+    def filled(self, fill: Callable[[], None]) -> str:
+        """URL of the database that `fill` leaves, which uses the settings and begins with an empty one."""
+        if fill not in self.urls:
+            folder = self.folder / str(len(self.urls))
+            folder.mkdir()
+            url = self.make(folder)
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("PLUMBLINE_DATABASE_URL", url)
+                environment.setenv("PLUMBLINE_DATA_DIR", str(folder))
+                environment.setenv("PLUMBLINE_ARGON2_MEMORY_KIB", "64")
+                forget_settings()
+                fill()
+                forget_settings()
+            self.urls[fill] = url
+        return self.urls[fill]
+
+    def make(self, folder: Path, template: str | None = None) -> str:
+        """URL of a new database, a copy of the one at the URL `template` where given."""
+        if self.kind == "sqlite":
+            path = folder / "plumbline.db"
+            if template:
+                shutil.copy(make_url(template).database, path)
+            return f"sqlite:///{path}"
+        name = services.database_name()
+        return services.create_database(self.server, name, template and make_url(template).database)
+
+    def drop(self, url: str) -> None:
+        """Remove a database; a file goes with its folder."""
+        if self.kind == "postgresql":
+            services.drop_database(self.server, make_url(url).database)
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory) -> Path:
-    """An empty SQLite database with the whole schema, to be copied."""
-    folder = tmp_path_factory.mktemp("sqlite")
-    path = folder / "template.db"
-    _create_schema(f"sqlite:///{path}", folder)
-    return path
+def sqlite_templates(tmp_path_factory) -> Templates:
+    """Filled SQLite databases."""
+    return Templates("sqlite", tmp_path_factory.mktemp("sqlite"))
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql_server, tmp_path_factory) -> Iterator[str]:
-    """Name of an empty PostgreSQL database with the whole schema, to be copied."""
-    name = services.database_name()
-    url = services.create_database(postgresql_server.url, name)
-    _create_schema(url, tmp_path_factory.mktemp("postgresql"))
-    yield name
-    services.drop_database(postgresql_server.url, name)
+def postgresql_templates(postgresql_server, tmp_path_factory) -> Iterator[Templates]:
+    """Filled PostgreSQL databases."""
+    made = Templates("postgresql", tmp_path_factory.mktemp("postgresql"), postgresql_server.url)
+    yield made
+    for url in made.urls.values():
+        made.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -132,18 +162,14 @@ def database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
     yield from fresh_database(request, tmp_path, monkeypatch)
 
 
-def fresh_database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
-    """Point the settings at a copy of the empty database that the fixture's parameter names."""
+def fresh_database(
+    request, tmp_path, monkeypatch, kind: str | None = None, fill: Callable[[], None] = create_tables
+) -> Iterator[Engine]:
+    """Point the settings at a copy of what `fill` leaves, of the given kind or the one that the parameter names."""
     data = tmp_path / "data"
     data.mkdir()
-    name = None
-    if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), data / "plumbline.db")
-        url = f"sqlite:///{data / 'plumbline.db'}"
-    else:
-        server = request.getfixturevalue("postgresql_server").url
-        name = services.database_name()
-        url = services.create_database(server, name, template=request.getfixturevalue("postgresql_template"))
+    templates = request.getfixturevalue(f"{kind or request.param}_templates")
+    url = templates.make(data, templates.filled(fill))
     monkeypatch.setenv("PLUMBLINE_DATABASE_URL", url)
     monkeypatch.setenv("PLUMBLINE_DATA_DIR", str(data))
     monkeypatch.setenv("PLUMBLINE_BROKER_URL", request.getfixturevalue("broker_url"))
@@ -151,8 +177,7 @@ def fresh_database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
     forget_settings()
     yield app_database.engine()
     forget_settings()
-    if name:
-        services.drop_database(server, name)
+    templates.drop(url)
 
 
 class People:

@@ -5,6 +5,9 @@ import lzma
 import re
 import sqlite3
 from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import closing
+from functools import cache
 from html import unescape
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from app.accounts.tables import Account
 from app.assignments.tables import Assignment, Draft, OwnText
 from app.comparisons.tables import Comparison
 from app.completions.imports import import_completions
+from app.config import settings
 from app.conversations.schemas import opening
 from app.conversations.tables import Conversation, Role
 from app.demonstrations.tables import Demonstration
@@ -26,36 +30,54 @@ from app.main import create_app
 from app.operation import doctor, migrate
 from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.messages import text_sha256
-from tests import services
-from tests.conftest import People, forget_settings
+from tests.conftest import People, forget_settings, fresh_database
 from training.records import Message
 
 DUMPS = Path(__file__).parent / "old_databases"
 OLD = sorted({path.name.split(".")[0] for path in DUMPS.glob("*.xz")})
 
 
+@cache
+def as_left(name: str) -> Callable[[], None]:
+    """What fills a database as an earlier version left it."""
+
+    def fill() -> None:
+        url = settings().sqlalchemy_url
+        kind = url.partition(":")[0]
+        dump = lzma.decompress((DUMPS / f"{name}.{kind}.sql.xz").read_bytes()).decode()
+        if kind == "sqlite":
+            with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+                connection.executescript(dump)
+        else:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(dump)
+
+    return fill
+
+
+@cache
+def brought_up(name: str) -> Callable[[], None]:
+    """What fills a database as an earlier version left it, and upgrades it."""
+
+    def fill() -> None:
+        as_left(name)()
+        migrate.upgrade()
+
+    return fill
+
+
 @pytest.fixture(params=[(name, kind) for name in OLD for kind in ("sqlite", "postgresql")], ids="-".join)
-def old_database(request, tmp_path, monkeypatch, broker_url):
+def old_database(request, tmp_path, monkeypatch):
     """The engine of a database as an earlier version left it."""
     name, kind = request.param
-    dump = lzma.decompress((DUMPS / f"{name}.{kind}.sql.xz").read_bytes()).decode()
-    url, server = f"sqlite:///{tmp_path / 'plumbline.db'}", None
-    if kind == "sqlite":
-        with sqlite3.connect(tmp_path / "plumbline.db") as connection:
-            connection.executescript(dump)
-    else:
-        server, made = request.getfixturevalue("postgresql_server").url, services.database_name()
-        url = services.create_database(server, made)
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(dump)
-    monkeypatch.setenv("PLUMBLINE_DATABASE_URL", url)
-    monkeypatch.setenv("PLUMBLINE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("PLUMBLINE_BROKER_URL", broker_url)
-    forget_settings()
-    yield app_database.engine()
-    forget_settings()
-    if server:
-        services.drop_database(server, made)
+    yield from fresh_database(request, tmp_path, monkeypatch, kind, as_left(name))
+
+
+@pytest.fixture(params=[(name, kind) for name in OLD for kind in ("sqlite", "postgresql")], ids="-".join)
+def upgraded(request, tmp_path, monkeypatch):
+    """The engine of such a database after its upgrade."""
+    name, kind = request.param
+    yield from fresh_database(request, tmp_path, monkeypatch, kind, brought_up(name))
 
 
 def contents(engine) -> dict[str, dict[str, list[str]]]:
@@ -92,21 +114,23 @@ def test_an_old_database_is_brought_up_with_every_value(old_database):
                 assert after[table][column] == values, (table, column)
 
 
-def test_what_checks_say_before_and_after(old_database, client):
-    assert client.get("/readyz").status_code == 503
+def test_what_checks_say_before(old_database):
+    with visiting() as client:
+        assert client.get("/readyz").status_code == 503
     (found,) = [check for check in doctor.examine() if check["check"] == "database"]
     assert not found["ok"] and "plumbline migrate" in found["detail"]
-    migrate.upgrade()
-    assert "database" not in client.get("/readyz").json()
+
+
+def test_what_checks_say_after(upgraded):
+    with visiting() as client:
+        assert "database" not in client.get("/readyz").json()
     (found,) = [check for check in doctor.examine() if check["check"] == "database"]
     assert found["ok"]
 
 
-@pytest.fixture
-def client(old_database):
-    """An HTTP client of the whole application on the old database."""
-    with TestClient(create_app(), base_url="http://127.0.0.1:8000", follow_redirects=False) as made:
-        yield made
+def visiting() -> TestClient:
+    """An HTTP client of the whole application."""
+    return TestClient(create_app(), base_url="http://127.0.0.1:8000", follow_redirects=False)
 
 
 def account(username: str) -> Account:
@@ -114,8 +138,13 @@ def account(username: str) -> Account:
         return session.scalar(select(Account).where(Account.username == username))
 
 
-def test_people_work_on_it(old_database, client):
-    migrate.upgrade()
+@pytest.fixture
+def client(upgraded):
+    with visiting() as made:
+        yield made
+
+
+def test_people_work_on_it(client):
     sign_in = client.get("/sign-in")
     token = re.search(r'csrf_token" value="(\w+)"', sign_in.text)[1]
     signed_in = client.post("/sign-in", data={"username": "ada", "password": "plumbline-demo", "csrf_token": token})
@@ -131,9 +160,8 @@ def test_people_work_on_it(old_database, client):
     assert sent.status_code == 200, sent.text
 
 
-def test_every_page_that_an_admin_comes_to_opens(old_database, client):
+def test_every_page_that_an_admin_comes_to_opens(client):
     """By following links from the first pages; of pages that differ in an id alone, two are enough."""
-    migrate.upgrade()
     People().sign_in(client, account("carla"))
     waiting, met = deque(["/", "/admin"]), Counter()
     while waiting:
@@ -202,8 +230,7 @@ def test_the_longer_of_two_times_becomes_the_drafts(old_database):
     assert after == before | wanted
 
 
-def test_what_labelers_wrote_and_when_they_began_is_known_after_the_upgrade(old_database):
-    migrate.upgrade()
+def test_what_labelers_wrote_and_when_they_began_is_known_after_the_upgrade(upgraded):
     with app_database.reading() as session:
         wrote = {
             (one.labeler_id, one.prompt.text_sha256, one.completion.text_sha256)

@@ -1,6 +1,4 @@
-"""The demo: whole or not at all, loaded once, and never over people's work; its page leads around the loop."""
-
-import re
+"""The demo: whole or not at all, database once, and never over people's work; its page leads around the loop."""
 
 import pytest
 from sqlalchemy import func, select, update
@@ -19,17 +17,26 @@ from app.rounds.tables import Item, ItemKind, Round, RoundPurpose, RoundState
 from app.simulation import demo, miniature, queries
 from app.simulation.pages import NEXT_ROUND
 from app.tables import metadata
+from tests.conftest import create_tables, fresh_database
 from tests.desk import make_round
-from tests.loop import fill_round, prompts
 from training.miniature.rubric import judge
 from training.records import Split
 
+FEWER = 400  # prompts; a round takes 300
 
-@pytest.fixture
-def loaded(database, monkeypatch):
+
+def small_demo() -> None:
+    create_tables()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "TRAIN_PROMPTS", FEWER)
+        demo.load(lambda line: None)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path, monkeypatch):
     """A database with the demo in it, of fewer miniature prompts."""
-    monkeypatch.setattr(demo, "TRAIN_PROMPTS", 400)
-    demo.load(lambda line: None)
+    monkeypatch.setattr(demo, "TRAIN_PROMPTS", FEWER)
+    yield from fresh_database(request, tmp_path, monkeypatch, fill=small_demo)
 
 
 def rows() -> dict[str, int]:
@@ -43,13 +50,13 @@ def account(username: str) -> Account:
         return by_username(session, username)
 
 
-def test_it_is_loaded_once(loaded):
+def test_it_is_loaded_once(database):
     before = rows()
     demo.load(lambda line: None)
     assert rows() == before
 
 
-def test_a_person_first_meets_something_worth_reading(loaded):
+def test_a_person_first_meets_something_worth_reading(database):
     with transaction() as session:
         first = claim(session, account("ada"))
         assert first.item.kind is ItemKind.COMPARISON
@@ -57,13 +64,13 @@ def test_a_person_first_meets_something_worth_reading(loaded):
         assert 4 <= len(first.item.completions) <= 9
 
 
-def test_a_person_may_practise_first(loaded, client, people):
+def test_a_person_may_practise_first(database, client, people):
     people.sign_in(client, account("ada"))
     assert "3 practice exercises wait for you" in client.get("/").text
     assert "0 of 3" in client.get("/onboarding").text
 
 
-def test_simulated_labelers_leave_the_readable_texts_to_people(loaded, people):
+def test_simulated_labelers_leave_the_readable_texts_to_people(database, people):
     simulated = people.labeler("simulated-1-01", kind=AccountKind.SIMULATED)
     with transaction() as session:
         first = claim(session, simulated)
@@ -71,13 +78,13 @@ def test_simulated_labelers_leave_the_readable_texts_to_people(loaded, people):
         judge(first.item.prompt.messages[-1]["text"], "")  # the rubric knows it
 
 
-def test_all_of_it_is_open_and_the_base_network_is_queued(loaded):
+def test_all_of_it_is_open_and_the_base_network_is_queued(database):
     with reading() as session:
         assert {round.state for round in session.scalars(select(Round))} == {RoundState.OPEN}
         assert [job.config["recipe"] for job in session.scalars(select(Job))] == ["miniature_base"]
 
 
-def test_reset_starts_it_anew_but_never_over_people(loaded, people):
+def test_reset_starts_it_anew_but_never_over_people(database, people):
     before = rows()
     with transaction() as session:
         claim(session, account("ada"))
@@ -104,7 +111,7 @@ def test_miniature_prompts_are_distinct_and_keep_to_their_split_and_the_owners_c
     assert rows[:450] == list(miniature.prompts(3, train=900, validation=0))[:450]
 
 
-def test_the_page_leads_from_work_to_a_plan(loaded, client, people):
+def test_the_page_leads_from_work_to_a_plan(database, client, people):
     admin = account("carla")
     people.sign_in(client, admin)
     page = client.get("/admin/simulation").text
@@ -120,7 +127,7 @@ def test_the_page_leads_from_work_to_a_plan(loaded, client, people):
     assert (reply.status_code, reply.json()) == (202, {"waiting": 285})
 
 
-def test_the_programs_leave_a_person_something_and_the_next_round_comes_first(loaded, people):
+def test_the_programs_leave_a_person_something_and_the_next_round_comes_first(database, people):
     """Steps 4 and 5 of the tour in the README, whatever the programs have done by then."""
     ada, program = account("ada"), people.labeler("simulated-1-01", kind=AccountKind.SIMULATED)
     with transaction() as session:
@@ -145,22 +152,7 @@ def test_the_programs_leave_a_person_something_and_the_next_round_comes_first(lo
     assert next_round.prompts * next_round.reserved_for_people >= 10, "enough to see what the policy writes"
 
 
-def test_training_from_the_page_tells_the_steps(client, people):
-    people.sign_in(client, people.admin())
-    round = fill_round(prompts(4), comparisons=False)
-    reply = client.post("/admin/simulation/plan", data=people.csrf(client) | {"round": round.public_id})
-    assert re.search(r"The plan has begun: \d+ steps\.", client.get(reply.headers["location"]).text)
-
-
-def test_labelers_do_not_see_the_page(loaded, client, people):
+def test_labelers_do_not_see_the_page(database, client, people):
     people.sign_in(client, account("ada"))
     assert client.get("/admin/simulation").status_code == 404
     assert client.post("/admin/simulation/work", data=people.csrf(client)).status_code == 404
-
-
-def test_nothing_to_do_without_the_demo(client, people):
-    admin = people.admin()
-    people.sign_in(client, admin)
-    assert "plumbline demo" in client.get("/admin/simulation").text
-    reply = client.post("/api/v1/simulation/work", headers=people.bearer(admin, "accounts"))
-    assert reply.status_code == 422
