@@ -14,6 +14,8 @@ const PREPARE_AGAIN_MS = 60_000;
 // Fields that say who sends what when, and not what was answered.
 const ABOUT = new Set(["", "csrf_token", "labeler", "version", "fence", "key", "active_seconds", "reason", "note", "problem", "rated"]);
 
+let back = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+
 plumbline.start = function start() {
   plumbline.save = async () => true;
   plumbline.unreached = () => {};
@@ -51,7 +53,8 @@ plumbline.start = function start() {
   // --- Saving ---
 
   function tell(state, text, ...more) {
-    if (line.dataset.state !== state && ["offline", "over"].includes(state)) announce(text);
+    const before = line.dataset.state;
+    if (before !== state && ["offline", "over", before === "offline" && "saved"].includes(state)) announce(text);
     line.dataset.state = state;
     line.replaceChildren(text, ...more);
   }
@@ -93,7 +96,7 @@ plumbline.start = function start() {
     kept = now;
     tell("saved", told.saved ?? line.textContent);
     for (const id of ["alert", "error"]) document.getElementById(id)?.remove(); // what was refused is accepted now
-    if (told.lost) alert("warn", say.lost);
+    if (told.lost) alert("warn", told.lost);
     if (written() === kept) plumbline.drop(say.assignment);
     else later();
   }
@@ -171,7 +174,10 @@ plumbline.start = function start() {
 
   async function press(button) {
     await saving;
-    if (stopped) return (document.getElementById("alert") ?? line).scrollIntoView({ block: "center" });
+    if (stopped) {
+      (document.getElementById("alert") ?? line).scrollIntoView({ block: "center" });
+      return document.querySelector("#alert :is(a, button)")?.focus({ preventScroll: true });
+    }
     if (button?.matches(".quiet[value=save]")) return plumbline.save();
     const url = button?.hasAttribute("formaction") ? button.formAction : form.action;
     timer = clearTimeout(timer);
@@ -241,9 +247,11 @@ plumbline.start = function start() {
   }
 
   function conflict({ detail, current }) {
+    if (current?.version === undefined) { // handed in already
+      tell("stopped", say.notSaved);
+      return alert("warn", `${detail} ${say.stays}`, Object.assign(make("a", "", say.openHandedIn), { href: address }));
+    }
     tell("stopped", say.unsaved);
-    if (current?.version === undefined)
-      return alert("warn", detail, Object.assign(make("a", "", say.theirs), { href: address })); // handed in already
     const mine = choice(say.yours, () => {
       field("version").value = current.version;
       stopped = false;
@@ -298,6 +306,16 @@ plumbline.start = function start() {
   }
   if (say.standing !== "submitted") offer();
 
+  // Back shows the page as it was left; how the item stands by now is asked for.
+  async function refresh() {
+    if (written() !== kept) return;
+    const { page, url } = await plumbline.get(location.href);
+    if (!gone.aborted && written() === kept) plumbline.show(page, url);
+  }
+  if (back) refresh();
+  back = false;
+  addEventListener("pageshow", (event) => event.persisted && refresh());
+
   // --- The lease, active time, and what comes next ---
 
   let active = Date.now();
@@ -311,8 +329,8 @@ plumbline.start = function start() {
 
   setInterval(async () => {
     if (say.standing !== "held" || Date.now() - active > (say.leaseSeconds * 1000) / 2) return;
-    const { reply } = await ask(`${address}/heartbeat`, new URLSearchParams({ fence: say.fence, csrf_token: field("csrf_token").value }));
-    if (reply?.status === 409) alert("warn", say.lost);
+    const { reply, told } = await ask(`${address}/heartbeat`, new URLSearchParams({ fence: say.fence, csrf_token: field("csrf_token").value }));
+    if (reply?.status === 409) alert("warn", told.detail);
   }, (say.leaseSeconds * 1000) / 4);
 
   const prepare = () => plumbline.prepare(address, field("csrf_token").value).catch(() => {});

@@ -40,10 +40,11 @@ export function content(entries, otherwise = {}) {
 }
 
 // What a draft holds, as one reads it: its text, or a line for each completion.
-export function lines({ completions = {}, notes = "", text }, { line, unacceptable, flags: labels }) {
+export function lines({ completions = {}, notes = "", text }, { line, place, unacceptable, flags: labels }) {
   const labelled = JSON.parse(labels);
   const one = ([letter, { rating, tier, unacceptable: bad, flags }]) => {
-    const said = line.replace("{tier}", bad ? unacceptable : (tier ?? "–")).replace("{rating}", rating ?? "–");
+    // A form may not hold the ratings, which were given on the pages before it.
+    const said = (rating ? line : place).replace("{tier}", bad ? unacceptable : (tier ?? "–")).replace("{rating}", rating);
     return [`${letter}: ${said}`, ...Object.keys(flags).filter((flag) => flags[flag]).map((flag) => labelled[flag] ?? flag)].join(", ");
   };
   return text ?? [...Object.entries(completions).sort().map(one), notes].join("\n").trim();

@@ -18,7 +18,8 @@ window.setInterval = (...given) => {
 const parse = (html) => new DOMParser().parseFromString(html, "text/html");
 
 async function get(url) {
-  const reply = await fetch(url, { headers: { Accept: "text/html" } });
+  // After Back a browser would answer from its cache, whatever the headers say.
+  const reply = await fetch(url, { headers: { Accept: "text/html" }, cache: "reload" });
   return { url: reply.url, page: parse(await reply.text()) };
 }
 

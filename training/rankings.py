@@ -86,14 +86,14 @@ def read_rankings(
         counts[OTHER_POOL] += len(records) - len(train_pool)
         group = labeler_groups(train_pool, config.folds)[config.fold]
         records = [(one, Use.HELD_OUT if _person(one) in group else one.use) for one in train_pool]
-    trained_on = {record.prompt_key for record, use in records if use is Use.TRAIN}
+    trained_on = {record.text for record, use in records if use is Use.TRAIN}
     train: dict[str, Ranked] = {}
     validation: dict[str, Ranked] = {}
     held_out_labelers: dict[str, Ranked] = {}
     for record, use in records:
         if use is not Use.HELD_OUT:
             part = train if use is Use.TRAIN else validation
-        elif record.prompt_key not in trained_on:
+        elif record.text not in trained_on:
             part = held_out_labelers
         else:
             counts[SEEN] += 1

@@ -120,6 +120,7 @@ class PromptRecord(Record):
     """
 
     prompt_key: str
+    text_key: str | None = Field(None, description="shared by prompts that say the same; none before it was frozen")
     prompt: tuple[Message, ...] = Field(min_length=1)
     split: Split
     use_case: UseCase | None = None
@@ -129,6 +130,11 @@ class PromptRecord(Record):
         if self.prompt[-1].role != "user":
             raise ValueError(f"prompt: the last message must be the user's, not {self.prompt[-1].role!r}")
         return self
+
+    @property
+    def text(self) -> str:
+        """The key by which prompts are one text: who is trained on one of them has seen the others."""
+        return self.text_key or self.prompt_key
 
     @property
     def use(self) -> Use:

@@ -164,7 +164,7 @@ def keep_draft(request: Request, id: str, form: Posted):
             {
                 "version": saved.version,
                 "saved": _("Saved %(time)s") % {"time": time_of_day(saved.at)},
-                "lost": work.standing is Standing.LOST,
+                "lost": rules.why_lost(work.assignment) if work.standing is Standing.LOST else None,
             }
         )
     return _to_step(labeler, id, work, form, saved)

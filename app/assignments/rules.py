@@ -210,11 +210,15 @@ def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence:
     until = slots.renew(session, assignment.item_id, labeler, fence)
     if until is None:
         drafts.refuse_submitted(session, assignment, labeler)
-        raise Conflict(
-            _("Your time for this item ran out and it was given to somebody else. What you wrote is kept; hand it in."),
-            field="fence",
-        )
+        raise Conflict(why_lost(assignment), field="fence")
     return until
+
+
+def why_lost(assignment: Assignment) -> str:
+    """Say to a labeler why an item is not held any more, and what to do."""
+    if assignment.item.round.state is not RoundState.OPEN:
+        return _("This round was closed. Hand in what you wrote all the same: it is kept as an extra answer.")
+    return _("Your time for this item ran out and it was given to somebody else. What you wrote is kept; hand it in.")
 
 
 def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:

@@ -83,13 +83,15 @@ def freeze(
 def save(
     snapshot: Annotated[str, typer.Argument(help="The snapshot's id, as `export list` shows it.")],
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(exports.What)}, with .jsonl, .jsonl.gz or .parquet.")],
-    to: Annotated[Path | None, typer.Option(help="Where to; absent: under that name in this folder.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The file or the folder to save to; absent: this folder.")] = None,
 ) -> None:
     """Save one of a snapshot's data as a file."""
     kind, format = exports.parse_name(what)
     with reading() as session:
         found = queries.find(session, snapshot)
-    place = (to or Path(what)).absolute()
+    place = (to or Path()).absolute()
+    if place.is_dir():
+        place /= what
     if not place.parent.is_dir():
         raise BadInput(f"to: {place.parent} is no folder")
     exports.save(found, kind, format, place)

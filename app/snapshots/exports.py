@@ -89,8 +89,10 @@ def _batches(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _gzipped(batches: Iterator[bytes]) -> Iterator[bytes]:
+    """Members of a gzip file follow each other; one that holds nothing is a whole file too, as no byte is not."""
+    yield gzip.compress(next(batches, b""), mtime=0)
     for batch in batches:
-        yield gzip.compress(batch, mtime=0)  # members of a gzip file follow each other
+        yield gzip.compress(batch, mtime=0)
 
 
 def write_parquet(snapshot: Snapshot, what: What, path: Path) -> None:

@@ -16,7 +16,7 @@ from app.snapshots import contents, queries
 from app.snapshots.left_out import KINDS, listed, refuse_if_empty
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.splits import effective_splits
-from training.records import Purpose
+from training.records import Purpose, Split
 
 LISTED = 20  # names that a refusal lists
 UNKNOWN = {
@@ -87,11 +87,12 @@ def _check_round(round: Round, filter: SnapshotFilter) -> None:
             _("Round %(number)s is not closed; close it first, then its answers can be frozen.") % number,
             field="rounds",
         )
-    if round.purpose is RoundPurpose.EVALUATION and not filter.train_on_evaluation:
+    may_train = not filter.splits or Split.TRAIN in filter.splits
+    if round.purpose is RoundPurpose.EVALUATION and may_train and not filter.train_on_evaluation:
         raise BadInput(
             _("Round %(number)s is an evaluation: its answers only measure, and here they would train. Leave it out, "
-              "or allow it: tick “Train on evaluation rounds too” (over REST “train_on_evaluation”: true; "
-              "--train-on-evaluation on the command line).") % number,
+              "choose other splits than train, or allow it: tick “Train on evaluation rounds too” (over REST "
+              "“train_on_evaluation”: true; --train-on-evaluation on the command line).") % number,
             field="rounds",
         )  # fmt: skip
 

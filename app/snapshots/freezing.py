@@ -135,10 +135,12 @@ class Freezer:
 
     def _conversation(self, row: Conversation, starter: Prompt, split: Split) -> Iterator[records.DemonstrationRecord]:
         """Each message of the assistant is a completion of all messages before it: the labeler wrote or approved it."""
+        said = self.splits.first_of_conversation(row.id, starter.folded_sha256)
         for before, answer in answered(starter, row.messages):
             self.counts["conversation_messages"] += 1
             yield records.DemonstrationRecord(
                 prompt_key=_pseudonym("prompt", text_sha256(before)),
+                text_key=_pseudonym("text", said),
                 prompt=before,
                 split=split,
                 use_case=starter.use_case,
@@ -149,7 +151,7 @@ class Freezer:
 
     def _demonstration(self, row: Demonstration, prompt: Prompt, split: Split) -> Iterator[records.DemonstrationRecord]:
         yield records.DemonstrationRecord(
-            **_prompt_fields(prompt, split),
+            **self._prompt_fields(prompt, split),
             completion=row.completion.text,
             labeler=labeler_key(row.labeler),
             pool=row.pool,
@@ -157,7 +159,7 @@ class Freezer:
 
     def _comparison(self, row: Comparison, prompt: Prompt, split: Split) -> Iterator[records.ComparisonRecord]:
         made = records.ComparisonRecord(
-            **_prompt_fields(prompt, split),
+            **self._prompt_fields(prompt, split),
             completions=tuple(
                 records.RankedCompletion(
                     text=compared.completion.text,
@@ -179,18 +181,18 @@ class Freezer:
         yield made
 
     def _prompt(self, _row: Prompt, prompt: Prompt, split: Split) -> Iterator[records.PromptRecord]:
-        yield records.PromptRecord(**_prompt_fields(prompt, split))
+        yield records.PromptRecord(**self._prompt_fields(prompt, split))
+
+    def _prompt_fields(self, prompt: Prompt, split: Split) -> dict:
+        return {
+            "prompt_key": prompt_key(prompt),
+            "text_key": _pseudonym("text", self.splits.first_text(prompt.folded_sha256)),
+            "prompt": tuple(records.Message(**message) for message in prompt.messages),
+            "split": split,
+            "use_case": prompt.use_case,
+        }
 
 
 def _place(made: list[records.PromptRecord]) -> list[str]:
     """Where the records of a row stand among those of its prompt."""
     return [getattr(made[0], "labeler", ""), *(record.model_dump_json() for record in made)] if made else [""]
-
-
-def _prompt_fields(prompt: Prompt, split: Split) -> dict:
-    return {
-        "prompt_key": prompt_key(prompt),
-        "prompt": tuple(records.Message(**message) for message in prompt.messages),
-        "split": split,
-        "use_case": prompt.use_case,
-    }

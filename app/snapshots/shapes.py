@@ -102,17 +102,21 @@ def _as_frozen(read: Read) -> Iterator[dict]:
 
 
 def _prompts(read: Read) -> Iterator[dict]:
-    """Every prompt once, with its own split: what a held-out labeler answered to a train prompt says validation."""
+    """Every prompt once, with its own split: what a held-out labeler answered to a train prompt says validation.
+
+    Prompts that were masked can have come to say the same.
+    """
     splits: dict[str, Split] = {}
     for record in read():
         if getattr(record, "pool", None) is not Pool.HELD_OUT:
-            splits.setdefault(record.prompt_key, record.split)
-    seen: set[str] = set()
+            splits.setdefault(record.text, record.split)
+    seen: set[bytes] = set()
     for record in read():
-        if record.prompt_key not in seen:
-            seen.add(record.prompt_key)
+        said = hashlib.sha256(repr(record.prompt).encode("utf-8", "surrogatepass")).digest()
+        if said not in seen:
+            seen.add(said)
             row = {name: _plain(getattr(record, name)) for name in PromptRecord.model_fields}
-            yield {**row, "split": str(splits.get(record.prompt_key, record.split))}
+            yield {**row, "split": str(splits.get(record.text, record.split))}
 
 
 # --- Trainers' ---

@@ -1,16 +1,17 @@
 """The split of every text: where two say the same, the stricter one wins (docs/held-out.md).
 
-Two texts say the same if they are equal but for case and spacing, if they are prompts that were found to be near, or if
-both are what one conversation was before an answer; and so on from each of them to the next. All stored prompts and
+Two texts say the same if they are equal but for case and spacing, if they are prompts that were found to be near, if
+both are what one conversation was before an answer, or if a dialogue begins with the other, up to a message of the
+user; and so on from each of them to the next. All stored prompts and
 conversations count, whatever a snapshot chooses, so that no two snapshots put one text into different splits.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from app.conversations.schemas import opening
@@ -62,6 +63,14 @@ class Splits:
         """Return the split of a whole conversation; its starter's own where it is not known."""
         return self.of_text(self._conversations.get(id, ""), own)
 
+    def first_text(self, folded: str) -> str:
+        """Return one of the texts that say the same as this one, the same for all of them: the least hash."""
+        return self._first(folded) if folded in self._parent else folded
+
+    def first_of_conversation(self, id: int, starter: str) -> str:
+        """Return the same of a whole conversation; of its starter where it is not known."""
+        return self.first_text(self._conversations.get(id, starter))
+
     def add_prompt(self, folded: str, split: Split) -> None:
         """Note the split of a stored prompt."""
         self._parent.setdefault(folded, folded)
@@ -80,9 +89,15 @@ class Splits:
             self.add_prompt(text, starter.split)
             self.unite(texts[0], text)
 
+    def unite_beginnings(self, folded: str, messages: Sequence[Message]) -> None:
+        """Note that a known prompt of several turns says the same as each known text that it begins with."""
+        for place, message in enumerate(messages[:-1]):
+            if message.role == "user" and (beginning := folded_sha256(messages[: place + 1])) in self._parent:
+                self.unite(folded, beginning)
+
     def unite(self, one: str, other: str) -> None:
         """Note that two known texts say the same."""
-        first, second = self._first(one), self._first(other)
+        first, second = sorted((self._first(one), self._first(other)))
         if first != second:
             self._parent[second] = first
             self._split[first] = strictest((self._split[first], self._split.pop(second)))
@@ -113,7 +128,18 @@ def effective_splits(session: Session) -> Splits:
         splits.add_conversation(conversation, starter, said)
         if not with_personal_data.isdisjoint(said):
             splits.with_open_personal_data.add(conversation)
+    for folded, messages in _dialogues(session):
+        splits.unite_beginnings(folded, messages)
     return splits
+
+
+def _dialogues(session: Session) -> Iterator[tuple[str, tuple[Message, ...]]]:
+    """Yield (folded hash, messages) of every prompt that may begin with another one."""
+    kind = "jsonb" if session.get_bind().dialect.name == "postgresql" else "json"
+    several = getattr(func, f"{kind}_array_length")(Prompt.messages) > 2
+    query = select(Prompt.folded_sha256, Prompt.messages).where(Prompt.withdrawn_at.is_(None), several)
+    for folded, messages in session.execute(query.execution_options(yield_per=5000)):
+        yield folded, tuple(Message.model_construct(**one) for one in messages)
 
 
 def _conversations(session: Session) -> Iterator[tuple[int, Prompt, Iterator[Said]]]:

@@ -59,9 +59,30 @@ def test_two_tabs_hand_in_once(writing):
     writing.get_by_text("Handed in.").wait_for()
     editor(other).fill("and once more there")
     other.get_by_role("button", name=HAND_IN).click()
-    other.get_by_role("alert").wait_for()
-    assert editor(other).input_value() == "and once more there"
+    other.get_by_role("alert").get_by_text("already").wait_for()
+    assert "choose" not in line(other) and editor(other).input_value() == "and once more there"
+    other.get_by_role("button", name=HAND_IN).click()
+    to_it = other.get_by_role("link", name="See what you handed in")
+    until(other, lambda: to_it.evaluate("link => link === document.activeElement"))
     assert [one.text for one in rows(Completion)] == ["handed in here"]
+    to_it.click()
+    other.get_by_role("button", name="Change it").click()
+    at_work(other, "Write a completion")
+    other.get_by_role("button", name="Use this one").click()
+    until(other, lambda: editor(other).input_value() == "and once more there")
+
+
+def test_back_shows_how_the_work_stands_by_now(writing):
+    editor(writing).fill("first words")
+    until(writing, lambda: saved_text("first words"))
+    writing.reload()
+    at_work(writing, "Write a completion")
+    editor(writing).fill("final words")
+    with going_on(writing):
+        writing.get_by_role("button", name="Hand in and stop").click()
+    writing.go_back()
+    writing.get_by_text("You handed this in on").wait_for()
+    assert writing.get_by_text("final words").is_visible() and editor(writing).count() == 0
 
 
 def test_a_session_that_expires_in_mid_writing_keeps_the_words(writing, ana):
@@ -155,6 +176,15 @@ def close_rounds() -> None:
     with transaction() as session:
         for round in session.query(Round):
             rules.close_round(session, round)
+
+
+def test_a_round_that_closes_while_one_writes_is_said(writing):
+    close_rounds()
+    editor(writing).fill("a little late")
+    writing.get_by_role("alert").get_by_text("This round was closed").wait_for()
+    assert not writing.get_by_text("somebody else").is_visible()
+    writing.get_by_role("button", name=HAND_IN).click()
+    writing.get_by_text("kept as an extra answer").wait_for()
 
 
 def test_a_round_that_closes_while_one_changes_what_was_handed_in(writing):

@@ -79,6 +79,7 @@ def test_without_a_network_the_page_says_so_and_saves_when_it_is_back(writing):
     until(writing, lambda: saved_text("written in a tunnel"))
     until(writing, lambda: copies(writing) == [])
     writing.locator("#saved", has_text="Saved").wait_for()
+    writing.locator("#spoken", has_text="Saved").wait_for(state="attached")
     writing.get_by_role("button", name=HAND_IN).click()
     until(writing, lambda: len(rows(Demonstration)) == 1)
 

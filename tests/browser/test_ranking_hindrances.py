@@ -90,6 +90,28 @@ def test_two_tabs_ask_which_order_stands(page, ana):
     assert tiers() == "121" and len(rows(Comparison)) == 1, "it is handed in once"
 
 
+def test_an_order_in_the_browser_alone_is_offered_without_a_word_of_ratings_that_it_does_not_hold(page, ana):
+    make_round(1, k=3)
+    url = begin(page, ana)
+    rate(page, "765")
+    page.context.set_offline(True)
+    page.keyboard.press("c")
+    page.keyboard.press("1")
+    page.locator("#saved", has_text="No connection").wait_for()
+    context = page.context
+    page.close(run_before_unload=False)
+    context.set_offline(False)
+    again = context.new_page()
+    again.goto(url)
+    again.locator("#standing").get_by_text("that the server never got").wait_for()
+    here, there = again.locator("#standing .raw").all_inner_texts()
+    assert here.splitlines() == ["A: place 1", "B: place 2", "C: place 1"]
+    assert there.splitlines() == ["A: place 1", "B: place 2", "C: place 3"]
+    again.get_by_role("button", name="Use this one").click()
+    until(again, lambda: board(again) == "1:AC 2:B")
+    assert ratings() == "765"
+
+
 def test_a_session_that_expires_in_mid_ranking_keeps_the_order(page, ana):
     make_round(1, k=3)
     begin(page, ana)

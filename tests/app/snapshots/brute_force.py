@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.config import settings
-from app.prompts.messages import text_sha256
+from app.prompts.messages import folded_sha256, text_sha256
 from training.records import Message
 
 STRICTNESS = ("train", "validation", "test")
@@ -68,7 +68,7 @@ class Tables:
             row["prompt_id"] = self.completions[row["completion_id"]]["prompt_id"]
         for row in self.conversations:
             row["prompt_id"] = self.items[row["item_id"]]["prompt_id"]
-        self.splits = self._splits()
+        self.classes = self._classes()
 
     def turns(self, conversation: dict) -> list[tuple[Text, str]]:
         """(everything before it, its text) of each message of the assistant."""
@@ -81,8 +81,8 @@ class Tables:
             before = (*before, (role, words))
         return found
 
-    def _splits(self) -> dict[Text, str]:
-        """The split of every folded text: the strictest of all that can be reached from it."""
+    def _classes(self) -> dict[Text, tuple[str, str]]:
+        """Split and key of every folded text: the strictest of all that can be reached from it, and the least hash."""
         own, linked = defaultdict(set), defaultdict(set)
         alive = {id: fold(row["said"]) for id, row in self.prompts.items() if row["withdrawn_at"] is None}
         for id, folded in alive.items():
@@ -96,6 +96,12 @@ class Tables:
             for folded in group:
                 own[folded].add(starter["split"])
             groups.append(group if starter["source"] == "use_case" else group | {fold(starter["said"])})
+        groups += [
+            {folded, folded[:length]}
+            for folded in alive.values()
+            for length in range(1, len(folded))
+            if folded[length - 1][0] == "user" and folded[:length] in own
+        ]
         for group in groups:
             for one, other in combinations(group, 2):
                 linked[one].add(other)
@@ -107,7 +113,8 @@ class Tables:
                 more = linked[todo.pop()] - reached
                 reached |= more
                 todo += more
-            found[folded] = max((split for one in reached for split in own[one]), key=STRICTNESS.index)
+            split = max((split for one in reached for split in own[one]), key=STRICTNESS.index)
+            found[folded] = split, key("text", min(map(_folded_hash, reached)))
         return found
 
     # --- Records ---
@@ -121,7 +128,11 @@ class Tables:
 
     def record(self, said: Text, prompt_key: str, prompt: dict, split: str, row: dict | None = None, **more) -> dict:
         """A line about a prompt; `row` is the answer, if it is one."""
-        made = {"prompt_key": prompt_key, "prompt": [{"role": role, "text": words} for role, words in said]}
+        made = {
+            "prompt_key": prompt_key,
+            "text_key": self.classes[fold(said)][1],
+            "prompt": [{"role": role, "text": words} for role, words in said],
+        }
         made |= {"split": split, "use_case": prompt["use_case"]}
         return made | ({"labeler": self.labeler(row), "pool": row["pool"], **more} if row else {})
 
@@ -203,7 +214,7 @@ class Tables:
         text = fold(prompt["said"])
         if kind == "conversations":
             text = fold(self.turns(row)[0][0])
-        split = self.splits[text]
+        split, _key = self.classes[text]
         if row.get("pool") == "held-out":
             own, split = ("validation" if one == "train" else one for one in (own, split))
         if filter.get("splits") and split not in filter["splits"]:
@@ -254,6 +265,10 @@ def use(line: dict) -> str:
 
 def _hash(messages: Text) -> str:
     return text_sha256([Message(role=role, text=words) for role, words in messages])
+
+
+def _folded_hash(messages: Text) -> str:
+    return folded_sha256([Message(role=role, text=words) for role, words in messages])
 
 
 def _json(value: object) -> object:

@@ -1,5 +1,6 @@
 """Exports: every field of a record in every shape, the shapes that trainers read, and columns that no row decides."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def ranking(key: str, split: Split = Split.TRAIN, pool: Pool = Pool.TRAIN, **fie
 # Every field has a value that is not its default, and no two completions have one in common.
 FULL_PROMPT = {
     "prompt_key": "key",
+    "text_key": "text",
     "prompt": (
         Message(role="system", text="Be brief."),
         Message(role="user", text="Hi"),
@@ -294,6 +296,28 @@ def test_an_export_without_rows_has_its_columns(database, tmp_path):
         exports.save(snapshot, what, Format.PARQUET, tmp_path / "empty.parquet")
         table = pyarrow.parquet.read_table(tmp_path / "empty.parquet")
         assert table.num_rows == 0 and table.column_names == list(SHAPES[what].columns(SHAPES[what].record))
+
+
+def test_an_export_without_rows_is_a_whole_file_of_its_format(database, tmp_path):
+    snapshot = frozen(Purpose.RM, comparisons=[], demonstrations=[])
+    for format, read in (
+        (Format.JSONL, Path.read_bytes),
+        (Format.JSONL_GZ, lambda path: gzip.decompress(path.read_bytes())),
+    ):
+        exports.save(snapshot, What.MESSAGES, format, tmp_path / format)
+        assert read(tmp_path / format) == b""
+    assert b"".join(exports.stream(snapshot, What.MESSAGES, Format.JSONL_GZ)) == (tmp_path / "jsonl.gz").read_bytes()
+    assert (tmp_path / "jsonl.gz").stat().st_size > 0
+
+
+def test_prompts_that_came_to_say_the_same_are_one_row_with_the_split_of_their_text(database):
+    """As masked ones do: a held-out labeler ranked one of them, the train pool the other."""
+    seen = ranking("one", Split.TRAIN, Pool.TRAIN).model_copy(update={"text_key": "text"})
+    other = ranking("two", Split.VALIDATION, Pool.HELD_OUT)
+    other = other.model_copy(update={"text_key": "text", "prompt": seen.prompt})
+    snapshot = frozen(Purpose.RM, comparisons=[other, seen], demonstrations=[])
+    for what in (What.PROMPTS, What.PROMPT_ONLY):
+        assert [row["split"] for row in exports.rows(snapshot, what)] == ["train"]
 
 
 def test_a_snapshot_gives_what_its_files_hold_and_names_it(full):

@@ -97,6 +97,8 @@ def test_an_evaluation_trains_by_an_explicit_word_that_the_manifest_keeps(bank):
     allowed = write(create("rm", {"rounds": [1, 2], "train_on_evaluation": True}))
     assert allowed.manifest["filter"]["train_on_evaluation"] is True
     assert allowed.manifest["counts"]["comparisons"] == plain.manifest["counts"]["comparisons"] + 4
+    measured = write(create("rm", {"rounds": [1, 2], "splits": ["validation", "test"]}))
+    assert not measured.manifest["uses"]["comparisons"].get("train")
 
 
 @pytest.mark.parametrize("purpose", Purpose)

@@ -55,7 +55,7 @@ def in_order(found: list[dict]) -> list[str]:
 
 
 def test_files_and_manifests_are_what_slow_code_finds_in_the_tables(people, tmp_path):
-    World(people, tmp_path, seed=1)
+    World(people, tmp_path, seed=10)
     with reading() as session:
         tables = Tables(session)
     reasons, moved = set(), set()
@@ -113,10 +113,10 @@ class Data:
         )
 
     def pairs(self, *uses: str, but: set[str] = frozenset()) -> Counter:
-        """(prompt, chosen, rejected) of the rankings for these uses, of no prompt whose key is in `but`."""
+        """(prompt, chosen, rejected) of the rankings for these uses, of no text whose key is in `but`."""
         made = Counter()
         for line in self.found["comparisons"]:
-            if use(line) in uses and line["prompt_key"] not in but:
+            if use(line) in uses and line["text_key"] not in but:
                 texts = [
                     (one["tier"], tuple(encode_completion(self.tokenizer, one["text"]))) for one in line["completions"]
                 ]
@@ -147,18 +147,21 @@ def run_folder(tmp_path) -> RunFolder:
 
 
 def test_what_training_reads_is_what_the_manifest_promises(people, tmp_path, run_folder):
-    World(people, tmp_path, seed=2)
+    World(people, tmp_path, seed=3)
     run_folder.report(Started(verb="train"))
     rm, sft, ppo = (freeze(*FILTERS[number]) for number in (0, 4, 7))
     data = Data(frozen_lines(rm))
     counts: Counter[str] = Counter()
     read: Rankings = read_rankings(config(RewardModelConfig, rm), data.tokenizer, counts, run_folder)
-    trained_on = {line["prompt_key"] for line in data.found["comparisons"] if use(line) == "train"}
+    trained_on = {line["text_key"] for line in data.found["comparisons"] if use(line) == "train"}
     assert pairs_of(read.train) == data.pairs("train") != Counter()
     assert pairs_of(read.validation) == data.pairs("validation", "test") != Counter()
     assert pairs_of(read.held_out_labelers) == data.pairs("held_out", but=trained_on) != Counter()
     held_out = [line for line in data.found["comparisons"] if use(line) == "held_out"]
-    assert counts[SEEN] == sum(line["prompt_key"] in trained_on for line in held_out) > 0
+    assert counts[SEEN] == sum(line["text_key"] in trained_on for line in held_out) > 0
+    keys = {line["prompt_key"] for line in data.found["comparisons"] if use(line) == "train"}
+    in_other_words = [one for one in held_out if one["text_key"] in trained_on and one["prompt_key"] not in keys]
+    assert in_other_words, "the world has held-out rankings of a text that is trained on under another prompt"
     zero = train_reward_model._demonstrations(config(RewardModelConfig, rm), data.tokenizer, Counter(), run_folder)
     assert sorted(map(tuple, zero)) == data.demonstrations("train")
 

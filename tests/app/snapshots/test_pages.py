@@ -152,7 +152,7 @@ def test_the_export_of_comparisons_can_be_imported_again_whole(rounds, tmp_path)
 
 def in_order(found: list[dict]) -> list[str]:
     """The lines without what an import gives another name: the prompt, who ranked, and in which round."""
-    renamed = {"prompt_key": "", "labeler": "", "round": None}
+    renamed = {"prompt_key": "", "text_key": "", "labeler": "", "round": None}
     return sorted(json.dumps({**line, **renamed}, sort_keys=True) for line in found)
 
 

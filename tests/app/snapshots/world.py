@@ -127,6 +127,18 @@ class World:
                 session, messages=[{"role": "user", "text": text}], source=PromptSource.USE_CASE, split=split,
                 collection="b",
             )  # fmt: skip
+        # Dialogues, some of which begin as a prompt of another split does, or as another dialogue.
+        for opening in (*self.random.sample(SAID, 3), "How long does a letter to Peru take?"):
+            split = self.random.choice([Split.TRAIN, Split.TRAIN, Split.TEST])
+            turns = [("user", opening.upper()), ("assistant", "Well."), ("user", "And then?"), ("assistant", "That.")]
+            for more in (turns[:3], [*turns, ("user", "Why?")]):
+                said = [{"role": role, "text": words} for role, words in more]
+                made = prompts.add(
+                    session, messages=said, source=PromptSource.CUSTOMER, owner=f"talk of {opening[:9]} {len(more)}",
+                    split=split, collection="b",
+                )  # fmt: skip
+                asked.append(made.public_id)
+                split = self.random.choice(list(Split))
         # What conversations under the topics begin with stands in the bank too, of another split.
         self._prompt(session, GREETINGS[0].upper(), "owner of a greeting", self.random.choice(list(Split)))
         return asked
@@ -236,7 +248,8 @@ class World:
     def _import(self, asked: list[str]) -> None:
         """Pairs by nobody, by a name, and of both pools; some twice, some about prompts that are stored already."""
         with transaction() as session:
-            stored = [prompts.prompt(session, public_id).messages[0]["text"] for public_id in asked]
+            stored = [prompts.prompt(session, public_id).messages for public_id in asked]
+            stored = [said[0]["text"] for said in stored if len(said) == 1]
         rows = [
             {"prompt": text, "chosen": f"good {number}", "rejected": f"bad {number}", "pool": pool, "labeler": name}
             for number, text in enumerate([*self.random.sample(stored, 5), *GREETINGS, *TOPICS, SAID[3].title()])
