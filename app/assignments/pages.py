@@ -104,6 +104,7 @@ def _show(
     with reading() as session:
         work = find_work(session, id, labeler)
         undo = changes.undoable(session, labeler)
+        extra = work.standing is Standing.SUBMITTED and not queries.fills_a_slot(session, work.assignment, labeler)
     context = {
         "work": work,
         "content": work.content,
@@ -115,6 +116,7 @@ def _show(
         "stands": stands_as(work.assignment, work.draft),
         "may_change": changes.may_change(work.assignment),
         "undo": undo,
+        "extra": extra,
     }
     if work.standing is Standing.SUBMITTED and work.assignment.item.round.purpose in ONBOARDING:
         return redirect(f"/onboarding/exercises/{id}")

@@ -87,6 +87,16 @@ def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing
     return Standing.HELD if (leased or reserved) and is_open else Standing.LOST
 
 
+def fills_a_slot(session: Session, assignment: Assignment, labeler: Account) -> bool:
+    """Whether what this labeler handed in is among the answers that its item asks for, and not beside them."""
+    filled = exists().where(
+        Assignment.item_id == assignment.item_id,
+        Assignment.labeler_id == labeler.id,
+        Assignment.state == AssignmentState.SUBMITTED,
+    )
+    return session.scalar(select(filled))
+
+
 def page_of_answers(
     session: Session,
     answers: Select[tuple[Answer]],

@@ -183,8 +183,11 @@ def test_a_round_that_closes_while_one_writes_is_said(writing):
     editor(writing).fill("a little late")
     writing.get_by_role("alert").get_by_text("This round was closed").wait_for()
     assert not writing.get_by_text("somebody else").is_visible()
+    url = writing.url
     writing.get_by_role("button", name=HAND_IN).click()
-    writing.get_by_text("kept as an extra answer").wait_for()
+    writing.get_by_text("Handed in and kept as an extra answer").wait_for()
+    writing.goto(url)
+    assert writing.get_by_text("It is kept as an extra answer").is_visible()
 
 
 def test_a_round_that_closes_while_one_changes_what_was_handed_in(writing):

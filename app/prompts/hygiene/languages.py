@@ -3,8 +3,10 @@
 import re
 from functools import cache
 
-LEAST_BYTES = 8  # of words in UTF-8: "ok thanks" is enough, "lol" is not; of Chinese three characters are
+LEAST_BYTES = 8  # of words in UTF-8: of Chinese three characters are enough
 LEAST_PROBABILITY = 0.25  # of 5,075 English prompts none is another language above it; code is below 0.1
+SHORT_BYTES = 30  # of words; a name or two decide for such a text: "vera sells keys" is nearest to Icelandic
+LEAST_PROBABILITY_OF_SHORT = 0.6  # of 517 short English prompts none is another language above it
 MOST_CHARACTERS = 2_000  # that are looked at; more of them change nothing
 
 _NO_LANGUAGE = re.compile(
@@ -23,10 +25,12 @@ def language(text: str) -> str:
     """
     lines = map(str.strip, _NO_LANGUAGE.sub(" ", text[:MOST_CHARACTERS]).splitlines())
     said = " ".join(line for line in lines if not _is_code(line))
-    if sum(len(word.encode("utf-8", "ignore")) for word in _LETTERS.findall(said)) < LEAST_BYTES:
+    bytes_of_words = sum(len(word.encode("utf-8", "ignore")) for word in _LETTERS.findall(said))
+    if bytes_of_words < LEAST_BYTES:
         return ""
     code, probability = _identifier().classify(said)
-    return code if len(code) == 2 and probability >= LEAST_PROBABILITY else ""
+    least = LEAST_PROBABILITY_OF_SHORT if bytes_of_words < SHORT_BYTES else LEAST_PROBABILITY
+    return code if len(code) == 2 and probability >= least else ""
 
 
 def _is_code(line: str) -> bool:

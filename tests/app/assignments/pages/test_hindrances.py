@@ -162,7 +162,7 @@ def test_a_script_hears_how_saving_went(ana):
     url, headers = ana.url, {"Accept": "application/json"}
     fields = Fields(ana.html).fields
     told = ana.client.post(f"{url}/draft", data=fields | {"text": "a"}, headers=headers)
-    assert told.json()["version"] == 1 and told.json()["lost"] is False
+    assert told.json()["version"] == 1 and told.json()["lost"] is None
     refused = ana.client.post(f"{url}/draft", data=fields | {"text": "b"}, headers=headers)
     assert refused.status_code == 409 and refused.json()["current"]["content"]["text"] == "a"
     beat = ana.client.post(f"{url}/heartbeat", data=fields)
