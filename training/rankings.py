@@ -16,7 +16,7 @@ from training.shared_prefix import Group
 from training.snapshots import load
 
 TIES = "pairs left out: tied, a completion not ranked, or both the same once cut"
-SEEN = "rankings left out: by held-out labelers, of prompts that are trained on"
+SEEN = "rankings left out: by held-out labelers, of texts that are trained on"
 OTHER_POOL = "rankings left out: by held-out labelers, who belong to no group"
 
 

@@ -187,7 +187,7 @@ def test_a_reward_model_learns_and_says_how_well(reward_model_run):
         low, share, high = (saved.metrics[f"accuracy/{name}{end}"] for end in ("_low", "", "_high"))
         assert 0 <= low < share < high <= 1
     warnings = " / ".join(event.message for event in of_kind(reported, "warning"))
-    assert "3 rankings left out: by held-out labelers, of prompts that are trained on" in warnings
+    assert "3 rankings left out: by held-out labelers, of texts that are trained on" in warnings
     assert "pairs left out: tied" in warnings
 
 
