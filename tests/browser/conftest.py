@@ -73,7 +73,7 @@ def browser(chromium, live) -> Iterator:
 def page(browser, live) -> Iterator:
     """An empty tab at the live server's address; a script error or a broken security policy fails the test."""
     context = browser.new_context(base_url=live, locale="en")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     tab = context.new_page()
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))

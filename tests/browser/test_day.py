@@ -100,7 +100,7 @@ def test_by_touch(browser, live, ana):
     context = browser.new_context(
         base_url=live, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, locale="en"
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     sign_in(page, ana)
     page.get_by_role("button", name="Start labeling").tap()
@@ -186,7 +186,7 @@ def test_single_keys_can_be_switched_off(page, ana):
 def test_without_scripts(browser, live, ana):
     a_day_of_work()
     context = browser.new_context(base_url=live, java_script_enabled=False)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     sign_in(page, ana)
     page.get_by_role("button", name="Start labeling").click()

@@ -106,7 +106,7 @@ def phone(browser, live):
     context = browser.new_context(
         base_url=live, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, locale="en"
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     tab = context.new_page()
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
@@ -203,7 +203,7 @@ def test_by_tab_enter_and_arrows_alone(page, ana):
 def test_without_scripts(browser, live, ana):
     make_round(1, k=3)
     context = browser.new_context(base_url=live, java_script_enabled=False, locale="en")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     begin(page, ana)
     for letter, rating in (("A", 4), ("B", 4), ("C", 6)):
