@@ -306,11 +306,11 @@ plumbline.start = function start() {
   }
   if (say.standing !== "submitted") offer();
 
-  // Back shows the page as it was left; how the item stands by now is asked for.
+  // Back shows a stale page: reload the item.
   async function refresh() {
     if (written() !== kept) return;
-    const { page, url } = await plumbline.get(location.href);
-    if (!gone.aborted && written() === kept) plumbline.show(page, url);
+    const { page, url } = await plumbline.get(location.href).catch(() => ({})); // no network: the page stays
+    if (page && !gone.aborted && written() === kept) plumbline.show(page, url);
   }
   if (back) refresh();
   back = false;

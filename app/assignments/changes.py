@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, contains_eager
 from app.accounts.tables import Account
 from app.assignments import drafts, queries, slots
 from app.assignments.locks import is_open, one_at_a_time
-from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, VersionEnd
+from app.assignments.tables import Assignment, Draft, EarlierVersion, VersionEnd
 from app.database import utc_now
 from app.errors import Conflict
 from app.i18n import gettext as _
@@ -141,13 +141,7 @@ def fill_again(session: Session, draft: Draft, content: dict, active_seconds: fl
     draft.active_seconds = drafts.worked(active_seconds)
     draft.updated_at = utc_now()
     session.flush()
-    return session.scalar(
-        select(Assignment.id).where(
-            Assignment.item_id == draft.item_id,
-            Assignment.labeler_id == draft.labeler_id,
-            Assignment.state == AssignmentState.SUBMITTED,
-        )
-    )
+    return queries.filled_slot(session, draft.item_id, draft.labeler_id)
 
 
 def versions(session: Session, item_id: int | None, labeler_id: int | None) -> Sequence[EarlierVersion]:

@@ -104,7 +104,8 @@ def _show(
     with reading() as session:
         work = find_work(session, id, labeler)
         undo = changes.undoable(session, labeler)
-        extra = work.standing is Standing.SUBMITTED and not queries.fills_a_slot(session, work.assignment, labeler)
+        submitted = work.standing is Standing.SUBMITTED
+        extra = submitted and queries.filled_slot(session, work.assignment.item_id, labeler.id) is None
     context = {
         "work": work,
         "content": work.content,

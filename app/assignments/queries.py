@@ -87,14 +87,15 @@ def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing
     return Standing.HELD if (leased or reserved) and is_open else Standing.LOST
 
 
-def fills_a_slot(session: Session, assignment: Assignment, labeler: Account) -> bool:
-    """Whether what this labeler handed in is among the answers that its item asks for, and not beside them."""
-    filled = exists().where(
-        Assignment.item_id == assignment.item_id,
-        Assignment.labeler_id == labeler.id,
-        Assignment.state == AssignmentState.SUBMITTED,
+def filled_slot(session: Session, item_id: int, labeler_id: int) -> int | None:
+    """Return the slot that a labeler's submitted answer fills; None if the answer is surplus."""
+    return session.scalar(
+        select(Assignment.id).where(
+            Assignment.item_id == item_id,
+            Assignment.labeler_id == labeler_id,
+            Assignment.state == AssignmentState.SUBMITTED,
+        )
     )
-    return session.scalar(select(filled))
 
 
 def page_of_answers(

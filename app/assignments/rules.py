@@ -215,9 +215,9 @@ def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence:
 
 
 def why_lost(assignment: Assignment) -> str:
-    """Say to a labeler why an item is not held any more, and what to do."""
+    """Return why the labeler no longer holds the item, and the next step."""
     if assignment.item.round.state is not RoundState.OPEN:
-        return _("This round was closed. Hand in what you wrote all the same: it is kept as an extra answer.")
+        return _("This round was closed. You can still submit your text; it is kept as an extra answer.")
     return _("Your time for this item ran out and it was given to somebody else. What you wrote is kept; hand it in.")
 
 

@@ -62,7 +62,7 @@ def test_two_tabs_hand_in_once(writing):
     other.get_by_role("alert").get_by_text("already").wait_for()
     assert "choose" not in line(other) and editor(other).input_value() == "and once more there"
     other.get_by_role("button", name=HAND_IN).click()
-    to_it = other.get_by_role("link", name="See what you handed in")
+    to_it = other.get_by_role("link", name="View your submission")
     until(other, lambda: to_it.evaluate("link => link === document.activeElement"))
     assert [one.text for one in rows(Completion)] == ["handed in here"]
     to_it.click()

@@ -1,4 +1,4 @@
-"""The demo: whole or not at all, database once, and never over people's work; its page leads around the loop."""
+"""The demo: whole or not at all, loaded once, and never over people's work; its page leads around the loop."""
 
 import pytest
 from sqlalchemy import func, select, update
