@@ -22,7 +22,7 @@ endif
 # again for each of a hundred packages.
 INSTALL_TORCH := $(BIN)/python -m pip install --disable-pip-version-check --retries 1 --timeout 15
 
-.PHONY: run test bench lint messages clean
+.PHONY: run test bench lint messages settings clean
 .DELETE_ON_ERROR:
 
 run: .venv/run-$(TORCH)
@@ -31,7 +31,7 @@ run: .venv/run-$(TORCH)
 test: .venv/test-$(TORCH) lint
 	@export OMP_NUM_THREADS=1; failed=0; \
 	$(BIN)/python -m pytest tests/app tests/training -n 2 --dist loadfile || failed=1; \
-	$(BIN)/python -m pytest tests/browser tests/end_to_end || failed=1; exit $$failed
+	$(BIN)/python -m pytest tests/browser tests/end_to_end -n 2 --dist loadfile || failed=1; exit $$failed
 
 lint: .venv/test-$(TORCH)
 	@$(BIN)/ruff check .
@@ -57,6 +57,9 @@ bench: .venv/test-$(TORCH) .venv/peers/trl/ready .venv/peers/trl_ppo/ready
 messages:  # the catalogues of translations/ anew from what code and templates say; what is new in them is empty
 	@$(BIN)/pybabel -q extract -F pyproject.toml -k N_ --no-location --sort-output -o .venv/messages.pot .
 	@$(BIN)/pybabel -q update -i .venv/messages.pot -d translations --no-fuzzy-matching --ignore-obsolete --width 120
+
+settings:  # docs/settings.md, from app/config.py
+	@$(BIN)/python -m app.operation.settings_guide
 
 clean:
 	rm -rf .venv plumbline.egg-info

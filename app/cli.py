@@ -1,5 +1,6 @@
 """The `plumbline` command: every feature's commands in one place."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -109,6 +110,7 @@ def main() -> None:
     """Entry point of the `plumbline` command; what a person can mend is one line and no traceback."""
     if any(UNSTORABLE.search(word) for word in sys.argv):
         sys.exit("plumbline: an argument is not UTF-8; rename the file, or type the name as UTF-8")
+    os.umask(0o077)  # what Plumbline writes is for its own user: answers, networks, backups, logs
     try:
         cli()
     except PlumblineError as error:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-import secrets
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
+OURS = ("plumbline.db", "secret", "run.lock", "snapshots", "runs", "logs")  # what a data folder of ours has
 
 
 class Settings(BaseSettings):
@@ -24,11 +25,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(ROOT / "data", description="Folder of the database, snapshots, runs and the secret.")
     database_url: str = Field("", description="SQLAlchemy URL. Empty: SQLite in the data folder.")
     broker_url: str = Field("", description="Redis URL of the queue. Empty: the Valkey that `plumbline run` starts.")
-    secret: str = Field("", description="Key of pseudonyms and CSRF tokens. Empty: made once, kept in the data folder.")
+    secret: str = Field("", description="Key of pseudonyms and CSRF tokens, at least 32 bytes. Empty: one is made.")
     trusted_proxies: str = Field("", description="Addresses whose X-Forwarded-* headers are believed, comma-separated.")
     argon2_memory_kib: int = Field(65536, description="Memory that hashing one password takes; tests need little.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     session_hours: int = Field(24 * 14, description="How long a sign-in lasts.")
+    idle_hours: int = Field(24 * 3, ge=1, description="How long a sign-in lasts without use; live pages are none.")
     lease_minutes: int = Field(30, description="How long an assignment stays with a labeler without a heartbeat.")
     job_lease_seconds: int = Field(60, description="How long a job stays with a supervisor that does not renew it.")
     training_processes: int = Field(
@@ -37,6 +39,8 @@ class Settings(BaseSettings):
     job_attempts: int = Field(3, description="How often a job is started in all before it counts as failed.")
     max_body_bytes: int = Field(4_000_000, description="Largest request accepted that is not an import.")
     endpoint_keys: str = Field("", description="Environment variables that may hold keys of endpoints, by comma.")
+    endpoint_hosts: str = Field("", description="Hosts that endpoints may have, by comma. Empty: any, but no metadata.")
+    folders: str = Field("", description="Folders of networks and texts besides the data folder, by comma.")
     sampler_host: str = Field("127.0.0.1", description="Address at which `plumbline sampler` lets networks answer.")
     tokenizer: str = Field("", description="A tokenizer.json to count texts by. Empty: 4 bytes of text a token.")
     max_completion_tokens: int = Field(1024, description="Longest completion that a labeler may hand in, in tokens.")
@@ -49,6 +53,16 @@ class Settings(BaseSettings):
     def endpoint_key_names(self) -> list[str]:
         """The names in `endpoint_keys`."""
         return [name.strip() for name in self.endpoint_keys.split(",") if name.strip()]
+
+    @property
+    def allowed_endpoint_hosts(self) -> list[str]:
+        """The hosts in `endpoint_hosts`, in lower case."""
+        return [name.strip().lower() for name in self.endpoint_hosts.split(",") if name.strip()]
+
+    @property
+    def allowed_folders(self) -> list[Path]:
+        """The folders in `folders`."""
+        return [Path(name.strip()) for name in self.folders.split(",") if name.strip()]
 
     @property
     def base_url(self) -> str:
@@ -73,22 +87,20 @@ class Settings(BaseSettings):
 
     @property
     def key(self) -> bytes:
-        """The secret key; on first use it is made and kept, readable by the owner alone."""
-        if self.secret:
-            return self.secret.encode()
-        path = self.data_dir / "secret"
-        if not path.exists():
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(f".{secrets.token_hex(4)}")
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_hex(32))
-            try:
-                path.hardlink_to(draft)  # the first process wins, all read the same key
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        return path.read_text().strip().encode()
+        """The secret key, of PLUMBLINE_SECRET or the data folder; raises WeakSecret where it can be guessed."""
+        from app import secret  # its errors are translated, and translations are found with these settings
+
+        return secret.given(self.secret) if self.secret else secret.stored(self.make_data_dir() / "secret")
+
+    def make_data_dir(self) -> Path:
+        """Make the data folder if it is missing, and close it to the machine's other users; returns it."""
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = self.data_dir.stat()
+        # A folder that others use too, as /tmp, or whose owner is somebody else stays as it is; doctor names it.
+        ours = not any(self.data_dir.iterdir()) or any((self.data_dir / name).exists() for name in OURS)
+        if found.st_mode & 0o077 and found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX and ours:
+            self.data_dir.chmod(0o700)
+        return self.data_dir
 
 
 @lru_cache

@@ -132,7 +132,7 @@ def engine() -> Engine:
     url = settings().sqlalchemy_url
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=20, max_overflow=30, pool_pre_ping=True)
-    settings().data_dir.mkdir(parents=True, exist_ok=True)
+    settings().make_data_dir()
     made = create_engine(
         url,
         pool_size=20,

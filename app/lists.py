@@ -20,3 +20,13 @@ def no_cursor(cursor: str) -> BadInput:
     """What is said of a cursor that names nothing."""
     message = _("“%(cursor)s” is no cursor of this list; begin without one.") % {"cursor": cursor}
     return BadInput(message, field="cursor")
+
+
+def round_number(given: str) -> int | None:
+    """The number that a filter by round names, None for all rounds; BadInput for what is none: no filter is ignored."""
+    if not (given := given.strip()):
+        return None
+    if not given.isdecimal() or len(given) > 9:
+        message = _("“%(given)s” is no number of a round. Type one, for example 3, or nothing for all.")
+        raise BadInput(message % {"given": given}, field="round")
+    return int(given)

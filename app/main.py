@@ -55,7 +55,8 @@ from app.simulation import api as simulation_api
 from app.simulation import pages as simulation_pages
 from app.snapshots import api as snapshots_api
 from app.snapshots import pages as snapshots_pages
-from app.web import STATIC, error_response, health, monitoring, openapi
+from app.web import STATIC, api_account, error_response, health, monitoring, openapi, session_account
+from app.web.bodies import Bodies
 from app.web.monitoring import Observe
 from app.web.security import Guard, check_csrf
 
@@ -130,6 +131,7 @@ def create_app() -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for kind in (PlumblineError, HTTPException, RequestValidationError, DataError):
         app.add_exception_handler(kind, error_response)
+    app.add_middleware(Bodies, refuse=error_response, who=session_account, token=api_account)
     app.add_middleware(Guard, refuse=error_response)
     app.add_middleware(Observe)  # the last one added is the outermost
     return app

@@ -20,11 +20,13 @@ from sqlalchemy.orm import Session
 
 from app.config import settings
 from app.database import after_commit, engine
+from app.kit import surface
+from app.kit.surface import Surface
 
 DEFAULT, TRAINING = "default", "training"
 QUEUES = {
     DEFAULT: "imports, snapshots, next rounds and the reconcilers; beat runs inside",
-    TRAINING: "jobs, one at a time for each worker",
+    TRAINING: "jobs and trials of networks, one at a time for each worker",
 }
 RECONCILE_SECONDS = 10
 WORKER_SEEN_SECONDS = 20  # a worker that has told nothing for so long counts as gone
@@ -69,6 +71,7 @@ def _configuration() -> dict:
                 "conversations.reconcile",
                 "snapshots.reconcile",
                 "jobs.reconcile",
+                "checkpoints.reconcile",
                 "plans.reconcile",
             )
         },
@@ -82,6 +85,7 @@ celery = Celery(
         "app.conversations.tasks",
         "app.snapshots.tasks",
         "app.jobs.tasks",
+        "app.checkpoints.tasks",
         "app.plans.tasks",
         "app.simulation.tasks",
     ],
@@ -102,7 +106,15 @@ def _publish(name: str, id: int, queue: str) -> None:
         celery.send_task(name, args=[id], queue=queue, retry=False)
     except (OperationalError, RedisError, OSError) as error:
         # The row is committed and stays the truth: the reconciler sends it again when the broker is back.
-        log.warning("%s %s could not be sent to the queue %s: %s", name, id, queue, error)
+        embedded_is_off = not settings().broker_url and not settings().broker_socket.exists()
+        log.log(
+            logging.INFO if embedded_is_off else logging.WARNING,
+            "%s %s could not be sent to the queue %s: %s",
+            name,
+            id,
+            queue,
+            error,
+        )
 
 
 @contextmanager
@@ -160,6 +172,7 @@ def _open_pipe(**_: object) -> None:
 @worker_process_init.connect
 def _begin_in_pool(**_: object) -> None:
     """Drop what must not cross a fork: database connections and the writing end of the pipe."""
+    surface.current.set(Surface.WORKER)
     engine.cache_clear()
     _announce_shutdown()
 

@@ -2,17 +2,23 @@
 
 import json
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+Reply = tuple[int, dict[str, str], bytes | list[bytes]]  # status, headers, body, in parts with a pause after each
+CLOSES: Reply = (0, {}, b"")  # the connection, without a word
+
 
 class ChatServer:
-    """`answer(request) -> list of texts` decides; `reply` sends something else instead: (status, headers, body)."""
+    """`answer(request) -> list of texts` decides; `reply`, or `script(request, times asked)`, sends something else."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.answer: Callable[[dict], list[str]] = lambda request: [f"answer to {request['messages'][-1]['content']}"]
-        self.reply: tuple[int, dict[str, str], bytes] | None = None
+        self.reply: Reply | None = None
+        self.script: Callable[[dict, int], Reply | None] = lambda request, times: None
         self.before: Callable[[], object] = lambda: None  # called before each answer
         self.requests: list[dict] = []
         self.keys: list[str | None] = []
@@ -24,13 +30,18 @@ class ChatServer:
                 outer.requests.append({"path": self.path, **request})
                 outer.keys.append(self.headers.get("Authorization"))
                 outer.before()
-                status, headers, body = outer.reply or (200, {}, outer.completion(request))
+                scripted = outer.script(request, outer.asked()[request["messages"][-1]["content"]])
+                status, headers, body = scripted or outer.reply or (200, {}, outer.completion(request))
+                if not status:
+                    return
                 self.send_response(status)
-                for name, value in headers.items():
+                parts = [body] if isinstance(body, bytes) else body
+                for name, value in {"Content-Length": str(sum(map(len, parts))), **headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                for part in parts:
+                    self.wfile.write(part)
+                    time.sleep(0 if part is body else 0.2)
 
             def do_GET(self):
                 outer.requests.append({"path": self.path})
@@ -39,8 +50,15 @@ class ChatServer:
             def log_message(self, *_):
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 64
+
+        self.http = Server(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+
+    def asked(self) -> Counter[str]:
+        """How often each prompt was asked."""
+        return Counter(request["messages"][-1]["content"] for request in list(self.requests) if "messages" in request)
 
     def completion(self, request: dict) -> bytes:
         choices = [
@@ -52,11 +70,13 @@ class ChatServer:
 
 
 @contextmanager
-def chat_server() -> Iterator[ChatServer]:
+def chat_server(port: int = 0) -> Iterator[ChatServer]:
     """One that answers until the block ends."""
-    server = ChatServer()
+    server = ChatServer(port)
     thread = threading.Thread(target=server.http.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
+    try:
+        yield server
+    finally:
+        server.http.shutdown()
+        server.http.server_close()

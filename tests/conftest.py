@@ -4,10 +4,12 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import Engine, make_url
 from starlette.testclient import TestClient
 
@@ -24,7 +26,8 @@ hypothesis.settings.load_profile("no clock")
 
 PASSWORD = "correct horse battery"
 USED: dict[str, str] = {}  # service -> where it came from, for the summary
-SECONDS: Counter[str] = Counter()  # part of tests/ -> how long its tests took
+SECONDS: Counter[str] = Counter()  # file -> how long its tests took, those that run side by side too
+SLOWEST = 12  # files that the summary lists
 
 
 def pytest_collection_finish() -> None:
@@ -34,9 +37,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_logreport(report) -> None:
-    """Add up how long the tests of each part of tests/ take, those that run side by side too."""
-    part = report.nodeid.split("/")[1]
-    SECONDS["unit" if part in ("app", "training") else part.replace("_", " ")] += report.duration
+    """Add up how long the tests of each file take."""
+    SECONDS[report.nodeid.partition("::")[0]] += report.duration
 
 
 def pytest_sessionfinish(session) -> None:
@@ -52,11 +54,13 @@ def pytest_testnodedown(node) -> None:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Say at the end which services the tests ran against, and how long each part took."""
+    """Say at the end which services the tests ran against, and which files took longest."""
     terminalreporter.section("services and seconds")
     for name, source in USED.items():
         terminalreporter.write_line(f"{name}: {source}")
-    terminalreporter.write_line(", ".join(f"{part} {seconds:.0f} s" for part, seconds in SECONDS.items()))
+    terminalreporter.write_line(f"{SECONDS.total():.0f} s in all; the longest:")
+    for file, seconds in SECONDS.most_common(SLOWEST):
+        terminalreporter.write_line(f"{seconds:6.0f} s {file}")
 
 
 def _service(name: str, find) -> services.Service:
@@ -225,10 +229,17 @@ def people(database) -> People:
     return People()
 
 
+@cache
+def application(max_body_bytes: int) -> FastAPI:
+    """The whole application; it keeps nothing of a test but this limit, and making it takes half a second."""
+    from app.main import create_app
+
+    return create_app()
+
+
 @pytest.fixture
 def client(database) -> Iterator[TestClient]:
     """An HTTP client of the whole application; redirects are not followed."""
-    from app.main import create_app
-
-    with TestClient(create_app(), base_url="http://127.0.0.1:8000", follow_redirects=False) as made:
-        yield made
+    made = application(config.settings().max_body_bytes)
+    with TestClient(made, base_url="http://127.0.0.1:8000", follow_redirects=False) as opened:
+        yield opened

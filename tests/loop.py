@@ -44,7 +44,8 @@ def fill_round(
     demonstrations: bool = True,
     comparisons: bool = True,
     held_out_every: int = 4,
-    kind: AccountKind = AccountKind.SIMULATED,
+    kind: AccountKind = AccountKind.PERSON,
+    labelers: str = "labeler",
     order_seed: int = 0,
 ) -> Round:
     """A round in which every prompt has a demonstration and a ranking; `order_seed` changes only the order of rows."""
@@ -62,9 +63,9 @@ def fill_round(
         session.add(round)
         session.flush()
         for place in order:
-            labeler = _labeler(session, f"labeler-{place % 3}", Pool.TRAIN, kind)
+            labeler = _labeler(session, f"{labelers}-{place % 3}", Pool.TRAIN, kind)
             if place % held_out_every == held_out_every - 1:
-                labeler = _labeler(session, "held-out", Pool.HELD_OUT, kind)
+                labeler = _labeler(session, f"{labelers}-held-out", Pool.HELD_OUT, kind)
             prompt = add_prompt(session, asked[place])
             if demonstrations:
                 _demonstrate(session, round, prompt, asked[place], labeler, place)

@@ -13,10 +13,13 @@ import threading
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from training import parallel
-from training.configs import Config
-from training.events import Failed
+from training.configs import Config, free_keys
+from training.events import Failed, Warned
+from training.inputs import FILE as INPUTS
+from training.inputs import check_inputs, input_paths
 from training.recipes import CONFIGS, RECIPES, load_config, make_config
 from training.run_folder import RunFolder, Stopped
 
@@ -41,15 +44,16 @@ def run_verb(verb: str, arguments: list[str] | None = None) -> int:
         print(f"{verb}: {error}", file=sys.stderr)
         return 2
     with run_folder:
+        finished = run_folder.is_finished()
         try:
             if run_folder.is_owned:
-                _settle_config(run_folder, config, options.resume)
-        except ValueError as error:
+                _settle(run_folder, config, options.resume, finished)
+        except (ValueError, OSError) as error:
             print(f"{verb}: {error}", file=sys.stderr)
             return 2
         if run_folder.is_owned:
             print(f"{verb}: run folder {run_folder.path}", file=sys.stderr)
-        if run_folder.is_finished():
+        if finished:
             return 0  # resumed after its end: all is there already
         return _run(verb, config, run_folder)
 
@@ -66,6 +70,7 @@ def _run(verb: str, config: Config, run_folder: RunFolder) -> int:
     signal.signal(signal.SIGINT, stop)
     try:
         module.run(config, run_folder)
+        run_folder.drop_states()  # it ended well, and is never resumed
     except Stopped:
         return 143
     except Exception as error:
@@ -113,23 +118,63 @@ def _new_folder(config: Config) -> Path:
     return Path("runs") / f"{config.recipe or config.verb}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def _settle_config(run_folder: RunFolder, config: Config, resume: bool) -> None:
-    """Write the folder's config.json, or check that a resumed run has the one it began with."""
-    known = run_folder.read_config()
-    if known is None:
-        run_folder.write_text("config.json", config.model_dump_json(indent=2) + "\n")
-        return
-    if not resume:
+def _settle(run_folder: RunFolder, config: Config, resume: bool, finished: bool) -> None:
+    """Write the folder's config.json and inputs.json or, of a run that is resumed, check that it goes on with the same.
+
+    What changes no numbers may change, and is reported: keys that are marked so, and the place of an input.
+    """
+    known = run_folder.read_json("config.json")
+    if known is not None and not resume:
         raise ValueError(
             f"{run_folder.path}: holds a run already; add --resume to go on with it, or name another folder"
         )
-    begun = make_config(config.verb, known)
-    for key in type(config).model_fields:
-        if getattr(begun, key) != getattr(config, key):
+    changed = _changed(run_folder, config, known) if known is not None else []
+    if finished:
+        return
+    for message in changed:
+        run_folder.report(Warned(message=message))
+    if config.keeps_inputs:
+        check_inputs(config, run_folder)
+    if known is None or make_config(config.verb, known) != config:
+        run_folder.write_text("config.json", config.model_dump_json(indent=2) + "\n")
+
+
+def _changed(run_folder: RunFolder, config: Config, known: dict[str, Any]) -> list[str]:
+    """One sentence for each key that changes no numbers and has another value than `known`, what the run began with.
+
+    Raises ValueError for any other key; but that an input lies elsewhere is for check_inputs to judge.
+    """
+    try:
+        begun = make_config(config.verb, known)
+    except ValueError as error:
+        raise ValueError(f"{run_folder.path / 'config.json'}: {error}; start a new run in another folder") from None
+    free, hashed = free_keys(type(config)), set(run_folder.read_json(INPUTS) or {})
+    paths, paths_before = input_paths(config), input_paths(begun)
+    changed = []
+    for key, field in type(config).model_fields.items():
+        now, before = getattr(config, key), getattr(begun, key)
+        if now == before:
+            continue
+        if key in free:
+            changed.append(f"{key}: {now} now, {before} before; it changes no numbers{_but(config, key)}")
+            continue
+        of_key = {name for name in paths.keys() | paths_before.keys() if name.partition(".")[0] == key}
+        if not of_key or not of_key <= paths.keys() & paths_before.keys() & hashed:
             raise ValueError(
-                f"{key}: {getattr(config, key)} here, but the run was begun with {getattr(begun, key)}; "
-                f"resume it with its own {run_folder.path / 'config.json'}"
+                f"{key}: {now} here, but the run was begun with {before}, and this changes its numbers "
+                f"({field.description}); resume it with its own {run_folder.path / 'config.json'}, or start a new run "
+                "in another folder"
             )
+    return changed
+
+
+def _but(config: Config, key: str) -> str:
+    """What a key that changes no numbers still changes, being random."""
+    if key in ("micro_batch_tokens", "sharded") and getattr(config, "dropout", 0):
+        return ", but for which activations dropout draws"
+    if key == "rows_at_once" and getattr(config, "sampler", "own") == "transformers":
+        return ", but for what generate draws"
+    return ""
 
 
 def _end_with_supervisor() -> None:

@@ -1,6 +1,5 @@
 """Does a reward model carry over to labelers it never saw? One per group of labelers and seed [InstructGPT E.2]."""
 
-import json
 import shutil
 from math import hypot
 from statistics import fmean, stdev
@@ -9,7 +8,7 @@ from typing import Any
 from training import train_reward_model
 from training.command import main
 from training.configs import CrossValidateConfig, RewardModelConfig
-from training.events import Finished, Progress, Started, last
+from training.events import Finished, Progress, Started, Warned, last
 from training.intervals import grouped, mean, share
 from training.run_folder import RunFolder
 
@@ -27,7 +26,7 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
         seed, fold = config.seed + number // config.folds, number % config.folds
         with RunFolder(run_folder.path / "folds" / f"seed-{seed}-fold-{fold}") as one:
             one.checkpoint_stop = run_folder.checkpoint_stop  # whoever is asked to stop, it is this run that stops
-            if not one.is_finished():
+            if not _is_measured(one, run_folder):
                 train_reward_model.run(RewardModelConfig(**values, seed=seed, fold=fold), one)
                 for folder in ("checkpoints", "state"):
                     shutil.rmtree(one.path / folder)
@@ -38,7 +37,7 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
                 f"data: fold {fold} has no unseen prompt ranked by {missing[0]}; lower folds or collect more rankings"
             )
         measured.append({"seed": seed, "fold": fold, **{key: result[key] for key in KINDS}})
-        right.append(json.loads((one.path / train_reward_model.RIGHT).read_text(encoding="utf-8")))
+        right.append(one.read_json(train_reward_model.RIGHT))
         run_folder.report(Progress(step=number + 1, total_steps=total, note=f"seed {seed}, fold {fold} measured"))
     folds = [one["fold"] for one in measured]
     report: dict[str, Any] = {"models": measured}
@@ -47,9 +46,19 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
         report[key] = found = spread([one[key] for one in measured], folds, by_model)
         shown = f"{found['mean']:.1%} +- {found['standard_error']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"
         print(f"{what:20} {shown} on {found['prompts']} prompts")
-    run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
+    run_folder.write_json("report.json", report)
     names = {"": "mean", "_error": "standard_error", "_low": "low", "_high": "high", "_prompts": "prompts"}
     run_folder.report(Finished(result={f"{key}{name}": report[key][of] for key in KINDS for name, of in names.items()}))
+
+
+def _is_measured(one: RunFolder, run_folder: RunFolder) -> bool:
+    """Whether a reward model's run ended and all it left can be read; if not it is trained again, to the same end."""
+    try:
+        return one.is_finished() and one.read_json(train_reward_model.RIGHT) is not None
+    except ValueError:
+        message = f"{one.path / train_reward_model.RIGHT}: cannot be read; this reward model is trained again"
+        run_folder.report(Warned(message=message))
+        return False
 
 
 def spread(accuracies: list[float], folds: list[int], right: list[dict[str, list[float]]]) -> dict[str, Any]:

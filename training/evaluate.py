@@ -1,8 +1,8 @@
 """Policies side by side on prompts none was trained on: score, KL, length and, in the miniature, what is solved."""
 
-import json
 import math
-from collections import defaultdict
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -12,21 +12,31 @@ from typing import Any, TypeVar
 
 import torch
 
+from training import trial
 from training.command import main
 from training.configs import EvaluateConfig
+from training.endpoint import Refused
 from training.events import Finished, Progress, Sample, Started
-from training.formatting import encode_document, encode_prompt
+from training.formatting import encode_document, encode_prompt, encode_prompts
 from training.intervals import grouped, mean, share
 from training.miniature import rubric, world
 from training.optimization import device
 from training.packing import cross_entropy, pack, pieces, read_documents
-from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, max_positions, pad
+from training.policy import (
+    check_fits,
+    completion_logprobs,
+    forbidden_token_ids,
+    load_policy,
+    load_tokenizer,
+    max_positions,
+    pad,
+)
 from training.records import PROMPTS, Message, PromptRecord, Split
 from training.reward_model import load_reward_model, score_sequences
 from training.rl_math import best_of_kl_nats, best_of_weights
 from training.run_folder import RunFolder
 from training.snapshots import load
-from training.sources import Asked, load_source
+from training.sources import Asked, Drawn, load_source, seed_of
 
 T = TypeVar("T")
 SHOWN = 8  # samples of each policy that are reported
@@ -52,10 +62,10 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
     if reference not in config.policies:
         raise ValueError(f"reference: no policy is named {reference!r}; choose from {', '.join(config.policies)}")
     run_folder.report(Started(verb=config.verb, total_steps=len(config.policies)))
-    prompts = _prompts(config, run_folder)
+    prompts = _taken(config, _prompts(config, run_folder), run_folder)
     written: dict[str, Written] = {}
     for step, (name, path) in enumerate(config.policies.items(), 1):
-        written[name] = _write(config, name, path, prompts)
+        written[name] = _write(config, name, path, prompts, run_folder)
         for prompt, text in list(zip(prompts, written[name].texts[:: config.completions_per_prompt], strict=True))[
             :SHOWN
         ]:
@@ -88,7 +98,7 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
     if samples > 1 and config.temperature > 0:
         for name, values in scores.items():
             policies[name]["best_of"] = best_of(values, utilities.get(name), samples)
-    run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
+    run_folder.write_json("report.json", report)
     run_folder.report(Finished(result=report))
     print(_table(report))
 
@@ -104,20 +114,47 @@ def _prompts(config: EvaluateConfig, run_folder: RunFolder) -> list[tuple[Messag
     return found[: config.prompts]
 
 
-def _write(config: EvaluateConfig, name: str, path: Path, prompts: Sequence[Sequence[Message]]) -> Written:
+def _taken(
+    config: EvaluateConfig, prompts: list[tuple[Message, ...]], run_folder: RunFolder
+) -> list[tuple[Message, ...]]:
+    """The prompts that every policy's chat template takes: all policies are asked the same."""
+    taken = prompts
+    for name, path in config.policies.items():
+        counts: Counter[str] = Counter()
+        encoded = encode_prompts(load_tokenizer(path, config), taken, sys.maxsize, counts)
+        run_folder.warn_counts({f"{what}, of {name}": count for what, count in counts.items()})
+        taken = [prompt for prompt, ids in zip(taken, encoded, strict=True) if ids is not None]
+    if not taken:
+        raise ValueError("data: the chat templates refuse every prompt; set fold_system, or take other prompts")
+    return taken
+
+
+def _write(
+    config: EvaluateConfig, name: str, path: Path, prompts: Sequence[Sequence[Message]], run_folder: RunFolder
+) -> Written:
     """Sample completions_per_prompt completions of each prompt from the policy at `path`."""
     source = load_source(config, path, name)
-    asked = [Asked(prompt, encode_prompt(source.tokenizer, prompt)) for prompt in prompts]
+    if source.model is not None:
+        trial.report(run_folder, name, path, trial.findings(source.model, source.tokenizer))
+    asked = [
+        Asked(prompt, encode_prompt(source.tokenizer, prompt), seed_of(config.seed, place))
+        for place, prompt in enumerate(prompts)
+    ]
     too_long = sum(len(prompt.ids) > config.max_prompt_tokens for prompt in asked)
     if too_long:  # leaving one out for one policy alone would compare unlike with unlike
         raise ValueError(f"max_prompt_tokens: {too_long} prompts are longer than {config.max_prompt_tokens}")
     model = source.model
     if model is None and config.text:
-        model = load_policy(path)[0].to(device())
+        model = load_policy(path, config=config)[0].to(device())
     if model is not None:
         check_fits(model, max(len(prompt.ids) for prompt in asked) + config.max_completion_tokens)
     asked = [prompt for prompt in asked for _ in range(config.completions_per_prompt)]
-    drawn = source.draw(asked)
+    by_place: dict[int, list[Drawn]] = {}
+    for place, came in source.draw(asked):
+        if isinstance(came, Refused):  # nor may a policy do without the prompts that its server refuses
+            raise came
+        by_place[place] = came
+    drawn = [each for place in sorted(by_place) for each in by_place[place]]
     return Written(
         texts=[each.text for each in drawn],
         sequences=[prompt.ids + each.ids for prompt, each in zip(asked, drawn, strict=True)],

@@ -4,11 +4,13 @@ The file is append-only and outlives both the run and whoever follows it: a supe
 line it last read. A resumed run appends to the same file, starting with another `Started`.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from training.records import Use
 
@@ -83,6 +85,33 @@ class DataRead(Event):
     uses: dict[Use, int]
 
 
+class Verdict(StrEnum):
+    """What trying one property of a network found."""
+
+    RIGHT = "right"  # as the fastest form needs it
+    SLOWER = "slower"  # right in a slower form, which is used
+    NOTE = "note"  # something to know, which changes no number by itself
+    REFUSED = "refused"  # it cannot be done with this network
+
+
+class Finding(BaseModel):
+    """One property of a network that was tried: a sentence for a person, and what was tried as a word."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    check: str
+    verdict: Verdict
+    said: str
+
+
+class NetworkTried(Event):
+    """A network was tried as it was loaded (docs/networks.md); `key` is the config's, `init_from` or another."""
+
+    kind: Literal["network"] = "network"
+    key: str
+    path: str
+    findings: list[Finding]
+
+
 class Finished(Event):
     """The run ended well; `result` is its summary."""
 
@@ -98,7 +127,7 @@ class Failed(Event):
 
 
 AnyEvent = Annotated[
-    Started | Progress | Metrics | Sample | CheckpointSaved | Warned | DataRead | Finished | Failed,
+    Started | Progress | Metrics | Sample | CheckpointSaved | Warned | DataRead | NetworkTried | Finished | Failed,
     Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
@@ -109,8 +138,28 @@ def parse(line: str | bytes) -> AnyEvent:
     return _ADAPTER.validate_json(line)
 
 
+def read(path: Path) -> Iterator[AnyEvent]:
+    """Every whole line of an events.jsonl that can be read; what a crash has torn is passed over."""
+    return (event for line in _lines(path) if (event := _readable(line)) is not None)
+
+
 def last(path: Path) -> AnyEvent | None:
-    """The last whole line of an events.jsonl, None if there is none; raises pydantic.ValidationError."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines[-2:] if line.endswith(b"\n")]
-    return parse(whole[-1]) if whole else None
+    """The last whole line of an events.jsonl that can be read, None if there is none."""
+    return next((event for line in reversed(_lines(path)) if (event := _readable(line)) is not None), None)
+
+
+def torn(path: Path) -> int:
+    """How many lines of an events.jsonl cannot be read."""
+    return sum(_readable(line) is None for line in _lines(path))
+
+
+def _lines(path: Path) -> list[bytes]:
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    return lines[:-1]  # what follows the last line's end is half a line
+
+
+def _readable(line: bytes) -> AnyEvent | None:
+    try:
+        return parse(line)
+    except ValidationError:
+        return None

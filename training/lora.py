@@ -36,7 +36,7 @@ def save_and_merge(adapted: PeftModel, folder: Path) -> Any:
 
     It is float32 even where the frozen weights are not: bfloat16 would round most of what was learnt away.
     """
-    adapted.save_pretrained(folder)
+    adapted.save_pretrained(folder, save_embedding_layers=False)  # a row to pad with is not learnt, and no base has it
     copied = {id(p): torch.nn.Parameter(p.detach().to("cpu", torch.float32, copy=True)) for p in adapted.parameters()}
     return deepcopy(adapted, copied).cpu().merge_and_unload()
 
@@ -45,8 +45,10 @@ def save_and_merge(adapted: PeftModel, folder: Path) -> Any:
 def without_adapters(model: Any) -> Iterator[None]:
     """`model` as it was before it got adapters."""
     layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer) and not layer.disable_adapters]
-    for layer in layers:
-        layer.enable_adapters(False)
-    yield
-    for layer in layers:
-        layer.enable_adapters(True)
+    try:
+        for layer in layers:
+            layer.enable_adapters(False)
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)

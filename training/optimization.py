@@ -119,6 +119,7 @@ def optimize(
     """
     state = run_folder.load_state()
     begun_from = weights_hash(model)  # adapters add to it, and it is DPO's reference
+    parallel.check_alike(begun_from, "at the start")
     if state is not None:
         if state.get("begun_from", begun_from) != begun_from:
             network = getattr(config, "init_from", "seed, recipe")
@@ -176,6 +177,8 @@ def optimize(
         parallel.sum_gradients(model.parameters())
         norm = clip_gradients(model.parameters(), config.max_gradient_norm)
         if not math.isfinite(norm):
+            if step == 0:  # no update was made yet, so no learning rate is to blame
+                raise ValueError(f"step 0: {not_finite(parallel.add_up(sums)['loss'])}")
             raise ValueError(f"step {step}: the gradient is not finite; lower learning_rate = {config.learning_rate}")
         for optimizer in optimizers:
             optimizer.step()
@@ -195,6 +198,8 @@ def optimize(
             saved = time.monotonic()
     if restore is not None:
         restore()
+    elif parallel.count() > 1:
+        parallel.check_alike(weights_hash(model), "at the end")
     parallel.leave()
     model.eval()
 
@@ -206,6 +211,15 @@ def weights_hash(model: Any) -> str:
         hashed.update(name.encode())
         hashed.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return hashed.hexdigest()
+
+
+def not_finite(loss: float) -> str:
+    """Say what is wrong where a gradient is not finite before any update, and what to do; the weights are finite."""
+    what = "the network's gradient" if math.isfinite(loss) else "the network's own output"
+    return (
+        f"{what} is not finite (loss {loss}) before any update, so no learning rate mends it: set dtype = float32, or "
+        "take an earlier checkpoint of that network"
+    )
 
 
 def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> float:

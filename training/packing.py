@@ -13,7 +13,8 @@ from torch import Tensor
 
 from training import parallel
 from training.configs import DPOConfig, RewardModelConfig, SFTConfig
-from training.policy import row_logprobs, selected_logprobs
+from training.forms import forms
+from training.policy import pad, row_logprobs, selected_logprobs
 from training.shared_prefix import can_be_ragged, ragged
 
 PACKING_WINDOW = 512  # sequences that are sorted into rows together
@@ -129,6 +130,17 @@ def cross_entropy(
         return [
             MicroBatch(sum(lengths[place] for place in batch), partial(ragged_share, [order[place] for place in batch]))
             for batch in in_order(lengths, micro_batch_tokens)
+        ]
+
+    def padded_share(chosen: list[int]) -> Tensor:
+        ids, mask = pad([sequences[index] for index in chosen], pad_id, device=forbidden.device)
+        selected, _ = pad([[0, *masks[index][1:]] for index in chosen], 0, device=forbidden.device)
+        return -selected_logprobs(model, ids, selected.bool(), forbidden, mask).sum() / total
+
+    if order and not forms(model).packed:
+        return [
+            MicroBatch(sum(lengths[place] for place in batch), partial(padded_share, [order[place] for place in batch]))
+            for batch in micro_batches(lengths, micro_batch_tokens)
         ]
 
     def share(batch: list[int]) -> Tensor:

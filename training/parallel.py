@@ -77,6 +77,15 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
+def check_alike(digest: str, when: str) -> None:
+    """Raise RuntimeError unless every process says the same: gradients of networks that differ must not be summed."""
+    if len(set(gather(digest))) > 1:
+        raise RuntimeError(
+            f"the processes hold different networks {when}; a random number was drawn that does not follow from the "
+            "seed: report it, and train in one process until it is mended"
+        )
+
+
 def any_of(flag: bool) -> bool:
     """Whether it is so in any process: what all of them decide alike."""
     if _count == 1:
@@ -195,12 +204,14 @@ def gathered(model: Any) -> Iterator[None]:
 
     parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
     model.set_reshard_after_forward(False)
-    for part in parts:
-        part.unshard()
-    yield
-    for part in parts:
-        part.reshard()
-    model.set_reshard_after_forward(True)
+    try:
+        for part in parts:
+            part.unshard()
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+        model.set_reshard_after_forward(True)
 
 
 def as_forward(compute: Callable) -> Callable:

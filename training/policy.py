@@ -3,6 +3,7 @@
 import ctypes
 import platform
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -22,10 +22,14 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from training.configs import BaseConfig
-from training.formatting import CHAT_TEMPLATE, PLAIN_TEMPLATE
+from training.configs import BaseConfig, Encoding
+from training.dropout import without_dropout
+from training.formatting import CHAT_TEMPLATE, PLAIN_TEMPLATE, chat_of, control_ids, end_of_turn
+from training.forms import computed, forms, head_of, token_states
+from training.network_config import read_config, refusing
+from training.network_files import check_files
 from training.parallel import as_forward
-from training.shared_prefix import Ragged, can_be_ragged, hidden_states, side_by_side, wants_no_padding, whole_row
+from training.shared_prefix import Ragged, hidden_states, max_positions, turns_alike_up_to, whole_row
 
 transformers_logging.disable_progress_bar()
 
@@ -36,48 +40,132 @@ _KEEP_MEMORY = (-3, 2**25), (-1, 2**30)  # M_MMAP_THRESHOLD, at its largest, and
 CHUNK_LOGITS = 2**25  # logits held at once: 128 MiB in float32
 
 
-def load_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """(model, tokenizer) of any causal language model by path, with a pad token of its own and no dropout."""
-    tokenizer = load_tokenizer(path)
-    config = without_dropout(AutoConfig.from_pretrained(path, local_files_only=True))
-    if any("ForSequenceClassification" in name for name in config.architectures or []):
+def load_policy(
+    path: Path | str, dtype: torch.dtype = torch.float32, config: Encoding | None = None
+) -> tuple[Any, Any]:
+    """(model, tokenizer) of any causal language model by path, with a pad token of its own and no dropout.
+
+    Raises ValueError where the folder holds no network, not all of one, or one that predicts no text.
+    """
+    if "ForSequenceClassification" in str(check_files(path).get("architectures")):
         raise ValueError(f"{path}: holds a reward model, which writes no text; name an SFT network or a policy")
-    model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, local_files_only=True)
+    tokenizer = load_tokenizer(path, config)
+    model = load_network(AutoModelForCausalLM, path, dtype)
     fit_to_tokenizer(model, tokenizer)
     return model.eval(), tokenizer
 
 
-def load_tokenizer(path: Path | str) -> Any:
+def load_network(kind: Any, path: Path | str, dtype: torch.dtype, fresh: str = "", **changes: Any) -> Any:
+    """The whole network of a folder by one of transformers' automatic classes, without dropout.
+
+    Only weights whose name starts with `fresh` may be missing. `changes` are to its config. Raises ValueError.
+    """
+    check_files(path)
+    config = without_dropout(read_config(path, **changes))
+    if getattr(kind, "config_class", type(config)) is not type(config):  # of the text part of a network of several
+        config = config.get_text_config()
+        config.update(changes)
+    with refusing(path, "it"):
+        model, found = kind.from_pretrained(
+            path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True, trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # it would only point at a report on the terminal
+        )  # fmt: skip
+    lacking, other, unused = (
+        sorted(str(each[0] if isinstance(each, tuple) else each) for each in found[which])
+        for which in ("missing_keys", "mismatched_keys", "unexpected_keys")
+    )
+    way_out = "save the network whole, or copy the folder again"
+    if prefix := next((name.removesuffix(lacking[0]) for name in unused if lacking and name.endswith(lacking[0])), ""):
+        way_out = f"its tensors are named with “{prefix}”, so save the network that is wrapped in it"
+    for what, names in (("lacks", lacking), ("has the wrong shape of", other)):
+        if names := [name for name in names if not (fresh and name.startswith(fresh))]:
+            more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""
+            raise ValueError(
+                f"{path}: {what} {names[0]}{more} of a {type(model).__name__}, which would be random; {way_out}"
+            )
+    model.unused_tensors = unused
+    for name, weights in model.named_parameters():
+        if not bool(torch.isfinite(weights).all()):
+            raise ValueError(f"{path}: {name} holds NaN or infinity; take an earlier checkpoint of that network")
+    return model
+
+
+def load_tokenizer(path: Path | str, config: Encoding | None = None) -> Any:
     """The tokenizer of a network folder, with a chat template and a pad token that is not its end-of-text token."""
     if not Path(path).is_dir():
         raise ValueError(f"{path}: no such network folder")
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    with refusing(path, "its tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"{path}: its tokenizer has no end-of-text token (eos_token); a completion could never end")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.add_special_tokens({"pad_token": PAD})
+        raise ValueError(
+            f"{path}: its tokenizer has no end-of-text token, so that a completion could never end; name one and save "
+            'it: tokenizer.eos_token = "..."'
+        )
+    if isinstance(named := tokenizer.chat_template, dict):
+        if "default" not in named:
+            raise ValueError(f"{path}: none of its chat templates ({', '.join(named)}) is named default; name one so")
+        tokenizer.chat_template = named["default"]
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, end_of_turn(tokenizer)):
+        tokenizer.add_special_tokens({"pad_token": _spare_token(tokenizer)})
+    if config is not None:
+        tokenizer.chat = chat_of(config)
     return tokenizer
 
 
-def without_dropout(config: Any) -> Any:
-    """The same config with every dropout probability at 0: reinforcement learning needs repeatable log-probs."""
-    for key, value in config.to_dict().items():
-        if isinstance(value, float) and ("dropout" in key or "pdrop" in key):
-            setattr(config, key, 0.0)
-    return config
+def _spare_token(tokenizer: Any) -> str:
+    """A token to pad with: one that the tokenizer keeps for that or for nothing, else a new one."""
+    end = tokenizer.convert_ids_to_tokens(end_of_turn(tokenizer))
+    taken = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token, end}
+    special = [each.content for each in tokenizer.added_tokens_decoder.values() if each.special]
+    idle = [token for token in special if token not in taken and token not in str(tokenizer.chat_template)]
+    return next((token for hint in ("pad", "reserved", "unused") for token in idle if hint in token.lower()), PAD)
 
 
 def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
-    """Give the network an embedding row for each token and the tokenizer's special ids."""
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer))
-    model.config.pad_token_id = tokenizer.pad_token_id
+    """Give the network an embedding row for each token and the tokenizer's special ids; new rows are 0.
+
+    Raises ValueError where other tokens than added ones lack a row: the tokenizer is another network's.
+    """
+    rows, needed = model.get_input_embeddings().num_embeddings, largest_id(tokenizer) + 1
+    if needed > rows:
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        if foreign := [i for i in getattr(tokenizer, "vocab", {}).values() if i >= rows and i not in added]:
+            raise ValueError(
+                f"{model.name_or_path}: {len(foreign)} tokens of its tokenizer have no row among the {rows} of its "
+                "embedding, so that tokenizer is another network's; copy the network's own beside it"
+            )
+        model.resize_token_embeddings(needed, mean_resizing=False)
+        model.new_rows = needed - rows
+        with torch.no_grad():
+            for layer in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+                layer.weight[rows:] = 0
+                if getattr(layer, "bias", None) is not None:
+                    layer.bias[rows:] = 0
+    for config in {id(each): each for each in (model.config, model.config.get_text_config())}.values():
+        config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     tune_process(model)
-    can_be_ragged(model)  # from then on it may compute otherwise: from its first pass on it shall round alike
+    forms(model)  # from then on it may compute otherwise: from its first pass on it shall round alike
+
+
+def largest_id(tokenizer: Any) -> int:
+    """The largest id of a token; a vocabulary with holes has more ids than tokens."""
+    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
+    return max([len(tokenizer) - 1, *vocabulary.values()])
+
+
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Ids that end a completion: the token that ends a turn first, the end-of-text token, those the network names.
+
+    Of what it names ordinary tokens are left out: they are its family's default and mean another tokenizer.
+    """
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    named = control_ids(tokenizer).intersection([own] if isinstance(own, int) else own or [])
+    ends = dict.fromkeys([end_of_turn(tokenizer), tokenizer.eos_token_id, *sorted(named)])
+    return [i for i in ends if i != tokenizer.pad_token_id]
 
 
 def tune_process(model: Any) -> None:
@@ -92,11 +180,6 @@ def tune_process(model: Any) -> None:
         torch.set_num_threads(1)
 
 
-def max_positions(model: Any) -> int | None:
-    """The longest sequence (tokens) that the network has positions for; None where there is no limit."""
-    return getattr(model.config, "max_position_embeddings", None)
-
-
 def check_fits(model: Any, tokens: int) -> None:
     """Raise ValueError if a sequence of so many tokens is longer than the network's positions."""
     limit = max_positions(model)
@@ -109,9 +192,10 @@ def check_fits(model: Any, tokens: int) -> None:
 
 def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a folder that plain transformers loads: weights, tokenizer with chat template, generation config."""
+    ends = stop_ids(model, tokenizer)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ends if len(ends) > 1 else ends[0],
         pad_token_id=tokenizer.pad_token_id,
     )
     model.save_pretrained(folder)
@@ -137,7 +221,7 @@ def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
         )
     )
     tune_process(model)
-    can_be_ragged(model)
+    forms(model)
     return model.eval()
 
 
@@ -168,7 +252,8 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> PreTrainedToke
 def forbidden_token_ids(model: Any, tokenizer: Any) -> Tensor:
     """Ids [F] that no policy may write: the pad token and embedding rows that no token stands for."""
     rows = model.get_output_embeddings().weight.shape[0]
-    return torch.tensor([tokenizer.pad_token_id, *range(len(tokenizer), rows)], device=model.device)
+    nameless = sorted(set(range(rows)).difference(tokenizer.get_vocab().values(), [tokenizer.pad_token_id]))
+    return torch.tensor([tokenizer.pad_token_id, *nameless], device=model.device)
 
 
 def mask_logits(logits: Tensor, forbidden: Tensor) -> Tensor:
@@ -197,54 +282,48 @@ def selected_logprobs(
     be selected. Logits are divided by `temperature`; only those of selected tokens are computed, `CHUNK_LOGITS` at a
     time.
     """
-    if attention_mask is None or not wants_no_padding(model, attention_mask):
-        return _padded_logprobs(model, input_ids, selected, forbidden, attention_mask, positions, temperature)
-    row, real = side_by_side(input_ids, attention_mask), attention_mask.bool()
-    logprobs = torch.zeros(selected.shape)
-    logprobs[real] = row_logprobs(model, row, selected[real], forbidden, temperature)
-    return logprobs
+    if positions is None:
+        return _rows_logprobs(model, input_ids, selected, forbidden, attention_mask, temperature)
+    if forms(model).packed and int(positions.max()) < turns_alike_up_to(model):
+        return _packed_logprobs(model, input_ids, selected, forbidden, positions, temperature)
+    starts = (positions == 0).flatten().nonzero().squeeze(1).tolist()
+    pieces = [slice(*ends) for ends in pairwise([*starts, positions.numel()]) if selected.flatten()[slice(*ends)].any()]
+    ids, mask = pad([input_ids.flatten()[piece].tolist() for piece in pieces], 0, device=input_ids.device)
+    real, chosen = mask.bool(), torch.zeros_like(mask, dtype=torch.bool)
+    chosen[real] = torch.cat([selected.flatten()[piece] for piece in pieces])
+    values = _rows_logprobs(model, ids, chosen, forbidden, mask, temperature)
+    return torch.zeros(selected.shape, device=values.device).masked_scatter(selected, values[chosen])
 
 
 @as_forward
-def _padded_logprobs(
-    model: Any,
-    input_ids: Tensor,
-    selected: Tensor,
-    forbidden: Tensor,
-    attention_mask: Tensor | None,
-    positions: Tensor | None,
-    temperature: float,
+def _rows_logprobs(
+    model: Any, input_ids: Tensor, selected: Tensor, forbidden: Tensor, attention_mask: Tensor, temperature: float
 ) -> Tensor:
-    if positions is None:
-        positions = position_ids(attention_mask)
-    predicting = selected[:, 1:]  # the token before a selected one predicts it
-    # use_cache=False: with a cache transformers would not see that rows are packed, and let sequences mix.
-    inputs = {
-        "input_ids": input_ids,
-        "attention_mask": attention_mask,
-        "position_ids": positions,
-        "use_cache": False,
-    }
-    if has_plain_head(model):
-        hidden, head = model.base_model(**inputs).last_hidden_state, model.get_output_embeddings()
-    else:
-        hidden, head = model(**inputs).logits, nn.Identity()
-    targets = input_ids[:, 1:][predicting]
-    values = _token_logprobs(hidden[:, :-1][predicting], targets, head, forbidden, temperature)
-    logprobs = values.new_zeros(selected.shape)
-    logprobs[:, 1:][predicting] = values
-    return logprobs
+    predicting = F.pad(selected[:, 1:], (0, 1))  # the token before a selected one predicts it
+    states = token_states(model, input_ids, attention_mask, predicting)
+    values = _token_logprobs(states, input_ids[selected], head_of(model), forbidden, temperature)
+    return values.new_zeros(selected.shape).masked_scatter(selected, values)
+
+
+@as_forward
+def _packed_logprobs(
+    model: Any, input_ids: Tensor, selected: Tensor, forbidden: Tensor, positions: Tensor, temperature: float
+) -> Tensor:
+    predicting = F.pad(selected[:, 1:], (0, 1))
+    states = computed(model, input_ids, positions)[predicting]
+    values = _token_logprobs(states, input_ids[selected], head_of(model), forbidden, temperature)
+    return values.new_zeros(selected.shape).masked_scatter(selected, values)
 
 
 @as_forward
 def row_logprobs(model: Any, row: Ragged, selected: Tensor, forbidden: Tensor, temperature: float = 1.0) -> Tensor:
     """The same [T] of the `selected` tokens [T] bool of a ragged row, by a network that can be ragged."""
     predicting = F.pad(selected[1:], (0, 1))
-    if has_plain_head(model):
-        hidden, head = hidden_states(model, row, predicting), model.get_output_embeddings()
+    if forms(model).head == "own":
+        states = whole_row(model, row).logits[0, predicting]
     else:
-        hidden, head = whole_row(model, row).logits[0, predicting], nn.Identity()
-    values = _token_logprobs(hidden, row.input_ids[0, selected], head, forbidden, temperature)
+        states = hidden_states(model, row, predicting)
+    values = _token_logprobs(states, row.input_ids[0, selected], head_of(model), forbidden, temperature)
     return values.new_zeros(selected.shape).masked_scatter(selected, values)
 
 
@@ -277,6 +356,8 @@ def _token_logprobs(hidden: Tensor, targets: Tensor, head: nn.Module, forbidden:
 
     def chunk(hidden: Tensor, targets: Tensor) -> Tensor:
         logits = head(hidden).float()
+        if logits is hidden:  # they are logits already; what is masked in place shall not be a part of the whole
+            logits = logits.clone()
         if temperature != 1:  # a division by one would still cost a copy
             logits = logits / temperature
         return -F.cross_entropy(mask_logits(logits, forbidden), targets, reduction="none")
@@ -290,8 +371,7 @@ def _token_logprobs(hidden: Tensor, targets: Tensor, head: nn.Module, forbidden:
 
 def has_plain_head(model: Any) -> bool:
     """Whether logits are the output embedding of the last hidden state and nothing more."""
-    config = model.config
-    return not any(getattr(config, key, None) for key in ("final_logit_softcapping", "logit_scale", "logits_scaling"))
+    return forms(model).head == "plain"
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int, left: bool = False, device: Any = None) -> tuple[Tensor, Tensor]:
@@ -304,24 +384,3 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int, left: bool = False, device: 
         ids[index, place] = torch.tensor(row, dtype=torch.long)
         mask[index, place] = 1
     return ids.to(device), mask.to(device)
-
-
-def add_residual_dropout(model: Any, probability: float) -> None:
-    """Dropout on what each attention and feed-forward block adds to the residual stream, in training mode only.
-
-    By hooks, because most families have no such dropout of their own; it is never saved with the network.
-    """
-    if probability == 0:
-        return
-    names = ("attn", "self_attn", "attention", "mlp", "feed_forward")
-    blocks = [module for name, module in model.named_modules() if name.rsplit(".", 1)[-1] in names]
-    if not blocks:
-        raise ValueError(f"dropout: {type(model).__name__} has no blocks named {', '.join(names)}; use dropout=0")
-
-    def drop(module: nn.Module, _: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return F.dropout(output[0], probability, module.training), *output[1:]
-        return F.dropout(output, probability, module.training)
-
-    for block in blocks:
-        block.register_forward_hook(drop)

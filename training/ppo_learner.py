@@ -18,7 +18,7 @@ from torch import Tensor
 from training import parallel, rl_math
 from training.configs import PPOConfig
 from training.formatting import encode_document
-from training.optimization import clip_gradients, precision, trained_state
+from training.optimization import clip_gradients, not_finite, precision, trained_state
 from training.packing import cross_entropy, pack, pieces
 from training.policy import forbidden_token_ids
 from training.rollout import Episodes, cut, logprobs_of, scores_to_reward
@@ -282,6 +282,9 @@ def _step(
         parallel.sum_gradients(network.parameters())
         norms[name] = clip_gradients(network.parameters(), config.max_gradient_norm)
     if not all(map(math.isfinite, norms.values())):  # before either network takes it in
+        if learner.steps == 0:  # no update was made yet, so no learning rate is to blame
+            loss = sum(parallel.add_up({name: float(sums[name]) for name in sums if name.endswith("loss")}).values())
+            raise ValueError(f"iteration 1: {not_finite(loss)}")
         raise ValueError(
             f"iteration {learner.iteration + 1}: a gradient is not finite; lower policy_learning_rate = "
             f"{config.policy_learning_rate} or value_learning_rate = {config.value_learning_rate}"

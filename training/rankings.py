@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from training.configs import RewardModelConfig
-from training.formatting import encode_comparison
+from training.configs import DPOConfig, RewardModelConfig
+from training.events import Warned
+from training.formatting import encode_comparison, left_out
 from training.records import COMPARISONS, ComparisonRecord, Split, Use
 from training.reward_model import Pair
 from training.run_folder import RunFolder
@@ -70,6 +71,31 @@ class Rankings:
     train: list[Ranked]
     validation: list[Ranked]
     held_out_labelers: list[Ranked]
+
+
+def check_pairs(prompts: Iterable[Ranked], config: RewardModelConfig | DPOConfig, counts: Counter[str]) -> None:
+    """Raise ValueError where no prompt has a pair, with what was left out and why."""
+    if not any(prompt.pairs for prompt in prompts):
+        raise ValueError(
+            f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
+            + left_out(counts, config)
+        )
+
+
+def warn_of_large_groups(sizes: Iterable[int], limit: int, run_folder: RunFolder) -> None:
+    """Report the largest group of a prompt's completions, in tokens, where it exceeds what a forward pass may hold.
+
+    They are computed together, because the loss of a pair needs both scores at once: no limit cuts them.
+    """
+    largest = max(sizes, default=0)
+    if largest > limit:
+        run_folder.report(
+            Warned(
+                message=f"micro_batch_tokens: {limit} does not bound a prompt with its completions, which are computed "
+                f"together; the largest has {largest} tokens, and that is what memory has to hold: lower "
+                "max_completion_tokens or max_prompt_tokens, or set gradient_checkpointing, if it does not"
+            )
+        )
 
 
 def read_rankings(
@@ -145,7 +171,10 @@ def labeler_groups(records: Iterable[ComparisonRecord], count: int) -> list[set[
     """The labelers in `count` groups with about equally many rankings [InstructGPT E.2]."""
     rankings = Counter(map(_person, records))
     if len(rankings) < count:
-        raise ValueError(f"folds: {count} groups cannot be made of {len(rankings)} labelers; lower folds")
+        raise ValueError(
+            f"folds: the rankings are by {len(rankings)} labeler(s), who make no {count} groups; take "
+            "a lower number, or a snapshot with the rankings of more labelers"
+        )
     groups: list[set[str]] = [set() for _ in range(count)]
     sizes = [0] * count
     for labeler, number in sorted(rankings.items(), key=lambda item: (-item[1], item[0])):

@@ -126,6 +126,14 @@ def load_config(verb: str, name_or_path: str | Path, overrides: list[str] | None
     return make_config(verb, values)
 
 
+class MissingKey(ValueError):
+    """A verb's config lacks a key that it cannot do without."""
+
+    def __init__(self, verb: str, key: str):
+        self.key, self.what = key, CONFIGS[verb].model_fields[key].description
+        super().__init__(f"{key}: {verb} needs it ({self.what}); put it into the config or add --set {key}=...")
+
+
 def make_config(verb: str, values: dict[str, Any]) -> Config:
     """The complete config of a verb from keys over their recipe's defaults; raises ValueError that names the key."""
     config_class = CONFIGS[verb]
@@ -149,8 +157,7 @@ def make_config(verb: str, values: dict[str, Any]) -> Config:
         raise ValueError(where + first["msg"].removeprefix("Value error, ")) from error
     for key in config_class.required:
         if not getattr(config, key):
-            what = config_class.model_fields[key].description
-            raise ValueError(f"{key}: {verb} needs it ({what}); put it into the config or add --set {key}=...")
+            raise MissingKey(verb, key)
     return config
 
 

@@ -32,6 +32,16 @@ class Pool(StrEnum):
     HELD_OUT = "held-out"
 
 
+class AnsweredBy(StrEnum):
+    """Who gave an answer, told in every line."""
+
+    PERSON = "person"
+    SIMULATED = "simulated"  # a program, under an account that says so
+    DEMO = "demo"  # somebody who tried the demo
+    IMPORT = "import"  # it came with a file; who answered is not known here
+    AI_JUDGE = "ai_judge"
+
+
 class Use(StrEnum):
     """What one answer, or one prompt, of a snapshot is for: exactly one of these (docs/held-out.md)."""
 
@@ -147,6 +157,9 @@ class AnswerRecord(PromptRecord):
 
     labeler: str
     pool: Pool
+    answered_by: AnsweredBy | None = Field(
+        None, exclude_if=lambda value: value is None, description="none: frozen before lines said so"
+    )
 
     @property
     def use(self) -> Use:

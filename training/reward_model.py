@@ -11,24 +11,36 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_MAPPING,
+    AutoModel,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging as transformers_logging
 
+from training.configs import Encoding
+from training.forms import padded_states
 from training.intervals import share
+from training.network_config import read_config
+from training.network_files import check_files
 from training.packing import micro_batches
 from training.parallel import as_forward
-from training.policy import fit_to_tokenizer, load_tokenizer, pad, position_ids, without_dropout
+from training.policy import fit_to_tokenizer, load_network, load_tokenizer, pad
 from training.shared_prefix import Group, Ragged, can_be_ragged, hidden_states, ragged
 
 Form = Literal["padded", "packed", "shared"]
 
 
-def new_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+def new_reward_model(
+    path: Path | str, dtype: torch.dtype = torch.float32, config: Encoding | None = None
+) -> tuple[Any, Any]:
     """(model, tokenizer) from a language network: unembedding gone, score head of std 1/sqrt(d+1) [Stiennon 2020]."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # it would warn that the score head is fresh, which is the point
     try:
-        model, tokenizer = _load(path, dtype)
+        model, tokenizer = _load(path, dtype, config, fresh="score.")
     finally:
         transformers_logging.set_verbosity(verbosity)
     nn.init.normal_(model.score.weight, std=1 / math.sqrt(model.score.weight.shape[1] + 1))
@@ -40,22 +52,66 @@ def new_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tu
 
 def load_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any, float]:
     """(model, tokenizer, score_offset) of a trained reward model's folder."""
-    model, tokenizer = _load(path, dtype)
-    if not any("ForSequenceClassification" in name for name in model.config.architectures or []):
+    if "ForSequenceClassification" not in str(check_files(path).get("architectures")):
         raise ValueError(f"{path}: holds no reward model (its config names no ...ForSequenceClassification network)")
+    model, tokenizer = _load(path, dtype)
     return model, tokenizer, float(getattr(model.config, "score_offset", 0.0))
 
 
-def _load(path: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
-    tokenizer = load_tokenizer(path)
-    config = without_dropout(AutoConfig.from_pretrained(path, local_files_only=True, num_labels=1))
-    model = AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=dtype, local_files_only=True)
-    if not isinstance(getattr(model, "score", None), nn.Linear):
-        raise ValueError(
-            f"{path}: {type(model).__name__} has no linear head named score; Llama, Qwen, GPT-2 and their like do"
-        )
+def _load(path: Path | str, dtype: torch.dtype, config: Encoding | None = None, fresh: str = "") -> tuple[Any, Any]:
+    check_files(path)
+    tokenizer = load_tokenizer(path, config)
+    kind = scoring_class(read_config(path, num_labels=1))
+    model = load_network(kind, path, dtype, fresh, num_labels=1)
     fit_to_tokenizer(model, tokenizer)
     return model.eval(), tokenizer
+
+
+def scoring_class(config: Any) -> type:
+    """The class of networks with one linear score for this config: transformers' own, or one made of its parts.
+
+    transformers has such a class of half of its causal families, and of some with another head. Of the others a body
+    with a `score` is made in the same way, saved under a name of the same form, and found again by this function.
+    Raises ValueError where a family has no body that could be taken apart.
+    """
+    with torch.device("meta"):
+        if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+            own = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+            if isinstance(getattr(own(config), "score", None), nn.Linear):
+                return own
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or type(config) not in MODEL_MAPPING:
+            raise ValueError(f"{config.model_type}: transformers has no causal language model of this kind")
+        causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        text = config.get_text_config()
+        if (
+            causal.config_class is not type(config) and text is not config
+        ):  # of several parts the text's alone is loaded
+            return scoring_class(text)
+        body = type(AutoModel.from_config(config))
+        names = [name for name, part in causal(config).named_children() if type(part) is body]
+    if not names:
+        raise ValueError(f"{config.model_type}: its network has no body apart from its head, which a score could read")
+    family = next(each for each in causal.__mro__ if each.__name__.endswith("PreTrainedModel"))
+    name = f"{body.__name__.removesuffix('Model')}ForSequenceClassification"
+    place = {"base_model_prefix": names[0], "config_class": type(config), "__module__": causal.__module__}
+    return type(name, (_Scoring, family), place)
+
+
+class _Scoring:
+    """One linear score on a body, as transformers' own classes of the kind have it."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        setattr(self, self.base_model_prefix, AutoModel.from_config(config))
+        self.score = nn.Linear(config.get_text_config().hidden_size, config.num_labels, bias=False)
+        self.post_init()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
+        """The raw logit [B, 1] at each row's last real token."""
+        hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        last = (torch.arange(input_ids.shape[1], device=real.device) * real).argmax(1)
+        return SequenceClassifierOutput(logits=self.score(hidden[torch.arange(len(last)), last]))
 
 
 def save_reward_model(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -70,13 +126,7 @@ def score(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Raw logits [B] at the last real token of `input_ids` [B, S], found by the mask and never by a token's id."""
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
     last = columns == (columns * attention_mask).argmax(1, keepdim=True)
-    hidden = model.base_model(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        position_ids=position_ids(attention_mask),
-        use_cache=False,
-    ).last_hidden_state
-    return _head(model, hidden[last])
+    return _head(model, padded_states(model, input_ids, attention_mask)[last[attention_mask.bool()]])
 
 
 def fastest_form(model: Any, groups: Sequence[Group]) -> Form:

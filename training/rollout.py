@@ -11,7 +11,7 @@ from training import parallel
 from training.configs import PPOConfig
 from training.optimization import precision
 from training.packing import micro_batches
-from training.policy import completion_logprobs, forbidden_token_ids, pad
+from training.policy import completion_logprobs, forbidden_token_ids, pad, stop_ids
 from training.reward_model import score_groups
 from training.sampler import sample
 from training.value_model import ValueModel
@@ -100,7 +100,7 @@ def roll_out(
             policy,
             prompts,
             max_new_tokens=config.max_completion_tokens,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=stop_ids(policy, tokenizer),
             forbidden=forbidden,
             generator=generator,
             temperature=config.temperature,

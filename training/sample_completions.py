@@ -1,33 +1,73 @@
-"""K distinct completions of each prompt by one policy, scored where a reward model is given, each the best of n."""
+"""K distinct completions of each prompt by one policy, scored where a reward model is given, each the best of n.
+
+What came is kept in partial.jsonl until completions.jsonl is written: a line of all that is known of a prompt whenever
+more of it came, the last of which counts. A resumed run goes on from there.
+"""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from training import trial
 from training.command import main
 from training.configs import SampleConfig
+from training.endpoint import Refused
 from training.events import Finished, Progress, Sample, Started, Warned
 from training.formatting import encode_prompts
-from training.optimization import device
+from training.optimization import device, weights_hash
 from training.policy import check_fits
-from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, write
+from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, Record, SampledCompletion, read, write
 from training.reward_model import load_reward_model, score_sequences
 from training.rl_math import best_of_kl_nats
-from training.run_folder import RunFolder, write_whole
+from training.run_folder import RunFolder, cut_half_line, write_whole
 from training.snapshots import load
-from training.sources import Asked, Drawn, Source, load_source
+from training.sources import Asked, Drawn, Source, load_source, seed_of
 
+RESUMABLE = True
+PARTIAL = "partial.jsonl"
 TRIES = 3  # for each wanted completion; then a prompt has fewer
 
 
-class Written(NamedTuple):
-    """A completion and its score."""
+class Judge(NamedTuple):
+    """A reward model, and the scores that it gives to prompt + completion ids."""
 
-    drawn: Drawn
-    score: float | None
+    model: Any
+    scores: Callable[[list[list[int]]], list[float]]
 
 
-Scorer = Callable[[list[list[int]]], list[float]]  # scores of prompt + completion ids
+class PartialRecord(Record):
+    """A line of partial.jsonl: what came for the prompt at `place` by so many tries."""
+
+    place: int
+    prompt_key: str
+    tries: int
+    completions: tuple[SampledCompletion, ...]
+
+
+@dataclass
+class Wanted:
+    """A prompt at its place in the run, and its distinct completions in the order sampled."""
+
+    place: int
+    record: PromptRecord
+    ids: list[int]
+    tries: int = 0
+    found: dict[str, SampledCompletion] = field(default_factory=dict)  # by text
+    refused: str = ""  # why the endpoint does not write more
+
+    def missing(self, config: SampleConfig) -> int:
+        """How many tries it still gets at once."""
+        k = config.completions_per_prompt
+        return 0 if self.refused else min(k - len(self.found), TRIES * k - self.tries)
+
+    def line(self) -> bytes:
+        """Its line of partial.jsonl."""
+        completions = tuple(self.found.values())
+        record = PartialRecord(
+            place=self.place, prompt_key=self.record.prompt_key, tries=self.tries, completions=completions
+        )
+        return record.model_dump_json().encode() + b"\n"
 
 
 def run(config: SampleConfig, run_folder: RunFolder) -> None:
@@ -38,7 +78,7 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
                 f"{key}: {getattr(config, key)} at temperature 0, which always writes the same; "
                 "ask for 1 or raise temperature"
             )
-    source = load_source(config, config.init_from, config.endpoint_model)
+    source = load_source(config, config.init_from, config.endpoint_model, lambda: run_folder.stop_requested)
     counts: Counter[str] = Counter()
     records = load(config.data, PROMPTS, PromptRecord, run_folder)
     encoded = encode_prompts(source.tokenizer, (record.prompt for record in records), config.max_prompt_tokens, counts)
@@ -46,89 +86,154 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
     if not kept:
         raise ValueError(f"data: {config.data / PROMPTS} has no prompt of at most {config.max_prompt_tokens} tokens")
     if source.model is not None:
+        trial.report(run_folder, "init_from", config.init_from, trial.findings(source.model, source.tokenizer))
         check_fits(source.model, max(len(ids) for _, ids in kept) + config.max_completion_tokens)
-    run_folder.report(Started(verb=config.verb, total_steps=len(kept)))
+    prompts = [Wanted(place, record, ids) for place, (record, ids) in enumerate(kept)]
+    judge = _judge(config, source.tokenizer)
+    _resume(prompts, {"init_from": source.model, "reward_model": judge and judge.model}, run_folder)
+    at_once = max(1, config.batch_size // (config.completions_per_prompt * config.best_of))
+    groups = [prompts]  # a server takes all that it can
+    if source.model is not None:
+        groups = [prompts[start : start + at_once] for start in range(0, len(prompts), at_once)]
+        for group in groups:  # what is drawn for a prompt follows from its whole group: a broken one begins again
+            if any(prompt.missing(config) for prompt in group):
+                for prompt in group:
+                    prompt.tries, prompt.found = 0, {}
+    done = sum(not prompt.missing(config) for prompt in prompts)
+    run_folder.report(Started(verb=config.verb, total_steps=len(prompts), resumed_from_step=done))
     run_folder.warn_counts(counts)
 
-    scorer = _scorer(config, source.tokenizer)
-    texts: list[dict[str, Written]] = []
-    at_once = max(1, config.batch_size // (config.completions_per_prompt * config.best_of))
-    for start in range(0, len(kept), at_once):
-        group = kept[start : start + at_once]
-        texts += _distinct(source, scorer, [Asked(record.prompt, ids) for record, ids in group], config)
-        shown = next(iter(texts[-1]), "")
-        run_folder.report(Sample(step=len(texts), prompt=group[-1][0].prompt[-1].text, completion=shown))
-        run_folder.report(Progress(step=len(texts), total_steps=len(kept)))
+    with open(run_folder.path / PARTIAL, "ab", buffering=0) as partial:
+        for came in (came for group in groups for came in _sample(source, judge, group, config, run_folder)):
+            partial.write(b"".join(prompt.line() for prompt in came))
+            before, done = done, done + sum(not prompt.missing(config) for prompt in came)
+            if done // at_once > before // at_once or done == len(prompts):
+                shown = next(iter(came[-1].found), "")
+                run_folder.report(Sample(step=done, prompt=came[-1].record.prompt[-1].text, completion=shown))
+                run_folder.report(Progress(step=done, total_steps=len(prompts)))
+    run_folder.report(Finished(result=_write(prompts, config, run_folder)))
+    (run_folder.path / PARTIAL).unlink()  # last, so that a kill before it loses nothing
 
-    settings = {
+
+def _resume(prompts: Sequence[Wanted], networks: dict[str, Any], run_folder: RunFolder) -> None:
+    """Give the prompts what came before; raises ValueError where it came from other prompts or other networks."""
+    hashes = {key: weights_hash(network) for key, network in networks.items() if network is not None}
+    state = run_folder.load_state()
+    if state is None:
+        run_folder.save_state(hashes)
+    for key in hashes if state else ():
+        if state[key] != hashes[key]:
+            raise ValueError(f"{key}: the network changed since the run began; start a new run")
+    cut_half_line(run_folder.path / PARTIAL)
+    for line in read(run_folder.path / PARTIAL, PartialRecord) if (run_folder.path / PARTIAL).exists() else ():
+        if line.place >= len(prompts) or line.prompt_key != prompts[line.place].record.prompt_key:
+            raise ValueError("data: the prompts changed since the run began; start a new run")
+        prompts[line.place].tries = line.tries
+        prompts[line.place].found = {completion.text: completion for completion in line.completions}
+
+
+def _sample(
+    source: Source, judge: Judge | None, prompts: Sequence[Wanted], config: SampleConfig, run_folder: RunFolder
+) -> Iterator[list[Wanted]]:
+    """Try until no prompt misses anything, yielding those for which something came; raises Stopped.
+
+    Each try is the best of `best_of` samples.
+    """
+    n, settings = config.best_of, _settings(config)
+    while tries := [prompt for prompt in prompts for _ in range(prompt.missing(config))]:
+        run_folder.checkpoint_stop(lambda: None)
+        asked = [
+            Asked(prompt.record.prompt, prompt.ids, seed_of(config.seed, prompt.place, prompt.tries))
+            for prompt in tries
+            for _ in range(n)
+        ]
+        samples: dict[int, list[Drawn]] = {}  # by the try that they are of
+        for first, drawn in source.draw(asked):
+            if isinstance(drawn, Refused):
+                tries[first // n].refused = str(drawn)
+                yield [tries[first // n]]
+                continue
+            for place, each in enumerate(drawn, first):
+                samples.setdefault(place // n, []).append(each)
+            whole = [number for number in samples if len(samples[number]) == n]
+            written = [(number, each) for number in whole for each in samples.pop(number)]
+            sequences = [tries[number].ids + each.ids for number, each in written]
+            scores = judge.scores(sequences) if judge and sequences else [None] * len(sequences)
+            scored = list(zip(written, scores, strict=True))
+            for start in range(0, len(scored), n):
+                (number, best), score = max(scored[start : start + n], key=lambda each: each[1])
+                prompt = tries[number]
+                prompt.tries += 1
+                if best.text.strip():  # an empty completion is nothing to rank
+                    completion = SampledCompletion(
+                        prompt_key=prompt.record.prompt_key,
+                        text=best.text,
+                        tokens=len(best.ids),
+                        finished=best.finished,
+                        score=score,
+                        settings=settings,
+                    )
+                    prompt.found.setdefault(best.text, completion)
+            if whole:
+                yield list({tries[number].place: tries[number] for number in whole}.values())
+
+
+def _settings(config: SampleConfig) -> dict[str, float | int | str]:
+    """What is kept of the config with each completion."""
+    settings: dict[str, float | int | str] = {
         "temperature": config.temperature,
         "max_completion_tokens": config.max_completion_tokens,
         "seed": config.seed,
     }
     if config.sampler != "own":
         settings["sampler"] = config.sampler
-    result: dict[str, Any] = {}
     if config.best_of > 1:
         settings["best_of"] = config.best_of
-        result["kl_bound_nats"] = best_of_kl_nats(config.best_of)
-    lines = [
-        SampledCompletion(
-            prompt_key=record.prompt_key,
-            text=text,
-            tokens=len(written.drawn.ids),
-            finished=written.drawn.finished,
-            score=written.score,
-            settings=settings,
-        )
-        for (record, _), found in zip(kept, texts, strict=True)
-        for text, written in found.items()
-    ]
+    return settings
+
+
+def _write(prompts: Sequence[Wanted], config: SampleConfig, run_folder: RunFolder) -> dict[str, Any]:
+    """Write completions.jsonl and warn of what it lacks; returns the run's result."""
+    lines = [line for prompt in prompts for line in prompt.found.values()]
+    refused = [prompt.refused for prompt in prompts if prompt.refused]
+    if refused and not lines:
+        raise ValueError(refused[0])
     write_whole(run_folder.path / SAMPLED_COMPLETIONS, lambda path: write(path, lines))
-    fewer = sum(len(found) < config.completions_per_prompt for found in texts)
-    if fewer:
-        run_folder.report(
-            Warned(
-                message=f"{fewer} of {len(texts)} prompts have fewer than {config.completions_per_prompt} distinct "
-                f"completions after {TRIES * config.completions_per_prompt} tries"
-            )
-        )
-    result |= {"file": SAMPLED_COMPLETIONS, "prompts": len(texts), "completions": len(lines), "prompts_short": fewer}
-    run_folder.report(Finished(result=result))
+    short = [prompt for prompt in prompts if len(prompt.found) < config.completions_per_prompt and not prompt.refused]
+    warnings = {
+        f"prompts have fewer than {config.completions_per_prompt} distinct completions after "
+        f"{TRIES * config.completions_per_prompt} tries": len(short),
+        f"prompts lack completions that the endpoint refused to write; the first: {next(iter(refused), '')}": len(
+            refused
+        ),
+    }
+    for what, count in warnings.items():
+        if count:
+            run_folder.report(Warned(message=f"{count} of {len(prompts)} {what}"))
+    result: dict[str, Any] = {
+        "file": SAMPLED_COMPLETIONS,
+        "prompts": len(prompts),
+        "completions": len(lines),
+        "prompts_short": len(short),
+        "prompts_refused": len(refused),
+    }
+    if config.best_of > 1:
+        result["kl_bound_nats"] = best_of_kl_nats(config.best_of)
+    return result
 
 
-def _distinct(
-    source: Source, scorer: Scorer | None, prompts: list[Asked], config: SampleConfig
-) -> list[dict[str, Written]]:
-    """For each prompt its distinct texts, in the order sampled; each try is the best of `best_of` samples."""
-    wanted, n = config.completions_per_prompt, config.best_of
-    found: list[dict[str, Written]] = [{} for _ in prompts]
-    tries = [0] * len(prompts)
-    while True:
-        asked = [
-            row for row, texts in enumerate(found) for _ in range(min(wanted - len(texts), TRIES * wanted - tries[row]))
-        ]
-        if not asked:
-            return found
-        drawn = source.draw([prompts[row] for row in asked for _ in range(n)])
-        sequences = [prompts[asked[place // n]].ids + each.ids for place, each in enumerate(drawn)]
-        scores = scorer(sequences) if scorer else [None] * len(sequences)
-        for first, row in zip(range(0, len(drawn), n), asked, strict=True):
-            tries[row] += 1
-            best = max(range(first, first + n), key=scores.__getitem__)
-            text = drawn[best].text
-            if text.strip():  # an empty completion is nothing to rank
-                found[row].setdefault(text, Written(drawn[best], scores[best]))
-
-
-def _scorer(config: SampleConfig, tokenizer: Any) -> Scorer | None:
-    """What scores completions, token in; None without a reward model."""
+def _judge(config: SampleConfig, tokenizer: Any) -> Judge | None:
+    """What scores completions; None without a reward model."""
     if config.reward_model is None:
         return None
     reward_model, its_tokenizer, offset = load_reward_model(config.reward_model)
     if its_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ValueError(f"reward_model: {config.reward_model} has another vocabulary than {config.init_from}")
     reward_model.to(device())
-    return lambda sequences: (score_sequences(reward_model, sequences, tokenizer.pad_token_id) - offset).tolist()
+    return Judge(
+        reward_model,
+        lambda sequences: (score_sequences(reward_model, sequences, tokenizer.pad_token_id) - offset).tolist(),
+    )
 
 
 if __name__ == "__main__":

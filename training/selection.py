@@ -4,7 +4,6 @@ The paper's validation loss was lowest after one epoch of sixteen while scores a
 the loss is told of every epoch and decides nothing: without a reward model the last network is kept.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +14,16 @@ from torch import Tensor
 
 from training import parallel
 from training.configs import SFTConfig
-from training.events import Sample
+from training.events import Sample, Warned
 from training.formatting import decode_completion
 from training.intervals import mean
 from training.optimization import device, precision
-from training.policy import check_fits, forbidden_token_ids
+from training.policy import check_fits, forbidden_token_ids, stop_ids
 from training.reward_model import load_reward_model, score_sequences
-from training.run_folder import RunFolder
+from training.run_folder import BEFORE, RunFolder
 from training.sampler import sample
 
+ROWS = "epochs"  # the state that holds what report.json does
 SHOWN = 3  # completions of an epoch that are reported
 BEST = {"score": max, "validation_loss_nats": min}
 Row = dict[str, float]
@@ -60,7 +60,7 @@ class Judge:
                 policy,
                 self.asked,
                 max_new_tokens=config.max_completion_tokens,
-                eos_token_id=self.tokenizer.eos_token_id,
+                eos_token_id=stop_ids(policy, self.tokenizer),
                 forbidden=forbidden_token_ids(policy, self.tokenizer),
                 generator=torch.Generator().manual_seed(config.seed),
                 rows_at_once=max(1, config.micro_batch_tokens // self.longest),
@@ -71,6 +71,11 @@ class Judge:
             prompt = self.tokenizer.decode(self.asked[place], skip_special_tokens=True)
             text = decode_completion(self.tokenizer, completions[place])
             run_folder.report(Sample(step=step, prompt=prompt, completion=text, score=float(scores[place])))
+        if not bool(scores.isfinite().all()):
+            raise ValueError(
+                f"reward_model: {config.reward_model}: its scores after step {step} are not finite; set dtype = "
+                "float32, or take an earlier checkpoint of it"
+            )
         by_prompt = scores.double().view(-1, config.completions_per_prompt).mean(1)
         found = mean([score] for score in by_prompt.tolist())
         row = found.named("score") | {"score_prompts": float(found.clusters)}
@@ -94,7 +99,8 @@ class Judge:
 class Epochs:
     """What was measured after each epoch, as the run folder's report.json, and which is best by what.
 
-    The weights of the best, and of no other, lie in state/. A resumed run may measure an epoch again.
+    The weights of the best, and of no other, lie in state/. A resumed run may measure an epoch again. The rows lie in
+    state/ as well, for a report.json that a crash has torn.
     """
 
     run_folder: RunFolder
@@ -102,11 +108,23 @@ class Epochs:
     best: dict[str, int] = field(default_factory=dict)  # of what -> step
 
     def __post_init__(self) -> None:
-        path = self.run_folder.path / "report.json"
-        if path.exists():
-            known = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            known = self.run_folder.read_json("report.json")
+        except ValueError:
+            known = self.run_folder.load_state(ROWS)
+            if known is None:
+                raise
+            path = self.run_folder.path / "report.json"
+            self.run_folder.report(Warned(message=f"{path}: cannot be read; its epochs are taken from state/{ROWS}.pt"))
+        if known is not None:
             self.rows = {row["step"]: row for row in known["epochs"]}
             self.best = known["best_step_by"]
+
+    def check(self) -> None:
+        """Raise ValueError where the weights of one of the best cannot be read: else a run notices at its end."""
+        for step in set(self.best.values()):
+            if self.run_folder.load_state(_name(step)) is None:
+                raise ValueError(f"{self.run_folder.path}: lacks state/{_name(step)}.pt; start a new run")
 
     def add(self, row: Row, weights: Callable[[], dict[str, Tensor]] | None) -> None:
         """Note an epoch and keep its weights, where they are given, if it is the best by score or by loss so far."""
@@ -121,9 +139,10 @@ class Epochs:
             self.run_folder.save_state(weights(), _name(step))
         self.rows = dict(sorted(self.rows.items()))
         report = {"epochs": list(self.rows.values()), "best_step_by": self.best}
-        self.run_folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
+        self.run_folder.save_state(report, ROWS)
+        self.run_folder.write_json("report.json", report)
         if weights is not None:
-            self.run_folder.drop_states(keep=map(_name, self.best.values()))
+            self.run_folder.drop_states(keep=[BEFORE, ROWS, *map(_name, self.best.values())])
 
     def load(self, model: Any, step: int) -> None:
         """Give `model` the weights that it had after this step, one of the best."""

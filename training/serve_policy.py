@@ -9,7 +9,6 @@ import json
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated, Any, Literal
@@ -18,14 +17,16 @@ from uuid import uuid4
 import torch
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from training import trial
 from training.command import main
 from training.configs import ServeConfig
 from training.events import Progress, Started
-from training.formatting import decode_completion, encode_prompts
+from training.formatting import Refused as TemplateRefused
+from training.formatting import decode_completion, encode_prompt
 from training.optimization import device
-from training.policy import forbidden_token_ids, load_policy, max_positions
+from training.policy import forbidden_token_ids, load_policy, max_positions, stop_ids
 from training.records import SERVING_ADDRESS, Message
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, finite
 from training.sampler import sample, stream
 
 KEY_VARIABLE = "SERVE_POLICY_KEY"  # environment variable; where it is set, requests need it as their bearer token
@@ -78,8 +79,9 @@ class Resident:
     def __init__(self, config: ServeConfig):
         self.config = config
         dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-        self.policy, self.tokenizer = load_policy(config.init_from, dtype)
+        self.policy, self.tokenizer = load_policy(config.init_from, dtype, config)
         self.policy.to(device()).eval()
+        self.stop_ids = stop_ids(self.policy, self.tokenizer)
         self.forbidden = forbidden_token_ids(self.policy, self.tokenizer)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.lock = threading.Lock()
@@ -91,10 +93,10 @@ class Resident:
         limit = self.config.max_prompt_tokens
         messages = [Message(role=message.role, text=message.content) for message in request.messages]
         try:
-            (ids,) = encode_prompts(self.tokenizer, [messages], limit, Counter())
-        except Exception as error:  # a network's own chat template may refuse an order of roles, in words of its own
+            ids = encode_prompt(self.tokenizer, messages)
+        except TemplateRefused as error:
             raise Refused(400, f"messages: the network's chat template does not take them: {error}") from error
-        if ids is None:
+        if len(ids) > limit:
             raise Refused(400, f"messages: longer than {limit} tokens; leave the oldest out (max_prompt_tokens)")
         room = (max_positions(self.policy) or len(ids) + self.config.max_completion_tokens) - len(ids)
         if room < 1:
@@ -103,7 +105,7 @@ class Resident:
         generator = self.generator if request.seed is None else torch.Generator().manual_seed(request.seed)
         return ids, {
             "max_new_tokens": min(asked, self.config.max_completion_tokens, room),
-            "eos_token_id": self.tokenizer.eos_token_id,
+            "eos_token_id": self.stop_ids,
             "forbidden": self.forbidden,
             "generator": generator,
             "temperature": self.config.temperature if request.temperature is None else request.temperature,
@@ -160,7 +162,7 @@ class Resident:
         text = decode_completion(self.tokenizer, written)
         if text != told:
             yield chunk({"content": text[len(told) :]})
-        yield chunk({}, "stop" if written[-1] == self.tokenizer.eos_token_id else "length")
+        yield chunk({}, "stop" if written[-1] in self.stop_ids else "length")
 
     def _head(self, kind: str) -> dict[str, Any]:
         name = self.config.name
@@ -246,12 +248,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         for chunk in chunks:
-            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            self.wfile.write(f"data: {json.dumps(finite(chunk), allow_nan=False)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
-        content = json.dumps(body).encode()
+        content = json.dumps(finite(body), allow_nan=False).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -274,6 +276,7 @@ def run(config: ServeConfig, run_folder: RunFolder) -> None:
     (run_folder.path / SERVING_ADDRESS).unlink(missing_ok=True)
     run_folder.report(Started(verb=config.verb))
     resident = Resident(config)
+    trial.report(run_folder, "init_from", config.init_from, trial.findings(resident.policy, resident.tokenizer))
     # The first pass through a network is slow, and nobody shall wait for it.
     resident.complete(ChatRequest(messages=[ChatMessage(role="user", content="Hello")], max_tokens=2, seed=0))
     with Server(resident, key) as server:

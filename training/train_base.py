@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from training.command import main
-from training.configs import BaseConfig
+from training.configs import BaseConfig, free_keys
 from training.events import Finished, Started
 from training.formatting import encode_document
 from training.miniature import world
@@ -24,7 +24,7 @@ from training.run_folder import RunFolder, write_whole
 RESUMABLE = True
 HELD_OUT_EVERY = 200  # each 200th document is kept for the validation loss
 # What does not change the network: the text is in the key by its own hash.
-_OUTSIDE_KEY = {"recipe", "cache", "save_every_seconds", "micro_batch_tokens", "text", "corpus_seed", "corpus_words"}
+_OUTSIDE_KEY = free_keys(BaseConfig) | {"text", "corpus_seed", "corpus_words"}
 
 
 def run(config: BaseConfig, run_folder: RunFolder) -> None:

@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training import parallel
+from training import parallel, trial
 from training.command import main
 from training.configs import DPOConfig, RewardModelConfig
 from training.events import Finished, Warned
 from training.optimization import merged, optimize, precision, prepared, weights_dtype
 from training.packing import MicroBatch, micro_batches, shuffled
 from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad, save_policy
-from training.rankings import Ranked, joined, read_rankings
-from training.records import COMPARISONS
+from training.rankings import Ranked, check_pairs, joined, read_rankings, warn_of_large_groups
 from training.reward_model import Pair, k_wise_loss, pair_accuracy, pairs_right
 from training.run_folder import RunFolder
 
@@ -30,17 +29,15 @@ RESUMABLE = True
 def run(config: DPOConfig, run_folder: RunFolder) -> None:
     """Train a policy against the frozen network it starts as, measure it on unseen prompts, save checkpoints/policy."""
     torch.manual_seed(config.seed)
-    model, tokenizer = load_policy(config.init_from, weights_dtype(config))
+    model, tokenizer = load_policy(config.init_from, weights_dtype(config), config)
+    trial.report(run_folder, "init_from", config.init_from, trial.findings(model, tokenizer))
     model, adapted = prepared(model, config)
     counts: Counter[str] = Counter()
     lengths = {key: getattr(config, key) for key in ("max_prompt_tokens", "max_completion_tokens")}
     rankings = read_rankings(RewardModelConfig(data=config.data, **lengths), tokenizer, counts, run_folder)
     trained = [prompt for prompt in rankings.train if prompt.pairs]
     validation = [prompt for prompt in rankings.validation if prompt.pairs]
-    if not trained:
-        raise ValueError(
-            f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
-        )
+    check_pairs(trained, config, counts)
     check_fits(model, max(len(p.prompt) + max(map(len, p.completions)) for p in trained + validation))
     forbidden = forbidden_token_ids(model, tokenizer)
 
@@ -61,6 +58,7 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
         everybodys = {i: part for each in parallel.gather(found) for i, part in each.items()}
         return [everybodys[i] for i in range(len(prompts))]
 
+    warn_of_large_groups([p.padded_tokens for p in trained], config.micro_batch_tokens, run_folder)
     reference, unseen_reference = apart(trained), apart(validation)  # the network is still its own reference
     steps = shuffled(range(len(trained)), config)
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training import parallel
+from training import parallel, trial
 from training.command import main
 from training.configs import PPOConfig
 from training.events import Finished, Metrics, Progress, Sample, Started, Warned
-from training.formatting import decode_completion, encode_prompts
+from training.formatting import decode_completion, encode_prompts, left_out
 from training.intervals import grouped
 from training.optimization import device, merged, prepared, weights_dtype, weights_hash
 from training.packing import read_documents
@@ -51,13 +51,19 @@ class Asked(NamedTuple):
 
 def run(config: PPOConfig, run_folder: RunFolder) -> None:
     """Train, score raw and averaged weights on validation prompts, save both and choose one."""
+    torch.manual_seed(config.seed)  # before anything is drawn, so that every process draws the same
     state = run_folder.load_state()
     done = state["learner"]["iteration"] if state else 0
     run_folder.report(Started(verb=config.verb, total_steps=config.iterations, resumed_from_step=done))
     dtype = weights_dtype(config)
-    reference, tokenizer = load_policy(config.init_from, dtype)
-    policy, policy_tokenizer = load_policy(config.continue_from or config.init_from, dtype)
+    reference, tokenizer = load_policy(config.init_from, dtype, config)
+    if config.continue_from:
+        policy, policy_tokenizer = load_policy(config.continue_from, dtype, config)
+    else:  # a copy need not be tried again
+        policy, policy_tokenizer = deepcopy(reference), tokenizer
     reward_model, reward_tokenizer, _ = load_reward_model(config.reward_model, dtype)
+    trial.report(run_folder, "init_from", config.init_from, trial.findings(reference, tokenizer))
+    trial.report(run_folder, "reward_model", config.reward_model, trial.findings_of_scores(reward_model))
     _check_vocabularies(tokenizer, policy_tokenizer, config.continue_from, config)
     _check_vocabularies(tokenizer, reward_tokenizer, config.reward_model, config)
     _check_reward_model(reward_model, config, run_folder)
@@ -70,6 +76,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     paths = {"reference": config.init_from, "reward_model": config.reward_model}
     if config.continue_from:  # adapters add to it
         anchors["policy"], paths["policy"] = weights_hash(policy), config.continue_from
+    parallel.check_alike(" ".join(anchors.values()), "at the start")
     if state is not None:
         for key, path in paths.items():
             if state.get(key) != anchors[key]:
@@ -85,6 +92,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     if critic and config.gradient_checkpointing:
         critic.body.activation_checkpointing_enable({"use_reentrant": False})
         critic.train()
+    _check_alike((policy, averaged, critic), "at the start")  # a sharded one can be compared no more
     learner = new_learner(policy, critic, config, averaged, state and state["learner"], frozen)
     del state
 
@@ -101,6 +109,11 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         generator = generator_for(config, iteration, "sampling")
         ids = [prompt.ids for prompt in prompts]
         episodes = roll_out(ids, learner.policy, reference, reward_model, learner.critic, tokenizer, config, generator)
+        if not bool(episodes.scores.isfinite().all()):
+            raise ValueError(
+                f"reward_model: {config.reward_model}: its scores are not finite in iteration {iteration + 1}; set "
+                "dtype = float32, or take an earlier checkpoint of it"
+            )
         numbers = _watched(episodes, prompts, tokenizer, config)
         stopped_by_kl = config.stop_at_kl_nats is not None and numbers["kl_nats"] > config.stop_at_kl_nats
         if iteration % config.sample_every_iterations == 0 or stopped_by_kl:
@@ -116,6 +129,8 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         if learner.iteration % config.save_every_iterations == 0 or learner.iteration == config.iterations:
             save()
 
+    if not learner.restores:
+        _check_alike((learner.policy, learner.averaged, learner.critic), "at the end")
     for restore in learner.restores:
         restore()
     parallel.leave()
@@ -130,6 +145,12 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
             }
         )
     )  # fmt: skip
+
+
+def _check_alike(networks: Sequence[Any], when: str) -> None:
+    """Compare the networks of all processes."""
+    if parallel.count() > 1:
+        parallel.check_alike(" ".join(weights_hash(network) for network in networks if network is not None), when)
 
 
 def _averaged(policy: Any, adapted: Any, config: PPOConfig) -> tuple[Any, Any]:
@@ -195,7 +216,10 @@ def _prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> tuple[
         if ids is not None:
             by_use[record.use].append(Asked(ids, record.prompt[-1].text))
     if not by_use[Use.TRAIN]:
-        raise ValueError(f"data: {config.data / PROMPTS} has no prompt of the train split left to learn from")
+        raise ValueError(
+            f"data: {config.data / PROMPTS} has no prompt of the train split left to learn from"
+            + left_out(counts, config)
+        )
     held_out = by_use[Use.VALIDATION]
     if not held_out:
         run_folder.report(Warned(message="no prompt of the validation split: policies are scored on train prompts"))

@@ -1,6 +1,5 @@
 """A fresh reward model on all rankings of a snapshot, by Eq. 1, one batch element per prompt [InstructGPT 3.5, C.2]."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training import trial
 from training.command import main
 from training.configs import RewardModelConfig
 from training.events import Finished, Warned
@@ -17,8 +17,8 @@ from training.formatting import encode_demonstration
 from training.optimization import merged, optimize, precision, prepared, weights_dtype
 from training.packing import MicroBatch, in_order, micro_batches, shuffled
 from training.policy import check_fits
-from training.rankings import Ranked, joined, read_rankings
-from training.records import COMPARISONS, DEMONSTRATIONS, DemonstrationRecord, Use
+from training.rankings import Ranked, check_pairs, joined, read_rankings, warn_of_large_groups
+from training.records import DEMONSTRATIONS, DemonstrationRecord, Use
 from training.reward_model import (
     k_wise_loss,
     new_reward_model,
@@ -39,14 +39,11 @@ RIGHT = "right.json"  # in the run folder, what the accuracies are made of: by p
 def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     """Train one reward model, measure it on unseen prompts, set its offset, save checkpoints/reward_model."""
     torch.manual_seed(config.seed)
-    model, tokenizer, adapted = _new(config)
+    model, tokenizer, adapted = _new(config, run_folder)
     counts: Counter[str] = Counter()
     rankings = read_rankings(config, tokenizer, counts, run_folder)
     demonstrations = _demonstrations(config, tokenizer, counts, run_folder)
-    if not any(prompt.pairs for prompt in rankings.train):
-        raise ValueError(
-            f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
-        )
+    check_pairs(rankings.train, config, counts)
     prompts = [*rankings.train, *rankings.validation, *rankings.held_out_labelers]
     longest = max(len(prompt.prompt) + max(map(len, prompt.completions)) for prompt in prompts)
     check_fits(model, max(longest, *map(len, demonstrations), 0))
@@ -79,8 +76,8 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
         )
     metrics["score_offset"] = model.config.score_offset
     model.config.reward_metrics = metrics  # travels with the network: PPO refuses one no better than a coin
-    run_folder.write_text("report.json", json.dumps(reports, indent=2) + "\n")
-    run_folder.write_text(RIGHT, json.dumps(right) + "\n")
+    run_folder.write_json("report.json", reports)
+    run_folder.write_json(RIGHT, right, indent=None)
 
     def write(folder: Path) -> None:
         save_reward_model(merged(model, adapted, folder), tokenizer, folder)
@@ -89,9 +86,10 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     run_folder.report(Finished(result={"checkpoint": "checkpoints/reward_model", **metrics, "report": reports}))
 
 
-def _new(config: RewardModelConfig) -> tuple[Any, Any, Any]:
+def _new(config: RewardModelConfig, run_folder: RunFolder) -> tuple[Any, Any, Any]:
     """(model, tokenizer, the same model as its adapters' owner or None) on the device, ready to be trained."""
-    model, tokenizer = new_reward_model(config.init_from, weights_dtype(config))
+    model, tokenizer = new_reward_model(config.init_from, weights_dtype(config), config)
+    trial.report(run_folder, "init_from", config.init_from, trial.findings(model, tokenizer))
     model, adapted = prepared(model, config, head="score")
     return model, tokenizer, adapted
 
@@ -125,6 +123,7 @@ def learn(
             for batch in cut
         ]
 
+    warn_of_large_groups(_sizes(model, prompts), config.micro_batch_tokens, run_folder)
     optimize(run_folder, config, model, len(steps), batches, "reward_model", counts)
     return len(steps)
 
@@ -144,8 +143,13 @@ def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[Ranke
 def _batches(model: Any, prompts: Sequence[Ranked], tokens: int) -> list[list[int]]:
     """Micro-batches of prompts; a prompt's completions stay together, because its pairs need their scores at once."""
     if can_be_ragged(model):
-        return in_order([prompt.tokens for prompt in prompts], tokens)
-    return micro_batches([prompt.padded_tokens for prompt in prompts], tokens)
+        return in_order(_sizes(model, prompts), tokens)
+    return micro_batches(_sizes(model, prompts), tokens)
+
+
+def _sizes(model: Any, prompts: Sequence[Ranked]) -> list[int]:
+    """Tokens that are computed for each prompt with its completions."""
+    return [prompt.tokens if can_be_ragged(model) else prompt.padded_tokens for prompt in prompts]
 
 
 def _demonstrations(

@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import parallel
+from training import parallel, trial
 from training.command import main
 from training.configs import SFTConfig
+from training.dropout import add_residual_dropout
 from training.events import Finished
-from training.formatting import encode_demonstration, encode_document
+from training.formatting import encode_demonstration, encode_document, left_out
 from training.optimization import merged, optimize, precision, prepared, weights_dtype
 from training.packing import MicroBatch, cross_entropy, pack, pieces, read_documents, shuffled
 from training.policy import (
-    add_residual_dropout,
     check_fits,
     forbidden_token_ids,
     load_policy,
@@ -41,7 +41,8 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     the one with the lowest loss, if it is another, is then saved as checkpoints/sft_by_loss.
     """
     torch.manual_seed(config.seed)
-    model, tokenizer = load_policy(config.init_from, weights_dtype(config))
+    model, tokenizer = load_policy(config.init_from, weights_dtype(config), config)
+    trial.report(run_folder, "init_from", config.init_from, trial.findings(model, tokenizer))
     model, adapted = prepared(model, config)
     add_residual_dropout(model, config.dropout)
     forbidden = forbidden_token_ids(model, tokenizer)
@@ -51,6 +52,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     if not members[Use.TRAIN]:
         raise ValueError(
             f"data: {config.data / DEMONSTRATIONS} has no demonstration of the train split left to learn from"
+            + left_out(counts, config)
         )
     documents = _documents(config, tokenizer, max_positions(model))
     first_document = len(sequences)
@@ -60,6 +62,8 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     steps = _plan(config, members[Use.TRAIN], len(documents))
     judge = Judge(config, model, tokenizer, asked) if config.reward_model else None
     epochs = Epochs(run_folder)
+    if judge:
+        epochs.check()
 
     def batches_of(indices: list[int]) -> list[MicroBatch]:
         lengths = [len(sequences[i]) for i in indices]

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.policy import position_ids
-from training.shared_prefix import can_be_ragged, hidden_states, side_by_side, wants_no_padding
+from training.forms import forms, token_states
 
 
 class ValueModel(nn.Module):
@@ -37,7 +36,7 @@ class ValueModel(nn.Module):
             body.requires_grad_(True)
         self.body, self.head = body, head
         self.eval()  # and stays so: dropout would make values unrepeatable
-        can_be_ragged(body)  # tried now, before anything shards it
+        forms(body)  # tried now, before anything shards it
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, completion_tokens: int) -> Tensor:
         """Values (B, T) of the states before each of the last T = completion_tokens columns of input_ids (B, S)."""
@@ -45,16 +44,7 @@ class ValueModel(nn.Module):
         needed = torch.zeros_like(attention_mask, dtype=torch.bool)
         needed[:, before] = attention_mask[:, before].bool()
         values = torch.zeros(needed.shape, device=needed.device)
-        if wants_no_padding(self.body, attention_mask):
-            real, row = attention_mask.bool(), side_by_side(input_ids, attention_mask)
-            hidden = hidden_states(self.body, row, needed[real])
-        else:
-            hidden = self.body(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids(attention_mask),
-                use_cache=False,
-            ).last_hidden_state[needed]
+        hidden = token_states(self.body, input_ids, attention_mask, needed)
         with torch.autocast(hidden.device.type, enabled=False):  # bfloat16 could not tell 3.00 from 3.01
             values[needed] = self.head(hidden.to(self.head.weight.dtype)).squeeze(-1).float()
         return values[:, before]

@@ -134,8 +134,7 @@ def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]
 def over_optimisation(path: Path) -> str:
     """The curve of a run's events.jsonl as CSV: score, reward and any judge's opinion against KL and its root."""
     by_step: dict[int, dict[str, float]] = {}
-    for line in path.read_bytes().splitlines():
-        event = events.parse(line)
+    for event in events.read(path):
         if isinstance(event, events.Metrics):  # an iteration that was done again after a kill counts once
             by_step[event.step] = {name.removeprefix("ppo/"): value for name, value in event.values.items()}
     columns = [name for name in CURVE if any(name in values for values in by_step.values())]

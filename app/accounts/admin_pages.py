@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from app.accounts import queries, rules
+from app.accounts.password_again import check_current
 from app.accounts.passwords import check_new, hash_password
 from app.accounts.tables import Role
 from app.assignments.leaving import change_account as change
 from app.database import reading, transaction
-from app.errors import BadInput, Conflict, PlumblineError
+from app.errors import BadInput, Conflict, PlumblineError, TooMany
 from app.i18n import gettext as _
 from app.kit.text import SearchText, Text
 from app.web import FormText, admin, flash, page, redirect
@@ -26,6 +27,11 @@ def _choice(kind, value: str, field: str):
     except ValueError:
         known = ", ".join(kind)
         raise BadInput(_("“%(value)s” is none of %(known)s.") % {"value": value, "known": known}, field=field) from None
+
+
+def _is_admin(id: str) -> bool:
+    with reading() as session:
+        return queries.get(session, id).role is Role.ADMIN
 
 
 @router.get("/admin")
@@ -75,11 +81,14 @@ def create_account(
     role: FormText = "labeler",
     pool: FormText = "train",
     language: FormText = "en",
+    current: FormText = "",
 ):
-    """Make an account."""
+    """Make an account; an admin takes one's own password."""
     by = admin(request)
     given = {"username": username, "name": name, "role": role, "pool": pool, "language": language}
     try:
+        if role == Role.ADMIN:
+            check_current(request, by, current)
         hashed = hash_password(check_new(password, username))
         with transaction() as session:
             made = rules.create_account(
@@ -92,7 +101,7 @@ def create_account(
                 language=language,
                 by=by,
             )
-    except (BadInput, Conflict) as error:
+    except (BadInput, Conflict, TooMany) as error:
         return _new_page(request, error, **given)
     response = redirect("/admin/accounts")
     flash(response, _("%(name)s may sign in now as “%(username)s”.") % {"name": made.name, "username": made.username})
@@ -133,11 +142,19 @@ def _account_page(request: Request, id: str, *, error: PlumblineError | None = N
 
 @router.post("/admin/accounts/{id}")
 def change_account(
-    request: Request, id: str, name: FormText = "", role: FormText = "", pool: FormText = "", language: FormText = "en"
+    request: Request,
+    id: str,
+    name: FormText = "",
+    role: FormText = "",
+    pool: FormText = "",
+    language: FormText = "en",
+    current: FormText = "",
 ):
-    """Change an account's name, role, pool and language."""
+    """Change an account's name, role, pool and language; to make an admin takes one's own password."""
     by = admin(request)
     try:
+        if role == Role.ADMIN and not _is_admin(id):
+            check_current(request, by, current)
         with transaction() as session:
             account = queries.get(session, id)
             before = account.pool
@@ -150,7 +167,7 @@ def change_account(
                 pool=_choice(Pool, pool, "pool"),
                 language=language,
             )
-    except (BadInput, Conflict) as error:
+    except (BadInput, Conflict, TooMany) as error:
         return _account_page(request, id, error=error)
     said = [_("Saved."), *([_(rules.POOL_KEPT)] if account.pool is not before else [])]
     return _done(id, " ".join(said))
@@ -160,7 +177,10 @@ def change_account(
 def disable_account(request: Request, id: str):
     """Sign an account out and keep it out."""
     return _change(
-        request, id, _("The account is disabled and signed out; its tasks are free for others."), disabled=True
+        request,
+        id,
+        _("The account is disabled and signed out, its API tokens are revoked, and its tasks are free for others."),
+        disabled=True,
     )
 
 
@@ -193,9 +213,17 @@ def _change(request: Request, id: str, note: str, **changes: bool):
 
 
 @router.post("/admin/accounts/{id}/password")
-def reset_password(request: Request, id: str):
-    """Give an account a random password, shown this once, and sign it out everywhere."""
+def reset_password(request: Request, id: str, current: FormText = ""):
+    """Give an account a random password, shown this once, sign it out everywhere, and revoke its API tokens.
+
+    Who takes an admin's place that way gives their own password.
+    """
     by = admin(request)
+    try:
+        if _is_admin(id):
+            check_current(request, by, current)
+    except (BadInput, TooMany) as error:
+        return _account_page(request, id, error=error)
     password = secrets.token_urlsafe(12)
     hashed = hash_password(password)
     with transaction() as session:
@@ -205,11 +233,11 @@ def reset_password(request: Request, id: str):
 
 @router.post("/admin/accounts/{id}/sign-out")
 def sign_out_everywhere(request: Request, id: str):
-    """End all of an account's sessions."""
+    """End all of an account's sessions and revoke its API tokens."""
     by = admin(request)
     with transaction() as session:
         rules.sign_out_everywhere(session, queries.get(session, id), by=by)
-    return _done(id, _("The account is signed out everywhere."))
+    return _done(id, _("The account is signed out everywhere, and its API tokens are revoked."))
 
 
 @router.post("/admin/accounts/{id}/tokens/{token_id}/revoke")

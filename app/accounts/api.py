@@ -89,7 +89,7 @@ def read_account(request: Request, id: str) -> AccountOut:
 
 @router.patch("/api/v1/accounts/{id}")
 def change_account(request: Request, id: str, given: AccountChange) -> ChangedAccountOut:
-    """Change an account; `disabled` signs it out, keeps it out, and frees the tasks that it holds."""
+    """Change an account; `disabled` signs it out for good, revokes its tokens and frees its tasks."""
     by = api_account(request, "accounts")
     with transaction() as session:
         account = queries.get(session, id)
@@ -101,21 +101,21 @@ def change_account(request: Request, id: str, given: AccountChange) -> ChangedAc
 
 @router.post("/api/v1/accounts/{id}/password", status_code=204)
 def set_password(request: Request, id: str, given: PasswordIn) -> None:
-    """Set a new password and sign the account out everywhere."""
+    """Set a new password, sign the account out everywhere, and revoke its API tokens."""
     by = api_account(request, "accounts")
     with reading() as session:
         account = queries.get(session, id)
     hashed = hash_password(check_new(given.password, account.username))
     with transaction() as session:
-        rules.set_password(session, account, hashed, by=by)
+        rules.set_password(session, account, hashed, by=by, keep_tokens=given.keep_tokens)
 
 
 @router.post("/api/v1/accounts/{id}/sign-out", status_code=204)
-def sign_out_everywhere(request: Request, id: str) -> None:
-    """End all of an account's sessions."""
+def sign_out_everywhere(request: Request, id: str, keep_tokens: bool = False) -> None:
+    """End all of an account's sessions and revoke its API tokens; `keep_tokens` leaves those valid."""
     by = api_account(request, "accounts")
     with transaction() as session:
-        rules.sign_out_everywhere(session, queries.get(session, id), by=by)
+        rules.sign_out_everywhere(session, queries.get(session, id), by=by, keep_tokens=keep_tokens)
 
 
 @router.get("/api/v1/accounts/{id}/tokens")
@@ -157,6 +157,7 @@ def read_audit(request: Request, subject: Text | None = None, cursor: Cursor = N
         {
             "at": entry.at,
             "by": account.username if account else None,
+            "surface": entry.surface,
             "action": entry.action,
             "subject": entry.subject,
             "detail": entry.detail,

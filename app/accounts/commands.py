@@ -87,12 +87,17 @@ def change(
 
 
 @accounts.command("password")
-def password(username: str, password: str = Password) -> None:
-    """Set a new password and sign the account out everywhere."""
+def password(
+    username: str,
+    password: str = Password,
+    keep_tokens: bool = typer.Option(False, "--keep-tokens", help="Leave their API tokens valid."),
+) -> None:
+    """Set a new password, sign the account out everywhere, and revoke its API tokens."""
     hashed = hash_password(check_new(password, username))
     with transaction() as session:
-        rules.set_password(session, _account(session, username), hashed, by=None)
-    typer.echo(f"{username} has a new password and is signed out everywhere.")
+        rules.set_password(session, _account(session, username), hashed, by=None, keep_tokens=keep_tokens)
+    tokens = "keep working" if keep_tokens else "are revoked"
+    typer.echo(f"{username} has a new password and is signed out everywhere; their API tokens {tokens}.")
 
 
 @accounts.command("audit")
@@ -103,7 +108,8 @@ def audit(limit: int = typer.Option(50, help="How many entries, the newest first
     rows = [
         {
             "at": entry.at,
-            "by": account.username if account else "command line",
+            "by": account.username if account else None,
+            "from": entry.surface and entry.surface.replace("_", " "),
             "action": entry.action,
             "subject": entry.subject,
             "detail": entry.detail if as_json else ", ".join(f"{key}={value}" for key, value in entry.detail.items()),
@@ -124,13 +130,13 @@ def create_token(
     username: str = typer.Argument(help="Whose token: what it does is done in their name."),
     scope: list[Scope] = typer.Option([Scope.WORK], help="May be given several times."),
     name: str = typer.Option("command line", help="What the token is for."),
-    days: int = typer.Option(90, help="How long it lasts; 0 is for ever."),
+    days: int = typer.Option(90, help="How long it lasts; 0 never ends."),
     as_json: AsJson = False,
 ) -> None:
     """Make an API token; the secret is printed this once and not kept."""
     with transaction() as session:
-        account = _account(session, username)
-        token, secret = rules.create_token(session, account, name=name, scopes=[*scope], days=days or None)
+        account = _account(session, username, may_be_demo=True)
+        token, secret = rules.create_token(session, account, name=name, scopes=[*scope], days=days)
     if as_json:
         show([{"id": token.public_id, "token": secret, "scopes": token.scopes, "expires_at": token.expires_at}], True)
     else:
@@ -141,7 +147,7 @@ def create_token(
 def list_tokens(username: str, as_json: AsJson = False) -> None:
     """List an account's tokens, those revoked left out."""
     with reading() as session:
-        found = queries.tokens_of(session, _account(session, username))
+        found = queries.tokens_of(session, _account(session, username, may_be_demo=True))
     rows = [
         {
             "id": token.public_id,
@@ -160,14 +166,14 @@ def list_tokens(username: str, as_json: AsJson = False) -> None:
 def revoke(username: str, id: str = typer.Argument(help="The id that `plumbline token list` shows.")) -> None:
     """Make a token worthless at once."""
     with transaction() as session:
-        rules.revoke_token(session, _account(session, username), id)
+        rules.revoke_token(session, _account(session, username, may_be_demo=True), id)
     typer.echo("Revoked.")
 
 
-def _account(session, username: str) -> Account:
+def _account(session, username: str, *, may_be_demo: bool = False) -> Account:
     account = queries.by_username(session, username)
     if account is None:
         raise NotFound(f"there is no account “{username}”; see `plumbline account list`")
-    if account.kind is AccountKind.DEMO:
-        raise BadInput(f"“{username}” belongs to the demo; `plumbline demo --reset` makes it anew")
+    if account.kind is AccountKind.DEMO and not may_be_demo:
+        raise BadInput(f"“{username}” belongs to the demo and cannot be changed; make an account of your own")
     return account

@@ -1,29 +1,44 @@
-"""How often a sign-in may fail: per user name and per address, counted in the broker's Redis so that all webs agree."""
+"""How often a sign-in may fail before it has to wait, counted in the broker's Redis so that all webs agree.
+
+A browser that signed in before is counted by itself: no guesses made elsewhere keep its owner out. A new password
+starts new counters, because the keys contain the stored hash.
+"""
 
 import hashlib
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 
-from limits import RateLimitItem, parse
 from limits.storage import Storage, storage_from_string
-from limits.strategies import MovingWindowRateLimiter
 from redis import RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from app.accounts.tables import Account
 from app.config import settings
 from app.errors import TooMany
 from app.i18n import gettext as _
 
-PER_USER = parse("10 per 15 minutes")
-PER_ADDRESS = parse("200 per 15 minutes")  # a whole office may share one
+WINDOW_SECONDS = 3600
+FIRST_WAIT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Limit:
+    """From the failure number `amount` on each is followed by a wait, which doubles up to the longest."""
+
+    amount: int
+    longest_seconds: int
+
+
+PER_USER = Limit(10, 900)  # one user name, from one address or one known browser
+FROM_EVERYWHERE = Limit(100, 900)  # one user name, from all browsers that are not known
+PER_ADDRESS = Limit(200, 60)  # a whole office may share one, or everybody behind a proxy that nobody declared
 
 
 @lru_cache
-def _limiter(url: str) -> MovingWindowRateLimiter:
-    return MovingWindowRateLimiter(_storage(url))
-
-
 def _storage(url: str) -> Storage:
     if url.startswith("redis+socket://"):  # Celery's word for what limits calls redis+unix
         path, _mark, _options = url.removeprefix("redis+socket://").partition("?")
@@ -35,39 +50,84 @@ def _storage(url: str) -> Storage:
     return storage_from_string(url, key_prefix="plumbline-limits", **patience)
 
 
-def _counted(item: RateLimitItem, key: str) -> float:
-    """Count one attempt; returns the seconds to wait, 0 when it is within the limit."""
+def _counting(act: Callable[[Storage], float | None]) -> float | None:
     for url in (settings().broker_url or "memory://", "memory://"):
-        limiter = _limiter(url)
         try:
-            if limiter.hit(item, key):
-                return 0.0
-            return max(1.0, limiter.get_window_stats(item, key).reset_time - time.time())
+            return act(_storage(url))
         except RedisError:
             continue  # without the broker people still sign in, and this process alone counts
     raise AssertionError("memory never fails")
 
 
-def count_attempt(username: str, address: str) -> None:
-    """Count a sign-in before the password is looked at, so that parallel ones count too; raises TooMany."""
-    wait = max(_counted(PER_ADDRESS, f"address:{address}"), _counted(PER_USER, _user_key(username)))
+def count_attempt(username: str, address: str, *, account: Account | None = None, browser: str = "") -> None:
+    """Count a sign-in before the password is looked at, so that parallel ones count too; raises TooMany.
+
+    `browser` is the id of a browser that is known to have signed in with this name, "" for any other.
+    """
+    keys = _keys(username, address, account, browser)
+    wait = _counting(lambda storage: _closed(storage, keys) or _count(storage, keys))
     if wait:
-        minutes = int(wait // 60) + 1
         raise TooMany(
-            _("Too many attempts to sign in. Wait %(minutes)d minutes, or ask an admin for a new password.")
-            % {"minutes": minutes},
+            _(
+                "Too many attempts to sign in. Wait %(minutes)d min, sign in with a browser that you have used "
+                "here before, or ask an admin for a new password."
+            )
+            % {"minutes": int(wait // 60) + 1},
             retry_after_seconds=int(wait) + 1,
         )
 
 
-def forget_attempts(username: str) -> None:
-    """A right sign-in clears its user name, and not its address: one's own account must not reset the guessing."""
-    for url in {settings().broker_url or "memory://", "memory://"}:
-        try:
-            _limiter(url).clear(PER_USER, _user_key(username))
-        except RedisError:
-            continue
+def forget_attempts(username: str, address: str, *, account: Account | None = None, browser: str = "") -> None:
+    """Undo the count of a right sign-in: its own counter is cleared, those that guesses share go down by one."""
+    own, *shared = _keys(username, address, account, browser)
+
+    def forget(storage: Storage) -> None:
+        for key in (own, f"{own}:closed"):
+            storage.clear(key)
+        for key in shared:
+            storage.incr(key, WINDOW_SECONDS, -1)
+
+    _counting(forget)
 
 
-def _user_key(username: str) -> str:
-    return "user:" + hashlib.sha256(username.strip().lower().encode()).hexdigest()
+def _keys(username: str, address: str, account: Account | None, browser: str) -> dict[str, Limit]:
+    """Counters of one attempt and their limits, the narrowest first."""
+    of = f"{username.strip().lower()}\n{account.password_hash if account else ''}"
+    user = hashlib.sha256(of.encode()).hexdigest()
+    if browser:
+        return {f"user:{user}:browser:{browser}": PER_USER}
+    network = _network(address)
+    return {
+        f"user:{user}:address:{network}": PER_USER,
+        f"user:{user}": FROM_EVERYWHERE,
+        f"address:{network}": PER_ADDRESS,
+    }
+
+
+def _network(address: str) -> str:
+    """Return the /64 of an IPv6 address, which one subscriber has to themselves, and any other address as it is."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return address
+    return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
+
+
+def _closed(storage: Storage, keys: dict[str, Limit]) -> float:
+    """Seconds until none of the counters waits any more."""
+    waiting = [f"{key}:closed" for key in keys]
+    return max((max(1.0, storage.get_expiry(key) - time.time()) for key in waiting if storage.get(key)), default=0.0)
+
+
+def _count(storage: Storage, keys: dict[str, Limit]) -> float:
+    """Count an attempt; returns the seconds to wait where one beside it was the last that might go on."""
+    wait = 0.0
+    for key, limit in keys.items():
+        over = storage.incr(key, WINDOW_SECONDS) - limit.amount
+        if over >= 0:
+            pause = min(FIRST_WAIT_SECONDS * 2 ** min(over, 20), limit.longest_seconds)
+            if storage.incr(f"{key}:closed", pause) > 1:
+                wait = max(wait, pause)
+    return wait

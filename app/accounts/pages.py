@@ -5,21 +5,31 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 
 from app.accounts import limits, queries, rules
-from app.accounts.passwords import check_new, hash_password, verify
+from app.accounts.password_again import check_current
+from app.accounts.passwords import DEMO_PASSWORD, check_new, hash_password
 from app.accounts.tables import Account, Role, Scope
 from app.database import reading, transaction
-from app.errors import BadInput, Forbidden, NotFound, PlumblineError, TooMany
+from app.errors import BadInput, NotFound, PlumblineError, TooMany
 from app.i18n import gettext as _
 from app.i18n import set_language
 from app.kit.text import Text, TypedText
 from app.web import FormText, flash, local_path, page, redirect, signed_in
-from app.web.security import client_address, cookie_name, delete_cookie, is_local, set_cookie
+from app.web.security import (
+    client_address,
+    cookie_name,
+    delete_cookie,
+    is_local,
+    know_browser,
+    known_browser,
+    set_cookie,
+)
 
 router = APIRouter(include_in_schema=False)
 
 
-def _begin(response: Response, secret: str) -> Response:
+def _begin(request: Request, response: Response, account: Account, secret: str) -> Response:
     set_cookie(response, "session", secret, max_age=rules.cookie_seconds())
+    know_browser(request, response, account.username)
     return response
 
 
@@ -32,32 +42,49 @@ def _secret(request: Request) -> str | None:
 
 @router.get("/sign-in")
 def sign_in_page(request: Request, next: Text = "/"):
-    """The sign-in form."""
+    """The sign-in form, with the demo's people as buttons on this machine; where nobody is, the first admin's."""
     with reading() as session:
-        first_run = not queries.has_admin(session)
-    return page(request, "accounts/sign_in.html", next=local_path(next), username="", error=None, first_run=first_run)
+        nobody = queries.is_empty(session)
+    return first_run_page(request) if nobody else _sign_in_form(request, next)
+
+
+def _sign_in_form(request: Request, next: str, username: str = "", error: PlumblineError | None = None):
+    with reading() as session:
+        demo = queries.demo_people(session) if is_local(request) else []
+        shown = {"demo": demo, "first_run": not queries.has_admin(session)}
+    status = error.status if error else 200
+    shown |= {"next": local_path(next), "username": username, "error": error}
+    return page(request, "accounts/sign_in.html", status=status, **shown)
 
 
 @router.post("/sign-in")
-def sign_in(request: Request, username: FormText = "", password: FormText = "", next: FormText = "/"):
-    """Sign in and go on to where the person wanted to be."""
+def sign_in(
+    request: Request, username: FormText = "", password: FormText = "", next: FormText = "/", demo: FormText = ""
+):
+    """Sign in and go on to where the person wanted to be; `demo` names one of the demo's people."""
+    if demo:
+        username, password = demo, DEMO_PASSWORD
+    with reading() as session:
+        account = queries.by_username(session, username)
+    counted = {"account": account, "browser": known_browser(request, username)}
+    address = client_address(request)
     try:
-        limits.count_attempt(username, client_address(request))
-        with reading() as session:
-            account = queries.by_username(session, username)
+        limits.count_attempt(username, address, **counted)
         renewed = rules.check_sign_in(account, password, local=is_local(request))
     except (BadInput, TooMany) as error:
-        shown = {"next": local_path(next), "username": username, "error": error, "first_run": False}
-        response = page(request, "accounts/sign_in.html", status=error.status, **shown)
+        if isinstance(error, BadInput):
+            with transaction() as session:
+                rules.record_failed_sign_in(session, account, address)
+        response = _sign_in_form(request, next, username, error)
         if isinstance(error, TooMany):
             response.headers["Retry-After"] = str(error.retry_after_seconds)
         return response
-    limits.forget_attempts(username)
+    limits.forget_attempts(username, address, **counted)
     with transaction() as session:
         if renewed:
             session.get_one(Account, account.id).password_hash = str(renewed)
         secret = rules.open_session(session, account, replaces=_secret(request))
-    return _begin(redirect(local_path(next)), secret)
+    return _begin(request, redirect(local_path(next)), account, secret)
 
 
 @router.post("/sign-out")
@@ -96,7 +123,8 @@ def first_run(
     _check_first_run(request)
     local = is_local(request)
     try:
-        limits.count_attempt("first-run", client_address(request))
+        if not local:
+            limits.count_attempt("first-run", client_address(request))
         if not local and not rules.is_first_run_code(code):
             raise BadInput(_("This is not the code that Plumbline printed when it started."), field="code")
         hashed = hash_password(check_new(password, username))
@@ -106,7 +134,7 @@ def first_run(
     except (BadInput, TooMany) as error:
         shown = {"code": code, "local": local, "username": username, "name": name, "error": error}
         return page(request, "accounts/first_run.html", status=error.status, **shown)
-    response = _begin(redirect("/admin/accounts"), secret)
+    response = _begin(request, redirect("/admin/accounts"), account, secret)
     flash(response, _("You are the first admin. Make accounts for the others here."))
     return response
 
@@ -114,14 +142,29 @@ def first_run(
 # --- one's own account ---
 
 
-def _own_page(request: Request, account: Account, *, error: PlumblineError | None = None, made: str | None = None):
+def _own_page(
+    request: Request,
+    account: Account,
+    *,
+    error: PlumblineError | None = None,
+    made: str | None = None,
+    form: str = "",
+):
     with reading() as session:
         sessions = queries.live_sessions(session, account)
         tokens = queries.tokens_of(session, account)
     mine = queries.sha256(_secret(request) or "")
     scopes = [*Scope] if account.role is Role.ADMIN else [Scope.WORK]
     status = error.status if error else 200
-    shown = {"sessions": sessions, "tokens": tokens, "mine": mine, "scopes": scopes, "error": error, "made": made}
+    shown = {
+        "sessions": sessions,
+        "tokens": tokens,
+        "mine": mine,
+        "scopes": scopes,
+        "error": error,
+        "made": made,
+        "form": form,
+    }
     response = page(request, "accounts/account.html", account, status, **shown)
     if made:
         response.headers["Cache-Control"] = "no-store"
@@ -157,29 +200,32 @@ def change_sensitive(request: Request, show: FormText = ""):
 
 
 @router.post("/account/password")
-def change_own_password(request: Request, current: FormText = "", password: FormText = ""):
-    """Change one's password; everywhere else one is signed out."""
+def change_own_password(request: Request, current: FormText = "", password: FormText = "", keep_tokens: FormText = ""):
+    """Change one's password; everywhere else one is signed out, and one's API tokens are revoked."""
     account = signed_in(request)
     try:
-        limits.count_attempt(account.username, client_address(request))
-        if not verify(current, account.password_hash)[0]:
-            raise BadInput(_("The current password is not right."), field="current")
+        check_current(request, account, current)
         hashed = hash_password(check_new(password, account.username))
     except (BadInput, TooMany) as error:
-        return _own_page(request, account, error=error)
-    limits.forget_attempts(account.username)
+        return _own_page(request, account, error=error, form="password")
+    keep = {"keep": _secret(request), "keep_tokens": bool(keep_tokens)}
     with transaction() as session:
-        rules.set_password(session, account, hashed, by=account, keep=_secret(request))
-    return _done(_("You have a new password and are signed out everywhere else."))
+        rules.set_password(session, account, hashed, by=account, **keep)
+    if keep_tokens:
+        return _done(_("You have a new password and are signed out everywhere else. Your API tokens still work."))
+    return _done(_("You have a new password, are signed out everywhere else, and have no API tokens any more."))
 
 
 @router.post("/account/sign-out-everywhere")
-def sign_out_elsewhere(request: Request):
-    """End all of one's sessions but this one."""
+def sign_out_elsewhere(request: Request, keep_tokens: FormText = ""):
+    """End all of one's sessions but this one, and revoke one's API tokens."""
     account = signed_in(request)
+    keep = {"keep": _secret(request), "keep_tokens": bool(keep_tokens)}
     with transaction() as session:
-        rules.sign_out_everywhere(session, account, by=account, keep=_secret(request))
-    return _done(_("You are signed out everywhere else."))
+        rules.sign_out_everywhere(session, account, by=account, **keep)
+    if keep_tokens:
+        return _done(_("You are signed out everywhere else. Your API tokens still work."))
+    return _done(_("You are signed out everywhere else and have no API tokens any more."))
 
 
 @router.post("/account/tokens")
@@ -188,18 +234,20 @@ def create_own_token(
     name: FormText = "",
     days: FormText = "90",
     scopes: Annotated[list[TypedText], Form()] = (),
+    current: FormText = "",
 ):
-    """Make an API token and show its secret this once."""
+    """Make an API token and show its secret this once; takes the current password."""
     account = signed_in(request)
     try:
-        if days and not days.isdecimal():
+        check_current(request, account, current)
+        if not days.isdecimal():
             raise BadInput(_("“%(days)s” is not a number of days.") % {"days": days}, field="days")
         with transaction() as session:
             _token, secret = rules.create_token(
-                session, account, name=name, scopes=list(scopes), days=int(days) if days else None, by=account
+                session, account, name=name, scopes=list(scopes), days=int(days), by=account
             )
-    except (BadInput, Forbidden) as error:
-        return _own_page(request, account, error=error)
+    except (BadInput, TooMany) as error:
+        return _own_page(request, account, error=error, form="tokens")
     return _own_page(request, account, made=secret)
 
 

@@ -1,5 +1,6 @@
 """Passwords: argon2id, never hashed inside a transaction, and only a few at once, for each takes its memory."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,13 @@ from pwdlib import PasswordHash as Hasher
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from app.accounts.common import is_common
 from app.config import settings
 from app.errors import BadInput, TooMany
 from app.i18n import gettext as _
 
 MIN_LENGTH, MAX_LENGTH = 10, 200
+DEMO_PASSWORD = "plumbline-demo"  # of the demo's people, who sign in on this machine alone
 _parallel = threading.BoundedSemaphore(2)
 _waiting = threading.BoundedSemaphore(16)  # of 40 threads that serve requests: others must not wait for passwords
 
@@ -76,6 +79,12 @@ def check_new(password: str, username: str = "") -> str:
             _("The password is longer than %(maximum)d characters; choose a shorter one.") % {"maximum": MAX_LENGTH},
             field="password",
         )
-    if password.lower() == username.lower():
-        raise BadInput(_("The password is the user name; choose another."), field="password")
+    if is_common(password, username, *re.split(r"[._@+-]", username)):
+        raise BadInput(
+            _(
+                "This password is easy to guess: it is a common one or the user name, two of them, keys in a row, or a "
+                "repetition. Choose another, for example four unrelated words."
+            ),
+            field="password",
+        )
     return password

@@ -7,6 +7,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
+from app.config import settings
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.lists import last_shown
@@ -43,15 +44,15 @@ def session_of(session: Session, token: str) -> SignInSession | None:
     )
 
 
+def ends_at(signed_in: SignInSession) -> datetime:
+    """When a session ends unless it is used: at its latest end, or after having been idle."""
+    return min(signed_in.expires_at, signed_in.last_used_at + timedelta(hours=settings().idle_hours))
+
+
 def live_sessions(session: Session, account: Account) -> list[SignInSession]:
     """Where this account is signed in now, the newest first."""
-    return list(
-        session.scalars(
-            select(SignInSession)
-            .where(SignInSession.account_id == account.id, SignInSession.expires_at > datetime.now(UTC))
-            .order_by(SignInSession.id.desc())
-        )
-    )
+    query = select(SignInSession).where(SignInSession.account_id == account.id).order_by(SignInSession.id.desc())
+    return [one for one in session.scalars(query) if ends_at(one) > datetime.now(UTC)]
 
 
 def live_token(session: Session, token: str) -> ApiToken | None:
@@ -98,6 +99,17 @@ def has_admin(session: Session, *, with_demo: bool = False) -> bool:
     kinds = [AccountKind.PERSON, *([AccountKind.DEMO] if with_demo else [])]  # nobody has a simulated one's password
     query = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None), Account.kind.in_(kinds))
     return session.scalar(query.limit(1)) is not None
+
+
+def is_empty(session: Session) -> bool:
+    """Whether there is no account at all."""
+    return session.scalar(select(Account.id).limit(1)) is None
+
+
+def demo_people(session: Session) -> list[Account]:
+    """Those of the demo who may sign in, in the order in which they were made."""
+    query = select(Account).where(Account.kind == AccountKind.DEMO, Account.disabled_at.is_(None))
+    return list(session.scalars(query.order_by(Account.id)))
 
 
 def audit(session: Session, *, subject: str | None = None, before: int | None = None, limit: int = 100):

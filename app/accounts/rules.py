@@ -16,17 +16,18 @@ from app.config import settings
 from app.errors import BadInput, Conflict, NotFound
 from app.i18n import N_, languages
 from app.i18n import gettext as _
+from app.kit import surface
 from training.records import Pool
 
-TOKEN_PREFIX = "plumb_"
+TOKEN_PREFIX, LONGEST_TOKEN_DAYS = "plumb_", 3650
 POOL_KEPT = N_("Answers given so far keep the pool they were given in.")
 _CHANGING = ("name", "role", "pool", "language", "disabled_at", "avoids_sensitive", "paused")
 
 
 def record(session: Session, account: Account | None, action: str, subject: str = "", **detail) -> None:
-    """Write who did what to which object; None is the command line."""
-    account_id = account.id if account else None
-    session.add(AuditEntry(account_id=account_id, action=action, subject=subject, detail=detail))
+    """Write who did what to which object, and from where; None is whoever does it without an account."""
+    account_id, door = account.id if account else None, surface.current.get()
+    session.add(AuditEntry(account_id=account_id, action=action, subject=subject, detail=detail, surface=door))
 
 
 def create_account(
@@ -111,6 +112,7 @@ def change_account(
         )
     if account.disabled_at:
         close_all_sessions(session, account)
+        revoke_all_tokens(session, account)
     if changed := {key: str(getattr(account, key)) for key, value in before.items() if getattr(account, key) != value}:
         record(session, by, "account.change", account.public_id, **changed)
     return account
@@ -130,6 +132,11 @@ def check_sign_in(account: Account | None, password: str, *, local: bool) -> Pas
             field="username",
         )
     return renewed
+
+
+def record_failed_sign_in(session: Session, account: Account | None, address: str) -> None:
+    """Write that a sign-in failed; what was typed is not kept, for it may be a password in the wrong field."""
+    record(session, None, "sign_in.fail", account.public_id if account else "", address=address)
 
 
 def open_session(session: Session, account: Account, *, replaces: str | None = None) -> str:
@@ -159,19 +166,33 @@ def close_all_sessions(session: Session, account: Account, *, but: str | None = 
     return session.execute(query).rowcount
 
 
-def sign_out_everywhere(session: Session, account: Account, *, by: Account | None, keep: str | None = None) -> None:
-    """End all sessions of an account but the one with the secret `keep`."""
+def sign_out_everywhere(
+    session: Session,
+    account: Account,
+    *,
+    by: Account | None,
+    keep: str | None = None,
+    keep_tokens: bool = False,
+    action: str = "account.sign_out",
+) -> None:
+    """End all sessions of an account but the one with the secret `keep`, and revoke its API tokens."""
     ended = close_all_sessions(session, account, but=keep)
-    record(session, by, "account.sign_out", account.public_id, sessions=ended)
+    revoked = 0 if keep_tokens else revoke_all_tokens(session, account)
+    record(session, by, action, account.public_id, sessions=ended, tokens=revoked)
 
 
 def set_password(
-    session: Session, account: Account, password: PasswordHash, *, by: Account | None, keep: str | None = None
+    session: Session,
+    account: Account,
+    password: PasswordHash,
+    *,
+    by: Account | None,
+    keep: str | None = None,
+    keep_tokens: bool = False,
 ) -> None:
-    """A new password ends all sessions but the one with the secret `keep`."""
+    """Set a new password; ends sessions and revokes API tokens as sign_out_everywhere() does."""
     session.execute(update(Account).where(Account.id == account.id).values(password_hash=str(password)))
-    close_all_sessions(session, account, but=keep)
-    record(session, by, "account.password", account.public_id)
+    sign_out_everywhere(session, account, by=by, keep=keep, keep_tokens=keep_tokens, action="account.password")
 
 
 def create_token(
@@ -183,7 +204,7 @@ def create_token(
     days: int | None = 90,
     by: Account | None = None,
 ) -> tuple[ApiToken, str]:
-    """A new API token and its secret, which is shown once and never kept."""
+    """Make an API token; returns it and its secret, which is not stored. `days=0` never ends and needs an admin."""
     if not 1 <= len(name.strip()) <= 120:
         raise BadInput(_("Give the token a name of 1 to 120 characters, to know it again."), field="name")
     known = [scope.value for scope in Scope]
@@ -195,8 +216,13 @@ def create_token(
         )
     if account.role is not Role.ADMIN and set(scopes) - {Scope.WORK}:
         raise BadInput(_("A labeler's token can have the scope “work” only."), field="scopes")
-    if days is not None and not 1 <= days <= 3650:
-        raise BadInput(_("A token lasts 1 to 3650 days, or for ever without a number."), field="days")
+    least = 0 if by is None or by.role is Role.ADMIN else 1
+    if days is None or not least <= days <= LONGEST_TOKEN_DAYS:
+        raise BadInput(
+            _("Say how many days the token lasts: 1 to %(most)d. Only an admin may choose 0, which never ends.")
+            % {"most": LONGEST_TOKEN_DAYS},
+            field="days",
+        )
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
     token = ApiToken(
         account_id=account.id,
@@ -210,6 +236,12 @@ def create_token(
     session.flush()
     record(session, by, "token.create", token.public_id, of=account.username, scopes=token.scopes)
     return token, secret
+
+
+def revoke_all_tokens(session: Session, account: Account) -> int:
+    """Revoke every API token of the account; returns how many were still valid."""
+    query = update(ApiToken).where(ApiToken.account_id == account.id, ApiToken.revoked_at.is_(None))
+    return session.execute(query.values(revoked_at=datetime.now(UTC))).rowcount
 
 
 def revoke_token(session: Session, account: Account, public_id: str, *, by: Account | None = None) -> None:

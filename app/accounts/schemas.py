@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.passwords import MAX_LENGTH
 from app.accounts.tables import AccountKind, Role, Scope
+from app.kit.surface import Surface
 from app.kit.text import Text
 from training.records import Pool
 
@@ -54,6 +55,7 @@ class PasswordIn(_Strict):
     """A new password."""
 
     password: Text = Field(max_length=MAX_LENGTH)
+    keep_tokens: bool = Field(False, description="Leave the account's API tokens valid.")
 
 
 class AccountOut(_Row):
@@ -83,7 +85,7 @@ class TokenIn(_Strict):
 
     name: Text = Field(max_length=120)
     scopes: list[Scope] = Field(min_length=1)
-    days: int | None = Field(90, description="How long it lasts; null is for ever.")
+    days: int | None = Field(90, description="How long it lasts, 1 to 3650; 0 never ends. null is refused.")
 
 
 class TokenOut(_Row):
@@ -108,7 +110,8 @@ class AuditOut(BaseModel):
     """Who did what to which object."""
 
     at: datetime
-    by: str | None = Field(description="User name; null is the command line.")
+    by: str | None = Field(description="User name; null: done without an account, see `surface`.")
+    surface: Surface | None = Field(description="From where; null: before it was kept. A worker acts by itself.")
     action: str
     subject: str
     detail: dict

@@ -7,6 +7,7 @@ from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
+from app.kit.surface import Surface
 from training.records import Pool
 
 
@@ -73,6 +74,7 @@ class SignInSession(Base):
     token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    last_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())  # within minutes
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     account: Mapped[Account] = relationship()
 
@@ -107,3 +109,4 @@ class AuditEntry(Base):
     action: Mapped[str] = mapped_column(String(80))  # "round.open"
     subject: Mapped[str] = mapped_column(String(120), default="")  # the public id it was done to
     detail: Mapped[dict] = mapped_column(JSONColumn, default=dict)
+    surface: Mapped[Surface | None] = mapped_column(choice(Surface))  # none: of a version that did not keep it

@@ -30,6 +30,7 @@ from app.rounds.tables import ItemKind
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
+IF_MATCH = Header(alias="If-Match", description='The version of the draft that you last saw, such as "0".')
 
 
 @router.post("/next", response_model=AssignmentOut, responses={204: {"description": "Nothing is waiting."}})
@@ -51,7 +52,7 @@ def assignment(request: Request, response: Response, id: str) -> AssignmentOut:
 
 @router.post("/{id}/draft")
 def draft(
-    request: Request, response: Response, id: str, body: DraftIn, if_match: Annotated[Text | None, Header()] = None
+    request: Request, response: Response, id: str, body: DraftIn, if_match: Annotated[Text, IF_MATCH]
 ) -> SavedOut:
     """Keep what is written so far, if the draft is still the version named by If-Match."""
     labeler = api_account(request, "work")
@@ -88,7 +89,7 @@ def submit(
     id: str,
     body: Submission,
     idempotency_key: Annotated[Text, Header(max_length=200)] = "",
-    if_match: Annotated[Text | None, Header()] = None,
+    if_match: Annotated[Text | None, IF_MATCH] = None,
 ) -> SubmittedOut:
     """Hand it in, once: the same content under the same Idempotency-Key again gives the same answer."""
     labeler = api_account(request, "work")
@@ -126,9 +127,9 @@ def heartbeat(request: Request, id: str, body: HeartbeatIn) -> HeartbeatOut:
     return HeartbeatOut(fence=body.fence, lease_until=until)
 
 
-def parse_etag(if_match: str | None) -> int:
+def parse_etag(if_match: str) -> int:
     """The version in an If-Match header: '"3"' -> 3."""
-    version = (if_match or "").strip().removeprefix("W/").strip('"')
+    version = if_match.strip().removeprefix("W/").strip('"')
     if not version.isdecimal() or len(version) > 9:
         raise BadInput(
             _('If-Match is %(given)r; send the version of the draft you last saw, such as "0".') % {"given": if_match},

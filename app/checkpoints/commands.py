@@ -7,7 +7,9 @@ import typer
 
 from app.checkpoints import queries, rules
 from app.checkpoints.tables import Checkpoint, CheckpointRole
+from app.checkpoints.trying import tried
 from app.database import reading, transaction
+from app.errors import BadInput
 from app.operation.terminal import AsJson, show
 
 checkpoints = typer.Typer(
@@ -26,7 +28,7 @@ def _row(one: Checkpoint) -> dict:
         "role": one.role.value,
         "round": one.round_number,
         "step": one.step,
-        "recommended": one.chosen,
+        "chosen": one.chosen,
         "snapshot": snapshot.content_sha256[:12] if snapshot else None,
         "policy": one.policy.name if one.policy else None,
         "path": str(rules.folder(one)),
@@ -64,9 +66,14 @@ def add(
     name: Annotated[str, typer.Option(help="What it is called.")],
     role: Annotated[CheckpointRole, typer.Option(help="What it is.")] = CheckpointRole.BASE,
 ) -> None:
-    """Bring a network by path and print its id."""
+    """Try a network, bring it by path and print its id."""
+    trial = tried(path.absolute())
+    if trial and trial["refused"]:
+        raise BadInput(trial["refused"], field="path")
     with transaction() as session:
-        made = rules.register_path(session, path, name, role=role)
+        made = rules.register_path(session, path, name, role=role, trial=trial)
+    for one in trial["findings"] if trial else ():
+        typer.echo(f"{one['check']:22} {one['verdict']:8} {one['said']}", err=True)
     typer.echo(made.public_id)
 
 

@@ -6,11 +6,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from app.checkpoints.tables import Checkpoint, CheckpointRole
+from app.database import utc_now
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.jobs.tables import Job
 from app.lists import last_shown
 from app.snapshots.tables import Snapshot
+
+TRIAL_SECONDS = 60  # after which the message that asks for a trial counts as lost
 
 _WITH = (
     joinedload(Checkpoint.job).joinedload(Job.snapshot),
@@ -58,6 +61,14 @@ def newest(session: Session, role: CheckpointRole) -> Checkpoint | None:
     """The newest checkpoint with this role that its run recommends, or that was brought by path."""
     query = select(Checkpoint).where(Checkpoint.role == role).options(*_WITH)
     return session.scalar(query.order_by(Checkpoint.chosen.desc(), Checkpoint.id.desc()).limit(1))
+
+
+def untried(session: Session) -> list[Checkpoint]:
+    """Networks that were brought by path a while ago, and that nothing is known of yet."""
+    query = select(Checkpoint).where(
+        Checkpoint.job_id.is_(None), Checkpoint.trial.is_(None), Checkpoint.created_at < utc_now(-TRIAL_SECONDS)
+    )
+    return list(session.scalars(query.order_by(Checkpoint.id).limit(10)))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """What may happen to checkpoints: registered as their run reports them, named in configs, turned into policies."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app import queue
 from app.accounts.rules import record
 from app.accounts.tables import Account
 from app.checkpoints import queries
@@ -20,7 +20,8 @@ from app.kit.text import require_text
 from app.policies import rules as policies
 from app.policies.tables import Policy, PolicyKind
 from app.snapshots.tables import Snapshot
-from training.events import CheckpointSaved
+from training.events import CheckpointSaved, NetworkTried
+from training.network_files import check_files
 
 PREFIX = "checkpoint:"
 _TITLES = {  # by role, and by folder where a run saves two of a role
@@ -67,6 +68,16 @@ def register(session: Session, job: Job, event: CheckpointSaved) -> Checkpoint:
         checkpoint.name = f"{title}{after} ({made_by})"[:120]
     session.flush()
     return checkpoint
+
+
+def note_tried(session: Session, job: Job, event: NetworkTried) -> None:
+    """Keep what a run found of a network that it loaded, where that is a checkpoint, and what it did not try again."""
+    names = job.config.get("policies") or {}
+    checkpoint = referred(session, job.config.get(event.key, names.get(event.key)))
+    if checkpoint is not None:
+        found = [one.model_dump(mode="json") for one in event.findings]
+        tried, known = {one["check"] for one in found}, (checkpoint.trial or {}).get("findings", [])
+        checkpoint.trial = {"refused": None, "findings": found + [one for one in known if one["check"] not in tried]}
 
 
 def _round_number(session: Session, job: Job, parent: Checkpoint | None, reward_model: Checkpoint | None) -> int | None:
@@ -140,15 +151,20 @@ def make_policy(session: Session, checkpoint: Checkpoint, *, name: str = "", by:
 
 def register_path(
     session: Session, path: str | Path, name: str, *, role: CheckpointRole | str = CheckpointRole.BASE,
-    by: Account | None = None,
+    by: Account | None = None, trial: dict | None = None,
 ) -> Checkpoint:  # fmt: skip
-    """A network of one's own by path: a folder with config.json and weights that plain transformers loads."""
+    """A network of one's own by path: a folder with config.json and weights that plain transformers loads.
+
+    Without a `trial` (trying.tried) a worker is asked for one.
+    """
     place = Path(require_text(str(path), "path")).absolute()
     name = require_text(name, "name", may_be_empty=True, at_most=120).strip()
     if not name:
         raise BadInput(_("Give the network a name."), field="name")
     try:
-        _check_network(place)
+        check_files(place)
+    except ValueError as error:
+        raise BadInput(str(error), field="path") from error
     except OSError as error:  # too long a name, or no right to look
         raise BadInput(
             _("%(path)s cannot be read: %(reason)s; give a folder that this machine can open.")
@@ -163,23 +179,11 @@ def register_path(
             field="path",
         )
     checkpoint = Checkpoint(name=name, role=CheckpointRole(role), path=str(place), chosen=True)
+    if trial is not None:  # None would be stored as JSON's null, which is something
+        checkpoint.trial = trial
     session.add(checkpoint)
     session.flush()
+    if trial is None:
+        queue.send(session, "checkpoints.try_network", checkpoint.id, queue.TRAINING)
     record(session, by, "checkpoint.add", checkpoint.public_id, path=str(place))
     return checkpoint
-
-
-def _check_network(place: Path) -> None:
-    for name in ("config.json", "tokenizer.json"):
-        if not (place / name).is_file():
-            raise BadInput(
-                _("%(path)s has no %(name)s; give the folder that save_pretrained() of network and tokenizer wrote.")
-                % {"path": place, "name": name},
-                field="path",
-            )
-    if not any(place.glob("*.safetensors")) and not any(place.glob("pytorch_model*.bin")):
-        raise BadInput(_("%(path)s holds no weights (*.safetensors).") % {"path": place}, field="path")
-    try:
-        json.loads((place / "config.json").read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{place / 'config.json'}: {error}", field="path") from error

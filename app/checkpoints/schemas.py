@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.checkpoints.tables import CheckpointRole
 from app.kit.text import Text
+from training.events import Verdict
 
 
 class CheckpointIn(BaseModel):
@@ -26,6 +27,21 @@ class PolicyNameIn(BaseModel):
     name: Text = Field("", max_length=120)
 
 
+class FindingOut(BaseModel):
+    """One property of a network that was tried."""
+
+    check: str
+    verdict: Verdict
+    said: str
+
+
+class TrialOut(BaseModel):
+    """What trying a network found; `refused` says why it cannot be used."""
+
+    refused: str | None
+    findings: list[FindingOut]
+
+
 class CheckpointOut(BaseModel):
     """A checkpoint as REST tells it, with the public ids of what it came from."""
 
@@ -35,6 +51,7 @@ class CheckpointOut(BaseModel):
     step: int
     chosen: bool
     metrics: dict
+    trial: TrialOut | None = Field(description="What trying the network found; null until it was tried.")
     path: str
     job: str | None
     snapshot: str | None

@@ -38,6 +38,7 @@ class Checkpoint(Base):
     path: Mapped[str] = mapped_column(Text)  # relative to the data folder, or absolute when brought by path
     step: Mapped[int] = mapped_column(Integer, default=0)
     metrics: Mapped[dict] = mapped_column(JSONColumn, default=dict)
+    trial: Mapped[dict | None] = mapped_column(JSONColumn)  # what trying it found (trying.tried); null: not tried yet
     chosen: Mapped[bool] = mapped_column(default=False)  # the one that its run recommends
     policy_id: Mapped[int | None] = mapped_column(ForeignKey("policies.id", ondelete="RESTRICT"), unique=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())

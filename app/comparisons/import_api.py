@@ -12,11 +12,12 @@ from app.kit.text import Text
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults
 from app.web import api_account
+from app.web.openapi import NO_FINDER
 
 router = APIRouter(prefix="/api/v1/comparisons", tags=["comparisons"])
 
 
-@router.post("/import", max_body_size=settings().max_upload_bytes)
+@router.post("/import", max_body_size=settings().max_upload_bytes, responses=NO_FINDER)
 def import_file(
     request: Request,
     file: UploadFile,

@@ -6,6 +6,7 @@ from app.assignments import changes
 from app.comparisons import queries
 from app.database import reading
 from app.kit.text import Text
+from app.lists import round_number
 from app.web import admin, page
 
 router = APIRouter(include_in_schema=False)
@@ -16,7 +17,7 @@ PAGE = 50
 def comparisons(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
     """Who handed in what, the newest first."""
     account = admin(request)
-    number = int(round) if round.isdecimal() and len(round) < 10 else None
+    number = round_number(round)
     with reading() as session:
         found, following = queries.page(session, cursor, PAGE, round_number=number, labeler=labeler.strip())
     return page(

@@ -21,6 +21,7 @@ from app.prompts import rules as prompts
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults
 from app.web import api_account
+from app.web.openapi import NO_FINDER
 
 router = APIRouter(prefix="/api/v1/completions", tags=["completions"])
 
@@ -70,7 +71,7 @@ def _draft(session: Session, given: CompletionIn) -> rules.CompletionDraft:
     )
 
 
-@router.post("/import", max_body_size=settings().max_upload_bytes)
+@router.post("/import", max_body_size=settings().max_upload_bytes, responses=NO_FINDER)
 def import_file(
     request: Request,
     file: UploadFile,

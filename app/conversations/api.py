@@ -8,9 +8,9 @@ from fastapi.responses import StreamingResponse
 
 from app.assignments import changes
 from app.assignments.schemas import VersionOut
-from app.conversations import queries, suggesting
+from app.conversations import queries, rules, suggesting
 from app.conversations.schemas import ConversationOut, ConversationPage, SuggestionOut
-from app.database import reading
+from app.database import reading, transaction
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account
@@ -65,9 +65,24 @@ def read_versions(request: Request, id: str) -> list[VersionOut]:
     return [VersionOut.of(version, ItemKind.CONVERSATION) for version in earlier]
 
 
-@router.post("/api/v1/assignments/{id}/suggestions", status_code=201, tags=["assignments"])
+@router.post("/api/v1/conversations/{id}/alternatives", status_code=202)
+def sample_again(request: Request, id: str) -> ConversationOut:
+    """Sample alternatives that failed again; 404 where none did."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        rules.try_again(session, id, by)
+    with reading() as session:
+        return ConversationOut.of(queries.conversation(session, id))
+
+
+@router.post(
+    "/api/v1/assignments/{id}/suggestions",
+    status_code=201,
+    tags=["assignments"],
+    responses={503: {"description": "There is none just now; write by hand, or ask again later."}},
+)
 def suggest(request: Request, id: str) -> SuggestionOut:
-    """A model-written suggestion for the message after those of the draft; 503 where there is none just now."""
+    """A model-written suggestion for the message after those of the draft."""
     labeler = api_account(request, "work")
     made = suggesting.suggest(labeler, id)
     return SuggestionOut(id=made.public_id, role=made.role, text=made.text)

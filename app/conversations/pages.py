@@ -3,16 +3,16 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.accounts import rules as accounts
 from app.assignments import changes
 from app.assignments.posting import acting
 from app.conversations import queries, rules, suggesting
 from app.conversations.schemas import opening
-from app.conversations.tables import AlternativesState, Origin
+from app.conversations.tables import Origin
 from app.database import reading, transaction
-from app.errors import NotFound, PlumblineError
+from app.errors import PlumblineError
 from app.i18n import gettext as _
 from app.kit.text import Text
+from app.lists import round_number
 from app.prompts.tables import PromptSource
 from app.web import admin, flash, page, redirect
 
@@ -44,7 +44,7 @@ def prepare(request: Request, id: str) -> Response:
 def conversations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
     """Who handed in what, the newest first."""
     account = admin(request)
-    number = int(round) if round.isdecimal() and len(round) < 10 else None
+    number = round_number(round)
     with reading() as session:
         found, following = queries.page(session, cursor, PAGE, round_number=number, labeler=labeler.strip())
     return page(
@@ -84,11 +84,7 @@ def sample_again(request: Request, id: str):
     """Sample alternatives that failed anew."""
     account = admin(request)
     with transaction() as session:
-        later = queries.conversation(session, id).alternatives
-        if later is None or later.state is not AlternativesState.FAILED:
-            raise NotFound(_("There are no alternatives here that failed."))
-        rules.try_again(session, later)
-        accounts.record(session, account, "conversation.alternatives", subject=id)
+        rules.try_again(session, id, account)
     response = redirect(f"/admin/conversations/{id}")
     flash(response, _("They are being sampled again."))
     return response

@@ -7,6 +7,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import queue
+from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.assignments import changes, late, own
 from app.assignments import rules as assignments
@@ -24,7 +25,7 @@ from app.conversations.tables import (
     Suggestion,
 )
 from app.database import utc_now
-from app.errors import BadInput
+from app.errors import BadInput, NotFound
 from app.i18n import gettext as _
 from app.kit.text import require_text
 from app.prompts import rules as prompts
@@ -222,10 +223,12 @@ def _prefix(session: Session, conversation: Conversation, starter: Prompt, posit
     )
 
 
-def try_again(session: Session, alternatives: Alternatives) -> None:
-    """Sample alternatives anew that have failed."""
-    if alternatives.state is not AlternativesState.FAILED:
-        raise BadInput(_("Only alternatives that failed can be sampled again."))
+def try_again(session: Session, id: str, by: Account) -> None:
+    """Sample alternatives of a conversation again; raises NotFound unless they failed."""
+    alternatives = queries.conversation(session, id).alternatives
+    if alternatives is None or alternatives.state is not AlternativesState.FAILED:
+        raise NotFound(_("There are no alternatives here that failed."))
+    accounts.record(session, by, "conversation.alternatives", subject=id)
     alternatives.state, alternatives.attempt, alternatives.error = AlternativesState.QUEUED, 0, ""
     alternatives.lease_until = utc_now(RESEND_SECONDS)
     session.flush()

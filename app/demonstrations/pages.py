@@ -10,6 +10,7 @@ from app.database import reading
 from app.demonstrations import lengths, queries
 from app.guidelines import rules as guidelines
 from app.kit.text import Text, TypedText
+from app.lists import round_number
 from app.web import admin, environment, page, signed_in
 
 router = APIRouter(include_in_schema=False)
@@ -31,7 +32,7 @@ def shown(request: Request, text: Annotated[TypedText, Form(max_length=50_000)] 
 def demonstrations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
     """Who handed in what, the newest first."""
     account = admin(request)
-    number = int(round) if round.isdecimal() and len(round) < 10 else None
+    number = round_number(round)
     with reading() as session:
         found, following = queries.page(session, cursor, PAGE, round_number=number, labeler=labeler.strip())
     return page(

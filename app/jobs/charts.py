@@ -6,9 +6,12 @@ WIDTH, HEIGHT = 320, 120
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 8, 20  # margins for the labels of the axes
 
 
+TOLD_APART = 1e-3  # of its size: what the three digits of a label tell apart; a curve within it is drawn flat
+
+
 @dataclass(frozen=True)
 class Chart:
-    """One curve with its labels; coordinates are SVG user units."""
+    """One curve with its labels; coordinates are SVG user units. `low` is `high` where the curve is flat."""
 
     name: str
     path: str
@@ -27,12 +30,11 @@ def _draw(name: str, points: list[tuple[int, float]]) -> Chart:
     low, high = min(value for _step, value in points), max(value for _step, value in points)
     first, last = points[0][0], points[-1][0]
     across = (WIDTH - LEFT - RIGHT) / max(1, last - first)
-    up = (HEIGHT - TOP - BOTTOM) / ((high - low) or 1)
-    middle = 0 if high > low else (HEIGHT - TOP - BOTTOM) / 2  # a constant runs through the middle
-    places = [
-        f"{LEFT + (step - first) * across:.1f},{HEIGHT - BOTTOM - middle - (value - low) * up:.1f}"
-        for step, value in points
-    ]
+    if high - low <= TOLD_APART * max(abs(low), abs(high)):
+        low = high = points[-1][1]
+    up = (HEIGHT - TOP - BOTTOM) / (high - low) if high > low else 0
+    floor = HEIGHT - BOTTOM if high > low else (TOP + HEIGHT - BOTTOM) / 2  # a flat one runs through the middle
+    places = [f"{LEFT + (step - first) * across:.1f},{floor - (value - low) * up:.1f}" for step, value in points]
     if len(places) == 1:  # one value is a short dash
         places.append(f"{LEFT + 6:.1f},{places[0].split(',')[1]}")
     return Chart(name, "M" + " L".join(places), points[0], points[-1], low, high)

@@ -10,14 +10,13 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Form, Request
 from fastapi.sse import EventSourceResponse, format_sse_event
 
-from app import i18n, queue
-from app.accounts.tables import Account
+from app import queue
 from app.checkpoints import queries as checkpoint_queries
 from app.checkpoints import rules as checkpoints
 from app.checkpoints import sampling
 from app.checkpoints.tables import Checkpoint
 from app.database import reading, transaction
-from app.errors import BadInput, PlumblineError
+from app.errors import BadInput, NotFound, NotSignedIn, PlumblineError
 from app.i18n import gettext as _
 from app.jobs import charts, queries, rules
 from app.jobs.keys import parse_keys
@@ -26,7 +25,7 @@ from app.jobs.supervisor import tail
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
 from app.kit.text import Text, TypedText
 from app.snapshots import queries as snapshot_queries
-from app.web import FormText, admin, flash, fragment, page, redirect
+from app.web import FormText, admin, flash, fragment, is_htmx, page, redirect, still_signed_in
 from training import recipes
 
 router = APIRouter(include_in_schema=False)
@@ -37,12 +36,15 @@ SAMPLES = 6
 
 @router.get("/admin/jobs")
 def list_page(request: Request, cursor: Text | None = None):
-    """All jobs, and whether anything would run them."""
+    """All jobs, and whether anything would run them; while one waits or runs, htmx asks again for the list."""
     account = admin(request)
-    workers = queue.workers(queue.TRAINING)
     with reading() as session:
         jobs, following = queries.listing(session, cursor)
-    return page(request, "jobs/list.html", account, jobs=jobs, following=following, workers=workers)
+    moves = any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs)
+    shown = {"jobs": jobs, "cursor": cursor, "moves": moves, "workers": queue.workers(queue.TRAINING)}
+    if is_htmx(request):
+        return fragment(request, "jobs/list.html", "jobs", account, **shown)
+    return page(request, "jobs/list.html", account, following=following, **shown)
 
 
 @router.get("/admin/jobs/new")
@@ -149,27 +151,31 @@ def detail_page(request: Request, id: str):
 @router.get("/admin/jobs/{id}/stream")
 async def stream(request: Request, id: str):
     """The live block of the page as server-sent events, again whenever something has changed."""
-    account, job_id = await run_sync(_who_and_which, request, id)
+    job_id = await run_sync(_which, request, id)
     return EventSourceResponse(
-        _messages(request, account, id, job_id), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        _messages(request, id, job_id), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     )
 
 
-def _who_and_which(request: Request, id: str) -> tuple[Account, int]:
-    account = admin(request)
+def _which(request: Request, id: str) -> int:
+    admin(request)
     with reading() as session:
-        return account, queries.find(session, id).id
+        return queries.find(session, id).id
 
 
-async def _messages(request: Request, account: Account, id: str, job_id: int) -> AsyncIterator[bytes]:
+async def _messages(request: Request, id: str, job_id: int) -> AsyncIterator[bytes]:
     async for _standing in follow(job_id):
-        html = await run_sync(partial(_live, request, account, id))
+        try:
+            html = await run_sync(partial(_live, request, id))
+        except (NotSignedIn, NotFound):
+            break  # the page loads again and says why
         yield format_sse_event(data_str=html)
     yield format_sse_event(data_str="over", event="done")
 
 
-def _live(request: Request, account: Account, id: str) -> str:
-    i18n.set_language(account.language)
+def _live(request: Request, id: str) -> str:
+    still_signed_in(request)
+    account = admin(request)
     return bytes(fragment(request, "jobs/detail.html", "live", account, view=_view(id)).body).decode()
 
 

@@ -8,14 +8,16 @@ from pydantic import ValidationError
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from app import queue
+from app import i18n, queue
 from app.accounts.rules import record
 from app.accounts.tables import Account
 from app.config import settings
 from app.database import utc_now
 from app.errors import BadInput, Conflict
+from app.i18n import N_
 from app.i18n import gettext as _
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
+from app.kit.places import check_address, check_folder
 from app.snapshots import queries as snapshot_queries
 from app.snapshots.rules import folder as snapshot_folder
 from app.snapshots.tables import Snapshot, SnapshotState
@@ -47,11 +49,7 @@ def folder(job: Job) -> Path:
 
 def is_finished(job: Job) -> bool:
     """Whether the last thing that the run reported is that it ended well; its row may not know it yet."""
-    try:
-        told = events.last(folder(job) / "events.jsonl")
-    except ValidationError:
-        return False
-    return isinstance(told, events.Finished)
+    return isinstance(events.last(folder(job) / "events.jsonl"), events.Finished)
 
 
 def create(
@@ -72,8 +70,12 @@ def create(
         config = {**config, "data": f"{SNAPSHOT_PREFIX}{snapshot.public_id}"}
     try:
         full = recipes.make_config(verb, config).model_dump(mode="json")
+    except recipes.MissingKey as error:
+        raise _missing(verb, error) from error
     except ValueError as error:
         raise BadInput(str(error), field="config") from error
+    if by is not None:  # the command line may read what its user may
+        _check_places(full)
     job = Job(
         verb=verb,
         name=name.strip() or full.get("recipe") or str(verb),
@@ -87,6 +89,46 @@ def create(
     record(session, by, "job.create", job.public_id, verb=verb)
     queue.send(session, "jobs.run", job.id, queue.TRAINING)
     return job
+
+
+_CHOOSE = {  # keys that a person chooses from a list
+    "init_from": N_(
+        "%(verb)s needs a network to start from (init_from). Choose one; if none is listed, bring one of your own or "
+        "train one first."
+    ),
+    "reward_model": N_(
+        "%(verb)s needs a reward model (reward_model). Choose one; if none is listed, train one on rankings first: "
+        "train_reward_model."
+    ),
+    "data": N_("%(verb)s needs a snapshot (data). Choose one; if none is listed, freeze one first."),
+}
+
+
+def _missing(verb: JobVerb, error: recipes.MissingKey) -> BadInput:
+    words = _CHOOSE.get(error.key)
+    if words is None:
+        said = _("%(verb)s needs the key %(key)s: %(what)s. Write it as a further key: %(key)s = …")
+        return BadInput(said % {"verb": verb, "key": error.key, "what": error.what}, field="set")
+    return BadInput(i18n.gettext(words) % {"verb": verb}, field=error.key)
+
+
+PATHS = {  # keys of configs that hold a path, or paths by name
+    "text", "cache", "data", "init_from", "continue_from", "reward_model", "pretraining_text", "policies",
+}  # fmt: skip
+
+
+def _check_places(config: dict) -> None:
+    """Refuse paths and addresses that somebody who signs in may not name; references lead to what we made."""
+    for key in PATHS & config.keys():
+        for value in config[key].values() if isinstance(config[key], dict) else [config[key]]:
+            if value is None:
+                continue
+            reference, _slash, file = str(value).partition("/")
+            made_here = reference.startswith(("checkpoint:", SNAPSHOT_PREFIX))
+            if not made_here or ".." in file.split("/"):
+                check_folder(value, "config")
+    if config.get("endpoint"):
+        check_address(config["endpoint"], "config")
 
 
 def _snapshot_of(session: Session, verb: JobVerb, config: dict) -> int | None:
@@ -179,6 +221,11 @@ def ingest(session: Session, job: Job, offset: int, lines: bytes) -> list[events
     if rows:
         session.execute(insert(JobEvent), rows)
     return read
+
+
+def rewind(session: Session, job: Job, offset: int) -> None:
+    """Read events.jsonl from byte `offset` on again; raises LeaseLost."""
+    _mine(session, job, events_read=offset)
 
 
 def _storable(value: Any) -> Any:

@@ -25,15 +25,15 @@ from app.database import reading, transaction
 from app.errors import PlumblineError
 from app.i18n import gettext as _
 from app.jobs import queries, rules
+from app.jobs.children import environment
 from app.jobs.tables import Job, JobState, JobVerb
 from app.plans import rules as plans
-from training.events import CheckpointSaved
+from training.events import CheckpointSaved, NetworkTried
 from training.recipes import CONFIGS
 
 GRACE_SECONDS = 45  # from SIGTERM, when the child writes its state, to SIGKILL; below Celery's soft shutdown
 POLL_SECONDS = 0.5
 _CHUNK_BYTES = 1_000_000  # of events.jsonl stored in one transaction
-_SECRETS = ("PLUMBLINE_SECRET", "PLUMBLINE_DATABASE_URL", "PLUMBLINE_BROKER_URL")
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until the job ends or goes back into the queue; raises LeaseLost."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._rewind()
         if rules.is_finished(self.job):  # the last supervisor died between the run's end and its row's
             self.end(None)
             return
@@ -80,14 +81,12 @@ class Supervisor:
         """Run the child to its end; returns its exit status."""
         path = self.folder / "config.json"
         _write_whole(path, json.dumps(config, indent=2) + "\n")
-        environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        environment |= {"PLUMBLINE_DATA_DIR": str(settings().data_dir.absolute()), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", *_launcher(self.job.verb), f"training.{self.job.verb}", str(path)]
         with (self.folder / "log.txt").open("ab") as output:
             child = subprocess.Popen(
                 [*command, "--run-folder", str(self.folder), "--resume", "--supervised"],
                 cwd=ROOT,
-                env=environment,
+                env=environment(),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -157,6 +156,15 @@ class Supervisor:
                     offset = self._ingest(session, lines)
                 self.job.events_read = offset
 
+    def _rewind(self) -> None:
+        """Go back to the end of events.jsonl where a crash took lines from it that are stored already."""
+        path = self.folder / "events.jsonl"
+        end = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
+        if end < self.job.events_read:
+            with transaction() as session:
+                rules.rewind(session, self.job, end)
+            self.job.events_read = end
+
     def _unread(self) -> bytes:
         """Whole lines of events.jsonl that are not stored yet."""
         path = self.folder / "events.jsonl"
@@ -172,6 +180,8 @@ class Supervisor:
         for event in rules.ingest(session, self.job, self.job.events_read, lines):
             if isinstance(event, CheckpointSaved):
                 checkpoints.register(session, self.job, event)
+            elif isinstance(event, NetworkTried):
+                checkpoints.note_tried(session, self.job, event)
         return self.job.events_read + len(lines)
 
     # --- the end ---

@@ -4,11 +4,12 @@ Each chunk is a transaction, so that nobody waits long for SQLite's one writer. 
 what it stored is known by then. Memory stays the same however long the file is.
 """
 
+import gc
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -147,7 +148,7 @@ def run(
     changes meanwhile.
     """
     report = ImportReport()
-    with FileMemory() as looked:
+    with FileMemory() as looked, _nothing_old_is_garbage():
         as_seen = fingerprint(path)
         for chunk in chunks(rows(path, as_csv=as_csv)):
             with reading() as session:
@@ -168,6 +169,16 @@ def run(
             with transaction() as session:
                 note(session, written.added)
         return written
+
+
+@contextmanager
+def _nothing_old_is_garbage() -> Iterator[None]:
+    """Spare what is loaded by now the garbage collector: an import makes so much that it is searched all the time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _check_same(path: Path, as_seen: tuple[int, int], written: ImportReport) -> None:

@@ -20,12 +20,12 @@ from sqlalchemy import func, inspect, select, table
 from app.config import settings
 from app.database import engine
 from app.errors import PlumblineError
-from app.operation import migrate
+from app.operation import launcher, migrate
 
 SIGN = "backup.json"  # written last
 FORM = 1
 SQLITE = "plumbline.db"
-NOT_COPIED = {"logs", "serving", "valkey"}  # of the running processes alone
+NOT_COPIED = {"logs", "serving", "valkey", "valkey.broken", "run.lock"}  # of the running processes alone
 VERSION = "alembic_version"
 
 
@@ -66,10 +66,16 @@ def restore(folder: Path) -> dict[str, int]:
     """Bring a backup into an empty database and data folder, and up to this version's schema; returns rows by table.
 
     Raises CannotBackUp, with nothing changed, where the folder is no backup, the backup is of the other kind of
-    database or of a newer version, or where something is there already.
+    database or of a newer version, or where something is there already; that or CannotRun where Plumbline runs.
     """
     sign = _read_sign(folder)
     _check_empty(folder)
+    with launcher.exclusive():
+        _check_unused()
+        return _bring_back(folder, sign)
+
+
+def _bring_back(folder: Path, sign: dict) -> dict[str, int]:
     if _is_sqlite():
         engine().dispose()  # what it has open is the file that is replaced
         _sqlite_file().parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +149,7 @@ def _copy_files(source: Path, target: Path) -> None:
         here = Path(place)
         if here == source:
             folders[:] = sorted(set(folders) - NOT_COPIED)
+            files = sorted(set(files) - NOT_COPIED)
         copied = target / here.relative_to(source)
         copied.mkdir(exist_ok=True)
         for name in files:
@@ -179,12 +186,29 @@ def _check_empty(folder: Path) -> None:
         taken = any(_counted(inspect(engine()).get_table_names()).values())
     if taken:
         raise CannotBackUp(f"the database {database} is not empty; name an empty one in PLUMBLINE_DATABASE_URL")
-    both = sorted(path.name for path in (folder / "files").iterdir() if (settings().data_dir / path.name).exists())
+    held = {path.name for path in (folder / "files").iterdir()} - NOT_COPIED
+    both = sorted(name for name in held if (settings().data_dir / name).exists())
     if both:
         raise CannotBackUp(
             f"{settings().data_dir} has {', '.join(both)} already; move the folder away, or name another one in "
             "PLUMBLINE_DATA_DIR"
         )
+
+
+def _check_unused() -> None:
+    """Refuse while others are connected to the database, who would work on what is half restored."""
+    engine().dispose()
+    if not _is_sqlite():
+        with _postgresql() as connection:
+            (others,) = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            ).fetchone()
+        if others:
+            raise CannotBackUp(
+                f"{others} others are connected to the database; stop web, workers and sampler first "
+                "(in Compose: docker compose stop web worker training-worker sampler)"
+            )
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:

@@ -10,17 +10,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import queue
 from app.config import settings
 from app.database import engine
-from app.operation import migrate
+from app.operation import disk, migrate
+from app.secret import WeakSecret
 
 LEAST_FREE_GB = 2.0
 
 
 def examine() -> list[dict]:
     """Every check with `ok` and a sentence; torch is looked for and not loaded."""
-    checks = [_python(), _data_folder(), _database(), _broker()]
+    checks = [_python(), _data_folder(), _secret(), _database(), _broker()]
     if checks[-1]["ok"]:
         checks += [_worker(queue.DEFAULT), _worker(queue.TRAINING)]
-    return [*checks, _torch()]
+    return [*checks, _proxy(), _torch()]
 
 
 def _check(name: str, ok: bool, detail: str) -> dict:
@@ -35,16 +36,24 @@ def _python() -> dict:
 def _data_folder() -> dict:
     folder = settings().data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".doctor"
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
+        disk.check()
         free_gb = shutil.disk_usage(folder).free / 1e9
+        open_to_others = folder.stat().st_mode & 0o077
     except OSError as error:
-        return _check("data folder", False, f"{folder}: {error.strerror}; set PLUMBLINE_DATA_DIR to a writable folder")
+        advice = "free room, or set PLUMBLINE_DATA_DIR to a writable folder"
+        return _check("data folder", False, f"{folder}: {error.strerror}; {advice}")
+    if open_to_others:
+        return _check("data folder", False, f"{folder} can be read by others on this machine: chmod 700 {folder}")
     enough = free_gb >= LEAST_FREE_GB
     advice = "" if enough else f"; checkpoints need room: free {LEAST_FREE_GB:.0f} GB, or move PLUMBLINE_DATA_DIR"
     return _check("data folder", enough, f"{folder}, {free_gb:.1f} GB free{advice}")
+
+
+def _secret() -> dict:
+    try:
+        return _check("secret", True, f"{len(settings().key)} bytes")
+    except (WeakSecret, OSError) as error:
+        return _check("secret", False, str(error))
 
 
 def _database() -> dict:
@@ -69,6 +78,14 @@ def _worker(name: str) -> dict:
     names = queue.workers(name) or []
     detail = ", ".join(names) if names else f"none lives; start one with `plumbline worker --queue {name}`"
     return _check(f"{name} worker", bool(names), detail)
+
+
+def _proxy() -> dict:
+    """Whether limits on sign-ins count people: https takes a proxy, whose address all of them else share."""
+    if not settings().base_url.startswith("https://") or settings().trusted_proxies:
+        return _check("proxy", True, settings().trusted_proxies or "none is needed for http")
+    advice = "set PLUMBLINE_TRUSTED_PROXIES to the address that your https proxy comes from (docs/deploy.md)"
+    return _check("proxy", False, f"all sign-ins count as one address, so failed ones slow everybody; {advice}")
 
 
 def _torch() -> dict:

@@ -1,5 +1,6 @@
 """`plumbline run`: broker, workers and web server under one parent that restarts what dies and ends them all."""
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -30,8 +31,10 @@ from app.simulation import demo as demo_data
 from app.web.security import is_loopback
 
 READY_SECONDS, STOP_SECONDS = 60, 20
+AT_ONCE_SECONDS = 10  # what ends by itself so soon could not begin
 LONGEST_PAUSE_SECONDS, STEADY_SECONDS = 30, 60  # between restarts; after so long alive the pauses start anew
 LOG_BYTES = 10_000_000
+PR_SET_PDEATHSIG = 1
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -47,6 +50,7 @@ class Child:
     command: Sequence[str | Path]
     environment: dict[str, str] = field(default_factory=dict)
     inherit: Sequence[int] = ()
+    rebuilt: Path | None = None  # what it stores, where all of that can be made from the database
     process: subprocess.Popen | None = None
     started_at: float = 0.0  # monotonic seconds
     restarts: int = 0
@@ -57,7 +61,7 @@ class Child:
         """Where its output goes."""
         return settings().data_dir / "logs" / f"{self.name}.log"
 
-    def start(self, guard: TextIO) -> None:
+    def start(self, guard: "Guard") -> None:
         """Start it and tell the guard its group."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
@@ -72,17 +76,33 @@ class Child:
                 env={**os.environ, "PYTHONSAFEPATH": "1", **self.environment},
                 pass_fds=self.inherit,
                 start_new_session=True,
+                preexec_fn=_end_with(os.getpid()),
             )
         self.started_at, self.restart_at = time.monotonic(), None
-        print(f"+{self.process.pid}", file=guard, flush=True)
+        guard.add(self.process.pid)
 
-    def clear(self, guard: TextIO) -> None:
+    def set_aside(self) -> bool:
+        """Move what it stores out of its way, so that it starts without; False where there is nothing to move."""
+        if self.rebuilt is None or not any(self.rebuilt.iterdir()):
+            return False
+        broken = self.rebuilt.with_name(f"{self.rebuilt.name}.broken")
+        shutil.rmtree(broken, ignore_errors=True)
+        self.rebuilt.rename(broken)
+        self.rebuilt.mkdir()
+        typer.echo(
+            f"{self.name} could not read what it had stored and starts empty; that is now in {broken}. Nothing is "
+            f"lost: waiting work is sent again from the database. See {self.log}",
+            err=True,
+        )
+        return True
+
+    def clear(self, guard: "Guard") -> None:
         """End whatever it left behind in its group."""
         signal_groups({self.process.pid}, signal.SIGKILL)
         self.process.wait()
-        print(f"-{self.process.pid}", file=guard, flush=True)
+        guard.remove(self.process.pid)
 
-    def watch(self, guard: TextIO) -> None:
+    def watch(self, guard: "Guard") -> None:
         """Restart it if it died; each time in a row after a longer pause."""
         now = time.monotonic()
         if self.restart_at is not None:
@@ -90,11 +110,74 @@ class Child:
                 self.start(guard)
         elif self.process.poll() is not None:
             self.clear(guard)
+            if self.process.returncode > 0 and now - self.started_at < AT_ONCE_SECONDS:
+                self.set_aside()
             self.restarts = self.restarts + 1 if now - self.started_at < STEADY_SECONDS else 0
             pause = min(2**self.restarts - 1, LONGEST_PAUSE_SECONDS)
             self.restart_at = now + pause
             again = f"again in {pause} s" if pause else "again now"
             typer.echo(f"{self.name} ended ({self.process.returncode}) and starts {again}; see {self.log}", err=True)
+
+
+def _end_with(parent: int) -> Callable[[], None] | None:
+    """What a child does before its program begins, so that Linux asks it to end when the launcher does."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ask() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)  # it was killed before we asked
+
+    return ask
+
+
+class Guard:
+    """The process that ends all children should the launcher be killed, started again if it dies itself."""
+
+    def __init__(self) -> None:
+        self.groups: set[int] = set()
+        self._start()
+
+    def _start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", ROOT / "app" / "operation" / "guard.py"],
+            stdin=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def add(self, group: int) -> None:
+        """Let it end this group too."""
+        self.groups.add(group)
+        self._tell(f"+{group}")
+
+    def remove(self, group: int) -> None:
+        """A group that has ended is none of its business."""
+        self.groups.discard(group)
+        self._tell(f"-{group}")
+
+    def _tell(self, line: str) -> None:
+        with suppress(BrokenPipeError):  # watch() starts another, which is told everything
+            print(line, file=self.process.stdin, flush=True)
+
+    def watch(self) -> None:
+        """Start it again if it died, and tell the new one every group."""
+        if self.process.poll() is None:
+            return
+        typer.echo(f"the guard ended ({self.process.returncode}) and starts again", err=True)
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self._start()
+        for group in self.groups:
+            self._tell(f"+{group}")
+
+    def end(self) -> None:
+        """Let it end; what it was told of and still runs ends with it."""
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait(10)
 
 
 class Stop(Exception):
@@ -105,32 +188,29 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
     """Run everything until Ctrl-C or a signal; raises CannotRun when it cannot start."""
     began = time.monotonic()
     parent = os.getppid()
-    lock = exclusive(settings().data_dir)
+    lock = exclusive()
+    _ = settings().key  # a weak one is refused before anything starts
     listener = _listen(settings().host, settings().port)
     for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means to outlive it
             signal.signal(number, _stop)
-    guard = subprocess.Popen(
-        [sys.executable, "-S", ROOT / "app" / "operation" / "guard.py"],
-        stdin=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    guard = Guard()
     children: list[Child] = []
     try:
         if not settings().broker_url:
             children.append(_broker())
-            children[0].start(guard.stdin)
+            children[0].start(guard)
         _prepare(demo)
         children += _programs(listener.fileno())
         for child in children:
             if child.process is None:
-                child.start(guard.stdin)
-        _wait_until_ready(children)
+                child.start(guard)
+        _wait_until_ready(children, guard)
         _welcome(demo, time.monotonic() - began)
         while not (end_with_parent and os.getppid() != parent):
+            guard.watch()
             for child in children:
-                child.watch(guard.stdin)
+                child.watch(guard)
             time.sleep(0.2)
     except Stop:
         typer.echo("\nEnding ...")
@@ -146,10 +226,11 @@ def _stop(number: int, _frame: object) -> None:
     raise Stop(signal.Signals(number).name)
 
 
-def exclusive(folder: Path) -> TextIO:
+def exclusive() -> TextIO:
     """Make the data folder ours until the file is closed: two launchers must not share one."""
+    folder = settings().data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        settings().make_data_dir()
         lock = (folder / "run.lock").open("w")
     except OSError as error:
         raise CannotRun(
@@ -206,7 +287,8 @@ def _broker() -> Child:
         "port": 0, "unixsocket": path, "unixsocketperm": 700, "dir": kept, "appendonly": "yes", "save": "",
         "maxmemory-policy": "noeviction", "daemonize": "no", "set-proc-title": "no",
     }  # fmt: skip
-    return Child("valkey", [binary, *(word for key, value in options.items() for word in (f"--{key}", value))])
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    return Child("valkey", [binary, *words], rebuilt=kept)
 
 
 def _prepare(demo: bool) -> None:
@@ -232,7 +314,7 @@ def _programs(listener: int) -> list[Child]:
     ]
 
 
-def _wait_until_ready(children: list[Child]) -> None:
+def _wait_until_ready(children: list[Child], guard: Guard) -> None:
     """Return when the web server answers; raise when a program ends instead."""
     until = time.monotonic() + READY_SECONDS
     host = settings().host if settings().host not in ("0.0.0.0", "::") else "127.0.0.1"
@@ -241,6 +323,10 @@ def _wait_until_ready(children: list[Child]) -> None:
     while time.monotonic() < until:
         for child in children:
             if child.process.poll() is not None:
+                if child.set_aside():
+                    child.clear(guard)
+                    child.start(guard)
+                    continue
                 tail = "\n".join(child.log.read_text(errors="replace").splitlines()[-15:])
                 raise CannotRun(f"{child.name} ended at once; its log {child.log} says:\n{tail}")
         with suppress(httpx.HTTPError, redis.RedisError):
@@ -275,7 +361,7 @@ def _tell_the_first_admin() -> None:
             typer.echo(f"  make the first admin at {settings().base_url}/first-run{code}")
 
 
-def _end(children: list[Child], guard: subprocess.Popen) -> None:
+def _end(children: list[Child], guard: Guard) -> None:
     """Ask every program to end, the broker last, and make those that do not."""
     running = [child for child in children if child.process and child.process.poll() is None]
     for some in ([child for child in running if child.name != "valkey"], running):
@@ -288,9 +374,8 @@ def _end(children: list[Child], guard: subprocess.Popen) -> None:
                 child.process.wait(max(0.1, until - time.monotonic()))
     for child in children:
         if child.process:
-            child.clear(guard.stdin)
-    guard.stdin.close()
-    guard.wait(10)
+            child.clear(guard)
+    guard.end()
     settings().broker_socket.unlink(missing_ok=True)
 
 
@@ -298,9 +383,11 @@ def web(listener: int | None = None) -> None:
     """Serve the web application, on a socket that is handed down or on the configured address."""
     import uvicorn
 
+    from app.web.connections import ImpatientProtocol
     from app.web.monitoring import configure_logging
 
     configure_logging()
+    _ = settings().key  # a weak one is refused before anything is served
     if listener is None:
         with suppress(SQLAlchemyError):  # a database that is not there yet is /readyz's to tell
             _tell_the_first_admin()
@@ -309,6 +396,7 @@ def web(listener: int | None = None) -> None:
         factory=True,
         host=settings().host,
         port=settings().port,
+        http=ImpatientProtocol,
         proxy_headers=bool(settings().trusted_proxies),
         forwarded_allow_ips=settings().trusted_proxies,
         server_header=False,
@@ -322,12 +410,15 @@ def web(listener: int | None = None) -> None:
 
 
 def worker(queue: str) -> None:
-    """Consume a queue; beat runs inside the default worker."""
-    from app.queue import TRAINING, celery
+    """Consume a queue; beat runs inside the default worker. Raises CannotRun for a queue that there is not."""
+    from app.queue import QUEUES, TRAINING, celery
     from app.web.monitoring import configure_logging
 
+    if queue not in QUEUES:
+        raise CannotRun(f"there is no queue {queue}: name {' or '.join(QUEUES)} with --queue")
     configure_logging()
-    settings().data_dir.mkdir(parents=True, exist_ok=True)
+    settings().make_data_dir()
+    _ = settings().key  # a weak one is refused before anything is frozen under it
     arguments = [
         "worker",
         "-Q",

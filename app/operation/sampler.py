@@ -20,12 +20,12 @@ from sqlalchemy.exc import OperationalError
 
 from app.config import ROOT, settings
 from app.database import reading, transaction
+from app.jobs.children import environment
 from app.policies import serving
 from app.policies.tables import Policy
 from training.records import SERVING_ADDRESS
 
 POLL_SECONDS = 0.5
-SECRETS = ("PLUMBLINE_SECRET", "PLUMBLINE_DATABASE_URL", "PLUMBLINE_BROKER_URL")
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,6 @@ class Resident:
         }
         path = self.folder / "request.json"
         path.write_text(json.dumps(config))
-        hidden = {*SECRETS, *settings().endpoint_key_names}
-        environment = {name: value for name, value in os.environ.items() if name not in hidden}
         with (self.folder / "log.txt").open("wb") as output:
             self.process = subprocess.Popen(
                 [
@@ -65,7 +63,7 @@ class Resident:
                     "--supervised",
                 ],
                 cwd=ROOT,
-                env=environment | {"SERVE_POLICY_KEY": serving.key()},
+                env=environment() | {"SERVE_POLICY_KEY": serving.key()},
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

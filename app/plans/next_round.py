@@ -24,7 +24,7 @@ def make(session: Session, plan: Plan) -> Round:
     number = plan.round.number
     made = rounds.create(
         session,
-        name=wanted.name or _("Round after %(name)s") % {"name": plan.round.name},
+        name=wanted.name or _("After round %(number)s") % {"number": number},
         plan=RoundPlan(
             demonstrations=_demonstrations(plan),
             comparisons=_comparisons(plan),

@@ -20,6 +20,7 @@ from app.plans import queries, rules
 from app.plans.schemas import NextRound, PlanConfig, Source
 from app.plans.tables import Plan, PlanState, StepKind, StepState
 from app.rounds.rules import round_
+from app.snapshots import queries as snapshot_queries
 from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
 from training import recipes
 
@@ -50,6 +51,7 @@ def _defaults() -> dict:
         "round": "",
         "base": "",
         **{step: getattr(config, step).recipe for step in TRAININGS},
+        "also": [],
         "next_round": "on",
         "open": "on",
         "continue_from_last": "",
@@ -70,6 +72,7 @@ def _form(request: Request, given: dict, error: BadInput | None = None):
     account = admin(request)
     with reading() as session:
         rounds = queries.startable_rounds(session)
+        answered_by = snapshot_queries.answers_by_kind(session)
         bases, _following = checkpoint_queries.listing(session, limit=50, role=CheckpointRole.BASE)
     names = {
         step: [name for name, recipe in recipes.RECIPES.items() if recipe.verb == verb]
@@ -83,6 +86,7 @@ def _form(request: Request, given: dict, error: BadInput | None = None):
         given=given,
         error=error,
         rounds=rounds,
+        answered_by=answered_by,
         bases=bases,
         recipes=names,
         sources=list(Source),
@@ -94,7 +98,7 @@ def start(request: Request, form: Posted):
     """Start a plan and follow it on its page."""
     account = admin(request)
     # A box that is not ticked is not sent, so that what is missing is empty and not its default.
-    given = {key: form.get(key, "") for key in _defaults()}
+    given = {key: form.get(key, "") for key in _defaults()} | {"also": form.getlist("also")}
     try:
         if not given["round"]:
             raise BadInput(_("Choose the round to train on."), field="round")
@@ -122,6 +126,7 @@ def _config(given: dict) -> dict:
     for step in {"train_base", "sample"} & config.keys():
         config[step].setdefault("recipe", getattr(PlanConfig(), step).recipe)
     config["base"] = given["base"] or None
+    config["also"] = given["also"]
     config["continue_from_last"] = bool(given["continue_from_last"])
     config["next_round"] = None
     if given["next_round"]:

@@ -1,13 +1,10 @@
 """Finding plans and what the steps of one have brought about."""
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.checkpoints.queries import chosen_of
 from app.checkpoints.tables import Checkpoint
-from app.comparisons.tables import Comparison
-from app.conversations.tables import Conversation
-from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.i18n import gettext as _
 from app.jobs.tables import Job, JobState
@@ -88,25 +85,6 @@ def startable_rounds(session: Session) -> list[Round]:
         )
     )
     return list(session.scalars(query.order_by(Round.number.desc())))
-
-
-def has_demonstrations(session: Session) -> bool:
-    """Whether a closed training round holds a demonstration, or a conversation, whose answers are as good as one."""
-    closed = (Round.state == RoundState.CLOSED) & (Round.purpose == RoundPurpose.TRAINING)
-    for rows in (Demonstration, Conversation):
-        query = select(rows.id).join(rows.item).join(Item.round).where(closed, rows.surplus.is_(False))
-        if session.scalar(query.limit(1)) is not None:
-            return True
-    return False
-
-
-def has_comparisons(session: Session, imported: list[str]) -> bool:
-    """Whether a closed training round, or an imported collection, holds a comparison."""
-    query = select(Comparison.id).outerjoin(Comparison.item).outerjoin(Item.round)
-    in_rounds = (
-        (Round.state == RoundState.CLOSED) & (Round.purpose == RoundPurpose.TRAINING) & Comparison.surplus.is_(False)
-    )
-    return session.scalar(query.where(or_(in_rounds, Comparison.collection.in_(imported))).limit(1)) is not None
 
 
 def collections_of(session: Session, round: Round) -> list[str]:

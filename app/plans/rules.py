@@ -25,8 +25,10 @@ from app.plans import queries, steps
 from app.plans.schemas import PlanConfig, Source
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
 from app.rounds.tables import Round, RoundPurpose, RoundState
+from app.snapshots.left_out import listed, way_out
 from app.snapshots.queries import of_round as snapshots_of
 from app.snapshots.tables import Snapshot, SnapshotState
+from training.records import Purpose
 
 _OF_JOB = {
     JobState.QUEUED: StepState.RUNNING,
@@ -76,11 +78,15 @@ def start(
     if round.state is RoundState.OPEN:
         closing.close(session, round, confirmed=confirmed)
         record(session, by, "round.close", round.public_id)
-    if not queries.has_demonstrations(session):
-        raise BadInput(
-            _("No closed training round holds a demonstration; the first network is trained on those."), field="round"
-        )
     steps.check_collections(session, config)
+    demonstrations, left_out = steps.survey(session, Purpose.SFT, config)
+    if not demonstrations:
+        none = _(
+            "No closed training round holds a demonstration; the first network is trained on those. Open a round that "
+            "asks for some, or train a reward model on rankings alone: Jobs → New job."
+        )
+        why = _("Left out: %(what)s.") % {"what": listed(left_out)} + " " + way_out(left_out) if left_out else ""
+        raise BadInput(f"{none} {why}".strip(), field="also" if left_out else "round")
     if config.collections is None:
         config.collections = queries.collections_of(session, round)
     if config.base is None and (known := newest(session, CheckpointRole.BASE)):
@@ -122,7 +128,7 @@ def reopen_round(session: Session, round: Round) -> None:
 
 
 def _steps(session: Session, plan: Plan, config: PlanConfig) -> list[tuple[str, StepKind]]:
-    trains_ppo = queries.has_comparisons(session, config.imported)
+    trains_ppo = steps.survey(session, Purpose.RM, config)[0] > 0
     names = [] if config.base else ["base"]
     names += ["snapshot_sft", "sft", "sft_for_ppo"]
     if trains_ppo:

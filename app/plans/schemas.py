@@ -9,6 +9,7 @@ from app.kit.text import JsonObject, Text
 from app.plans.tables import PlanState, StepKind, StepState
 from app.rounds.schemas import PRIORITY, RESERVED, ReservedShare
 from app.rounds.tables import RoundPriority
+from app.snapshots.schemas import ALSO, Also
 from training.records import Pool
 
 
@@ -85,6 +86,7 @@ class PlanConfig(BaseModel):
     collections: list[Text] | None = Field(
         None, description="Collections of prompts for PPO and the next round; absent: those of the round."
     )
+    also: list[Also] = Field([], description=ALSO)
     imported: list[Text] = Field(
         [], description="Collections of imported comparisons that the reward model learns from too."
     )

@@ -17,8 +17,10 @@ from app.plans.tables import Plan
 from app.rounds.rules import choose_prompts
 from app.rounds.schemas import PromptFilter
 from app.rounds.tables import ItemKind
-from app.snapshots import filters
+from app.snapshots import contents, filters
 from app.snapshots import rules as snapshots
+from app.snapshots.left_out import KINDS
+from app.snapshots.queries import closed_training_rounds
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot
 from training import recipes
@@ -38,7 +40,7 @@ def check_collections(session: Session, config: PlanConfig) -> None:
     """Refuse a plan that names a collection which does not exist or holds nothing for it; raises BadInput."""
     for purpose, field in ((Purpose.RM, "imported"), (Purpose.PPO, "collections")):
         try:
-            filters.check_collections(session, purpose, getattr(config, field) or ())
+            filters.check_collections(session, purpose, getattr(config, field) or (), config.also)
         except BadInput as error:
             raise BadInput(f"{field}: {error.message}", field="config") from error
 
@@ -118,21 +120,36 @@ def network(session: Session, plan: Plan, source: Source | str) -> Checkpoint:
     return found
 
 
+def answers(session: Session, purpose: Purpose, config: PlanConfig) -> SnapshotFilter:
+    """What a plan trains on: all closed training rounds, and for SFT the few-shot pairs, which are of no round."""
+    collections = config.imported
+    if purpose is Purpose.SFT:
+        collections = filters.usable_collections(session, purpose, config.also)
+    rounds = [round.number for round in closed_training_rounds(session)]
+    return SnapshotFilter(rounds=rounds, also=config.also, collections=collections)
+
+
+def survey(session: Session, purpose: Purpose, config: PlanConfig) -> tuple[int, dict[str, int]]:
+    """Return how many answers a plan would train on, and how many are left out by reason, of what the purpose needs."""
+    needed, _others = KINDS[purpose]
+    held, left_out = contents.survey(session, purpose, answers(session, purpose, config))
+    return sum(held[kind] for kind in needed), {
+        name: count for name, count in left_out.items() if name.startswith(tuple(needed))
+    }
+
+
 def snapshot(session: Session, plan: Plan, name: str) -> Snapshot:
     """Queue the snapshot of a step."""
     config = _config(plan)
     by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
-    purpose = Purpose.PPO
     if name == "snapshot_sft":
-        # With the pairs of few-shot prompts that labelers wrote: they are demonstrations of no round.
-        purpose = Purpose.SFT
-        filter = SnapshotFilter(collections=filters.usable_collections(session, purpose))
+        purpose, filter = Purpose.SFT, answers(session, Purpose.SFT, config)
     elif name == "snapshot_rm":
-        purpose, filter = Purpose.RM, SnapshotFilter(collections=config.imported)
+        purpose, filter = Purpose.RM, answers(session, Purpose.RM, config)
     elif name == "snapshot_ppo":
-        filter = SnapshotFilter(collections=config.collections)
+        purpose, filter = Purpose.PPO, SnapshotFilter(collections=config.collections)
     else:
-        filter = SnapshotFilter(prompts=_prompts_to_compare(session, plan, config))
+        purpose, filter = Purpose.PPO, SnapshotFilter(prompts=_prompts_to_compare(session, plan, config))
     return snapshots.create(session, purpose, filter, name=f"{plan.name}: {name}"[:120], by=by)
 
 

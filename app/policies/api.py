@@ -3,11 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from app.database import reading, transaction
 from app.kit.text import Text
 from app.policies import queries, rules, serving
-from app.policies.schemas import PoliciesOut, PolicyIn, PolicyOut, TrialIn, TrialOut
+from app.policies.schemas import PoliciesOut, PolicyChange, PolicyIn, PolicyOut, TrialIn, TrialOut
+from app.policies.tables import Policy
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/policies", tags=["policies"])
@@ -42,9 +45,34 @@ def read(request: Request, id: str) -> PolicyOut:
         return PolicyOut.of(rules.policy(session, id))
 
 
-@router.post("/{id}/try")
+@router.patch("/{id}")
+def change(request: Request, id: str, given: PolicyChange) -> PolicyOut:
+    """Change what is said of an imported policy, or where and how an endpoint is asked."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        found = rules.policy(session, id)
+        rules.change(session, found, _changed(found, given), by)
+        return PolicyOut.of(found)
+
+
+def _changed(policy: Policy, given: PolicyChange) -> PolicyIn:
+    try:
+        return rules.with_changes(policy, given.model_dump(exclude_unset=True))
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+
+
+@router.delete("/{id}", status_code=204)
+def delete(request: Request, id: str) -> None:
+    """Delete an imported policy or an endpoint that has written nothing."""
+    by = api_account(request, "write")
+    with transaction() as session:
+        rules.delete(session, rules.policy(session, id), by)
+
+
+@router.post("/{id}/try", responses={502: {"description": "It did not answer; `detail` says why."}})
 def try_(request: Request, id: str, given: TrialIn) -> TrialOut:
-    """Put a question to an endpoint or a trained policy; nothing of it is kept. 502 says why it did not answer."""
+    """Put a question to an endpoint or a trained policy; nothing of it is kept."""
     api_account(request, "write")
     with reading() as session:
         found = rules.policy(session, id)

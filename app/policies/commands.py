@@ -1,5 +1,7 @@
 """`plumbline policy`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -51,7 +53,7 @@ def add(
     description: Annotated[str, typer.Option(help="A sentence about it.")] = "",
 ) -> None:  # fmt: skip
     """Make an endpoint or an imported policy and print its id."""
-    try:
+    with _readable():
         new = PolicyIn(
             name=name,
             kind=PolicyKind.ENDPOINT if url else PolicyKind.IMPORTED,
@@ -60,13 +62,46 @@ def add(
             endpoint_model=model,
             key_variable=key_variable,
         )
+    with transaction() as session:
+        made = rules.create(session, new, None)
+    typer.echo(made.public_id)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say in one line what of a policy is not valid."""
+    try:
+        yield
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise BadInput(f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from error
+
+
+@policies.command("change")
+def change(
+    name: Name,
+    url: Annotated[str | None, typer.Option(help="Another base address of the endpoint.")] = None,
+    model: Annotated[str | None, typer.Option(help="Another name of the model there.")] = None,
+    key_variable: Annotated[str | None, typer.Option(help="Another variable with the key; empty: no key.")] = None,
+    description: Annotated[str | None, typer.Option(help="Another sentence about it.")] = None,
+) -> None:
+    """Change an endpoint or an imported policy; what is not given stays, and so does its name."""
+    given = {"endpoint_url": url, "endpoint_model": model, "key_variable": key_variable, "description": description}
     with transaction() as session:
-        made = rules.create(session, new, None)
-    typer.echo(made.public_id)
+        found = rules.named(session, name)
+        with _readable():
+            new = rules.with_changes(found, {key: value for key, value in given.items() if value is not None})
+        rules.change(session, found, new, None)
+    typer.echo(f"Changed {name}.")
+
+
+@policies.command("delete")
+def delete(name: Name) -> None:
+    """Delete an endpoint or an imported policy that has written nothing."""
+    with transaction() as session:
+        rules.delete(session, rules.named(session, name), None)
+    typer.echo(f"Deleted {name}.")
 
 
 @policies.command("try")

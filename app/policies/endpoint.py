@@ -1,12 +1,16 @@
-"""Asking an OpenAI-compatible chat server for completions: one request, a deadline, no redirects, no surprises.
+"""Asking an OpenAI-compatible chat server for completions: a few tries, one deadline, no redirects, no surprises.
 
 Never call this inside a transaction: an answer may take a minute.
 """
 
 import os
+import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 import orjson
@@ -14,9 +18,12 @@ import orjson
 from app.errors import PlumblineError
 from app.i18n import N_
 from app.i18n import gettext as _
+from app.kit.places import check_address
 
 CONNECT_SECONDS = 5
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = 60  # for all tries together: somebody may be waiting
+TRIES = 3
+PAUSE_SECONDS = 0.5  # before the second try at most, then twice as long
 MAX_ANSWER_BYTES = 4_000_000
 SHOWN_CHARACTERS = 300  # of what a server says about an error
 
@@ -26,6 +33,14 @@ class NoAnswer(PlumblineError):
 
     status = 502
     title = N_("The policy did not answer")
+
+
+class _Passing(NoAnswer):
+    """A failure that may pass; `pause` is how many seconds the server asked to wait."""
+
+    def __init__(self, message: str, pause: float = 0) -> None:
+        super().__init__(message)
+        self.pause = pause
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,10 @@ def chat(
     max_tokens: int = 1024,
     seconds: float = ANSWER_SECONDS,
 ) -> list[Written]:
-    """At least one and at most `n` completions of messages {role, text}; raises NoAnswer with what to do."""
+    """At least one and at most `n` completions of messages {role, text}; raises NoAnswer with what to do.
+
+    A failure that may pass is tried again while there is time for it, after as long as the server asks to wait.
+    """
     body = {
         "model": endpoint.model,
         "messages": [{"role": message["role"], "content": message["text"]} for message in messages],
@@ -65,26 +83,59 @@ def chat(
         "n": n,
     }
     headers = {"Authorization": f"Bearer {key}"} if (key := _key(endpoint)) else {}
-    address = f"{endpoint.url}/chat/completions"
+    if not endpoint.key:  # a name may stand for another address than when it was given
+        check_address(endpoint.url, "endpoint_url")
+    until = time.monotonic() + seconds
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return _ask(endpoint, body, headers, seconds, until)
+        except _Passing as error:
+            # At random, so that those whom one failure met do not come back together.
+            pause = error.pause + random.uniform(0, PAUSE_SECONDS * 2 ** (tries - 1))
+            if tries == TRIES or time.monotonic() + pause >= until:
+                raise
+        time.sleep(pause)
+
+
+def _ask(endpoint: Endpoint, body: dict, headers: dict[str, str], seconds: float, until: float) -> list[Written]:
+    """The completions of one try; the answer must be there `until` (monotonic), `seconds` after the first try began."""
     try:
-        status, content, location = _post(address, body, headers, seconds)
+        reply, content = _post(f"{endpoint.url}/chat/completions", body, headers, until)
     except httpx.ConnectError as error:
-        raise NoAnswer(
+        raise _Passing(
             _("Nothing answers at %(url)s (%(reason)s). Start the server, or add a policy with the right address.")
             % {"url": endpoint.url, "reason": error}
         ) from error
     except httpx.TimeoutException as error:
-        raise NoAnswer(
+        raise _Passing(
             _("%(url)s did not answer within %(n)d seconds; it may be busy or still loading. Try again.")
             % {"url": endpoint.url, "n": seconds}
         ) from error
-    except httpx.HTTPError as error:
+    except httpx.DecodingError as error:
         raise NoAnswer(_("%(url)s: %(reason)s.") % {"url": endpoint.url, "reason": error}) from error
-    if status in (400, 422) and n > 1:  # some servers write one text at a time and refuse to be asked for more
-        return chat(endpoint, messages, temperature=temperature, max_tokens=max_tokens, seconds=seconds)
+    except httpx.HTTPError as error:
+        raise _Passing(_("%(url)s: %(reason)s.") % {"url": endpoint.url, "reason": error}) from error
+    status = reply.status_code
+    if status in (400, 422) and body["n"] > 1:  # some servers write one text at a time and refuse to be asked for more
+        return _ask(endpoint, {**body, "n": 1}, headers, seconds, until)
     if status != 200:
-        raise NoAnswer(_refusal(endpoint, status, content, location))
-    return _written(endpoint, content, n)
+        refusal = _refusal(endpoint, status, content, reply.headers.get("Location", ""))
+        if status in (408, 409, 425, 429) or status >= 500:
+            raise _Passing(refusal, _asked_pause(reply.headers.get("Retry-After", "").strip()))
+        raise NoAnswer(refusal)
+    return _written(endpoint, content, body["n"])
+
+
+def _asked_pause(retry_after: str) -> float:
+    """Seconds that a server asks to wait, as a number or until a date; 0 where it says neither."""
+    with suppress(ValueError):
+        if retry_after.isdecimal():
+            return float(retry_after)
+        when = parsedate_to_datetime(retry_after)
+        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return 0.0
 
 
 def _key(endpoint: Endpoint) -> str:
@@ -98,10 +149,10 @@ def _key(endpoint: Endpoint) -> str:
     return key
 
 
-def _post(address: str, body: dict, headers: dict[str, str], seconds: float) -> tuple[int, bytes, str]:
-    """Status, body and redirect's target of a post; the whole answer must be there within the seconds."""
-    until = time.monotonic() + seconds
-    limits = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
+def _post(address: str, body: dict, headers: dict[str, str], until: float) -> tuple[httpx.Response, bytes]:
+    """A post's reply and the whole of its body, which must be there `until`."""
+    left = max(until - time.monotonic(), 0.001)
+    limits = httpx.Timeout(left, connect=min(CONNECT_SECONDS, left))
     # No proxy and no .netrc of the environment: what is sent goes to the address that an admin named, and nowhere else.
     with (
         httpx.Client(timeout=limits, follow_redirects=False, trust_env=False) as client,
@@ -114,7 +165,7 @@ def _post(address: str, body: dict, headers: dict[str, str], seconds: float) -> 
                 raise httpx.DecodingError(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
             if time.monotonic() > until:
                 raise httpx.ReadTimeout("its answer does not end")
-        return reply.status_code, bytes(content), reply.headers.get("location", "")
+        return reply, bytes(content)
 
 
 def _refusal(endpoint: Endpoint, status: int, content: bytes, location: str) -> str:
@@ -133,20 +184,22 @@ def _refusal(endpoint: Endpoint, status: int, content: bytes, location: str) -> 
             _("%(url)s has no model “%(model)s”, or the address does not end in /v1 (404). It said: %(said)s") % words
         )
     if status == 429:
-        return _("%(url)s has too much to do, or a limit is reached (429); try later. It said: %(said)s") % words
+        return _("%(url)s is overloaded, or a limit is reached (429); try again later. It said: %(said)s") % words
     if status >= 500:
         return _("%(url)s broke (%(status)d); see its own log. It said: %(said)s") % words
     return _("%(url)s refused the request (%(status)d). It said: %(said)s") % words
 
 
 def _said(content: bytes) -> str:
+    """The message of an error as such servers write it, and nothing else of what some other page may hold."""
     try:
         told = orjson.loads(content)
-        told = told.get("error", told) if isinstance(told, dict) else told
-        text = told.get("message", "") if isinstance(told, dict) else str(told)
     except orjson.JSONDecodeError:
-        text = content.decode(errors="replace")
-    return " ".join(str(text).split())[:SHOWN_CHARACTERS] or "–"
+        told = None
+    told = told if isinstance(told, dict) else None
+    for key in ("error", "message", "detail"):
+        told = told.get(key, told) if isinstance(told, dict) else told
+    return " ".join(told.split())[:SHOWN_CHARACTERS] if isinstance(told, str) and told.strip() else _("nothing")
 
 
 def _written(endpoint: Endpoint, content: bytes, n: int) -> list[Written]:
@@ -162,10 +215,10 @@ def _written(endpoint: Endpoint, content: bytes, n: int) -> list[Written]:
             tokens = (answer.get("usage") or {}).get("completion_tokens")
             made = [Written(made[0].text, tokens if isinstance(tokens, int) else None, made[0].finished)]
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise NoAnswer(
-            _("%(url)s answered with something else than a chat completion: %(said)s")
+        raise _Passing(
+            _("%(url)s answered with something else than a chat completion; its address ends in /v1. It said: %(said)s")
             % {"url": endpoint.url, "said": _said(content)}
         ) from error
     if not made:
-        raise NoAnswer(_("%(url)s wrote an empty text; ask again.") % {"url": endpoint.url})
+        raise _Passing(_("%(url)s wrote an empty text; ask again.") % {"url": endpoint.url})
     return made

@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from pydantic import ValidationError
 
 from app.accounts.tables import Account
 from app.completions import queries as completions
 from app.config import settings
 from app.database import reading, transaction
-from app.errors import BadInput, PlumblineError
+from app.errors import BadInput, NotFound, PlumblineError
 from app.i18n import gettext as _
 from app.kit.text import TypedText
 from app.policies import queries, rules, serving
@@ -17,6 +17,24 @@ from app.policies.schemas import PolicyIn
 from app.web import FormText, admin, flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
+
+
+def _what_it_is(
+    description: Annotated[TypedText, Form(max_length=4000)] = "",
+    endpoint_url: Annotated[TypedText, Form(max_length=4000)] = "",
+    endpoint_model: FormText = "",
+    key_variable: FormText = "",
+) -> dict[str, str]:
+    """What both forms ask: what is said of a policy, and where and how it is asked."""
+    return {
+        "description": description.strip(),
+        "endpoint_url": endpoint_url.strip(),
+        "endpoint_model": endpoint_model.strip(),
+        "key_variable": key_variable.strip(),
+    }
+
+
+WhatItIs = Annotated[dict[str, str], Depends(_what_it_is)]
 
 
 @router.get("/admin/policies")
@@ -45,25 +63,10 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
 
 
 @router.post("/admin/policies/new")
-def create(
-    request: Request,
-    name: FormText = "",
-    kind: FormText = "imported",
-    description: Annotated[TypedText, Form(max_length=4000)] = "",
-    endpoint_url: Annotated[TypedText, Form(max_length=4000)] = "",
-    endpoint_model: FormText = "",
-    key_variable: FormText = "",
-):
+def create(request: Request, what: WhatItIs, name: FormText = "", kind: FormText = "imported"):
     """Make a policy."""
     account = admin(request)
-    given = {
-        "name": name,
-        "kind": kind,
-        "description": description.strip(),
-        "endpoint_url": endpoint_url.strip(),
-        "endpoint_model": endpoint_model.strip(),
-        "key_variable": key_variable.strip(),
-    }
+    given = {"name": name, "kind": kind, **what}
     try:
         new = _checked(given)
         with transaction() as session:
@@ -94,13 +97,49 @@ def _checked(given: dict[str, str]) -> PolicyIn:
         raise BadInput(messages[field], field=field) from error
 
 
+@router.post("/admin/policies/{id}/change")
+def change(request: Request, id: str, what: WhatItIs):
+    """Change what is said of a policy, or where and how it is asked."""
+    account = admin(request)
+    try:
+        with transaction() as session:
+            found = rules.policy(session, id)
+            rules.change(session, found, _checked({"name": found.name, "kind": found.kind, **what}), account)
+    except NotFound:
+        raise
+    except PlumblineError as error:
+        return _policy_page(request, account, id, error.status, changing=(what, error))
+    response = redirect(f"/admin/policies/{id}")
+    flash(response, _("Changed the policy %(name)s.") % {"name": found.name})
+    return response
+
+
+@router.post("/admin/policies/{id}/delete")
+def delete(request: Request, id: str):
+    """Delete a policy that has written nothing."""
+    account = admin(request)
+    with transaction() as session:
+        found = rules.policy(session, id)
+        rules.delete(session, found, account)
+    response = redirect("/admin/policies")
+    flash(response, _("Deleted the policy %(name)s.") % {"name": found.name})
+    return response
+
+
 @router.get("/admin/policies/{id}")
 def policy(request: Request, id: str):
     """One policy with the newest of its completions."""
     return _policy_page(request, admin(request), id)
 
 
-def _policy_page(request: Request, account: Account, id: str, status: int = 200, trial: dict | None = None):
+def _policy_page(
+    request: Request,
+    account: Account,
+    id: str,
+    status: int = 200,
+    trial: dict | None = None,
+    changing: tuple[dict, PlumblineError] | None = None,
+):
     with reading() as session:
         found = rules.policy(session, id)
         newest = completions.newest_of_policy(session, found, 20)
@@ -115,6 +154,9 @@ def _policy_page(request: Request, account: Account, id: str, status: int = 200,
         count=count,
         prompts=prompts,
         trial=trial,
+        given=changing[0] if changing else found,
+        error=changing[1] if changing else None,
+        keys=settings().endpoint_key_names,
     )
 
 

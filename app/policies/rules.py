@@ -1,6 +1,9 @@
 """Named sources of completions; a labeler never sees the name."""
 
+from collections.abc import Mapping
+
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
@@ -8,6 +11,7 @@ from app.accounts.tables import Account
 from app.config import settings
 from app.errors import BadInput, Conflict, NotFound
 from app.i18n import gettext as _
+from app.kit.places import check_address
 from app.policies import queries
 from app.policies.schemas import PolicyIn
 from app.policies.tables import Policy, PolicyKind
@@ -52,6 +56,53 @@ def create(session: Session, new: PolicyIn, by: Account | None) -> Policy:
     name = new.name.strip()
     if queries.by_name(session, name):
         raise Conflict(_("There is a policy “%(name)s” already; choose another name.") % {"name": name}, field="name")
+    made = get_or_create(session, name, new.kind)
+    _set(made, new)
+    session.flush()
+    accounts.record(session, by, "policy.create", subject=made.public_id, name=name, kind=new.kind)
+    return made
+
+
+def change(session: Session, policy: Policy, new: PolicyIn, by: Account | None) -> None:
+    """Give a policy that was made by hand another description, address, model or key; name and kind stay."""
+    _set(policy, new)
+    policy.last_error = ""  # of what it was before
+    session.flush()
+    accounts.record(session, by, "policy.change", subject=policy.public_id, name=policy.name)
+
+
+def with_changes(policy: Policy, changes: Mapping[str, object]) -> PolicyIn:
+    """Return the policy with these fields changed; raises ValidationError, or BadInput if it was not made by hand."""
+    _check_made_by_hand(policy)
+    fields = ("name", "kind", "description", "endpoint_url", "endpoint_model", "key_variable")
+    return PolicyIn(**{name: getattr(policy, name) for name in fields} | dict(changes))
+
+
+def delete(session: Session, policy: Policy, by: Account | None) -> None:
+    """Delete a policy that has written nothing; raises Conflict for another, whose texts are told by its name."""
+    _check_made_by_hand(policy)
+    name = policy.name
+    accounts.record(session, by, "policy.delete", subject=policy.public_id, name=name)
+    try:
+        session.delete(policy)
+        session.flush()
+    except IntegrityError as error:
+        raise Conflict(
+            _("“%(name)s” has written completions or suggestions, which are told by its name; it stays.")
+            % {"name": name}
+        ) from error
+
+
+def _check_made_by_hand(policy: Policy) -> None:
+    if policy.kind not in (PolicyKind.IMPORTED, PolicyKind.ENDPOINT):
+        raise BadInput(
+            _("“%(name)s” was trained here or is what labelers write; only imported policies and endpoints can be "
+              "changed and deleted.") % {"name": policy.name},
+            field="kind",
+        )  # fmt: skip
+
+
+def _set(policy: Policy, new: PolicyIn) -> None:
     if new.key_variable and new.key_variable not in settings().endpoint_key_names:
         raise BadInput(
             _("“%(name)s” is none of the variables that may hold a key (%(known)s); name it in %(where)s.")
@@ -62,12 +113,11 @@ def create(session: Session, new: PolicyIn, by: Account | None) -> Policy:
             },
             field="key_variable",
         )
-    made = get_or_create(session, name, new.kind, description=new.description)
-    made.endpoint_url = new.endpoint_url.rstrip("/") if new.endpoint_url else None
-    made.endpoint_model, made.key_variable = new.endpoint_model.strip(), new.key_variable
-    session.flush()
-    accounts.record(session, by, "policy.create", subject=made.public_id, name=name, kind=new.kind)
-    return made
+    if new.endpoint_url:
+        check_address(new.endpoint_url, "endpoint_url")
+    policy.description = new.description
+    policy.endpoint_url = new.endpoint_url.rstrip("/") if new.endpoint_url else None
+    policy.endpoint_model, policy.key_variable = new.endpoint_model.strip(), new.key_variable
 
 
 def policy(session: Session, public_id: str) -> Policy:

@@ -37,6 +37,17 @@ class PolicyIn(BaseModel):
         return self
 
 
+class PolicyChange(BaseModel):
+    """What may be changed of a policy made by hand; what is not sent stays. Its name stays: answers are told by it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: Text = Field("", max_length=2000)
+    endpoint_url: Text | None = None
+    endpoint_model: Text = ""
+    key_variable: Text = ""
+
+
 class PolicyOut(BaseModel):
     """A policy as REST tells it."""
 

@@ -17,6 +17,7 @@ from app.prompts.admission import Admission, refusal, refused_field
 from app.prompts.imports import PromptDefaults, drafts_of, import_prompts
 from app.prompts.schemas import PromptIn, PromptOut, PromptQuery, PromptsIn, PromptsOut
 from app.web import api_account
+from app.web.openapi import NO_FINDER
 from training.records import UseCase
 
 router = APIRouter(prefix="/api/v1/prompts", tags=["prompts"])
@@ -43,9 +44,12 @@ def list_prompts(
     return PromptsOut(items=[PromptOut.of(prompt) for prompt in found], next_cursor=following)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=NO_FINDER)
 def create(request: Request, given: PromptIn | PromptsIn, keep_similar: bool = False) -> PromptOut | PromptsOut:
-    """Store a prompt, or many ({"prompts": [...]}): all or none. What is there already is found by its text."""
+    """Store a prompt, or many ({"prompts": [...]}, or one with `instances`): all or none.
+
+    What is there already is found by its text.
+    """
     by = api_account(request, "write")
     many = isinstance(given, PromptsIn)
     drafts = []
@@ -65,10 +69,10 @@ def create(request: Request, given: PromptIn | PromptsIn, keep_similar: bool = F
                 raise BadInput(refusal(decision, draft), field=where + refused_field(decision))
         stored = queries.by_ids(session, {decision.prompt_id for decision in decisions})
     items = [PromptOut.of(stored[decision.prompt_id]) for decision in decisions]
-    return PromptsOut(items=items) if many else items[0]
+    return PromptsOut(items=items) if many or len(items) > 1 else items[0]
 
 
-@router.post("/import", max_body_size=settings().max_upload_bytes)
+@router.post("/import", max_body_size=settings().max_upload_bytes, responses=NO_FINDER)
 def import_file(
     request: Request,
     file: UploadFile,

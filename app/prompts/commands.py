@@ -65,7 +65,7 @@ def run_each(
 def _tell(report: ImportReport, noun: str, *, stopped: bool, dry_run: bool) -> None:
     for problem in report.problems:
         typer.echo(f"line {problem.line}: {problem.field}: {problem.message}", err=True)
-    would = "" if report.written else "would be "
+    would = "would be " if dry_run or stopped else ""
     typer.echo(
         f"{report.rows} rows: {report.added} {noun} {would}added, {report.known} there already, "
         f"{report.left_out_rows} left out, {report.bad_rows} bad."

@@ -1,8 +1,9 @@
 """Reads of the prompt bank."""
 
+import json
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, bindparam, exists, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from app.lists import last_shown
@@ -54,11 +55,12 @@ def known_prefixes(session: Session, prefix_sha256s: Iterable[str]) -> dict[str,
 
 def in_bands(session: Session, bands: Iterable[int]) -> Iterable[tuple[int, int]]:
     """(band, prompt) of every prompt that is kept under one of these bands, the first prompts first."""
-    rows = session.execute(
-        select(PromptBand.band, PromptBand.prompt_id)
-        .where(PromptBand.band.in_(list(bands)))
-        .order_by(PromptBand.prompt_id)
-    )
+    numbers = list(bands)  # thousands: one parameter, where IN would take one for each
+    if session.get_bind().dialect.name == "postgresql":
+        asked = PromptBand.band == any_(bindparam(None, numbers, type_=ARRAY(BigInteger)))
+    else:
+        asked = PromptBand.band.in_(select(func.json_each(json.dumps(numbers)).table_valued("value").c.value))
+    rows = session.execute(select(PromptBand.band, PromptBand.prompt_id).where(asked).order_by(PromptBand.prompt_id))
     return ((band, id) for band, id in rows)
 
 

@@ -58,14 +58,19 @@ class PromptQuery(BaseModel):
 
 
 class PromptIn(BaseModel):
-    """A prompt as REST takes it: `prompt`, or `messages`, or `instruction` with `input`."""
+    """A prompt as REST takes it: `prompt`, a dialogue in `messages` or `conversations`, or `instruction`.
+
+    An instruction has an `input`, or `instances`, each of which is a prompt.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: Text | list[JsonObject] | None = None
     messages: list[JsonObject] | None = None
+    conversations: list[JsonObject] | None = None
     instruction: Text | None = None
     input: Text | None = None
+    instances: list[JsonObject] | None = None
     source: PromptSource = PromptSource.CUSTOMER
     use_case: UseCase | None = None
     owner: Text = Field("", max_length=120)

@@ -5,6 +5,7 @@ import re
 from starlette.datastructures import FormData
 
 from app.i18n import gettext as _
+from app.web.choices import number_or_all, some_or_all
 
 EMPTY = {
     "ask_conversations": "",
@@ -12,27 +13,32 @@ EMPTY = {
     "topics": "",
     "suggests": "",
     "alternatives": "4",
-    "alternative_policies": [],
 }
+LISTS = ("alternative_policies",)
 
 
 def given(form: FormData) -> dict:
     """The fields of a posted form."""
-    made: dict = {name: str(form.get(name, "")).replace("\r\n", "\n").strip() for name in EMPTY}
-    return made | {"alternative_policies": [str(name) for name in form.getlist("alternative_policies")]}
+    return {name: str(form.get(name, "")).replace("\r\n", "\n").strip() for name in EMPTY}
 
 
 def planned(given: dict, chosen: dict) -> dict:
-    """The part of a plan, if conversations are asked for; `chosen` is the filter of all prompts."""
+    """The part of a plan, if conversations are asked for; `chosen` is the filter of all prompts.
+
+    Raises BadInput where nobody is ticked who writes the alternatives.
+    """
     topics = [topic.strip() for topic in re.split(r"\n\s*\n", given["topics"]) if topic.strip()]
     if not given["ask_conversations"] and not topics:
         return {}
+    writers = some_or_all(given, "alternative_policies", _("Who writes the alternatives"))
     plan = {
-        "starters": {**chosen, "count": given["conversations"] or None} if given["ask_conversations"] else None,
+        "starters": {**chosen, "count": number_or_all(given, "conversations", _("Prompts that open a conversation"))}
+        if given["ask_conversations"]
+        else None,
         "topics": topics,
         "suggests": given["suggests"],
         "alternatives": given["alternatives"] or None,
-        "policies": [{"policy": name} for name in given["alternative_policies"]],
+        "policies": [{"policy": name} for name in writers or []],
     }
     return {"conversations": plan}
 
@@ -42,7 +48,7 @@ def messages() -> dict[str, str]:
     return {
         "alternatives": _("A message gets 4 to 9 alternatives; leave it empty for none."),
         "topics": _("A description has at most 4,000 characters."),
-        "conversations": _("The number of prompts is 1 to 1,000,000; leave it empty for all."),
+        "conversations": _("The number of prompts is 1 to 1,000,000."),
     }
 
 

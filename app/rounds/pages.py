@@ -22,10 +22,13 @@ from app.rounds import conversation_form, queries, rules
 from app.rounds.schemas import FILTERS, RoundIn, share
 from app.rounds.tables import ONBOARDING, RoundPriority, RoundPurpose
 from app.web import admin, flash, form_data, page, redirect
+from app.web.choices import ALL, number_or_all, some_or_all, ticked
 from training.records import Pool, Split, UseCase
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
+LISTS = (*FILTERS, *conversation_form.LISTS)
+WHOLE = (*LISTS, "policies", "comparisons", "demonstrations", "conversations")  # all of these is what a new form says
 
 
 @router.get("/admin/rounds")
@@ -64,7 +67,8 @@ def new_round(request: Request):
         "policies": {},
         "fresh": "",
         "seed": "0",
-        **{name: [] for name in FILTERS},
+        **{name: [] for name in LISTS},
+        ALL: WHOLE,
     }
     return _new_page(request, admin(request), given)
 
@@ -75,6 +79,7 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
         writers = [one.name for one in policies.writers(session)]
         known = [one for one in policies.policies(session) if one.id in counts]
         collections = prompts.collections(session)
+        all_prompts = prompts.count(session, prompts.matching(session))
         guidelines = [one.name for one in newest_guidelines(session)]
     return page(
         request,
@@ -86,7 +91,8 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
         policies=known,
         writers=writers,
         counts=counts,
-        people=PolicyKind.PEOPLE,
+        all_policies=sum(one.kind is not PolicyKind.PEOPLE for one in known),
+        all_prompts=all_prompts,
         guidelines=guidelines,
         purposes=[purpose for purpose in RoundPurpose if purpose not in ONBOARDING],
         pools=list(Pool),
@@ -128,7 +134,11 @@ def create(request: Request, form: Annotated[FormData, Depends(form_data)]):
 
 
 def _given(form: FormData) -> dict:
-    named = [str(name) for name in form.getlist("policy")]
+    ticked_or_numbered = {str(name): "" for name in form.getlist("policy")} | {
+        name.removeprefix("count:"): str(value).strip()
+        for name, value in form.items()
+        if name.startswith("count:") and str(value).strip()
+    }
     return {
         **{
             name: str(form.get(name, "")).strip()
@@ -136,24 +146,35 @@ def _given(form: FormData) -> dict:
         },
         **{name: str(form.get(name, "")).strip() for name in ("comparisons", "demonstrations", "completions")},
         **{name: str(form.get(name, "")) for name in ("ask_comparisons", "ask_demonstrations", "about_prompts")},
-        **{name: [str(value) for value in form.getlist(name)] for name in (*FILTERS, "pools")},
+        **ticked(form, (*LISTS, "pools")),
         **conversation_form.given(form),
-        "policies": {name: str(form.get(f"count:{name}", "")).strip() for name in named},
+        "policies": ticked_or_numbered,
     }
 
 
 def _checked(given: dict) -> RoundIn:
-    chosen = {name: given[name] for name in FILTERS} | {"fresh": bool(given["fresh"]), "seed": given["seed"] or 0}
+    named = {
+        "collections": _("Collections"),
+        "splits": _("Splits"),
+        "use_cases": _("Use cases"),
+        "sources": _("Sources"),
+    }
+    chosen: dict = {name: some_or_all(given, name, named[name]) or [] for name in FILTERS}
+    chosen |= {"fresh": bool(given["fresh"]), "seed": given["seed"] or 0}
+    policies = (some_or_all(given, "policies", _("Policies")) or []) if given["ask_comparisons"] else []
     asked = {
-        kind: {**chosen, "count": given[kind] or None}
-        for kind in ("comparisons", "demonstrations")
+        kind: {**chosen, "count": number_or_all(given, kind, label)}
+        for kind, label in (
+            ("comparisons", _("Prompts to compare completions of")),
+            ("demonstrations", _("Prompts to write completions for")),
+        )
         if given[f"ask_{kind}"]
     }
     plan = {
         **asked,
         **conversation_form.planned(given, chosen),
         "about_prompts": bool(given["about_prompts"]),
-        "policies": [{"policy": name, "count": count or None} for name, count in given["policies"].items()],
+        "policies": [{"policy": name, "count": given["policies"][name] or None} for name in policies],
         "completions": given["completions"] or 4,
         "seed": given["seed"] or 0,
     }
@@ -184,7 +205,7 @@ def _checked(given: dict) -> RoundIn:
             **conversation_form.messages(),
             "pools": _("Choose at least one pool of labelers."),
             "seed": _("The seed is a whole number from 0 on."),
-            "comparisons": _("The number of prompts is 1 to 1,000,000; leave it empty for all."),
-            "demonstrations": _("The number of prompts is 1 to 1,000,000; leave it empty for all."),
+            "comparisons": _("The number of prompts is 1 to 1,000,000."),
+            "demonstrations": _("The number of prompts is 1 to 1,000,000."),
         }
         raise BadInput(messages.get(field, first["msg"].removeprefix("Value error, ")), field=field) from error

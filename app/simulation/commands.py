@@ -32,7 +32,7 @@ def demo(
 ) -> None:
     """Load the demo: three accounts, texts to rank and to write, and the miniature loop; `--reset` starts it anew."""
     if reset and not settings().broker_url:
-        with exclusive(settings().data_dir):
+        with exclusive():
             migrate.upgrade()
             demo_data.reset()
             demo_data.load(typer.echo)

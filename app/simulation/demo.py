@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.accounts.passwords import hash_password
+from app.accounts.passwords import DEMO_PASSWORD, hash_password
 from app.accounts.rules import create_account
 from app.accounts.tables import Account, AccountKind, Role
 from app.assignments.rules import open_round
@@ -37,7 +37,6 @@ from app.tables import metadata
 from training.miniature.readable import ReadablePrompt, readable, to_demonstrate
 from training.records import Pool, Split
 
-PASSWORD = "plumbline-demo"
 SEED = 1
 TRAIN_PROMPTS, VALIDATION_PROMPTS, DEMONSTRATIONS = 2000, 200, 300
 PRACTICE = Path(__file__).with_name("practice.json")
@@ -53,7 +52,7 @@ class Person:
     what: str
     role: Role = Role.LABELER
     pool: Pool = Pool.TRAIN
-    password: str = PASSWORD
+    password: str = DEMO_PASSWORD
 
 
 PEOPLE = (
@@ -74,7 +73,7 @@ def load(say: Callable[[str], object] = print) -> None:
     if is_loaded():
         return
     say("Loading the demo ...")
-    password = hash_password(PASSWORD)
+    password = hash_password(DEMO_PASSWORD)
     with transaction() as session:
         accounts = [
             create_account(

@@ -174,7 +174,7 @@ class Simulation:
         steps = {
             step: {"recipe": recipe, "set": self.sizes.training.get(step, {})} for step, recipe in _RECIPES.items()
         }
-        config = {**steps, "base": self.base, "next_round": next_round}
+        config = {**steps, "base": self.base, "also": ["simulated"], "next_round": next_round}
         plan = self.api.post("/plans", {"round": round["id"], "config": config})
         return self._wait("/plans", plan, "the plan")
 

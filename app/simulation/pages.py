@@ -11,6 +11,7 @@ from app.rounds.rules import round_
 from app.simulation import queries
 from app.simulation.miniature import FOR_PEOPLE
 from app.simulation.rules import start_work
+from app.snapshots.schemas import Also
 from app.web import FormText, admin, flash, fragment, page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -47,6 +48,7 @@ def _state() -> dict:
             "turns": turns,
             "base": queries.base_job(session),
             "waiting": queries.waiting(turns),
+            "at_work": queries.at_work(session),
         }
 
 
@@ -67,7 +69,8 @@ def start_plan(request: Request, round: FormText = ""):
     account = admin(request)
     try:
         with transaction() as session:
-            plan = plans.start(session, round_(session, round), {"next_round": NEXT_ROUND}, account)
+            config = {"also": list(Also), "next_round": NEXT_ROUND}
+            plan = plans.start(session, round_(session, round), config, account)
     except Unfinished as unfinished:  # its page shows what is open, and asks
         response = redirect(f"/admin/rounds/{round}/close")
         flash(response, unfinished.message + " " + _("Close it here, then train on it."))

@@ -6,10 +6,11 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app.accounts.tables import Account, AccountKind
+from app.accounts.tables import Account, AccountKind, AuditEntry
 from app.assignments.offering import for_programs
 from app.assignments.progress import Progress, progress
 from app.assignments.tables import Assignment, AssignmentState
+from app.database import utc_now
 from app.jobs.tables import Job, JobVerb
 from app.plans.queries import of_round
 from app.plans.tables import Plan
@@ -17,6 +18,9 @@ from app.prompts.queries import in_collections
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemKind, Round, RoundPurpose, RoundState
 from app.simulation.miniature import COLLECTION
+
+BEGIN_SECONDS = 20  # within which those who were sent to work have given their first answer
+PAUSE_SECONDS = 10  # between two answers it is less
 
 
 class Turn(NamedTuple):
@@ -63,6 +67,17 @@ def turns(session: Session) -> list[Turn]:
 def waiting(turns: Sequence[Turn]) -> int:
     """How many tasks wait for simulated labelers."""
     return sum(turn.left for turn in turns if turn.waits_for_work)
+
+
+def at_work(session: Session) -> bool:
+    """Whether simulated labelers were sent to work, or answered, a moment ago."""
+    sent = select(AuditEntry.id).where(AuditEntry.action == "simulation.work", AuditEntry.at > utc_now(-BEGIN_SECONDS))
+    answered = (
+        select(Assignment.id)
+        .join(Account, Account.id == Assignment.labeler_id)
+        .where(Account.kind == AccountKind.SIMULATED, Assignment.submitted_at > utc_now(-PAUSE_SECONDS))
+    )
+    return any(session.scalar(query.limit(1)) is not None for query in (sent, answered))
 
 
 def _left(session: Session, which: ColumnElement[bool]) -> dict[int, int]:

@@ -10,6 +10,7 @@ from app.database import reading, transaction
 from app.errors import BadInput
 from app.operation.terminal import AsJson, show
 from app.snapshots import exports, queries, rules
+from app.snapshots.schemas import Also
 from app.snapshots.tables import Snapshot, SnapshotState
 from training.records import Purpose, Split
 
@@ -51,6 +52,10 @@ def freeze(
         list[str] | None, typer.Option(help="sft: few-shot pairs; rm: imported comparisons; ppo: prompts.")
     ] = None,
     no_rounds: Annotated[bool, typer.Option("--no-rounds", help="No round at all, only what was imported.")] = False,
+    also: Annotated[
+        list[Also] | None,
+        typer.Option(help="Beside people's answers, those of simulated labelers or of the demo's accounts."),
+    ] = None,
     split: Annotated[list[Split] | None, typer.Option(help="Only records of these splits.")] = None,
     train_on_evaluation: Annotated[
         bool, typer.Option("--train-on-evaluation", help="The evaluation rounds that are named may train too.")
@@ -63,6 +68,7 @@ def freeze(
     filter = {
         "rounds": rounds,
         "train_on_evaluation": train_on_evaluation,
+        "also": also or [],
         "collections": collection or [],
         "splits": split or [],
     }

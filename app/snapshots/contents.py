@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from itertools import chain
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
-from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
+from sqlalchemy.orm import Session, contains_eager, selectinload
 
+from app.accounts.tables import Account, AccountKind
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.tables import Completion
 from app.conversations.tables import Conversation
@@ -17,7 +18,7 @@ from app.prompts.queries import in_collections
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import Item, Round
 from app.snapshots.left_out import KINDS, Kind, Reason, key
-from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.schemas import Also, SnapshotFilter
 from app.snapshots.splits import HAS_OPEN_PERSONAL_DATA, Splits, of_answer
 from training.records import Pool, Purpose, Split
 
@@ -28,6 +29,8 @@ _TABLES = {
     Kind.COMPARISONS: Comparison,
     Kind.PROMPTS: Prompt,
 }
+
+_UNLESS_ASKED = {Also.SIMULATED: Reason.BY_SIMULATED_LABELERS, Also.DEMO: Reason.BY_DEMO_ACCOUNTS}
 
 
 def check_examined(session: Session) -> None:
@@ -66,14 +69,15 @@ def tally(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits |
     """Return how many rows of a kind stay out for which reason; None: they do not."""
     counts: Counter[Reason | None] = Counter()
     if splits is None:
-        rows = _meant(kind, filter).with_only_columns(_reason(kind).label("reason"), maintain_column_froms=True)
+        reason = _reason(kind, filter).label("reason")
+        rows = _meant(kind, filter).with_only_columns(reason, maintain_column_froms=True)
         rows = rows.subquery()
         for reason, count in session.execute(select(rows.c.reason, func.count()).group_by(rows.c.reason)):
             counts[reason and Reason(reason)] += count
         return counts
     table = _TABLES[kind]
     pools = [] if kind is Kind.PROMPTS else [table.pool]
-    columns = (_reason(kind), table.id, Prompt.folded_sha256, Prompt.split, *pools)
+    columns = (_reason(kind, filter), table.id, Prompt.folded_sha256, Prompt.split, *pools)
     for reason, id, folded, own, *pool in session.execute(
         _meant(kind, filter).with_only_columns(*columns, maintain_column_froms=True)
     ):
@@ -86,7 +90,9 @@ def tally(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits |
 
 def rows(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits) -> Iterator[tuple[Row, Prompt, Split]]:
     """Yield (row, its prompt, its split) of what a snapshot holds, by the hash of the prompt's text."""
-    query = _meant(kind, filter).where(_reason(kind).is_(None)).order_by(Prompt.text_sha256).options(*_loaded(kind))
+    query = (
+        _meant(kind, filter).where(_reason(kind, filter).is_(None)).order_by(Prompt.text_sha256).options(*_loaded(kind))
+    )
     for row in session.scalars(query).yield_per(500):
         prompt = _prompt_of(row)
         split = _split(kind, splits, row.id, prompt.folded_sha256, prompt.split, getattr(row, "pool", Pool.TRAIN))
@@ -112,25 +118,29 @@ def _meant(kind: Kind, filter: SnapshotFilter) -> Select:
     if kind is Kind.DEMONSTRATIONS:
         few_shot = and_(Demonstration.item_id.is_(None), in_collections(filter.collections))
         query = select(Demonstration).join(Demonstration.completion).join(Completion.prompt)
-        return query.outerjoin(Demonstration.item).outerjoin(Item.round).where(or_(of_rounds, few_shot))
+        query = query.outerjoin(Demonstration.item).outerjoin(Item.round).join(Demonstration.labeler)
+        return query.where(or_(of_rounds, few_shot))
     if kind is Kind.CONVERSATIONS:
-        return select(Conversation).join(Conversation.item).join(Item.round).join(Item.prompt).where(of_rounds)
+        query = select(Conversation).join(Conversation.item).join(Item.round).join(Item.prompt)
+        return query.join(Conversation.labeler).where(of_rounds)
     if kind is Kind.COMPARISONS:
         imported = and_(Comparison.item_id.is_(None), Comparison.collection.in_(filter.collections))
         query = select(Comparison).join(Comparison.prompt).outerjoin(Comparison.item).outerjoin(Item.round)
-        return query.where(or_(of_rounds, imported))
+        return query.outerjoin(Comparison.labeler).where(or_(of_rounds, imported))
     if filter.prompts is not None:
         return select(Prompt).where(Prompt.public_id.in_(filter.prompts))
     return select(Prompt).where(in_collections(filter.collections)) if filter.collections else select(Prompt)
 
 
-def _reason(kind: Kind) -> ColumnElement[str | None]:
+def _reason(kind: Kind, filter: SnapshotFilter) -> ColumnElement[str | None]:
     """Why a row stays out, as its columns tell; null: it does not."""
     table, withdrawn = _TABLES[kind], Prompt.withdrawn_at.is_not(None)
     if kind is Kind.PROMPTS:
         cases = [(Prompt.source == PromptSource.USE_CASE, Reason.DESCRIBING_USES), (withdrawn, Reason.WITHDRAWN)]
     else:
         cases = [(table.surplus.is_(True), Reason.SURPLUS), (withdrawn, Reason.OF_WITHDRAWN_PROMPTS)]
+        unasked = [(also, reason) for also, reason in _UNLESS_ASKED.items() if also not in filter.also]
+        cases += [(Account.kind == AccountKind(also), reason) for also, reason in unasked]
     if kind is Kind.COMPARISONS:
         cases = [(Comparison.source == ComparisonSource.AI_JUDGE, Reason.BY_AI_JUDGES), *cases]
     cases.append((HAS_OPEN_PERSONAL_DATA, Reason.OPEN_PERSONAL_DATA))
@@ -141,17 +151,17 @@ def _loaded(kind: Kind) -> tuple:
     """What is read with a row."""
     if kind is Kind.DEMONSTRATIONS:
         prompt = contains_eager(Demonstration.completion).contains_eager(Completion.prompt)
-        return prompt, joinedload(Demonstration.labeler)
+        return prompt, contains_eager(Demonstration.labeler)
     if kind is Kind.CONVERSATIONS:
         prompt = contains_eager(Conversation.item).contains_eager(Item.prompt)
-        return prompt, joinedload(Conversation.labeler), selectinload(Conversation.messages)
+        return prompt, contains_eager(Conversation.labeler), selectinload(Conversation.messages)
     if kind is Kind.COMPARISONS:
         texts = selectinload(Comparison.completions).joinedload(ComparedCompletion.completion)
         round = contains_eager(Comparison.item).contains_eager(Item.round)
         return (
             contains_eager(Comparison.prompt),
             round,
-            joinedload(Comparison.labeler),
+            contains_eager(Comparison.labeler),
             texts.joinedload(Completion.policy),
         )
     return ()

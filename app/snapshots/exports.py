@@ -113,7 +113,6 @@ def save(snapshot: Snapshot, what: What, format: Format, path: Path) -> None:
         else:
             with open(draft, "wb") as out:
                 out.writelines(stream(snapshot, what, format))
-        os.chmod(draft, 0o644)
         os.replace(draft, path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Which filters can be frozen: every name exists and holds something for the purpose, and something is left."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from app.prompts.tables import PromptSource
 from app.rounds.tables import ONBOARDING, Round, RoundPurpose, RoundState
 from app.snapshots import contents, queries
 from app.snapshots.left_out import KINDS, listed, refuse_if_empty
-from app.snapshots.schemas import SnapshotFilter
+from app.snapshots.schemas import Also, SnapshotFilter
 from app.snapshots.splits import effective_splits
 from training.records import Purpose, Split
 
@@ -38,6 +38,8 @@ def explicit(session: Session, purpose: Purpose, filter: SnapshotFilter | dict) 
             raise BadInput(
                 _("A snapshot for PPO holds prompts, not the work of rounds; leave rounds out."), field="rounds"
             )
+        if filter.also:
+            raise BadInput(_("A snapshot for PPO holds prompts and nobody's answers; leave “also” out."), field="also")
         if filter.prompts is not None and filter.collections:
             raise BadInput(_("Name either prompts or collections: prompts named by id are frozen whatever collections "
                              "they are in."), field="prompts")  # fmt: skip
@@ -54,7 +56,7 @@ def explicit(session: Session, purpose: Purpose, filter: SnapshotFilter | dict) 
                 field="train_on_evaluation",
             )  # fmt: skip
     contents.check_examined(session)
-    check_collections(session, purpose, filter.collections)
+    check_collections(session, purpose, filter.collections, filter.also)
     splits = effective_splits(session) if filter.splits else None  # they take a pass over all prompts
     refuse_if_empty(purpose, *contents.survey(session, purpose, filter, splits))
     return filter
@@ -97,7 +99,7 @@ def _check_round(round: Round, filter: SnapshotFilter) -> None:
         )  # fmt: skip
 
 
-def check_collections(session: Session, purpose: Purpose, names: Iterable[str]) -> None:
+def check_collections(session: Session, purpose: Purpose, names: Iterable[str], also: Collection[Also] = ()) -> None:
     """Raise BadInput if one of these collections does not exist or holds nothing that a snapshot could."""
     known = queries.collections(session, purpose)
     for name in names:
@@ -113,7 +115,7 @@ def check_collections(session: Session, purpose: Purpose, names: Iterable[str]) 
                 ),
                 field="collections",
             )
-        held, left_out = _of_collection(session, purpose, name)
+        held, left_out = _of_collection(session, purpose, name, also)
         if not held:
             raise BadInput(
                 _("Nothing of the collection “%(name)s” can be frozen; left out: %(what)s. Leave the collection out.")
@@ -122,14 +124,15 @@ def check_collections(session: Session, purpose: Purpose, names: Iterable[str]) 
             )
 
 
-def usable_collections(session: Session, purpose: Purpose) -> list[str]:
+def usable_collections(session: Session, purpose: Purpose, also: Collection[Also]) -> list[str]:
     """Return the collections that hold something for the purpose."""
-    return [name for name in queries.collections(session, purpose) if _of_collection(session, purpose, name)[0]]
+    return [name for name in queries.collections(session, purpose) if _of_collection(session, purpose, name, also)[0]]
 
 
-def _of_collection(session: Session, purpose: Purpose, name: str) -> tuple[int, dict[str, int]]:
+def _of_collection(session: Session, purpose: Purpose, name: str, also: Collection[Also]) -> tuple[int, dict[str, int]]:
     """How many rows of a collection a snapshot could hold, and how many stay out by reason."""
-    held, left_out = contents.survey(session, purpose, SnapshotFilter(rounds=[], collections=[name]))
+    named = SnapshotFilter(rounds=[], collections=[name], also=list(also))
+    held, left_out = contents.survey(session, purpose, named)
     return sum(held[kind] for kind in KINDS[purpose][0]), left_out
 
 

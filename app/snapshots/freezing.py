@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from app.accounts.tables import Account, AccountKind
-from app.comparisons.tables import Comparison
+from app.accounts.tables import Account
+from app.comparisons.tables import Comparison, ComparisonSource
 from app.config import settings
 from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
@@ -21,7 +21,7 @@ from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.shapes import desirable
 from app.snapshots.splits import answered, effective_splits, of_answer
 from training import records
-from training.records import COMPARISONS, DEMONSTRATIONS, PROMPTS, Manifest, Pool, Purpose, Split
+from training.records import COMPARISONS, DEMONSTRATIONS, PROMPTS, AnsweredBy, Manifest, Pool, Purpose, Split
 
 _KINDS = {
     DEMONSTRATIONS: (Kind.DEMONSTRATIONS, Kind.CONVERSATIONS),
@@ -49,6 +49,13 @@ def labeler_key(labeler: Account | None, imported: str = "", collection: str = "
     if labeler is not None:
         return _pseudonym("account", labeler.username)
     return _pseudonym("imported labeler", f"{collection}\n{imported}") if imported else ""
+
+
+def answered_by(row: Demonstration | Conversation | Comparison) -> AnsweredBy:
+    """Who gave an answer: the kind of its labeler's account, or where it came from."""
+    if isinstance(row, Comparison) and row.source is not ComparisonSource.PERSON:
+        return AnsweredBy(row.source)
+    return AnsweredBy(row.labeler.kind)
 
 
 def _pseudonym(kind: str, text: str) -> str:
@@ -112,7 +119,7 @@ class Freezer:
                     yield from made
 
     def _count(self, kind: Kind, row: contents.Row, prompt: Prompt, split: Split) -> None:
-        """Count a row by split, pool and kind of labeler, and what is answered about its prompt; keep its guideline."""
+        """Count a row by split, pool and who answered, and what is answered about its prompt; keep its guideline."""
         self.counts[f"{kind}_{split}"] += 1
         own = prompt.split if kind is Kind.PROMPTS else of_answer(prompt.split, row.pool)
         if split is not own:
@@ -124,8 +131,8 @@ class Freezer:
             return
         if row.pool is Pool.HELD_OUT:
             self.counts[f"{kind}_held_out"] += 1
-        if row.labeler is not None and row.labeler.kind is not AccountKind.PERSON:
-            self.counts[f"{kind}_{row.labeler.kind}"] += 1
+        if (by := answered_by(row)) is not AnsweredBy.PERSON:
+            self.counts[f"{kind}_{by}"] += 1
         if row.guideline_id is not None:
             self.guideline_ids.add(row.guideline_id)
 
@@ -147,6 +154,7 @@ class Freezer:
                 completion=answer,
                 labeler=labeler_key(row.labeler),
                 pool=row.pool,
+                answered_by=answered_by(row),
             )
 
     def _demonstration(self, row: Demonstration, prompt: Prompt, split: Split) -> Iterator[records.DemonstrationRecord]:
@@ -155,6 +163,7 @@ class Freezer:
             completion=row.completion.text,
             labeler=labeler_key(row.labeler),
             pool=row.pool,
+            answered_by=answered_by(row),
         )
 
     def _comparison(self, row: Comparison, prompt: Prompt, split: Split) -> Iterator[records.ComparisonRecord]:
@@ -174,6 +183,7 @@ class Freezer:
             ),
             labeler=labeler_key(row.labeler, row.imported_labeler, row.collection),
             pool=row.pool,
+            answered_by=answered_by(row),
             round=row.item.round.number if row.item else None,
             probability=row.probability,
         )

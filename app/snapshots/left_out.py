@@ -35,6 +35,8 @@ class Reason(StrEnum):
     DESCRIBING_USES = "describing_uses"
     WITHDRAWN = "withdrawn"
     OF_WITHDRAWN_PROMPTS = "of_withdrawn_prompts"
+    BY_SIMULATED_LABELERS = "by_simulated_labelers"
+    BY_DEMO_ACCOUNTS = "by_demo_accounts"
     OPEN_PERSONAL_DATA = "with_open_personal_data"
     OTHER_SPLITS = "of_other_splits"
 
@@ -42,15 +44,21 @@ class Reason(StrEnum):
 WORDS = {
     "demonstrations_surplus": N_("demonstrations that came after their slot was filled or their round closed"),
     "demonstrations_of_withdrawn_prompts": N_("demonstrations of withdrawn prompts"),
+    "demonstrations_by_simulated_labelers": N_("demonstrations by simulated labelers"),
+    "demonstrations_by_demo_accounts": N_("demonstrations by accounts of the demo"),
     "demonstrations_with_open_personal_data": N_("demonstrations of prompts with undecided personal data"),
     "demonstrations_of_other_splits": N_("demonstrations of splits that were not chosen"),
     "conversations_surplus": N_("conversations that came after their slot was filled or their round closed"),
     "conversations_of_withdrawn_prompts": N_("conversations about withdrawn prompts"),
+    "conversations_by_simulated_labelers": N_("conversations by simulated labelers"),
+    "conversations_by_demo_accounts": N_("conversations by accounts of the demo"),
     "conversations_with_open_personal_data": N_("conversations about prompts with undecided personal data"),
     "conversations_of_other_splits": N_("conversations of splits that were not chosen"),
     "comparisons_by_ai_judges": N_("comparisons by AI judges"),
     "comparisons_surplus": N_("comparisons that came after their slot was filled or their round closed"),
     "comparisons_of_withdrawn_prompts": N_("comparisons of withdrawn prompts"),
+    "comparisons_by_simulated_labelers": N_("comparisons by simulated labelers"),
+    "comparisons_by_demo_accounts": N_("comparisons by accounts of the demo"),
     "comparisons_with_open_personal_data": N_("comparisons of prompts with undecided personal data"),
     "comparisons_of_other_splits": N_("comparisons of splits that were not chosen"),
     "prompts_describing_uses": N_("descriptions of a use, which no policy is asked"),
@@ -87,5 +95,11 @@ def refuse_if_empty(purpose: Purpose, held: Mapping[Kind, int], left_out: Mappin
     }[purpose]
     why = {name: count for name, count in left_out.items() if name.startswith(tuple(needed))}
     because = _("Left out: %(what)s.") % {"what": listed(why)} if why else ""
-    way_out = _("Choose other rounds, collections, prompts or splits.")
-    raise BadInput(" ".join(filter(None, (empty, because, way_out))), field="filter")
+    raise BadInput(" ".join(filter(None, (empty, because, way_out(why)))), field="filter")
+
+
+def way_out(left_out: Mapping[str, int]) -> str:
+    """Return what to do where nothing is left that a snapshot is to hold."""
+    if any(name.endswith((Reason.BY_SIMULATED_LABELERS, Reason.BY_DEMO_ACCOUNTS)) for name in left_out):
+        return _("Tick under “Whose answers” whose answers count too (over REST “also”; --also on the command line).")
+    return _("Choose other rounds, collections, prompts or splits.")

@@ -9,17 +9,20 @@ from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
 from app.i18n import gettext as _
 from app.kit.text import Text
+from app.prompts import queries as prompts
 from app.rounds.rules import round_
 from app.snapshots import exports, left_out, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.tables import SnapshotState
 from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
+from app.web.choices import ALL, some_or_all, ticked
 from training.records import Purpose, Split
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
 COLLECTIONS = {Purpose.SFT: "written", Purpose.RM: "imported", Purpose.PPO: "collections"}  # by purpose, as fields
-LISTS = ("rounds", "splits", *COLLECTIONS.values())
+LISTS = ("rounds", "also", "splits", *COLLECTIONS.values())
+WHOLE = "splits", "collections"  # all of these is what a new form says
 
 
 @router.get("/admin/snapshots")
@@ -35,7 +38,7 @@ def list_page(request: Request, cursor: Text | None = None):
 def new_page(request: Request, round: Text = ""):
     """The form that freezes; `round` is the public id of one that is chosen already."""
     admin(request)
-    given = {"purpose": Purpose.RM, "name": "", "train_on_evaluation": "", **{name: [] for name in LISTS}}
+    given = {"purpose": Purpose.RM, "name": "", "train_on_evaluation": "", **{name: [] for name in LISTS}, ALL: WHOLE}
     if round:
         with reading() as session:
             given["rounds"] = [str(round_(session, round).number)]
@@ -45,8 +48,13 @@ def new_page(request: Request, round: Text = ""):
 def _form(request: Request, given: dict, error: PlumblineError | None = None):
     account = admin(request)
     with reading() as session:
+        rounds = queries.nameable_rounds(session)
         shown = {
-            "rounds": queries.nameable_rounds(session),
+            "rounds": {str(round.number): round for round in rounds},
+            "answers": queries.answers_of(session, rounds),
+            "answered_by": queries.answers_by_kind(session),
+            "all_rounds": len(queries.closed_training_rounds(session)),
+            "all_prompts": prompts.count(session, prompts.matching(session)),
             **{name: queries.collections(session, purpose) for purpose, name in COLLECTIONS.items()},
         }
     return page(
@@ -71,16 +79,12 @@ def create(request: Request, form: Posted):
         "purpose": purpose,
         "name": form.get("name", ""),
         "train_on_evaluation": form.get("train_on_evaluation", ""),
-        **{name: form.getlist(name) for name in LISTS},
+        **ticked(form, LISTS),
     }
     try:
         if purpose not in list(Purpose):
             raise BadInput(_("Choose what it is for."), field="purpose")
-        # The page shows what belongs to the purpose; what was ticked for another one does not count.
-        filter = {"splits": given["splits"], "collections": given[COLLECTIONS[Purpose(purpose)]]}
-        if purpose != Purpose.PPO:
-            filter["rounds"] = [number for number in given["rounds"] if number != "none"] if given["rounds"] else None
-            filter["train_on_evaluation"] = bool(given["train_on_evaluation"])
+        filter = _filter(Purpose(purpose), given)
         with transaction() as session:
             made = rules.create(session, Purpose(purpose), filter, name=given["name"], by=account)
     except (BadInput, Conflict) as error:
@@ -88,6 +92,20 @@ def create(request: Request, form: Posted):
     response = redirect(f"/admin/snapshots/{made.public_id}")
     flash(response, _("The snapshot is being written."))
     return response
+
+
+def _filter(purpose: Purpose, given: dict) -> dict:
+    """What the form says to freeze; what was ticked for another purpose does not count."""
+    filter = {"splits": some_or_all(given, "splits", _("Splits")) or []}
+    if purpose is Purpose.PPO:
+        return filter | {"collections": some_or_all(given, "collections", _("Collections of prompts")) or []}
+    rounds = some_or_all(given, "rounds", _("Closed rounds"))
+    return filter | {
+        "collections": given[COLLECTIONS[purpose]],
+        "also": given["also"],
+        "rounds": rounds and [number for number in rounds if number != "none"],
+        "train_on_evaluation": bool(given["train_on_evaluation"]),
+    }
 
 
 @router.get("/admin/snapshots/{id}")

@@ -1,19 +1,22 @@
 """Finding snapshots, and what the filter of one can name."""
 
+from collections import Counter
 from collections.abc import Iterable
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, load_only
 
+from app.accounts.tables import Account, AccountKind
 from app.comparisons.tables import Comparison, ComparisonSource
 from app.completions.tables import Completion
+from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.guidelines.tables import Guideline
 from app.i18n import gettext as _
 from app.lists import last_shown
 from app.prompts.tables import Prompt, PromptCollection
-from app.rounds.tables import Round, RoundPurpose, RoundState
+from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState
 from training.records import Purpose
 
@@ -61,6 +64,27 @@ def nameable_rounds(session: Session) -> list[Round]:
         Round.state == RoundState.CLOSED, Round.purpose.in_((RoundPurpose.TRAINING, RoundPurpose.EVALUATION))
     )
     return list(session.scalars(query.order_by(Round.number.desc())))
+
+
+def answers_of(session: Session, rounds: Iterable[Round]) -> dict[int, int]:
+    """How many answers each round has, of whatever kind, by the round's key."""
+    ids, counts = [round.id for round in rounds], Counter()
+    for kind in (Comparison, Demonstration, Conversation):
+        query = select(Item.round_id, func.count()).join(kind, kind.item_id == Item.id).group_by(Item.round_id)
+        counts.update({round_id: count for round_id, count in session.execute(query.where(Item.round_id.in_(ids)))})
+    return counts
+
+
+def answers_by_kind(session: Session) -> dict[AccountKind, int]:
+    """How many answers there are of each kind of account, in rounds whose answers can be frozen and outside of them."""
+    freezable = Round.id.is_(None) | Round.purpose.in_((RoundPurpose.TRAINING, RoundPurpose.EVALUATION))
+    counts = Counter()
+    for kind in (Comparison, Demonstration, Conversation):
+        query = select(Account.kind, func.count()).join(kind, kind.labeler_id == Account.id)
+        query = query.outerjoin(Item, Item.id == kind.item_id).outerjoin(Round, Round.id == Item.round_id)
+        query = query.where(freezable, kind.surplus.is_(False)).group_by(Account.kind)
+        counts.update({by: count for by, count in session.execute(query)})
+    return counts
 
 
 def rounds_by_number(session: Session, numbers: list[int]) -> dict[int, Round]:

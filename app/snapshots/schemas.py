@@ -1,6 +1,7 @@
 """What a snapshot freezes, as it is stored in Snapshot.filter and spoken over REST."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,6 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.kit.text import Text
 from app.snapshots.tables import SnapshotState
 from training.records import Purpose, Split
+
+
+class Also(StrEnum):
+    """Whose answers are left out unless they are asked for; values of training.records.AnsweredBy."""
+
+    SIMULATED = "simulated"
+    DEMO = "demo"
+
+
+ALSO = "Whose answers to hold beside people's: simulated labelers', the demo's accounts'; empty: neither."
 
 
 class SnapshotFilter(BaseModel):
@@ -23,6 +34,7 @@ class SnapshotFilter(BaseModel):
     train_on_evaluation: bool = Field(
         False, description="The evaluation rounds that are named train too (sft, rm); without it they are refused."
     )
+    also: list[Also] = Field([], description=f"{ALSO} (sft, rm)")
     collections: list[Text] = Field(
         [],
         max_length=1000,

@@ -16,22 +16,24 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from sqlalchemy import update
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
 from app import clock, i18n
 from app.accounts import queries
-from app.accounts.tables import Account, ApiToken, Role
+from app.accounts.tables import Account, AccountKind, ApiToken, Role, SignInSession
 from app.config import ROOT
 from app.database import reading, transaction
 from app.errors import Forbidden, NotFound, NotSignedIn, PlumblineError
 from app.i18n import gettext as _
 from app.kit.text import UNSTORABLE, TypedText, typed
-from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign, split_address
+from app.operation import disk
+from app.web.security import cookie_name, csrf_token, delete_cookie, is_local, set_cookie, sign, split_address
 from app.web.text import as_written, is_plain, markdown
 from app.web.unseen import excerpt, visible
 
+NOTED_EVERY = timedelta(minutes=10)  # that a session or a token is used
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
 FormText = Annotated[TypedText, Form(max_length=400)]  # a one-line field of a form
@@ -43,16 +45,48 @@ FormText = Annotated[TypedText, Form(max_length=400)]  # a one-line field of a f
 def signed_in(request: Request) -> Account:
     """The person signed in, as a detached row; raises NotSignedIn."""
     if not hasattr(request.state, "account"):
-        request.state.account = None
-        if secret := request.cookies.get(cookie_name("session")):
-            with reading() as session:
-                found = queries.session_of(session, secret)
-            if found and found.expires_at > datetime.now(UTC):
-                request.state.account = found.account
+        found = _session(request)
+        request.state.account = found.account if found and queries.ends_at(found) > datetime.now(UTC) else None
+        if request.state.account is not None and not _asks_for_news(request):
+            _note_use(found)
     if request.state.account is None:
         raise NotSignedIn(_("Please sign in to go on."))
     i18n.set_language(request.state.account.language)
     return request.state.account
+
+
+def _asks_for_news(request: Request) -> bool:
+    """Whether a page asks by itself, which is no use of a session."""
+    streams = "text/event-stream" in request.headers.get("accept", "")
+    return request.method == "GET" and (is_htmx(request) or streams)
+
+
+def _session(request: Request) -> SignInSession | None:
+    """The session of the request's cookie, expired or not, where its account may be used from here; read once."""
+    if not hasattr(request.state, "session"):
+        found = None
+        if secret := request.cookies.get(cookie_name("session")):
+            with reading() as session:
+                found = queries.session_of(session, secret)
+        request.state.session = found if found and _may_be_used(request, found.account) else None
+    return request.state.session
+
+
+def session_account(request: Request) -> Account | None:
+    """Whose session this is, expired ones too: who may send a large form, before it is read."""
+    found = _session(request)
+    return found and found.account
+
+
+def _may_be_used(request: Request, account: Account) -> bool:
+    """Whether the account is no demo account, whose password is known, or only this machine reaches the server."""
+    return account.kind is not AccountKind.DEMO or is_local(request)
+
+
+def still_signed_in(request: Request) -> Account:
+    """The person signed in, read again: a long answer asks before each part; raises NotSignedIn."""
+    del request.state.account, request.state.session
+    return signed_in(request)
 
 
 def admin(request: Request) -> Account:
@@ -65,13 +99,8 @@ def admin(request: Request) -> Account:
 
 def expired_session(request: Request) -> Account | None:
     """Whose session this was, some days after it expired; it authorises nothing but keeping a draft of theirs."""
-    secret = request.cookies.get(cookie_name("session"))
-    if not secret:
-        return None
-    with reading() as session:
-        found = queries.session_of(session, secret)
-    now = datetime.now(UTC)
-    return found.account if found and found.expires_at <= now < found.expires_at + queries.GRACE else None
+    found, now = _session(request), datetime.now(UTC)
+    return found.account if found and queries.ends_at(found) <= now < queries.ends_at(found) + queries.GRACE else None
 
 
 def api_account(request: Request, scope: str | None) -> Account:
@@ -79,9 +108,8 @@ def api_account(request: Request, scope: str | None) -> Account:
     kind, _space, secret = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not secret:
         raise NotSignedIn(_("Send an API token: Authorization: Bearer plumb_… (make one on your account page)."))
-    with reading() as session:
-        token = queries.live_token(session, secret.strip())
-    if token is None:
+    token = _token(request, secret.strip())
+    if token is None or not _may_be_used(request, token.account):
         raise NotSignedIn(_("This API token is unknown, revoked or expired; make a new one on your account page."))
     account = token.account
     i18n.set_language(account.language)
@@ -97,13 +125,23 @@ def api_account(request: Request, scope: str | None) -> Account:
     return account
 
 
-def _note_use(token: ApiToken) -> None:
-    # The one write that a GET may cause: once an hour and token, so that unused tokens can be found.
+def _token(request: Request, secret: str) -> ApiToken | None:
+    """The valid token with this secret; read once, before the body."""
+    if not hasattr(request.state, "token"):
+        with reading() as session:
+            request.state.token = queries.live_token(session, secret)
+    return request.state.token
+
+
+def _note_use(used: ApiToken | SignInSession) -> None:
+    # The one write that a GET may cause: so that sessions end when they are idle, and unused tokens can be found.
     now = datetime.now(UTC)
-    if token.last_used_at is None or now - token.last_used_at > timedelta(hours=1):
-        with transaction() as session:
-            # One column of the row as it stands: the token may have been revoked since it was read.
-            session.execute(update(ApiToken).where(ApiToken.id == token.id).values(last_used_at=now))
+    if used.last_used_at is None or now - used.last_used_at > NOTED_EVERY:
+        # What is asked for does not wait for it: the disk may be full, or the database busy.
+        with suppress(OperationalError), transaction() as session:
+            # One column of the row as it stands: it may have been revoked since it was read.
+            kind = type(used)
+            session.execute(update(kind).where(kind.id == used.id).values(last_used_at=now))
 
 
 async def form_data(request: Request) -> FormData:
@@ -274,6 +312,12 @@ def _whose(request: Request, error: Exception) -> Account | None:
 
 
 def _problem(error: Exception) -> dict:
+    if disk.is_full(error):
+        detail = _(
+            "Plumbline cannot save anything, because its disk is full or fails. Keep this page open, ask an admin to "
+            "free room (“plumbline doctor” says where), and try again."
+        )
+        return {"title": _("The disk is full"), "status": 507, "detail": detail}
     if isinstance(error, PlumblineError):
         return {
             "title": _(error.title),
@@ -291,15 +335,23 @@ def _problem(error: Exception) -> dict:
             for found in error.errors()
         ]
         detail = "; ".join(f"{found['field']}: {found['detail']}" for found in errors)
-        return {"title": _("Please check what you entered"), "status": 422, "detail": detail, "errors": errors}
+        alone = errors[0]["field"] if len(errors) == 1 else None
+        return {
+            "title": _("Please check what you entered"),
+            "status": 422,
+            "detail": detail,
+            "field": alone,
+            "errors": errors,
+        }
     if isinstance(error, DataError):  # the database refuses a value that no rule looked at
         detail = _("Some text holds a NUL character, or a number is too large to be stored; take it out.")
         return {"title": _("Please check what you entered"), "status": 422, "detail": detail}
     if isinstance(error, HTTPException):
-        titles = {404: _("Not found"), 405: _("Not possible here"), 413: _("Too large")}
+        titles = {404: _("Not found"), 405: _("Not possible here"), 408: _("Too slow"), 413: _("Too large")}
         details = {
             404: _("There is nothing at this address. Check it, or start again from the first page."),
             405: _("This address does not take this kind of request."),
+            408: _("What you sent did not arrive in time. Send it again, or less at once."),
             413: _("What you sent is larger than is accepted here. Send less at once."),
         }
         status = error.status_code

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.operation import migrate
+from app.operation import disk, migrate
 from app.queue import DEFAULT, workers
 
 router = APIRouter(include_in_schema=False)
@@ -18,8 +18,12 @@ def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 def readyz() -> JSONResponse:
-    """Database and broker answer and the tables are those that this code needs; 503 says what is missing."""
+    """Database, broker and disk answer and the tables are those that this code needs; 503 says what is missing."""
     lacking = {}
+    try:
+        disk.check()
+    except OSError as error:
+        lacking["disk"] = f"nothing can be written ({error.strerror}); free room, see plumbline doctor"
     try:
         migrate.check()
     except migrate.WrongSchema as error:

@@ -15,8 +15,10 @@ from app import clock, i18n
 from app.config import settings
 from app.errors import NotFound
 from app.i18n import gettext as _
+from app.kit import surface
+from app.kit.surface import Surface
 from app.web import api_account
-from app.web.security import is_loopback
+from app.web.security import is_loopback, is_proxied
 
 REQUESTS = Counter("plumbline_requests_total", "Requests answered.", ["method", "route", "status"])
 SECONDS = Histogram("plumbline_request_seconds", "Time until a request was answered, in seconds.", ["method", "route"])
@@ -68,6 +70,7 @@ class Observe:
         began = time.perf_counter()
         number = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = number
+        surface.current.set(Surface.REST if scope["path"].startswith("/api/") else Surface.PAGE)
         asked = HTTPConnection(scope)
         i18n.set_language(i18n.negotiate(asked.headers.get("accept-language", "")))
         clock.set_zone(asked.cookies.get(clock.COOKIE, ""))
@@ -113,9 +116,8 @@ class Observe:
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
     """Prometheus metrics of this process, for this machine or with an admin's token of scope `read`."""
-    forwarded = {"x-forwarded-for", "forwarded"} & set(request.headers)
     if "authorization" in request.headers:
         api_account(request, "read")
-    elif forwarded or not (request.client and is_loopback(request.client.host)):
+    elif is_proxied(request) or not (request.client and is_loopback(request.client.host)):
         raise NotFound(_("There is no such page."))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

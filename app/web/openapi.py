@@ -31,11 +31,17 @@ RESPONSES = {
     "401": "No token, or one that is unknown, revoked or expired.",
     "403": "The token lacks the scope.",
     "404": "It does not exist, or not for this account.",
+    "405": "The address does not take this method.",
+    "408": "The body did not arrive in time.",
     "409": "It has changed in the meantime, or cannot be done in its state.",
     "413": "The body is too large.",
     "422": "A value is refused; `field` names it.",
     "429": "Too often; `Retry-After` says when again.",
+    "507": "Nothing can be saved: the disk is full or fails.",
 }
+
+
+NO_FINDER = {501: {"description": "PLUMBLINE_PERSONAL_DATA asks for presidio, which is not installed."}}
 
 
 def describe(app: FastAPI) -> dict:
@@ -55,6 +61,12 @@ def describe(app: FastAPI) -> dict:
         for act in acts.values():
             for status, description in RESPONSES.items():
                 act["responses"][status] = {"description": description, "content": content}
+            for status, response in act["responses"].items():
+                if status >= "5":  # which the route itself describes
+                    response["content"] = content
+    for schema in schemas.values():
+        if "next_cursor" in schema.get("properties", {}):  # sent also where it is null
+            schema["required"] = sorted({*schema["required"], "next_cursor"})
     app.openapi_schema = made
     return made
 

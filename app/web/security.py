@@ -69,19 +69,54 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+PROXY_HEADERS = {
+    "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-host", "true-client-ip",
+    "x-envoy-external-address", "cf-connecting-ip", "cf-ray", "fastly-client-ip",
+}  # fmt: skip
+
+
+def is_proxied(request: Request) -> bool:
+    """Whether a request came through a proxy, by any header that one adds."""
+    return any(name in PROXY_HEADERS or name.startswith("x-forwarded") for name in request.headers)
+
+
 def is_local(request: Request) -> bool:
     """Whether only this machine reaches the server: bound to loopback, behind no proxy, asked for by such a name.
 
     The name in the address bar matters, because a page elsewhere can make its own name resolve to 127.0.0.1.
     """
     public = urlsplit(settings().public_url).hostname or "localhost"
-    proxied = {"x-forwarded-for", "forwarded"} & set(request.headers)
-    return not proxied and all(is_loopback(name) for name in (settings().host, public, request.url.hostname or ""))
+    names = (settings().host, public, request.url.hostname or "")
+    return not is_proxied(request) and all(is_loopback(name) for name in names)
 
 
 def client_address(request: Request) -> str:
     """The address a request came from, proxies that are trusted taken off."""
     return request.client.host if request.client else "unknown"
+
+
+# --- browsers that signed in before ---
+
+BROWSER_SECONDS = 400 * 24 * 3600  # browsers keep no cookie for longer
+
+
+def _browser_cookie(username: str) -> str:
+    return "browser_" + hashlib.sha256(username.encode()).hexdigest()[:12]
+
+
+def known_browser(request: Request, username: str) -> str:
+    """Return the id of this browser if it has signed in with this user name before, else ""."""
+    username = username.strip().lower()
+    id, _dot, signature = request.cookies.get(cookie_name(_browser_cookie(username)), "").partition(".")
+    right = hmac.compare_digest(signature.encode(), sign("browser", f"{id}:{username}").encode())
+    return id if right else ""
+
+
+def know_browser(request: Request, response: Response, username: str) -> None:
+    """Let this browser sign in again with this user name, whatever is guessed elsewhere."""
+    id = known_browser(request, username) or secrets.token_hex(16)
+    value = f"{id}.{sign('browser', f'{id}:{username}')}"
+    set_cookie(response, _browser_cookie(username), value, max_age=BROWSER_SECONDS)
 
 
 # --- CSRF ---
@@ -159,7 +194,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started = too_large = False
+        started = too_large = broken = False
 
         async def guarded_send(message: Message) -> None:
             nonlocal started, too_large
@@ -170,6 +205,8 @@ class Guard:
                 if too_large:
                     return
                 started = True
+                if broken or message["status"] in (408, 413):  # nobody reads the rest of the body
+                    headers["Connection"] = "close"
                 for name, value in self.headers.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", _keep(scope, message["status"]))
@@ -188,6 +225,7 @@ class Guard:
             await self.app(scope, receive, guarded_send)
         except Exception as error:
             if not started:
+                broken = True
                 await answer(error)
             raise
         if too_large:

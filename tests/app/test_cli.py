@@ -76,7 +76,8 @@ def test_accounts_and_tokens_from_the_command_line(database, monkeypatch):
     plumbline("account", "password", "olga")
     with app_database.reading() as session:
         assert verify("four other words", queries.by_username(session, "olga").password_hash)[0]
-    assert {row["by"] for row in json.loads(plumbline("account", "audit", "--json"))} == {"command line"}
+    rows = json.loads(plumbline("account", "audit", "--json"))
+    assert {(row["by"], row["from"]) for row in rows} == {(None, "command line")}
 
 
 def test_a_password_is_asked_for_twice_and_not_shown(database):
@@ -100,6 +101,30 @@ def test_what_a_person_can_mend_is_one_line(database, tmp_path):
     assert failed.returncode == 1 and failed.stderr.count("\n") == 1 and "plumbline doctor" in failed.stderr
 
 
+def test_the_demo_is_begun_anew_while_nothing_runs_and_its_people_may_have_tokens(database, tmp_path):
+    embedded = {"PLUMBLINE_DATA_DIR": str(tmp_path / "demo"), "PLUMBLINE_DATABASE_URL": "", "PLUMBLINE_BROKER_URL": ""}
+    again = run("demo", "--reset", **embedded)
+    assert (again.returncode, again.stderr) == (0, ""), "the queue starts with `plumbline run`, which finds the job"
+    assert run("token", "create", "carla", **embedded).stdout.startswith("plumb_")
+    refused = run("account", "password", "carla", PLUMBLINE_PASSWORD="four unrelated words", **embedded)
+    assert refused.returncode == 1 and "belongs to the demo and cannot be changed" in refused.stderr
+
+
+def test_a_worker_of_a_queue_that_there_is_not(database):
+    failed = run("worker", "--queue", "nope")
+    assert failed.returncode == 1
+    assert failed.stderr == "plumbline: there is no queue nope: name default or training with --queue\n"
+
+
+def test_the_good_rows_of_a_file_again(database, tmp_path):
+    (tmp_path / "some.jsonl").write_text('{"prompt": "Name a river."}\n{"prompt": 7}\n')
+    words = ("import", "prompts", str(tmp_path / "some.jsonl"))
+    assert "with --skip-bad" in plumbline(*words, code=1)
+    assert "1 prompts added, 0 there already, 0 left out, 1 bad" in plumbline(*words, "--skip-bad")
+    again = plumbline(*words, "--skip-bad")
+    assert "0 prompts added, 1 there already, 0 left out, 1 bad" in again and "--skip-bad" not in again
+
+
 def test_migrate_brings_an_empty_database_to_the_newest_schema(database):
     metadata.drop_all(database)
     assert "none" in plumbline("migrate")
@@ -115,7 +140,7 @@ def test_doctor_finds_what_is_missing(database, monkeypatch):
     assert "plumbline migrate" in checks()["database"]["detail"]
     migrate.upgrade()
     found = checks()
-    assert all(found[name]["ok"] for name in ("python", "data folder", "database", "broker"))
+    assert not [one for name in ("python", "data folder", "database", "broker") if not (one := found[name])["ok"]]
     assert not found["default worker"]["ok"] and "plumbline worker --queue default" in found["default worker"]["detail"]
     assert plumbline("doctor", "--json", code=1).startswith("[")
 

@@ -19,7 +19,7 @@ from app.config import ROOT
 from tests.benchmarks import against_trl, ppo, sampling
 from tests.benchmarks.forms import forms
 from tests.benchmarks.hh_harmless import hh_harmless
-from tests.benchmarks.hygiene import hygiene
+from tests.benchmarks.hygiene import hygiene, importing
 from tests.benchmarks.personal_data import personal_data
 from tests.benchmarks.rounds import line
 from tests.benchmarks.serving import serving
@@ -80,7 +80,7 @@ def training(folder: Path) -> Iterator[Figure]:
 
 MEASURES = {
     measure.__name__: measure
-    for measure in (starting, desk, ranking, training, serving, forms, hh_harmless, personal_data, hygiene)
+    for measure in (starting, desk, ranking, training, serving, forms, hh_harmless, personal_data, hygiene, importing)
 }
 COMPARISONS = {"against_trl": against_trl.rows, "ppo": ppo.rows, "sampling": sampling.rows}  # ours and a peer in turn
 

@@ -1,9 +1,14 @@
 """What looking at prompts costs: personal data, signature and language of each, and texts made to be slow.
 
-make bench ONLY=hygiene
+make bench ONLY="hygiene importing"
 """
 
+import json
+import os
 import random
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -18,6 +23,7 @@ from tests.benchmarks.personal_data import examples
 from training.miniature.base_text import corpus
 
 CHARACTERS, PROMPTS, ROUNDS = 300, 400, 5
+IMPORTED = 4_000
 HOSTILE_CHARACTERS = 50_000
 # What a text may be made of so that one of the detectors is slow.
 HOSTILE = [
@@ -65,6 +71,30 @@ def hygiene(_: Path) -> Iterator[tuple[str, float, str]]:
     unit, long, short = max(map(_hostile, HOSTILE), key=lambda one: one[1])
     yield f"hygiene: {HOSTILE_CHARACTERS:,} of {unit!r}, the slowest", long, "s"
     yield "hygiene: as often as long as half of it", long / short, "times"
+
+
+def importing(folder: Path) -> Iterator[tuple[str, float, str]]:
+    """New prompts of 300 characters that are imported in a second of processor time, the start left out."""
+    random.seed(0)
+    words = sorted({word for text in prompts() for word in text.split() if word.isalpha() and word.isascii()})
+    texts = [" ".join(random.choices(words, k=80))[:CHARACTERS] for _ in range(IMPORTED + 1)]
+    command = [sys.executable, "-m", "app.cli"]
+    environment = os.environ | {"PLUMBLINE_DATA_DIR": str(folder / "data"), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "migrate"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    took = []
+    for number, some in enumerate((texts[:1], texts[1:])):
+        file = folder / f"{number}.jsonl"
+        file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in some))
+        began = _processor_time_of_children()
+        command_line = [*command, "import", "prompts", str(file)]
+        subprocess.run(command_line, env=environment, check=True, stdout=subprocess.DEVNULL)
+        took.append(_processor_time_of_children() - began)
+    yield "importing prompts", IMPORTED / (took[1] - took[0]), "prompts/s"
+
+
+def _processor_time_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _everything(text: str) -> None:

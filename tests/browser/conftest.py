@@ -12,9 +12,10 @@ import uvicorn
 from sqlalchemy import Engine
 
 from app.accounts.tables import Account
+from app.config import settings
 from app.rounds.tables import ItemKind
 from tests.browser.day import at_work
-from tests.conftest import PASSWORD, forget_settings, fresh_database
+from tests.conftest import PASSWORD, application, forget_settings, fresh_database
 from tests.desk import make_round
 
 
@@ -47,9 +48,8 @@ def live(database, monkeypatch) -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PLUMBLINE_PORT", str(listener.getsockname()[1]))
         forget_settings()
-        from app.main import create_app
-
-        server = uvicorn.Server(uvicorn.Config(create_app(), log_level="warning", timeout_graceful_shutdown=1))
+        made = application(settings().max_body_bytes)
+        server = uvicorn.Server(uvicorn.Config(made, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         until = time.monotonic() + 20

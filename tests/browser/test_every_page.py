@@ -108,7 +108,7 @@ def test_every_page_is_accessible_and_never_too_wide(page, filled, database):
         page.context.clear_cookies()
         page.goto("/sign-in")
         page.fill("[name=username]", username)
-        page.fill("[name=password]", demo.PASSWORD)
+        page.fill("[name=password]", demo.DEMO_PASSWORD)
         page.click("main button[type=submit]")
         page.wait_for_url(lambda url: "/sign-in" not in url)
         event.listen(database, "before_cursor_execute", note)

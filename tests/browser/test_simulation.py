@@ -18,7 +18,7 @@ def test_the_page_follows_the_work_and_keeps_the_focus(page, people, monkeypatch
     with reading() as session:
         carla = by_username(session, "carla")
     page.goto("/sign-in")
-    sign_in(page, carla, demo.PASSWORD)
+    sign_in(page, carla, demo.DEMO_PASSWORD)
     page.goto("/admin/simulation")
     button = page.get_by_role("button", name="Let simulated labelers work")
     button.focus()
@@ -28,7 +28,7 @@ def test_the_page_follows_the_work_and_keeps_the_focus(page, people, monkeypatch
         session.execute(
             update(Assignment)
             .where(Assignment.id == waiting.scalar_subquery())
-            .values(state=AssignmentState.SUBMITTED, labeler_id=labeler.id, submitted_at=now())
+            .values(state=AssignmentState.SUBMITTED, labeler_id=labeler.id, submitted_at=now(-60))
         )
     page.get_by_text("1 / 300").wait_for()
     page.get_by_text("284 pieces of work wait").wait_for()

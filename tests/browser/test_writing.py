@@ -146,6 +146,8 @@ def test_a_prompt_is_saved_while_it_is_written_and_found_again(page, people, wan
     assert not complaints(page, "writing")
     page.goto("/prompts/write")
     page.get_by_role("link", name="Why is the sea salty?").click()
+    page.wait_for_url("**/prompts/write/*")
+    page.wait_for_load_state("networkidle")  # its scripts are there, which know the key
     page.get_by_label("Prompt", exact=True).press("Control+Enter")
     page.get_by_text("Handed in. Thank you.").wait_for()
     page.get_by_role("region", name="Any task").get_by_role("button").click()

@@ -125,6 +125,57 @@ def test_what_dies_comes_back_and_people_wait_instead_of_failing(run):
     eventually(lambda: httpx.get(f"{run.url}/readyz", timeout=30).status_code == 200)
 
 
+def test_the_guard_comes_back_and_the_next_death_ends_nothing(run):
+    run.start()
+    guard, web = run.find("guard.py"), run.find("web --fd")
+    os.kill(guard, signal.SIGKILL)
+    os.kill(web, signal.SIGKILL)
+    assert httpx.get(f"{run.url}/healthz", timeout=30).status_code == 200
+    assert run.process.poll() is None
+    assert eventually(lambda: run.find("guard.py")) != guard
+    run.process.kill()
+    run.process.wait()
+    eventually(lambda: not run.processes(), seconds=15)
+
+
+def test_nothing_is_left_when_guard_and_launcher_die_together(run):
+    run.start()
+    eventually(lambda: run.find("worker --queue training"))
+    os.kill(run.find("guard.py"), signal.SIGSTOP)  # it cannot act any more
+    guard = run.find("guard.py")
+    run.process.kill()
+    os.kill(guard, signal.SIGKILL)
+    run.process.wait()
+    until = time.monotonic() + 180
+    while left := run.processes():
+        assert time.monotonic() < until, f"still there: {left}"
+        time.sleep(0.1)
+
+
+def _zeros(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + bytes(4096))
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("part", "damage"), [("incr", _zeros), ("base", _zeros), ("manifest", _zeros), ("manifest", _empty)]
+)
+def test_a_queue_that_a_power_cut_damaged_is_set_aside(run, part, damage):
+    run.start()
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(60) == 0
+    (path,) = (run.data / "valkey" / "appendonlydir").glob(f"*{part}*")
+    damage(path)
+    damaged = path.read_bytes()
+    said = run.start()
+    assert "starts empty" in said and "sent again from the database" in said
+    eventually(lambda: httpx.get(f"{run.url}/readyz", timeout=30).status_code == 200)
+    assert (run.data / "valkey.broken" / "appendonlydir" / path.name).read_bytes() == damaged
+
+
 def test_no_torch_in_the_web_process(run):
     run.start()
     httpx.get(f"{run.url}/sign-in").raise_for_status()

@@ -84,10 +84,12 @@ def test_what_it_left_is_marked_as_simulated_and_can_be_looked_at(simulated, tmp
         with httpx.Client(base_url=f"{run.url}/api/v1", headers={"Authorization": f"Bearer {token}"}) as api:
             accounts = api.get("/accounts").json()["items"]
             plans = api.get("/plans").json()["items"]
+            audit = api.get("/audit", params={"limit": 500}).json()["items"]
             policies = [one for one in api.get("/checkpoints").json()["items"] if one["role"].startswith("policy")]
         assert {one["kind"] for one in accounts} == {"simulated"}
         assert [plan["state"] for plan in plans] == ["finished", "finished"]
         assert policies
+        assert {one["surface"] for one in audit if one["action"] == "job.create"} == {"rest", "worker"}
     finally:
         run.process.terminate()
         run.process.wait(60)

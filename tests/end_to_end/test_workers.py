@@ -65,13 +65,19 @@ class Workers:
 
 @pytest.fixture
 def workers(database, tmp_path, monkeypatch) -> Iterator[Workers]:
-    """Workers that find a dead one's job within seconds; the broker's queues are empty at first."""
+    """Workers that find a dead one's job within seconds; the broker's queues are empty at first and afterwards."""
     monkeypatch.setenv("PLUMBLINE_JOB_LEASE_SECONDS", "4")
-    with queue._broker() as broker:
-        broker.delete(queue.DEFAULT, queue.TRAINING, *map(queue._seen_key, queue.QUEUES))
+    _empty_queues()
     made = Workers(tmp_path)
     yield made
     made.end()
+    _empty_queues()
+
+
+def _empty_queues() -> None:
+    """Forget messages and workers: a worker counts as there for a while after it is gone."""
+    with queue._broker() as broker:
+        broker.delete(queue.DEFAULT, queue.TRAINING, *map(queue._seen_key, queue.QUEUES))
 
 
 def until(true: Callable[[], object], what: str, workers: Workers) -> None:

@@ -1,7 +1,9 @@
 """Tiny networks of real Hugging Face families with random weights, saved as anybody would save them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -16,9 +18,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
-
-# A fork makes torch's threads anew for whoever needs them first: two threads that load weights, both at once, crash.
-os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 TEXT = ["the cat sat on the mat, the dog ran.", "Reply with two words: one two three 1234."] * 20
 CHATML = (
@@ -106,6 +105,16 @@ def network(request: pytest.FixtureRequest, networks: dict[str, Path]) -> Path:
     return networks[request.param]
 
 
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Any]:
+    """The module's pool of spawned processes."""
+    from tests.training.processes import Workers
+
+    pool = Workers()
+    yield pool
+    pool.close()
+
+
 @pytest.fixture(scope="session")
 def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small snapshots of the miniature world, and base/: an untrained network with its tokenizer and text."""
@@ -123,3 +132,19 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_policy(new_transformer(config, tokenizer), tokenizer, folder / "base")
     (folder / "base" / "pretraining.txt").write_text("\n\n".join(documents), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def labelers_data(miniature: Path, tmp_path: Path) -> Path:
+    """The miniature's rankings by six labelers of the train pool and one held out."""
+    from training.records import COMPARISONS, ComparisonRecord, Pool, read, write
+
+    records = list(read(miniature / "rm" / COMPARISONS, ComparisonRecord))
+    records = [record.model_copy(update={"labeler": f"l{n % 6}"}) for n, record in enumerate(records)]
+    unseen = [record for record in records if record.split != "train"]
+    for number, record in enumerate(unseen * 3):  # each of the labelers judges prompts that none learns from
+        records.append(record.model_copy(update={"labeler": f"l{number % 6}", "prompt_key": f"more {number}"}))
+    records.append(records[0].model_copy(update={"labeler": "h", "pool": Pool.HELD_OUT, "prompt_key": "h"}))
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / COMPARISONS, records)
+    return tmp_path / "data"

@@ -5,63 +5,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from training import events
+from tests.training.verbs import (
+    assert_same_weights,
+    command,
+    finish,
+    reported,
+    sft_settings,
+    start,
+    wait_for_step,
+)
 from training.command import run_verb
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def command(verb: str, config: str, run_folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", f"training.{verb}", config, "--run-folder", str(run_folder), *arguments]
-
-
-def start(arguments: list[str], **settings) -> subprocess.Popen:
-    return subprocess.Popen(
-        arguments, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
-    )
-
-
-def finish(arguments: list[str], **settings) -> tuple[int, str]:
-    process = start(arguments, **settings)
-    errors = process.communicate(timeout=120)[1]
-    return process.returncode, errors
-
-
-def reported(run_folder: Path) -> list:
-    path = run_folder / "events.jsonl"
-    return [events.parse(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def wait_for_step(process: subprocess.Popen, run_folder: Path, step: int) -> None:
-    """Until the run has reported `step`; it may have ended by then."""
-    while process.poll() is None:
-        text = (run_folder / "events.jsonl").read_text() if (run_folder / "events.jsonl").exists() else ""
-        done = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        if any(event["kind"] == "progress" and event["step"] >= step for event in done):
-            return
-        time.sleep(0.02)
-
-
-def sft_settings(miniature: Path, **values) -> list[str]:
-    """A run of 48 steps with dropout and pretraining text, its state written after each step."""
-    values = {
-        "data": miniature / "sft",
-        "init_from": miniature / "base",
-        "epochs": 6,
-        "batch_size": 5,
-        "dropout": 0.1,
-        "pretraining_share": 0.2,
-        "save_every_seconds": 0,
-        **values,
-    }
-    return [argument for key, value in values.items() for argument in ("--set", f"{key}={value}")]
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +29,6 @@ def unbroken(miniature, tmp_path_factory) -> Path:
     code, errors = finish(command("train_sft", "miniature_sft", folder, *sft_settings(miniature)))
     assert code == 0, errors
     return folder
-
-
-def assert_same_weights(one: Path, other: Path) -> None:
-    ours, theirs = (load_file(folder / "checkpoints" / "sft" / "model.safetensors") for folder in (one, other))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(unbroken, miniature, tmp_path):

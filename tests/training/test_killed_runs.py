@@ -1,7 +1,8 @@
-"""kill -9 at a random step, a stop at another, resumed each time: the run ends with the bits of one never broken."""
+"""A run's bits follow from its config: so they do in any process, after kill -9 at a random step and a stop at another.
 
-import importlib
-import multiprocessing
+Every run is one of a spawned process, whose random numbers are its own.
+"""
+
 import random
 import shutil
 import time
@@ -12,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.ppo.runs import saved_reward_model, settings
+from tests.training.processes import Job, Workers
 from training import events
 from training.recipes import make_config
-from training.run_folder import RunFolder, Stopped
+from training.records import SAMPLED_COMPLETIONS
 
 ADAPTIVE = {"iterations": 16, "save_every_iterations": 3, "epochs": 2, "kl_target_nats": 0.5, "stop_at_kl_nats": None}
 RLOO = {"advantage": "rloo", "samples_per_prompt": 4}
@@ -32,35 +34,20 @@ def configs(miniature: Path, folder: Path) -> dict[str, tuple[str, dict]]:
         "reward model": ("train_reward_model", {**rm, **often}),
         "dpo": ("train_dpo", {**rm, "recipe": "miniature_dpo", "batch_size": 4, **often}),
         "ppo": ("train_ppo", settings(miniature, reward_model, value_warmup_iterations=1, **ADAPTIVE)),
+        "ppo, adapters": (
+            "train_ppo",
+            settings(miniature, reward_model, value_warmup_iterations=1, lora_rank=2, **ADAPTIVE),
+        ),
         "rloo": ("train_ppo", settings(miniature, reward_model, **ADAPTIVE, **RLOO)),
     }
 
 
-class StopsAt(RunFolder):
-    """A run folder that is asked to stop, as by SIGTERM, once a step is reported."""
-
-    step = 0
-
-    def report(self, event: events.Event) -> None:
-        super().report(event)
-        self.stop_requested |= isinstance(event, events.Progress) and event.step >= self.step > 0
-
-
-def go_on(verb: str, keys: dict, folder: Path, stop_at: int = 0) -> None:
-    with StopsAt(folder) as run_folder:
-        run_folder.step = stop_at
-        importlib.import_module(f"training.{verb}").run(make_config(verb, keys), run_folder)
-
-
-def kill_at(step: int, verb: str, keys: dict, folder: Path) -> None:
-    """Run in a process of its own, a fork as nothing has to be imported again, until it reports the step; kill -9."""
-    child = multiprocessing.get_context("fork").Process(target=go_on, args=(verb, keys, folder))
-    child.start()
-    while child.is_alive() and not any(e.kind == "progress" and e.step >= step for e in reported(folder)):
+def kill_at(step: int, workers: Workers, job: Job) -> None:
+    """Start the run, and kill -9 once it reports the step."""
+    worker = workers.start(job)
+    while not worker.pipe.poll() and not any(e.kind == "progress" and e.step >= step for e in reported(job.folder)):
         time.sleep(0.005)
-    child.kill()
-    child.join()
-    assert child.exitcode == -9
+    workers.kill(worker)
 
 
 def reported(folder: Path) -> list:
@@ -88,16 +75,18 @@ def same_bits(one, other) -> bool:
     return one == other
 
 
-@pytest.mark.parametrize("name", ["sft", "sft, by score", "reward model", "dpo", "ppo", "rloo"])
-def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name, miniature, tmp_path):
+@pytest.mark.parametrize("name", ["sft", "sft, by score", "reward model", "dpo", "ppo", "ppo, adapters", "rloo"])
+def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name, workers, miniature, tmp_path):
     verb, keys = configs(miniature, tmp_path)[name]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    go_on(verb, keys, unbroken)
     killed, stopped = random.randint(2, 6), random.randint(8, 12)
-    kill_at(killed, verb, keys, broken)
-    with pytest.raises(Stopped):
-        go_on(verb, keys, broken, stop_at=stopped)
-    go_on(verb, keys, broken)
+    never_broken = workers.start(Job(verb, keys, unbroken))
+    kill_at(killed, workers, Job(verb, keys, broken))
+    assert workers.finish(never_broken).code == 0
+    stops = workers.start(Job(verb, keys, broken, stop_at=stopped))
+    workers.hire()  # a process that has run nothing yet resumes it
+    assert workers.finish(stops).code == 143
+    workers.run(verb, keys, broken)
 
     starts = [event.resumed_from_step for event in reported(broken) if event.kind == "started"]
     assert starts[0] == 0 and starts[2] >= stopped, (killed, starts)
@@ -121,22 +110,21 @@ def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name,
         ("ppo", "continue_from", {"lora_rank": 2}),
     ],
 )
-def test_a_run_does_not_go_on_from_another_network(name, key, more, miniature, tmp_path):
+def test_a_run_does_not_go_on_from_another_network(name, key, more, workers, miniature, tmp_path):
     """An adapted network has its adapters alone in the state; the reference of DPO and PPO is what they began from."""
     verb, keys = configs(miniature, tmp_path)[name]
     keys = {**keys, **more, key: shutil.copytree(miniature / "base", tmp_path / "network")}
-    with pytest.raises(Stopped):
-        go_on(verb, keys, tmp_path / "run", stop_at=3)
+    workers.run(verb, keys, tmp_path / "run", stop_at=3)
     weights = load_file(tmp_path / "network" / "model.safetensors")
     weights["model.layers.0.mlp.up_proj.weight"][0, 0] += 0.01
     save_file(weights, tmp_path / "network" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match="network: the network changed since the run began; start a new run"):
-        go_on(verb, keys, tmp_path / "run")
+    (outcome,) = workers.outcomes(verb, keys, tmp_path / "run", [{}])
+    assert "network: the network changed since the run began; start a new run" in outcome.error
 
 
-def test_what_ppo_resumes_from_holds_all_that_changes_while_it_runs(miniature, tmp_path):
+def test_what_ppo_resumes_from_holds_all_that_changes_while_it_runs(workers, miniature, tmp_path):
     verb, keys = configs(miniature, tmp_path)["ppo"]
-    go_on(verb, {**keys, "iterations": 4}, tmp_path / "run")
+    workers.run(verb, {**keys, "iterations": 4}, tmp_path / "run")
     state = torch.load(tmp_path / "run" / "state" / "state.pt", weights_only=True)
     assert {"learner", "reference", "reward_model"} == set(state)
     learner = state["learner"]
@@ -145,3 +133,33 @@ def test_what_ppo_resumes_from_holds_all_that_changes_while_it_runs(miniature, t
     for optimizer in ("policy_optimizer", "value_optimizer"):
         assert all(moments["exp_avg"].any() for moments in learner[optimizer]["state"].values())
     assert len(state["reference"]) == len(state["reward_model"]) == 64
+
+
+@pytest.mark.parametrize("name", ["base", "sft, adapters", "reward model", "dpo", "ppo, adapters", "samples", "folds"])
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name, workers, miniature, labelers_data, tmp_path):
+    """Whatever is drawn without the seed, or follows the order of a set, is another in another process."""
+    known = configs(miniature, tmp_path)
+    small = {"corpus_words": 2000, "vocab_size": 320, "hidden_size": 32, "intermediate_size": 64, "layers": 1}
+    known["base"] = ("train_base", {"recipe": "miniature_base", "heads": 2, **small})
+    known["sft, adapters"] = ("train_sft", {**known["sft"][1], "lora_rank": 2})
+    paths = {"init_from": miniature / "base", "data": miniature / "ppo"}
+    known["samples"] = ("sample_completions", {"recipe": "miniature_sample", "completions_per_prompt": 3, **paths})
+    folds = {"recipe": "miniature_cross_validate", "folds": 2, "seeds": 1, "epochs": 1}
+    known["folds"] = ("cross_validate", {**folds, **paths, "data": labelers_data})
+    verb, keys = known[name]
+    keys = {**keys, **{key: value for key, value in {"epochs": 1, "iterations": 3}.items() if key in keys}}
+    results = []
+    for seeds in ((0, 0), (1,)):
+        jobs = [Job(verb, {**keys, "seed": seed}, tmp_path / f"{seed} {i}") for i, seed in enumerate(seeds)]
+        for job, worker in [(job, workers.start(job)) for job in jobs]:
+            outcome = workers.finish(worker)
+            assert outcome.code == 0, outcome.error
+            results.append(written(job.folder))
+    assert results[0] == results[1] and results[0]
+    assert results[0] != results[2]
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """What a run leaves: all weights, completions and reports."""
+    paths = [folder / SAMPLED_COMPLETIONS, *folder.rglob("report.json"), *folder.rglob("checkpoints/**/*.safetensors")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.exists()}

@@ -153,7 +153,8 @@ def test_a_copy_computes_with_its_own_weights():
 def test_attention_that_differs_from_sequence_to_sequence_is_that_of_padded_rows():
     """Qwen with windows in some layers, where all sequences fit into them."""
     config = deepcopy(FAMILIES["qwen2"])
-    config.use_sliding_window, config.sliding_window, config.max_window_layers = True, 20, 1
+    config.use_sliding_window, config.sliding_window = True, 20
+    config.layer_types = ["full_attention"] * (config.num_hidden_layers - 1) + ["sliding_attention"]
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_config(config).eval()
     ids = torch.arange(3, 21)

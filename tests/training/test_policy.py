@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from training import policy
+from training.dropout import add_residual_dropout
 from training.formatting import encode_completion, encode_prompt
 from training.policy import (
-    add_residual_dropout,
     completion_logprobs,
     forbidden_token_ids,
     load_policy,

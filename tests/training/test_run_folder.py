@@ -110,7 +110,7 @@ def test_events_are_visible_at_once_and_a_half_line_is_cut(tmp_path):
     with RunFolder(tmp_path) as run:
         run.report(events.Finished())
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert kinds == ["started", "warning", "finished"]
+    assert kinds == ["started", "warning", "warning", "finished"]
 
 
 def test_a_checkpoint_is_reported_with_its_place_in_the_run_folder(tmp_path):
@@ -135,6 +135,48 @@ def test_state_comes_back_as_it_was(tmp_path):
         assert run.load_state()["step"] == 2
 
 
+def test_a_state_with_missing_or_wrong_bytes_is_passed_over_wherever_they_are(tmp_path):
+    rng = random.Random(0)
+    place = tmp_path / "state" / "state.pt"
+    with RunFolder(tmp_path) as run:
+        for step in (1, 2):
+            run.save_state({"step": step, "weights": torch.full((5000,), float(step))})
+        whole = place.read_bytes()
+        for _ in range(60):
+            torn = bytearray(whole)
+            where = rng.randrange(len(torn))
+            if rng.random() < 0.5:
+                del torn[where:]
+            else:
+                torn[where] ^= 1 << rng.randrange(8)
+            place.write_bytes(torn)
+            state = run.load_state()
+            assert (state["weights"] == state["step"]).all() and len(state["weights"]) == 5000, where
+        place.write_bytes(whole[:-100])
+        assert run.load_state()["step"] == 1
+        run.save_state({"step": 3})  # it does not push out the one that is whole for one that is not
+        place.write_bytes(b"")
+        assert run.load_state()["step"] == 1
+        (tmp_path / "state" / "state.before.pt").write_bytes(b"")
+        with pytest.raises(
+            ValueError, match=r"state.pt: cannot be read, nor can the one before it; start a new run in"
+        ):
+            run.load_state()
+
+
+def test_numbers_that_are_not_finite_are_left_out_of_events_and_null_in_files(tmp_path):
+    with RunFolder(tmp_path) as run:
+        run.report(events.Started(verb="train_sft"))
+        for step in (1, 2):
+            run.report(events.Metrics(step=step, values={"sft/loss": float("nan"), "sft/learning_rate": 0.5}))
+        run.write_json("report.json", {"accuracy": float("inf"), "rows": [float("nan"), 1.0]})
+    found = [events.parse(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event.kind for event in found] == ["started", "warning", "metrics", "metrics"]
+    assert found[1].message == "sft/loss is nan at step 1 and is left out"
+    assert found[2].values == {"sft/learning_rate": 0.5}
+    assert json.loads((tmp_path / "report.json").read_text()) == {"accuracy": None, "rows": [None, 1.0]}
+
+
 def test_the_run_folder_needs_no_torch():
-    code = "import sys, training.run_folder, training.recipes, training.events; print('torch' in sys.modules)"
+    code = "import sys, training.inputs, training.recipes, training.events; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

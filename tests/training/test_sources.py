@@ -4,7 +4,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
@@ -14,12 +13,12 @@ from training.configs import PPOConfig, ServeConfig
 from training.formatting import encode_prompt
 from training.policy import completion_logprobs, forbidden_token_ids, load_policy, pad
 from training.recipes import make_config
-from training.records import PROMPTS, SAMPLED_COMPLETIONS, Message, PromptRecord, SampledCompletion, read
+from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read
 from training.reward_model import load_reward_model, new_reward_model, save_reward_model
 from training.rollout import roll_out
 from training.run_folder import RunFolder
 from training.serve_policy import Resident, Server
-from training.sources import Asked, load_source
+from training.sources import Asked, load_source, seed_of
 
 
 @contextmanager
@@ -56,13 +55,19 @@ def plain_logprobs(model, tokenizer, asked, drawn):
 def asked(miniature):
     _, tokenizer = load_policy(miniature / "base")
     prompts = [record.prompt for record in read(miniature / "ppo" / PROMPTS, PromptRecord)]
-    return [Asked(prompt, encode_prompt(tokenizer, prompt)) for prompt in prompts for _ in range(3)]
+    return [
+        Asked(prompt, encode_prompt(tokenizer, prompt), seed_of(0, place))
+        for place, prompt in enumerate(prompts)
+        for _ in range(3)
+    ]
 
 
-def source(miniature, **values):
+def drawn_by(miniature, asked, **values):
+    """What a source draws, in the order asked."""
     config = {"recipe": "miniature_sample", "data": miniature / "ppo", "init_from": miniature / "base", **values}
     config = make_config("sample_completions", {"temperature": 1.0, **config})
-    return load_source(config, config.init_from, config.endpoint_model)
+    came = dict(load_source(config, config.init_from, config.endpoint_model).draw(asked))
+    return [one for place in sorted(came) for one in came[place]]
 
 
 def test_greedy_text_is_the_same_from_everyone(miniature, tmp_path):
@@ -98,7 +103,7 @@ def test_distinct_texts_of_each_prompt_and_the_same_for_the_same_seed(miniature,
 def test_logprobs_are_those_of_a_forward_pass(miniature, asked, sampler):
     model, tokenizer = load_policy(miniature / "base")
     with served(miniature / "base") as url:
-        drawn = source(miniature, **(at(url) if sampler == "endpoint" else {"sampler": sampler})).draw(asked)
+        drawn = drawn_by(miniature, asked, **(at(url) if sampler == "endpoint" else {"sampler": sampler}))
     expected = plain_logprobs(model, tokenizer, asked, drawn)
     torch.testing.assert_close(torch.tensor([one.logprob for one in drawn]), expected, rtol=0, atol=1e-4)
     assert all(one.finished == (one.ids[-1] == tokenizer.eos_token_id) for one in drawn)
@@ -107,11 +112,11 @@ def test_logprobs_are_those_of_a_forward_pass(miniature, asked, sampler):
 def test_what_an_endpoint_does_not_tell_is_not_made_up(miniature, asked, monkeypatch):
     _, tokenizer = load_policy(miniature / "base")
     with served(miniature / "base") as url:
-        drawn = source(miniature, temperature=0.7, **at(url)).draw(asked)
+        drawn = drawn_by(miniature, asked, temperature=0.7, **at(url))
         assert len(drawn) == len(asked) and all(one.logprob is None for one in drawn), "a server's are at temperature 1"
         post = endpoint._post
         monkeypatch.setattr(endpoint, "_post", lambda client, body: post(client, {**body, "return_token_ids": False}))
-        drawn = source(miniature, **at(url)).draw(asked)
+        drawn = drawn_by(miniature, asked, **at(url))
     assert all(one.logprob is None for one in drawn), "of other tokens, perhaps"
     for one in drawn:
         assert one.ids == tokenizer(one.text)["input_ids"] + [tokenizer.eos_token_id] * one.finished
@@ -150,6 +155,7 @@ def test_a_rollout_by_transformers_has_the_logprobs_of_the_policy(miniature, ask
 
 def test_a_server_that_cannot_be_used_is_named_with_the_way_out(miniature, tmp_path, monkeypatch):
     monkeypatch.delenv(endpoint.KEY_VARIABLE, raising=False)
+    monkeypatch.setattr(endpoint, "PATIENCE_SECONDS", 0)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
@@ -182,40 +188,6 @@ def test_a_server_that_cannot_be_used_is_named_with_the_way_out(miniature, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("reply", "says"),
-    [
-        (b"HTTP/1.0 500 Oh\r\n\r\nout of memory", r"broke \(500\); see its log. It said: out of memory"),
-        (b"HTTP/1.0 429 No\r\n\r\n{}", r"has too much to do, or a limit is reached \(429\)"),
-        (b"HTTP/1.0 307 There\r\nLocation: http://elsewhere/\r\n\r\n", r"refused the request \(307\)"),
-        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "something else than a chat completion: <html>"),
-        (b'HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{"choices": [', "broke off its answer"),
-        (b'HTTP/1.0 200 OK\r\n\r\n{"choices": []}', "answered without a completion"),
-    ],
-)
-def test_an_answer_that_is_none_is_no_completion(reply, says):
-    class Broken(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.wfile.write(reply)
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Broken) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(ValueError, match=says):
-            endpoint.ask(
-                f"http://127.0.0.1:{server.server_address[1]}/v1",
-                "tiny",
-                [[Message(role="user", text="the cat")]],
-                max_tokens=4,
-                temperature=1.0,
-                generator=torch.Generator(),
-            )
-        server.shutdown()
-
-
-@pytest.mark.parametrize(
     ("values", "says"),
     [
         ({"sampler": "endpoint"}, "endpoint: an address goes with sampler = endpoint"),
@@ -227,4 +199,4 @@ def test_an_answer_that_is_none_is_no_completion(reply, says):
 )
 def test_settings_that_do_not_go_together_are_refused(miniature, values, says):
     with pytest.raises(ValueError, match=says):
-        source(miniature, **values)
+        drawn_by(miniature, [], **values)

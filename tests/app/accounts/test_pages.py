@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from sqlalchemy import select
 
 from app import database as app_database
 from app.accounts import limits, queries, rules
-from app.accounts.tables import AccountKind, Role
+from app.accounts.passwords import DEMO_PASSWORD, hash_password
+from app.accounts.tables import Account, AccountKind, Role
 from app.config import settings
 from app.web.security import cookie_name
 from tests.conftest import PASSWORD, fresh_database
@@ -22,8 +24,7 @@ def database(request, tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def unlimited(database):
     """Attempts of other tests do not count."""
-    for username in ("ana", "olga", "first-run"):
-        limits.forget_attempts(username)
+    limits._storage(settings().broker_url).reset()
 
 
 def account(username):
@@ -64,16 +65,41 @@ def test_the_password_is_changed_with_the_current_one_only(client, people):
         assert queries.session_of(session, elsewhere) is None
 
 
-def test_guessing_the_current_password_is_slowed(client, people):
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("act", ["password", "sign-out-everywhere"])
+def test_recovering_ones_own_account_revokes_tokens_unless_they_are_kept(client, people, act, kept):
+    ana = people.labeler()
+    bearer = people.bearer(ana)
+    people.sign_in(client, ana)
+    assert 'name="keep_tokens"' in client.get("/account").text
+    form = {**people.csrf(client), "current": PASSWORD, "password": "four unrelated words"}
+    client.post(f"/account/{act}", data=form | ({"keep_tokens": "yes"} if kept else {}))
+    assert client.get("/api/v1/accounts/me", headers=bearer).status_code == (200 if kept else 401)
+    assert ("still work" if kept else "no API tokens any more") in client.get("/account").text
+    assert ('name="keep_tokens"' in client.get("/account").text) == kept
+
+
+@pytest.mark.parametrize("act", ["password", "sign-out", "disable"])
+def test_recovery_by_an_admin_revokes_tokens(client, people, act):
+    ana = people.labeler()
+    bearer = people.bearer(ana)
+    people.sign_in(client, people.admin())
+    client.post(f"/admin/accounts/{ana.public_id}/{act}", data=people.csrf(client))
+    client.post(f"/admin/accounts/{ana.public_id}/enable", data=people.csrf(client))
+    assert client.get("/api/v1/accounts/me", headers=bearer).status_code == 401
+
+
+@pytest.mark.parametrize("act", ["password", "tokens"])
+def test_guessing_the_current_password_is_slowed(client, people, act):
     people.sign_in(client, people.labeler())
-    form = {**people.csrf(client), "current": "wrong", "password": "four unrelated words"}
-    statuses = [client.post("/account/password", data=form).status_code for _ in range(limits.PER_USER.amount + 1)]
+    form = {**people.csrf(client), "current": "wrong", "password": "four unrelated words", "scopes": "work"}
+    statuses = [client.post(f"/account/{act}", data=form).status_code for _ in range(limits.PER_USER.amount + 1)]
     assert statuses == [422] * limits.PER_USER.amount + [429]
 
 
 def test_a_token_is_shown_once_and_revoked(client, people):
     people.sign_in(client, people.labeler())
-    form = {**people.csrf(client), "name": "<script>", "scopes": "work", "days": "7"}
+    form = {**people.csrf(client), "name": "<script>", "scopes": "work", "days": "7", "current": PASSWORD}
     response = client.post("/account/tokens", data=form)
     secret = re.search(r"plumb_[\w-]{43}", response.text)[0]
     assert response.headers["cache-control"] == "no-store"
@@ -88,11 +114,23 @@ def test_a_token_is_shown_once_and_revoked(client, people):
 
 def test_a_strange_token_says_what_is_wrong(client, people):
     people.sign_in(client, people.labeler())
-    for change in ({"scopes": "accounts"}, {"scopes": []}, {"days": "x"}, {"days": "0"}, {"name": ""}):
-        form = {**people.csrf(client), "name": "x", "scopes": "work", "days": "7", **change}
+    changes = {"scopes": ("accounts", []), "days": ("x", "0"), "name": ("",), "current": ("wrong", "")}
+    for change in ({field: value} for field, values in changes.items() for value in values):
+        form = {**people.csrf(client), "name": "x", "scopes": "work", "days": "7", "current": PASSWORD, **change}
         response = client.post("/account/tokens", data=form)
         assert response.status_code == 422
         assert 'role="alert"' in response.text or "aria-invalid" in response.text
+
+
+def test_a_token_that_never_ends_is_an_admins_choice(client, people):
+    olga = people.admin()
+    people.sign_in(client, olga)
+    form = {**people.csrf(client), "name": "x", "scopes": "read", "current": PASSWORD}
+    for days in ("", "0"):
+        assert client.post("/account/tokens", data={**form, "days": days}).status_code == 200
+    with app_database.reading() as session:
+        chosen, empty = queries.tokens_of(session, olga)
+    assert chosen.expires_at is None and empty.expires_at
 
 
 def test_nobody_revokes_the_token_of_another(client, people):
@@ -145,13 +183,61 @@ def test_an_admin_changes_disables_and_enables(client, people):
     ana = people.labeler()
     path = f"/admin/accounts/{ana.public_id}"
     form = {**people.csrf(client), "name": "Ana", "role": "admin", "pool": "held-out", "language": "en"}
-    assert client.post(path, data=form).status_code == 303
+    assert client.post(path, data=form | {"current": PASSWORD}).status_code == 303
     assert (account("ana").role, account("ana").pool) == ("admin", "held-out")
     client.post(path + "/disable", data=people.csrf(client))
     assert "Disabled since" in client.get(path).text
     client.post(path + "/enable", data=people.csrf(client))
     assert account("ana").disabled_at is None
     assert "account.change" in client.get("/admin/audit").text
+
+
+def everyone() -> list[tuple]:
+    with app_database.reading() as session:
+        return [(one.username, one.role, one.password_hash) for one in session.scalars(select(Account))]
+
+
+def test_making_an_admin_takes_ones_own_password(client, people):
+    people.sign_in(client, people.admin())
+    ana, pia = people.labeler(), people.admin("pia")
+    new = {"username": "bo", "password": "four unrelated words", "role": "admin"}
+    changed = {"name": "Ana", "role": "admin", "pool": "train", "language": "en"}
+    for path, form in (
+        ("/admin/accounts/new", new),
+        (f"/admin/accounts/{ana.public_id}", changed),
+        (f"/admin/accounts/{pia.public_id}/password", {}),
+    ):
+        for given in ("", "four unrelated birds"):
+            before = everyone()
+            refused = client.post(path, data=people.csrf(client) | form | {"current": given})
+            assert refused.status_code == 422 and "password" in refused.text and 'name="current"' in refused.text
+            assert everyone() == before
+        done = client.post(path, data=people.csrf(client) | form | {"current": PASSWORD})
+        assert done.status_code in (200, 303)
+    assert account("ana").role is account("bo").role is Role.ADMIN
+    labelers = {"name": "Pia", "role": "admin", "pool": "train", "language": "en"}
+    assert client.post(f"/admin/accounts/{pia.public_id}", data=people.csrf(client) | labelers).status_code == 303
+
+
+def test_the_audit_trail_says_from_where(client, people):
+    olga = people.admin()
+    token = re.search(r'csrf_token" value="(\w+)"', client.get("/sign-in").text)[1]
+    client.post("/sign-in", data={"username": "nobody", "password": "x", "csrf_token": token})
+    people.sign_in(client, olga)
+    client.post(f"/admin/accounts/{people.labeler().public_id}/pause", data=people.csrf(client))
+    bearer = people.bearer(olga)
+    client.post("/api/v1/accounts", headers=bearer, json={"username": "bo", "password": "four unrelated words"})
+    entries = client.get("/api/v1/audit", headers=bearer).json()["items"]
+    told = {(entry["action"], entry["by"], entry["surface"]) for entry in entries}
+    assert {
+        ("sign_in.fail", None, "page"),
+        ("account.change", "olga", "page"),
+        ("account.create", "olga", "rest"),
+        ("account.create", None, "command_line"),
+    } <= told
+    cells = r"<td>(\S*|nobody signed in)</td>\s*<td[^>]*>(.*?)</td>\s*<td[^>]*><code>(.*?)<"
+    rows = re.findall(cells, client.get("/admin/audit").text)
+    assert {("nobody signed in", "page", "sign_in.fail"), ("olga", "REST", "account.create")} <= set(rows)
 
 
 def test_the_last_admin_is_told_why_they_stay(client, people):
@@ -193,7 +279,7 @@ def first_run(client, **fields):
 
 
 def test_the_first_admin_is_made_on_this_machine_without_a_code(client):
-    assert "/first-run" in client.get("/sign-in").text
+    assert 'action="/first-run"' in client.get("/sign-in").text
     assert first_run(client, password="short").status_code == 422
     assert first_run(client).headers["location"] == "/admin/accounts"
     assert "first admin" in client.get("/admin/accounts").text
@@ -243,3 +329,30 @@ def test_somebody_who_is_paused_signs_in_and_gets_no_new_work(client, people):
     assert client.post("/api/v1/assignments/next", headers=me).status_code == 204
     assert client.post(f"/admin/accounts/{ana.public_id}/resume", data=fields).status_code == 303
     assert client.post("/api/v1/assignments/next", headers=me).status_code == 200
+
+
+def test_where_nobody_is_the_first_page_asks_for_the_first_admin(client):
+    assert client.get("/").headers["location"].startswith("/sign-in")
+    shown = client.get("/sign-in").text
+    assert "The first admin" in shown and 'action="/first-run"' in shown
+
+
+def test_people_of_the_demo_sign_in_at_one_click_on_this_machine_alone(client, people):
+    made = people.make("ada", kind=AccountKind.DEMO, name="Ada")
+    with app_database.transaction() as session:
+        session.get_one(Account, made.id).password_hash = str(hash_password(DEMO_PASSWORD))
+    shown = client.get("/sign-in").text
+    assert "Ada, labeler" in shown and "people of your own" in shown and "no admin yet" not in shown
+    assert DEMO_PASSWORD not in shown
+    token = re.search(r'csrf_token" value="(\w+)"', shown)[1]
+    proxied = {"X-Forwarded-For": "203.0.113.9"}
+    assert "Ada, labeler" not in client.get("/sign-in", headers=proxied).text
+    assert client.post("/sign-in", data={"csrf_token": token, "demo": "ada"}, headers=proxied).status_code == 422
+    assert client.post("/sign-in", data={"csrf_token": token, "demo": "ada"}).status_code == 303
+    assert client.get("/account").status_code == 200
+
+
+def test_no_account_of_another_kind_signs_in_by_the_demo_s_button(client, people):
+    people.make("olga", name="Olga")
+    token = re.search(r'csrf_token" value="(\w+)"', client.get("/sign-in").text)[1]
+    assert client.post("/sign-in", data={"csrf_token": token, "demo": "olga"}).status_code == 422

@@ -161,6 +161,39 @@ def test_a_new_password_signs_out_everywhere_else(database, people):
         assert verify("another four words", queries.get(session, ana.public_id).password_hash)[0]
 
 
+RECOVERIES = {
+    "password": lambda session, ana, olga: rules.set_password(
+        session, ana, hash_password("another four words"), by=olga
+    ),
+    "sign-out": lambda session, ana, olga: rules.sign_out_everywhere(session, ana, by=olga),
+    "disabled": lambda session, ana, olga: rules.change_account(session, ana, by=olga, disabled=True),
+}
+
+
+@pytest.mark.parametrize("recovery", RECOVERIES)
+def test_recovering_an_account_revokes_its_tokens_and_no_others(database, people, recovery):
+    ana, olga, ben = people.labeler(), people.admin(), people.labeler("ben")
+    with app_database.transaction() as session:
+        secrets = [rules.create_token(session, ana, name="x", scopes=["work"])[1] for _ in range(2)]
+        other = rules.create_token(session, ben, name="x", scopes=["work"])[1]
+    with app_database.transaction() as session:
+        RECOVERIES[recovery](session, ana, olga)
+        rules.change_account(session, ana, by=olga, disabled=False)  # being enabled again brings no token back
+    with app_database.reading() as session:
+        assert [queries.live_token(session, secret) for secret in secrets] == [None, None]
+        assert queries.live_token(session, other)
+
+
+def test_tokens_are_kept_where_that_was_chosen(database, people):
+    ana = people.labeler()
+    with app_database.transaction() as session:
+        secret = rules.create_token(session, ana, name="x", scopes=["work"])[1]
+        rules.set_password(session, ana, hash_password("another four words"), by=None, keep_tokens=True)
+        rules.sign_out_everywhere(session, ana, by=None, keep_tokens=True)
+    with app_database.reading() as session:
+        assert queries.live_token(session, secret)
+
+
 def test_strange_tokens_are_refused(database, people):
     ana = people.labeler()
     for fields, field in (
@@ -168,7 +201,8 @@ def test_strange_tokens_are_refused(database, people):
         ({"scopes": []}, "scopes"),
         ({"scopes": ["work", "everything"]}, "scopes"),
         ({"scopes": ["read"]}, "scopes"),  # a labeler's
-        ({"days": 0}, "days"),
+        ({"days": 0, "by": ana}, "days"),  # only an admin may choose one that never ends
+        ({"days": None}, "days"),
         ({"days": 100_000}, "days"),
     ):
         with app_database.transaction() as session, pytest.raises(BadInput) as refused:
@@ -179,7 +213,7 @@ def test_strange_tokens_are_refused(database, people):
 def test_tokens_are_random_hashed_and_revoked_by_their_owner_alone(database, people):
     ana, ben = people.labeler(), people.labeler("ben")
     with app_database.transaction() as session:
-        token, secret = rules.create_token(session, ana, name="x", scopes=[Scope.WORK, "work"], days=None)
+        token, secret = rules.create_token(session, ana, name="x", scopes=[Scope.WORK, "work"], days=0)
         _other, another = rules.create_token(session, ana, name="x", scopes=["work"])
     assert secret != another and secret.startswith("plumb_") and len(secret) >= 49
     assert secret not in (token.prefix, token.token_sha256) and token.scopes == ["work"] and token.expires_at is None

@@ -4,7 +4,7 @@ from sqlalchemy import select, update
 
 from app.assignments import queries as assignment_queries
 from app.assignments import rules as assignments
-from app.conversations import queries, rules, sampling, tasks
+from app.conversations import queries, sampling, tasks
 from app.conversations.tables import Alternatives, AlternativesState, Conversation
 from app.database import reading, transaction, utc_now
 from app.policies.tables import Policy
@@ -88,18 +88,21 @@ def test_a_round_that_closed_meanwhile_gains_nothing_and_the_bank_has_the_texts(
     assert kinds == [ItemKind.CONVERSATION]
 
 
-def test_a_policy_that_is_away_is_asked_again_and_then_it_failed(people, talk, server):
+def test_a_policy_that_is_away_is_asked_again_and_then_it_failed(client, people, talk, server):
     talk()
-    waiting = alternatives_of(talked(people.labeler(), server))
+    olga = people.bearer(people.admin())
+    stored = talked(people.labeler(), server)
+    waiting, again = alternatives_of(stored), f"/api/v1/conversations/{stored.public_id}/alternatives"
     server.reply = (500, {}, b"")
+    assert client.post(again, headers=olga).status_code == 404  # they have not failed
     for attempt in (1, 2):
         tried = run_alternatives(waiting.id)
         assert (tried.state, tried.attempt) == (AlternativesState.QUEUED, attempt)
         assert "broke (500)" in tried.error
     failed = run_alternatives(waiting.id)
     assert failed.state is AlternativesState.FAILED
-    with transaction() as session:
-        rules.try_again(session, session.get_one(Alternatives, waiting.id))
+    answer = client.post(again, headers=olga)
+    assert (answer.status_code, answer.json()["alternatives"]["state"]) == (202, "queued")
     server.reply = None
     server.answer = lambda request: [f"text {n}" for n in range(request["n"])]
     assert run_alternatives(waiting.id).state is AlternativesState.READY

@@ -198,6 +198,33 @@ def test_a_worker_that_shuts_down_puts_the_job_back_with_its_state(sqlite, endle
     assert (rules.folder(job) / "state" / "state.pt").is_file() and is_free(rules.folder(job))
 
 
+def test_a_run_whose_events_a_crash_has_cut_short_is_followed_from_the_cut(sqlite, endless):
+    job = make(endless)
+
+    def work(until_step: int) -> None:
+        stops = threading.Event()
+        with transaction() as session:
+            held = rules.claim(session, job.id, "worker")
+        supervisor = threading.Thread(target=tasks.Supervisor(held, stops.is_set).run)
+        supervisor.start()
+        until(lambda: found(job).step >= until_step, "some steps")
+        stops.set()
+        supervisor.join(PATIENCE_SECONDS)
+
+    work(2)
+    path = rules.folder(job) / "events.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][:9])  # more bytes of it are stored than it has
+    work(found(job).step + 1)
+    with reading() as session:
+        stored = session.scalars(select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.number)).all()
+    assert found(job).events_read == path.stat().st_size
+    assert [event.kind for event in stored[len(lines) :]] == [
+        json.loads(line)["kind"] for line in path.read_text().splitlines()[1:]
+    ]
+    assert not any("could not be read" in str(event.body) for event in stored)
+
+
 def test_a_supervisor_that_has_lost_its_lease_kills_its_training_and_writes_nothing(sqlite, endless):
     job = make(endless)
     supervisor = threading.Thread(target=tasks.run, args=[job.id])

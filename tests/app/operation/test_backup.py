@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from sqlalchemy import select
@@ -17,7 +18,7 @@ from app import cli
 from app.completions import rules as completions
 from app.config import ROOT, settings
 from app.database import engine, reading, transaction
-from app.operation import backup, migrate
+from app.operation import backup, launcher, migrate
 from app.operation.backup import CannotBackUp
 from app.policies import rules as policies
 from app.prompts import rules as prompts
@@ -45,7 +46,7 @@ def contents() -> dict[str, list]:
 
 def files(folder: Path) -> dict[str, bytes]:
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return {name: body for name, body in found.items() if not name.startswith("plumbline.db")}
+    return {name: body for name, body in found.items() if not name.startswith(("plumbline.db", "run.lock"))}
 
 
 @pytest.fixture
@@ -198,6 +199,18 @@ def test_nothing_is_written_over_and_every_refusal_says_why(installation, people
         line.split() for line in plumbline("restore", str(tmp_path / "copy")).splitlines()
     ]
     assert contents() == before
+
+
+def test_nothing_is_restored_under_what_runs(installation, people, tmp_path, elsewhere):
+    people.admin()
+    backup.back_up(tmp_path / "copy")
+    elsewhere()
+    with launcher.exclusive(), pytest.raises(launcher.CannotRun, match="runs already"):
+        backup.restore(tmp_path / "copy")
+    if installation.dialect.name == "postgresql":
+        with psycopg.connect(settings().database_url), pytest.raises(CannotBackUp, match="1 others are connected"):
+            backup.restore(tmp_path / "copy")
+    assert backup.restore(tmp_path / "copy")["accounts"] == 1
 
 
 def test_the_backup_of_an_earlier_schema_is_brought_up(database, tmp_path, elsewhere):

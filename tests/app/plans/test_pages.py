@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 
 import orjson
 import pyarrow.parquet
@@ -10,10 +11,11 @@ import pytest
 from sqlalchemy import select
 
 from app.database import reading, transaction
-from app.jobs.tables import Job
+from app.jobs.tables import Job, JobVerb
 from app.rounds.tables import Round, RoundState
 from tests.loop import add_prompt, fill_round, prompts
 from tests.trainer import run, work
+from training import recipes
 
 PATHS = ["/admin/snapshots", "/admin/snapshots/new", "/admin/jobs", "/admin/jobs/new", "/admin/checkpoints",
          "/admin/checkpoints/new", "/admin/plans", "/admin/plans/new"]  # fmt: skip
@@ -69,7 +71,8 @@ def test_a_turn_of_the_loop_on_the_pages(client, olga, people):
     answer = client.post("/admin/plans/new", data=sent | {"set": "ppo.beta = 0.04\nsample.temperature = 0.9"})
     assert answer.status_code == 303, answer.text
     plan = answer.headers["location"]
-    assert "every 2s" in text_of(client, plan)
+    assert "every 2s" in text_of(client, plan) and "every 3s" in text_of(client, "/admin/jobs")
+    assert "<html" not in client.get("/admin/jobs", headers={"HX-Request": "true"}).text
     assert "<html" not in client.get(plan, headers={"HX-Request": "true"}).text
     ppo = work("train_ppo")
     assert ppo.config["beta"] == 0.04
@@ -78,7 +81,7 @@ def test_a_turn_of_the_loop_on_the_pages(client, olga, people):
     run(ppo)
     work()
     text = text_of(client, plan)
-    assert "Round after Round 1" in text and "every 2s" not in text
+    assert "After round 1" in text and "every 2s" not in text
     with reading() as session:
         jobs = session.scalars(select(Job)).all()
         assert session.scalar(select(Round.state).where(Round.number == 2)) is RoundState.OPEN
@@ -87,7 +90,7 @@ def test_a_turn_of_the_loop_on_the_pages(client, olga, people):
         assert "loss/train" in text and "finished" in text
         text_of(client, f"/admin/jobs/{job.public_id}/metrics")
     for path in PATHS:
-        text_of(client, path)
+        assert "every 3s" not in text_of(client, path)
 
     bearer = people.bearer(olga)
     found = client.get("/api/v1/checkpoints?role=policy", headers=bearer).json()["items"][0]
@@ -114,6 +117,35 @@ def test_the_stream_tells_where_a_job_stands_and_ends_with_it(client, olga, peop
     assert client.get("/admin/jobs/nothere/stream").status_code == 404
 
 
+@pytest.mark.parametrize(("verb", "key"), [(verb, key) for verb in JobVerb for key in recipes.CONFIGS[verb].required])
+def test_a_job_that_lacks_something_says_where_to_get_it(client, olga, people, verb, key):
+    here = {"data": "/data", "init_from": "/network", "reward_model": "/judge", "text": "/text", "policies.sft": "/sft"}
+    others = set(recipes.CONFIGS[verb].required) - {key}
+    given = "\n".join(f"{name} = {value}" for name, value in here.items() if name.partition(".")[0] in others)
+    page = client.post("/admin/jobs/new", data=people.csrf(client) | {"recipe": verb, "set": given})
+    assert page.status_code == 422
+    (alert,) = re.findall(r'class="(?:alert danger|error)"[^>]*>(?:<p>)?(.*?)</', page.text, re.DOTALL)
+    assert key in alert and verb in alert and "--set" not in alert
+    ways = re.findall(r'<a href="([^"]+)"', page.text.partition('role="alert"')[2].partition("</div>")[0])
+    if key in ("data", "init_from"):
+        (way,) = ways
+        assert client.get(way).status_code == 200
+    else:
+        assert "train_reward_model" in alert or f"{key} = " in alert
+
+
+def test_a_page_without_networks_and_snapshots_leads_to_where_they_are_made(client, olga):
+    for page, ways in (
+        ("/admin/jobs/new", {"/admin/checkpoints/new", "/admin/snapshots/new"}),
+        ("/admin/plans/new", {"/admin/rounds/new"}),
+    ):
+        body = client.get(page).text
+        assert ways <= set(re.findall(r'href="([^"]+)"', body[body.index("<h1") :])), page
+    fill_round(prompts(4), demonstrations=False)
+    body = client.get("/admin/plans/new").text
+    assert "knows only the miniature world" in body and "/admin/checkpoints/new" in body[body.index("<h1") :]
+
+
 def test_jobs_over_rest(client, olga, people):
     bearer = people.bearer(olga)
     wrong = client.post("/api/v1/jobs", headers=bearer, json={"verb": "train_base", "config": {"epoch": 1}})
@@ -136,7 +168,7 @@ def test_jobs_over_rest(client, olga, people):
 
 def test_a_snapshot_is_frozen_followed_and_taken_away(client, olga, people):
     fill_round(prompts(6))
-    sent = people.csrf(client) | {"purpose": "rm", "name": "first", "rounds": ["1"]}
+    sent = people.csrf(client) | {"purpose": "rm", "name": "first", "rounds": ["1"], "all": "splits"}
     assert client.post("/admin/snapshots/new", data=sent | {"rounds": "9"}).status_code == 422
     page = client.post("/admin/snapshots/new", data=sent).headers["location"]
     assert "every 1s" in text_of(client, page)
@@ -173,7 +205,7 @@ def test_a_snapshot_is_frozen_followed_and_taken_away(client, olga, people):
 
 def test_a_network_of_one_s_own_is_brought_by_path_and_becomes_a_policy(client, olga, people, tmp_path):
     sent = people.csrf(client) | {"path": str(tmp_path / "mine"), "name": "mine", "role": "base"}
-    assert "config.json" in client.post("/admin/checkpoints/new", data=sent).text
+    assert "no such network folder" in client.post("/admin/checkpoints/new", data=sent).text
     (tmp_path / "mine").mkdir()
     for name, content in (("config.json", "{}"), ("tokenizer.json", "{}"), ("model.safetensors", "x")):
         (tmp_path / "mine" / name).write_text(content)

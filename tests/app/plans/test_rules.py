@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
+from app.accounts.tables import AccountKind
 from app.checkpoints.tables import Checkpoint
 from app.completions.tables import Completion
 from app.database import reading, transaction
@@ -16,7 +17,7 @@ from app.jobs import tasks as job_tasks
 from app.jobs.tables import Job, JobState
 from app.plans import queries, rules, tasks
 from app.plans.schemas import NextRound, Source
-from app.plans.steps import mix, snapshot
+from app.plans.steps import mix, snapshot, step_snapshot
 from app.plans.tables import Plan, PlanState, StepState
 from app.policies.tables import Policy
 from app.prompts import writing
@@ -355,6 +356,28 @@ def test_a_database_that_is_busy_does_not_fail_the_next_round_unless_it_stays_so
 def test_a_round_without_any_demonstration_cannot_start_the_loop(bank):
     with pytest.raises(BadInput, match="demonstration"):
         start(fill_round(prompts(4), demonstrations=False))
+
+
+def test_a_plan_trains_on_what_programs_answered_only_if_it_says_so(bank):
+    by_people = fill_round(prompts(4), comparisons=False)
+    by_programs = fill_round(prompts(8, seed=9), number=2, kind=AccountKind.SIMULATED, labelers="bot")
+    first = start(by_people, next_round=None)
+    assert "snapshot_rm" not in states(first), "people have ranked nothing"
+    second = start(by_programs, next_round=None, also=["simulated"])
+    work()
+    frozen = [step_snapshot(found(plan), "snapshot_sft").manifest["counts"] for plan in (first, second)]
+    assert [counts["demonstrations"] for counts in frozen] == [4, 12]
+    assert step_snapshot(found(second), "snapshot_rm").manifest["counts"]["comparisons_simulated"] == 8
+
+
+def test_a_plan_on_programs_answers_alone_is_refused_with_the_next_step(bank):
+    round = fill_round(prompts(4), kind=AccountKind.SIMULATED)
+    with pytest.raises(
+        BadInput, match=r"Left out: demonstrations by simulated labelers \(4\)\. Tick .*“also”"
+    ) as refused:
+        start(round)
+    assert refused.value.field == "also"
+    assert round.state is RoundState.CLOSED and start(round, also=["simulated"])
 
 
 @pytest.mark.parametrize(

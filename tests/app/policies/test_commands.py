@@ -5,7 +5,9 @@ import json
 from typer.testing import CliRunner
 
 from app.cli import cli
+from app.database import reading
 from app.errors import BadInput
+from app.policies import rules
 from tests.chat_server import chat_server
 
 
@@ -24,6 +26,22 @@ def test_an_endpoint_is_added_tried_and_listed(database):
     (row,) = json.loads(plumbline("list", "--json").stdout)
     assert (row["name"], row["kind"], row["id"]) == ("live", "endpoint", made.stdout.strip())
     assert "broke (500)" in row["last_error"]
+
+
+def test_one_made_by_hand_is_changed_and_deleted(database):
+    plumbline("add", "live", "--url", "http://127.0.0.1:9/v1", "--model", "m", "--description", "Ours.")
+    assert plumbline("change", "live", "--url", "http://127.0.0.1:8/v1", "--model", "n").exit_code == 0
+    with reading() as session:
+        found = rules.named(session, "live")
+    assert (found.endpoint_url, found.endpoint_model, found.description) == ("http://127.0.0.1:8/v1", "n", "Ours.")
+    for words, says in (
+        (["change", "live", "--url", "file:///x"], "endpoint_url"),
+        (["change", "live", "--key-variable", "HOME"], "PLUMBLINE_ENDPOINT_KEYS"),
+        (["change", "lives"], "There are: live"),
+    ):
+        assert says in plumbline(*words).exception.message
+    assert plumbline("delete", "live").stdout == "Deleted live.\n"
+    assert json.loads(plumbline("list", "--json").stdout) == []
 
 
 def test_what_makes_no_endpoint(database):

@@ -2,6 +2,8 @@
 
 import json
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from sqlalchemy import update
@@ -13,7 +15,7 @@ from app.policies import endpoint, rules, serving
 from app.policies.endpoint import Endpoint, NoAnswer, chat
 from app.policies.schemas import PolicyIn
 from app.policies.tables import Policy, PolicyKind, ServedPolicy
-from tests.chat_server import chat_server
+from tests.chat_server import CLOSES, chat_server
 from tests.conftest import forget_settings
 
 TALK = [
@@ -24,7 +26,8 @@ TALK = [
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setattr(endpoint, "PAUSE_SECONDS", 0.02)
     with chat_server() as made:
         yield made
 
@@ -71,13 +74,38 @@ def test_redirects_are_not_followed(server):
 
 
 @pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ({"error": {"message": "the context is 2048 tokens"}}, "the context is 2048 tokens"),
+        ({"error": "model is loading"}, "model is loading"),
+        ({"detail": "no such user"}, "no such user"),
+        ({"error": {"message": {"key": "inner-secret"}}}, None),
+        ({"error": ["inner-secret"], "message": "inner-secret"}, None),
+        ({"Code": "Success", "AccessKeyId": "inner-secret"}, None),
+        ("inner-secret", None),
+        (["inner-secret"], None),
+        (b"<html>inner-secret</html>", None),
+        (b"", None),
+        ({"error": {"message": "long " * 200}}, "long long"),
+    ],
+)
+def test_of_what_a_server_answers_only_the_message_of_its_error_is_shown(server, body, shown):
+    """An address may lead to a page of the inner network: what stands there is not for whoever named it."""
+    server.reply = (418, {}, body if isinstance(body, bytes) else json.dumps(body).encode())
+    with pytest.raises(NoAnswer) as refused:
+        chat(Endpoint(server.url), TALK)
+    assert "inner-secret" not in refused.value.message
+    assert (shown or "It said: nothing") in refused.value.message and len(refused.value.message) < 450
+
+
+@pytest.mark.parametrize(
     ("reply", "says"),
     [
         ((404, {}, b'{"error": {"message": "no such model"}}'), "does not end in /v1.*no such model"),
-        ((429, {}, b"slow down"), "too much to do.*slow down"),
+        ((429, {}, b'{"message": "slow down"}'), "is overloaded.*slow down"),
         ((500, {}, b""), "broke"),
         ((400, {}, b'{"error": "too long"}'), "refused the request.*too long"),
-        ((200, {}, b"<html>hello</html>"), "something else than a chat completion.*hello"),
+        ((200, {}, b"<html>hello</html>"), "something else than a chat completion"),
         ((200, {}, b'{"choices": []}'), "empty text"),
         ((200, {}, b'{"choices": [{"message": {"content": "  "}}]}'), "empty text"),
         ((200, {}, b'["a"]'), "something else"),
@@ -87,6 +115,46 @@ def test_every_failure_says_what_to_do(server, reply, says):
     server.reply = reply
     with pytest.raises(NoAnswer, match=says):
         chat(Endpoint(server.url), TALK)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (429, {"Retry-After": "1"}, b""),
+        (429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, b""),
+        (503, {"Retry-After": "soon"}, b""),
+        (500, {}, b""),
+        (200, {}, b"<html>"),
+        (200, {}, b'{"choices": []}'),
+        (200, {"Content-Length": "99"}, b'{"choices": ['),
+        CLOSES,
+    ],
+)
+def test_what_may_pass_is_tried_again_and_not_for_ever(server, reply):
+    server.script = lambda request, times: reply if times == 1 else None
+    assert chat(Endpoint(server.url), TALK)[0].text == "answer to Name a river."
+    assert len(server.requests) == 2
+    server.script = lambda request, times: reply
+    with pytest.raises(NoAnswer):
+        chat(Endpoint(server.url), TALK)
+    assert len(server.requests) == 2 + endpoint.TRIES
+
+
+def test_nobody_is_kept_waiting_for_a_server_beyond_the_time_that_there_is(server):
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    for number, pause in enumerate(("20", in_an_hour), 1):
+        server.reply = (429, {"Retry-After": pause}, b"slow down")
+        with pytest.raises(NoAnswer, match="is overloaded"):
+            chat(Endpoint(server.url), TALK, seconds=10)
+        assert len(server.requests) == number
+
+
+def test_what_another_try_cannot_mend_is_not_tried_again(server):
+    for number, status in enumerate((400, 401, 403, 404, 307), 1):
+        server.reply = (status, {"Retry-After": "0"}, b"")
+        with pytest.raises(NoAnswer):
+            chat(Endpoint(server.url), TALK)
+        assert len(server.requests) == number
 
 
 def test_silence_and_floods_come_to_an_end(server, monkeypatch):

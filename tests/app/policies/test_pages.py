@@ -44,6 +44,23 @@ def test_what_a_policy_wrote(admin):
     assert admin.get("/admin/completions/nowhere").status_code == 404
 
 
+def test_changing_and_deleting_a_policy(admin):
+    with transaction() as session:
+        made = rules.get_or_create(session, "mine", PolicyKind.IMPORTED)
+        ours = rules.people(session)
+    place = f"/admin/policies/{made.public_id}"
+    assert "Delete policy" in admin.get(place).text
+    changed = admin.post(f"{place}/change", data={**admin.fields, "description": "Of May."})
+    assert changed.status_code == 303 and "Of May." in admin.get(place).text
+    refused = admin.post(f"{place}/change", data={**admin.fields, "description": "x" * 2001})
+    assert refused.status_code == 422 and "under 2,000 characters" in refused.text
+    assert admin.post(f"{place}/delete", data=admin.fields).headers["location"] == "/admin/policies"
+    assert admin.get(place).status_code == 404
+    assert "Delete policy" not in admin.get(f"/admin/policies/{ours.public_id}").text
+    refused = admin.post(f"/admin/policies/{ours.public_id}/change", data=admin.fields)
+    assert refused.status_code == 422
+
+
 def test_making_a_policy(admin):
     made = admin.post(
         "/admin/policies/new",

@@ -3,11 +3,14 @@
 import pytest
 from pydantic import ValidationError
 
+from app.completions import rules as completions
 from app.database import transaction
 from app.errors import BadInput, Conflict
 from app.policies import queries, rules
 from app.policies.schemas import PolicyIn
 from app.policies.tables import PolicyKind
+from app.prompts import rules as prompts
+from app.prompts.tables import PromptSource
 
 
 def test_a_name_is_one_policy_of_one_kind(database):
@@ -39,6 +42,40 @@ def test_making_one_by_hand(people):
         assert end is None
         with pytest.raises(BadInput, match="There are: live, mine"):
             rules.named(session, "mien")
+
+
+def test_changing_and_deleting_one_over_rest(client, people):
+    olga = people.bearer(people.admin())
+    made = client.post(
+        "/api/v1/policies",
+        json={"name": "live", "kind": "endpoint", "endpoint_url": "http://127.0.0.1:9/v1", "endpoint_model": "m"},
+        headers=olga,
+    ).json()
+    place = f"/api/v1/policies/{made['id']}"
+    changed = client.patch(place, json={"endpoint_url": "http://127.0.0.1:8/v1/"}, headers=olga).json()
+    assert changed == {**made, "endpoint_url": "http://127.0.0.1:8/v1"}
+    for body, field in (
+        ({"endpoint_url": None}, "endpoint_url"),
+        ({"endpoint_url": "file:///x"}, "endpoint_url"),
+        ({"key_variable": "HOME"}, "key_variable"),
+        ({"name": "other"}, "name"),
+    ):
+        refused = client.patch(place, json=body, headers=olga)
+        assert refused.status_code == 422 and field in refused.text, (body, refused.text)
+    assert client.delete(place, headers=olga).status_code == 204
+    assert client.get(place, headers=olga).status_code == 404
+
+
+def test_a_policy_that_has_written_stays_and_so_does_one_of_people(client, people):
+    olga = people.bearer(people.admin())
+    with transaction() as session:
+        ours, mine = rules.people(session), rules.get_or_create(session, "mine", PolicyKind.IMPORTED)
+        prompt = prompts.add(session, messages=[{"role": "user", "text": "Hi?"}], source=PromptSource.CUSTOMER)
+        completions.add(session, prompt, mine, "Hello.")
+    for policy, status, says in ((ours, 422, "what labelers write"), (mine, 409, "has written completions")):
+        refused = client.delete(f"/api/v1/policies/{policy.public_id}", headers=olga)
+        assert refused.status_code == status and says in refused.text
+    assert client.patch(f"/api/v1/policies/{ours.public_id}", json={}, headers=olga).status_code == 422
 
 
 @pytest.mark.parametrize(

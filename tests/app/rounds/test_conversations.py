@@ -46,6 +46,7 @@ def test_planning_conversations_by_page(client, people):
         "alternative_policies": ["live", "other"],
         "completions": "4",
         "seed": "0",
+        "all": ["collections", "splits", "use_cases", "sources"],
     }
     wrong = client.post("/admin/rounds/new", data=given | {"alternatives": "3"})
     assert wrong.status_code == 422 and "4 to 9 alternatives" in wrong.text and "Help with boats." in wrong.text

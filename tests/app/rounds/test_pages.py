@@ -12,6 +12,7 @@ from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompts import rules as prompts
 from app.prompts.tables import PromptSource
+from app.rounds.pages import WHOLE
 from app.rounds.tables import Round
 
 
@@ -35,6 +36,7 @@ def admin(client, people):
 
 def make(client, **fields):
     form = {"name": "One", "purpose": "training", "overlap": "1", "pools": ["train"], "completions": "2", "seed": "0"}
+    form["all"] = [name for name in WHOLE if name not in fields and (name != "policies" or "policy" not in fields)]
     return client.post("/admin/rounds/new", data={**client.fields, **form, **fields})
 
 
@@ -91,7 +93,7 @@ WRONG = [
     ({}, "at least one of them"),
     ({"ask_comparisons": "yes", "overlap": "0"}, "number from 1 to 50"),
     ({"ask_comparisons": "yes", "completions": "10"}, "2 to 9 completions"),
-    ({"ask_comparisons": "yes", "comparisons": "none"}, "leave it empty"),
+    ({"ask_comparisons": "yes", "comparisons": "none"}, "1 to 1,000,000"),
     ({"ask_comparisons": "yes", "pools": []}, "at least one pool"),
     ({"ask_comparisons": "yes", "policy": ["nobody"]}, "no policy “nobody”"),
     ({"ask_comparisons": "yes", "policy": ["a"], "count:a": "3"}, "add up to 3"),

@@ -1,10 +1,12 @@
 """The demo: whole or not at all, loaded once, and never over people's work; its page leads around the loop."""
 
+import re
+
 import pytest
 from sqlalchemy import func, select, update
 
 from app.accounts.queries import by_username
-from app.accounts.tables import Account, AccountKind
+from app.accounts.tables import Account, AccountKind, AuditEntry
 from app.assignments import handing_out
 from app.assignments.rules import claim, open_round
 from app.assignments.tables import Assignment
@@ -117,7 +119,11 @@ def test_the_page_leads_from_work_to_a_plan(database, client, people):
     page = client.get("/admin/simulation").text
     assert "0 / 300" in page
     assert "285 pieces of work wait" in page and "15 tasks are left to people" in page
+    button = r'<button class="primary"( aria-disabled="true")?>Let simulated labelers work'
+    assert re.search(button, page)[1] is None
     assert client.post("/admin/simulation/work", data=people.csrf(client)).status_code == 303
+    page = client.get("/admin/simulation/state").text
+    assert re.search(button, page)[1] and "simulated labelers are at work" in page
     with reading() as session:
         (turn,) = queries.turns(session)
         assert turn.waits_for_work
@@ -125,6 +131,12 @@ def test_the_page_leads_from_work_to_a_plan(database, client, people):
     assert client.get("/admin/simulation/state").status_code == 200
     reply = client.post("/api/v1/simulation/work", headers=people.bearer(admin, "accounts"))
     assert (reply.status_code, reply.json()) == (202, {"waiting": 285})
+    with transaction() as session:
+        assert session.scalar(select(func.count()).where(AuditEntry.action == "simulation.work")) == 2, (
+            "what is asked for is never dropped"
+        )
+        session.execute(update(AuditEntry).values(at=utc_now(-60)))
+    assert re.search(button, client.get("/admin/simulation/state").text)[1] is None
 
 
 def test_the_programs_leave_a_person_something_and_the_next_round_comes_first(database, people):

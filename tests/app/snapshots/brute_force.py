@@ -50,7 +50,9 @@ class Tables:
         self.collections = defaultdict(set)
         for row in rows("SELECT * FROM prompt_collections"):
             self.collections[row["prompt_id"]].add(row["name"])
-        self.names = {row["id"]: row["username"] for row in rows("SELECT * FROM accounts")}
+        accounts = rows("SELECT * FROM accounts")
+        self.names = {row["id"]: row["username"] for row in accounts}
+        self.kinds = {row["id"]: row["kind"] for row in accounts}
         self.rounds = {row["id"]: row for row in rows("SELECT * FROM rounds")}
         self.items = {row["id"]: row for row in rows("SELECT * FROM items")}
         self.completions = {row["id"]: row for row in rows("SELECT * FROM completions")}
@@ -126,6 +128,10 @@ class Tables:
         name = row.get("imported_labeler", "")
         return key("imported labeler", f"{row['collection']}\n{name}") if name else ""
 
+    def answered_by(self, row: dict) -> str:
+        """Whose answer it is."""
+        return row["source"] if row["labeler_id"] is None else self.kinds[row["labeler_id"]]
+
     def record(self, said: Text, prompt_key: str, prompt: dict, split: str, row: dict | None = None, **more) -> dict:
         """A line about a prompt; `row` is the answer, if it is one."""
         made = {
@@ -134,7 +140,9 @@ class Tables:
             "prompt": [{"role": role, "text": words} for role, words in said],
         }
         made |= {"split": split, "use_case": prompt["use_case"]}
-        return made | ({"labeler": self.labeler(row), "pool": row["pool"], **more} if row else {})
+        if row:
+            made |= {"labeler": self.labeler(row), "pool": row["pool"], "answered_by": self.answered_by(row), **more}
+        return made
 
     def lines(self, kind: str, row: dict, prompt: dict, split: str) -> list[dict]:
         """The lines that a row becomes."""
@@ -208,7 +216,7 @@ class Tables:
     def _take(self, expected: "Expected", kind: str, row: dict, filter: dict) -> list[dict]:
         prompt = self.prompts[row["id"] if kind == "prompts" else row["prompt_id"]]
         own = prompt["split"]
-        if reason := self._reason(kind, row, prompt):
+        if reason := self._reason(kind, row, prompt, filter.get("also", ())):
             expected.left_out[f"{kind}_{reason}"] += 1
             return []
         text = fold(prompt["said"])
@@ -224,6 +232,8 @@ class Tables:
         expected.counts[f"{kind}_{split}"] += 1
         expected.counts[f"{kind}_in_a_stricter_split"] += split != own
         expected.counts[f"{kind}_held_out"] += row.get("pool") == "held-out"
+        if kind != "prompts" and (by := self.answered_by(row)) != "person":
+            expected.counts[f"{kind}_{by}"] += 1
         if kind == "conversations":
             expected.counts["conversation_messages"] += len(lines)
         for one in lines[0]["completions"] if kind == "comparisons" else ():
@@ -233,7 +243,7 @@ class Tables:
             expected.counts["kto_good" if good else "kto_bad" if bad else "kto_left_out"] += 1
         return lines
 
-    def _reason(self, kind: str, row: dict, prompt: dict) -> str:
+    def _reason(self, kind: str, row: dict, prompt: dict, also: list[str]) -> str:
         if kind == "comparisons" and row["source"] == "ai_judge":
             return "by_ai_judges"
         if kind != "prompts" and row["surplus"]:
@@ -242,6 +252,8 @@ class Tables:
             return "describing_uses"
         if prompt["withdrawn_at"] is not None:
             return "withdrawn" if kind == "prompts" else "of_withdrawn_prompts"
+        if kind != "prompts" and (by := self.answered_by(row)) in ("simulated", "demo") and by not in also:
+            return {"simulated": "by_simulated_labelers", "demo": "by_demo_accounts"}[by]
         with_open = {fold(one["said"]) for id, one in self.prompts.items()
                      if id in self.open and one["withdrawn_at"] is None}  # fmt: skip
         repeated = {fold(before) for before, _answer in self.turns(row)} if kind == "conversations" else set()

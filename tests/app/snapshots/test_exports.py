@@ -16,6 +16,7 @@ from app.snapshots.shapes import SHAPES, What
 from app.snapshots.tables import Snapshot, SnapshotState
 from training import records
 from training.records import (
+    AnsweredBy,
     ComparisonRecord,
     DemonstrationRecord,
     Message,
@@ -69,7 +70,7 @@ FULL_PROMPT = {
     "split": Split.VALIDATION,
     "use_case": UseCase.CHAT,
 }
-FULL_ANSWER = {**FULL_PROMPT, "labeler": "someone", "pool": Pool.HELD_OUT}
+FULL_ANSWER = {**FULL_PROMPT, "labeler": "someone", "pool": Pool.HELD_OUT, "answered_by": AnsweredBy.DEMO}
 BEST = RankedCompletion(
     text="I am a bot.", policy="one", tier=1, rating=6, flags={"fails_task": False, "ours": True}, shown_position=2
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 
 import pytest
 from sqlalchemy import func, select, update
@@ -34,11 +35,11 @@ def freeze(purpose: Purpose, **filter) -> Snapshot:
 
 def test_the_files_the_manifest_and_the_members_agree(database):
     asked = prompts(12)
-    fill_round(asked)
+    fill_round(asked, kind=AccountKind.SIMULATED)
     with transaction() as session:
         for prompt, answer in zip(session.scalars(select(Prompt).limit(3)), (True, True, False), strict=True):
             prompt.answers = {"closed_domain": answer}
-    snapshot = freeze(Purpose.RM)
+    snapshot = freeze(Purpose.RM, also=["simulated"])
     assert snapshot.state is SnapshotState.READY, snapshot.error
     folder = rules.folder(snapshot)
     comparisons = list(read(folder / "comparisons.jsonl", ComparisonRecord))
@@ -84,7 +85,7 @@ def test_what_a_labeler_said_of_a_completion_is_frozen_also_what_a_form_added(da
 
 
 def test_the_same_data_in_another_order_under_other_ids_freezes_into_the_same_hash(request, tmp_path, monkeypatch):
-    monkeypatch.setenv("PLUMBLINE_SECRET", "one key for all")
+    monkeypatch.setenv("PLUMBLINE_SECRET", "one key for all, of 32 bytes or more")
     asked, hashes = prompts(12), []
     for number, kind in enumerate(["sqlite", "postgresql", "sqlite"]):
         request.param = kind
@@ -116,7 +117,7 @@ def test_another_key_gives_other_pseudonyms_and_no_name_is_in_the_files(database
     first = freeze(Purpose.RM)
     text = (rules.folder(first) / "comparisons.jsonl").read_text()
     assert "labeler-0" not in text and "held-out" in text  # the pool's name, not the account's
-    monkeypatch.setenv("PLUMBLINE_SECRET", "another key")
+    monkeypatch.setenv("PLUMBLINE_SECRET", "another key, of 32 bytes or more also")
     from app.config import settings
 
     settings.cache_clear()
@@ -230,13 +231,33 @@ def test_a_database_that_is_busy_does_not_fail_a_snapshot(database, monkeypatch)
         assert session.get_one(Snapshot, made.id).state is SnapshotState.READY
 
 
-def test_only_simulated_and_demo_labelers_are_counted_as_such(database):
-    fill_round(prompts(4), kind=AccountKind.PERSON)
+def test_who_answered_is_told_in_every_line_and_people_count_alone_unless_others_are_asked_for(database):
+    fill_round(prompts(12))  # by labeler-0, labeler-1, labeler-2 and held-out, three of each kind
+    kinds = {"labeler-1": AccountKind.SIMULATED, "labeler-2": AccountKind.DEMO}
     with transaction() as session:
-        session.execute(update(Account).where(Account.username == "labeler-1").values(kind=AccountKind.DEMO))
-    counts = freeze(Purpose.SFT).manifest["counts"]
-    assert counts["demonstrations"] == 4 and counts["demonstrations_demo"] == 1
-    assert "demonstrations_simulated" not in counts
+        for username, kind in kinds.items():
+            session.execute(update(Account).where(Account.username == username).values(kind=kind))
+    for purpose, file in ((Purpose.SFT, "demonstrations"), (Purpose.RM, "comparisons")):
+        for also in ([], ["simulated"], ["demo"], ["demo", "simulated"]):
+            made = freeze(purpose, also=also)
+            told = Counter(line["answered_by"] for line in lines(rules.folder(made) / f"{file}.jsonl"))
+            assert told == {"person": 6, **dict.fromkeys(also, 3)}
+            counts, left_out = made.manifest["counts"], made.manifest["left_out"]
+            assert {name: counts.get(f"{file}_{name}") for name in kinds.values() if name in also} == dict.fromkeys(
+                also, 3
+            )
+            left = {"simulated": "by_simulated_labelers", "demo": "by_demo_accounts"}.items()
+            assert left_out.items() >= {f"{file}_{reason}": 3 for name, reason in left if name not in also}.items()
+            assert len(left_out) == (2 - len(also)) * (1 if purpose is Purpose.SFT else 2)
+            assert made.manifest["filter"].get("also", []) == also
+
+
+def test_nothing_but_simulated_answers_is_refused_with_the_next_step(database):
+    fill_round(prompts(4), kind=AccountKind.SIMULATED)
+    with pytest.raises(BadInput, match=r"comparisons by simulated labelers \(4\)\. Tick .* --also"):
+        freeze(Purpose.RM)
+    with pytest.raises(BadInput, match="nobody's answers"):
+        freeze(Purpose.PPO, also=["demo"])
 
 
 def test_ppo_snapshots_hold_prompts_of_their_collections(database):

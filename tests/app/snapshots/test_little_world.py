@@ -21,14 +21,14 @@ from training.rankings import SEEN, Rankings, read_rankings
 from training.records import Flag, Message, Use
 from training.run_folder import RunFolder
 
-EVERYTHING = {"rounds": [1, 2, 3], "collections": ["shop"], "train_on_evaluation": True}
+EVERYTHING = {"rounds": [1, 2, 3], "collections": ["shop"], "train_on_evaluation": True, "also": ["simulated", "demo"]}
 FILTERS = (
     ("rm", EVERYTHING),
     ("rm", {"collections": ["shop"]}),
     ("rm", {"rounds": [], "collections": ["shop"]}),
     ("rm", {**EVERYTHING, "splits": ["validation"]}),
     ("sft", {"collections": ["written"]}),
-    ("sft", {"rounds": [2]}),
+    ("sft", {"rounds": [2], "also": ["demo"]}),
     ("sft", {"splits": ["train", "test"]}),
     ("ppo", {}),
     ("ppo", {"collections": ["b", "written"]}),

@@ -1,5 +1,6 @@
 """Snapshots as an admin asks for them on pages, over REST and on the command line, and what is shown of them."""
 
+import html
 import json
 import re
 
@@ -8,6 +9,7 @@ from sqlalchemy import insert, select
 from typer.testing import CliRunner
 
 from app import cli
+from app.accounts.tables import AccountKind
 from app.comparisons.formats import ComparisonFormat
 from app.comparisons.imports import import_comparisons
 from app.comparisons.tables import Comparison
@@ -52,7 +54,7 @@ def newest() -> Snapshot:
 
 
 def test_the_page_refuses_to_train_on_an_evaluation_until_the_box_is_ticked(client, olga, people, rounds):
-    sent = people.csrf(client) | {"purpose": "rm", "rounds": ["1", "2"]}
+    sent = people.csrf(client) | {"purpose": "rm", "rounds": ["1", "2"], "all": "splits"}
     refused = client.post("/admin/snapshots/new", data=sent)
     assert refused.status_code == 422 and "Round 2 is an evaluation" in refused.text
     assert len(re.findall(r'name="rounds"[^>]*checked', refused.text)) == 2, "what was chosen stays chosen"
@@ -65,10 +67,44 @@ def test_the_page_refuses_to_train_on_an_evaluation_until_the_box_is_ticked(clie
 def test_a_round_s_own_page_leads_to_a_snapshot_of_that_round(client, olga, people, rounds):
     page = client.get(f"/admin/snapshots/new?round={rounds[2].public_id}").text
     assert re.findall(r'name="rounds" value="(\w+)" checked', page) == ["3"]
+    assert page.count("8 answers") == 3, "four rankings and four demonstrations in each round"
+
+
+def test_programs_answers_count_only_where_they_are_ticked_and_the_page_says_how_many_there_are(client, people, olga):
+    fill_round(prompts(8), kind=AccountKind.SIMULATED)
+    fill_round(prompts(4, seed=9), number=2, labelers="person")
+    page = client.get("/admin/snapshots/new").text
+    box = re.search(r'<label><input type="checkbox" name="also" value="(\w+)"( checked)?>.*?(\d+) answers', page)
+    assert box.groups() == ("simulated", None, "16") and 'value="demo"' not in page
+    sent = people.csrf(client) | {"purpose": "rm", "rounds": ["1"], "all": "splits"}
+    refused = client.post("/admin/snapshots/new", data=sent)
+    assert refused.status_code == 422
+    assert "comparisons by simulated labelers (8). Tick under “Whose answers”" in html.unescape(refused.text)
+    kept = client.post("/admin/snapshots/new", data=sent | {"also": "simulated", "rounds": ["9"]}).text
+    assert re.search(r'value="simulated" checked', kept), "what was ticked stays ticked"
+    place = client.post("/admin/snapshots/new", data=sent | {"also": "simulated"}).headers["location"]
+    work()
+    assert re.search(r"people <span[^>]*>simulated labelers<", client.get(place).text)
+    assert newest().manifest["counts"]["comparisons_simulated"] == 8
+    bearer = people.bearer(olga)
+    body = {"purpose": "sft", "filter": {"rounds": [1, 2]}}
+    counts = []
+    for also in ([], ["simulated"]):
+        body["filter"]["also"] = also
+        made = client.post("/api/v1/snapshots", json=body, headers=bearer).json()["id"]
+        work()
+        counts.append(client.get(f"/api/v1/snapshots/{made}", headers=bearer).json()["manifest"])
+    assert [one["counts"]["demonstrations"] for one in counts] == [4, 12]
+    assert [one["left_out"] for one in counts] == [{"demonstrations_by_simulated_labelers": 8}, {}]
+    said = CliRunner().invoke(cli.cli, ["export", "freeze", "rm", "--round", "1"])
+    assert said.exit_code != 0 and "--also" in said.exception.message
+    assert CliRunner().invoke(cli.cli, ["export", "freeze", "rm", "--also", "simulated"]).exit_code == 0
+    assert newest().filter["also"] == ["simulated"]
 
 
 def test_what_was_ticked_for_another_purpose_does_not_count(client, olga, people, rounds):
     sent = people.csrf(client) | {"purpose": "ppo", "rounds": ["1"], "collections": ["miniature"], "imported": ["x"]}
+    sent |= {"all": "splits"}
     assert client.post("/admin/snapshots/new", data=sent).status_code == 303
     assert newest().filter["collections"] == ["miniature"] and newest().filter["rounds"] is None
 
@@ -148,11 +184,12 @@ def test_the_export_of_comparisons_can_be_imported_again_whole(rounds, tmp_path)
     work()
     first, second = (in_order(lines(rules.folder(one) / "comparisons.jsonl")) for one in (made, again))
     assert first == second
+    assert {line["answered_by"] for line in lines(rules.folder(again) / "comparisons.jsonl")} == {"import"}
 
 
 def in_order(found: list[dict]) -> list[str]:
     """The lines without what an import gives another name: the prompt, who ranked, and in which round."""
-    renamed = {"prompt_key": "", "text_key": "", "labeler": "", "round": None}
+    renamed = {"prompt_key": "", "text_key": "", "labeler": "", "answered_by": "", "round": None}
     return sorted(json.dumps({**line, **renamed}, sort_keys=True) for line in found)
 
 

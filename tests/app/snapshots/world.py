@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
-from app.accounts.tables import Account
+from app.accounts.tables import Account, AccountKind
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS, Assignment
 from app.comparisons import rules as comparisons
@@ -77,12 +77,12 @@ class World:
         self.random = Random(seed)
         self.folder = folder
         self.boss = people.admin("boss")
-        # mia is held out at first and moves to the train pool later, tom the other way.
+        # mia, a program, is held out at first and moves to the train pool later, tom the other way; ben tries the demo.
         self.labelers = {
             "ana": people.labeler("ana"),
-            "ben": people.labeler("ben"),
+            "ben": people.labeler("ben", kind=AccountKind.DEMO),
             "hal": people.labeler("hal", pool=Pool.HELD_OUT),
-            "mia": people.labeler("mia", pool=Pool.HELD_OUT),
+            "mia": people.labeler("mia", pool=Pool.HELD_OUT, kind=AccountKind.SIMULATED),
             "tom": people.labeler("tom"),
         }
         self.number = 0

@@ -1,0 +1,35 @@
+"""Trying networks in the background."""
+
+from sqlalchemy.exc import NoResultFound
+
+from app import queue
+from app.checkpoints import queries, rules
+from app.checkpoints.tables import Checkpoint
+from app.checkpoints.trying import broke_off, tried
+from app.database import reading, transaction
+from app.i18n import gettext as _
+from app.queue import celery
+
+
+@celery.task(name="checkpoints.try_network")
+def try_network(id: int) -> None:
+    """Try the network of checkpoint `id`, unless that is done."""
+    try:
+        with reading() as session:
+            checkpoint = session.get_one(Checkpoint, id)
+            known, folder = checkpoint.trial, rules.folder(checkpoint)
+    except NoResultFound:
+        return
+    if known is None:
+        trial = tried(folder) or broke_off(_("this worker has no torch"))  # else it would be asked again and again
+        with transaction() as session:
+            session.get_one(Checkpoint, id).trial = trial
+
+
+@celery.task(name="checkpoints.reconcile")
+def reconcile() -> None:
+    """Ask again for trials whose message was lost, while the training worker has nothing else to do."""
+    if queue.waiting(queue.TRAINING) == 0:
+        with transaction() as session:
+            for checkpoint in queries.untried(session):
+                queue.send(session, "checkpoints.try_network", checkpoint.id, queue.TRAINING)

@@ -1,0 +1,60 @@
+"""Which folders and addresses people who sign in may name: the data folder, and what the operator allows besides."""
+
+import socket
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app.config import settings
+from app.errors import BadInput
+from app.i18n import gettext as _
+
+
+def check_folder(path: str | Path, field: str) -> None:
+    """Refuse a path that leads, links followed, out of the folders in the data folder and PLUMBLINE_FOLDERS."""
+    place, data = Path(path).absolute().resolve(), settings().data_dir.resolve()
+    allowed = [data, *(folder.resolve() for folder in settings().allowed_folders)]
+    ours = place == data or (place.parent == data and not place.is_dir())  # the secret and the database
+    if ours or not any(place.is_relative_to(folder) for folder in allowed):
+        raise BadInput(
+            _(
+                "%(path)s is outside of the folders that may be used here (%(known)s). Move it there, ask the operator "
+                "to add its folder to PLUMBLINE_FOLDERS, or use the command line."
+            )
+            % {"path": path, "known": ", ".join(map(str, allowed))},
+            field=field,
+        )
+
+
+def check_address(url: str, field: str) -> None:
+    """Refuse an address that PLUMBLINE_ENDPOINT_HOSTS does not name or, where that is empty, one of cloud metadata."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    allowed = settings().allowed_endpoint_hosts
+    if allowed and host not in allowed:
+        raise BadInput(
+            _("%(host)s is none of the hosts that may be asked (%(known)s); the operator names it in %(where)s.")
+            % {"host": host, "known": ", ".join(allowed), "where": "PLUMBLINE_ENDPOINT_HOSTS"},
+            field=field,
+        )
+    if not allowed and any(_is_reserved(address) for address in _addresses(host)):
+        raise BadInput(
+            _("%(host)s is an address of the machine's own network, as for a cloud's metadata; name the server's own.")
+            % {"host": host},
+            field=field,
+        )
+
+
+def _addresses(host: str) -> set[str]:
+    """Every address that a host name stands for now; none where it is unknown, which asking it will say."""
+    try:
+        return {found[4][0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return set()
+
+
+def _is_reserved(address: str) -> bool:
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    metadata = found == ip_address("fd00:ec2::254")
+    return metadata or found.is_link_local or found.is_multicast or found.is_unspecified

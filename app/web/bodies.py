@@ -1,0 +1,108 @@
+"""Who may send a body, how large, how slowly and how many at once; the headers say who, before any of it is read."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import anyio
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.accounts.tables import Account, Role
+from app.config import settings
+from app.errors import NotSignedIn, PlumblineError, TooMany
+from app.i18n import gettext as _
+from app.web.security import SAFE_METHODS, client_address
+
+ANONYMOUS_BYTES = 65_536  # a sign-in needs less
+FREE_SECONDS, LEAST_BYTES_PER_SECOND = 30, 10_000
+MOST_UNFINISHED = 100  # bodies on their way from one address
+
+
+class Bodies:
+    """Refuses a body of somebody who may not send it, and one that does not arrive."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        refuse: Callable[[Request, Exception], Response],
+        who: Callable[[Request], Account | None],
+        token: Callable[[Request, None], Account],
+    ):
+        self.app, self.refuse, self.who, self.token = app, refuse, who, token
+        self.unfinished: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
+            return await self.app(scope, receive, send)
+        request = Request(scope)
+        address = client_address(request)
+        try:
+            if self.unfinished[address] >= MOST_UNFINISHED:
+                raise TooMany(_("Too many requests that are not complete. Try again."), retry_after_seconds=5)
+            most = await run_in_threadpool(self._most_bytes, request)
+        except (PlumblineError, HTTPException) as error:
+            response = await run_in_threadpool(self.refuse, request, error)
+            response.headers["Connection"] = "close"  # nobody reads the body
+            return await response(scope, receive, send)
+        self.unfinished[address] += 1
+        body = _Body(receive, most, lambda: self._finish(address))
+        try:
+            await self.app(scope, body.receive, send)
+        finally:
+            body.finish()
+
+    def _finish(self, address: str) -> None:
+        self.unfinished[address] -= 1
+        if not self.unfinished[address]:
+            del self.unfinished[address]
+
+    def _most_bytes(self, request: Request) -> int:
+        """How much of a body is read; raises for one that is announced as larger."""
+        length = request.headers.get("content-length", "")
+        announced = int(length) if length.isdecimal() else None
+        if request.url.path.startswith("/api/"):
+            account = self.token(request, None)
+        elif announced is not None and announced <= ANONYMOUS_BYTES:
+            return ANONYMOUS_BYTES  # who it is, is asked where it matters
+        else:
+            account = self.who(request)
+        if account is None:
+            if announced is not None:
+                raise NotSignedIn(_("Please sign in to go on."))
+            return ANONYMOUS_BYTES
+        if account.role is Role.ADMIN:
+            return settings().max_upload_bytes + ANONYMOUS_BYTES
+        if announced is not None and announced > settings().max_body_bytes:
+            raise HTTPException(413)
+        return settings().max_body_bytes
+
+
+class _Body:
+    """The receiving end of one request, which ends too large and too slow bodies."""
+
+    def __init__(self, receive: Receive, most: int, on_finish: Callable[[], None]):
+        self._receive, self._most, self._on_finish = receive, most, on_finish
+        self._began, self._bytes, self._finished = time.monotonic(), 0, False
+
+    def finish(self) -> None:
+        """Count it as arrived or given up, once."""
+        if not self._finished:
+            self._finished = True
+            self._on_finish()
+
+    async def receive(self) -> Message:
+        if self._finished:
+            return await self._receive()
+        patience = FREE_SECONDS + self._bytes / LEAST_BYTES_PER_SECOND - (time.monotonic() - self._began)
+        with anyio.move_on_after(patience):
+            message = await self._receive()
+            self._bytes += len(message.get("body", b""))
+            if self._bytes > self._most:
+                raise HTTPException(413)
+            if not message.get("more_body", False):
+                self.finish()
+            return message
+        raise HTTPException(408)

@@ -1,0 +1,42 @@
+"""A network's config as transformers reads it, and whatever transformers raises as one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+
+def read_config(path: Path | str, **changes: Any) -> Any:
+    """The config of a network folder as transformers reads it, with `changes`; code in the folder is never run.
+
+    Raises ValueError where transformers cannot read it.
+    """
+    with refusing(path, "its config"):
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **changes)
+
+
+@contextmanager
+def refusing(path: Path | str, what: str) -> Iterator[None]:
+    """Whatever transformers raises while it loads something of a folder becomes a ValueError of one sentence."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # there is no end to the kinds
+        if str(error).startswith(f"{path}:"):
+            raise
+        said = " ".join(str(error).split())
+        if "trust_remote_code" in said:
+            said = "needs code of its own (auto_map), which is never run; name a network of transformers"
+        elif said.startswith("Unrecognized configuration class"):
+            said = "transformers has no causal language model of its kind; name a network that writes text"
+        elif "sentencepiece" in said or "tiktoken" in said:
+            said = (
+                "its tokenizer has no tokenizer.json; make one: pip install sentencepiece protobuf, then "
+                "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+            )
+        else:
+            said = f"transformers cannot load {what}: {type(error).__name__}: {said[:300]}"
+        raise ValueError(f"{path}: {said}") from error
