@@ -13,9 +13,9 @@ from app.comparisons.commands import import_comparisons
 from app.completions.commands import import_completions
 from app.errors import PlumblineError
 from app.jobs.commands import jobs
+from app.kit.terminal import AsJson, show
 from app.kit.text import UNSTORABLE
 from app.operation import backup, doctor, launcher, migrate, sampler
-from app.operation.terminal import AsJson, show
 from app.policies.commands import policies
 from app.prompts.commands import imports
 from app.rounds.commands import rounds

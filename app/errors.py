@@ -1,6 +1,6 @@
 """Plain exceptions that carry a status; web.py turns them into a page or problem details."""
 
-from app.i18n import N_
+from app.kit.i18n import N_
 
 
 class PlumblineError(Exception):

@@ -12,7 +12,7 @@ from app.accounts.tables import Role
 from app.assignments.leaving import change_account as change
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError, TooMany
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import SearchText, Text
 from app.web import FormText, admin, flash, page, redirect
 from training.records import Pool

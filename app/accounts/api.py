@@ -22,7 +22,7 @@ from app.accounts.schemas import (
 from app.accounts.tables import AccountKind
 from app.assignments.leaving import change_account as change
 from app.database import reading, transaction
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import SearchText, Text
 from app.web import api_account
 

@@ -8,7 +8,7 @@ from app.accounts.tables import Account, AccountKind, Role, Scope
 from app.assignments.leaving import change_account
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
-from app.operation.terminal import AsJson, show
+from app.kit.terminal import AsJson, show
 from training.records import Pool
 
 accounts = typer.Typer(

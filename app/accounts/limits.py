@@ -19,7 +19,7 @@ from redis.retry import Retry
 from app.accounts.tables import Account
 from app.config import settings
 from app.errors import TooMany
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 WINDOW_SECONDS = 3600
 FIRST_WAIT_SECONDS = 30

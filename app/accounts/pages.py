@@ -10,8 +10,8 @@ from app.accounts.passwords import DEMO_PASSWORD, check_new, hash_password
 from app.accounts.tables import Account, Role, Scope
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound, PlumblineError, TooMany
-from app.i18n import gettext as _
-from app.i18n import set_language
+from app.kit.i18n import gettext as _
+from app.kit.i18n import set_language
 from app.kit.text import Text, TypedText
 from app.web import FormText, flash, local_path, page, redirect, signed_in
 from app.web.security import (

@@ -6,7 +6,7 @@ from app.accounts import limits
 from app.accounts.passwords import verify
 from app.accounts.tables import Account
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.web.security import client_address
 
 

@@ -13,7 +13,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from app.accounts.common import is_common
 from app.config import settings
 from app.errors import BadInput, TooMany
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 MIN_LENGTH, MAX_LENGTH = 10, 200
 DEMO_PASSWORD = "plumbline-demo"  # of the demo's people, who sign in on this machine alone

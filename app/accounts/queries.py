@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session, joinedload
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
 from app.config import settings
 from app.errors import NotFound
-from app.i18n import gettext as _
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 
 # How long an expired session still tells whose it was, so that what its owner posts is kept as a draft.
 GRACE = timedelta(days=7)

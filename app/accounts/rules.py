@@ -14,9 +14,9 @@ from app.accounts.passwords import PasswordHash, verify
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, Scope, SignInSession
 from app.config import settings
 from app.errors import BadInput, Conflict, NotFound
-from app.i18n import N_, languages
-from app.i18n import gettext as _
 from app.kit import surface
+from app.kit.i18n import N_, languages
+from app.kit.i18n import gettext as _
 from training.records import Pool
 
 TOKEN_PREFIX, LONGEST_TOKEN_DAYS = "plumb_", 3650

@@ -24,7 +24,7 @@ from app.conversations.schemas import ConversationContent
 from app.database import transaction
 from app.demonstrations.schemas import DemonstrationContent
 from app.errors import BadInput, Conflict
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account

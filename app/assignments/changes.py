@@ -16,7 +16,7 @@ from app.assignments.locks import is_open, one_at_a_time
 from app.assignments.tables import Assignment, Draft, EarlierVersion, VersionEnd
 from app.database import utc_now
 from app.errors import Conflict
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.rounds.tables import ONBOARDING, Item, Round, RoundState
 
 UNDO_SECONDS = 10

@@ -12,7 +12,7 @@ from app.assignments.offering import none
 from app.assignments.tables import Assignment, AssignmentState, Draft, Skip
 from app.database import utc_now
 from app.errors import Conflict
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.rounds.tables import Item, Round, RoundState
 
 

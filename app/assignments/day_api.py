@@ -10,10 +10,10 @@ from app.assignments.day import Listing
 from app.assignments.kinds import WITHDRAW
 from app.assignments.schemas import AssignmentOut, DayOut, LineOut, LinePage, NextIn, PartOut, VersionOut
 from app.assignments.showing import shown
-from app.clock import midnight
 from app.database import reading, transaction
 from app.errors import Conflict
-from app.i18n import gettext as _
+from app.kit.clock import midnight
+from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.web import api_account
 

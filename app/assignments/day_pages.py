@@ -10,11 +10,11 @@ from app.assignments import changes, choosing, day, queries, rules, slots
 from app.assignments.day import Listing
 from app.assignments.kinds import WITHDRAW
 from app.assignments.posting import acting
-from app.clock import midnight
 from app.database import reading, transaction
 from app.errors import Conflict
 from app.guidelines.rules import NotRead
-from app.i18n import gettext as _
+from app.kit.clock import midnight
+from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.quality import rules as onboarding
 from app.reports import queries as reports

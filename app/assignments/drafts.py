@@ -11,7 +11,7 @@ from app.assignments import slots
 from app.assignments.tables import Assignment, Draft
 from app.database import seconds_since, utc_now
 from app.errors import Conflict
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 SLACK_SECONDS = 2.0  # clocks tick in steps, and an item is on its way before its time begins
 

@@ -23,7 +23,6 @@ from app.assignments.posting import (
 from app.assignments.queries import Standing
 from app.assignments.tables import SkipReason
 from app.assignments.work import Work, find_work, stands_as
-from app.clock import time_of_day
 from app.config import settings
 from app.conversations.steps import to_message
 from app.database import reading, transaction
@@ -31,7 +30,8 @@ from app.demonstrations.writing import beside
 from app.errors import BadInput, Conflict, NotFound, PlumblineError
 from app.guidelines.forms import letters
 from app.guidelines.rules import NotRead
-from app.i18n import gettext as _
+from app.kit.clock import time_of_day
+from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.rounds.tables import ONBOARDING, ItemKind
 from app.web import flash, form_data, page, redirect, signed_in

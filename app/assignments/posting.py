@@ -13,7 +13,7 @@ from app.assignments.work import Work, find_work
 from app.comparisons.schemas import ComparisonContent
 from app.database import transaction
 from app.errors import Forbidden, NotSignedIn
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.web import expired_session, flash, page, redirect, signed_in
 
 

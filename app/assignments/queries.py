@@ -13,8 +13,8 @@ from app.assignments.tables import Assignment, AssignmentState, Draft
 from app.completions.tables import Completion
 from app.database import Base
 from app.errors import NotFound
-from app.i18n import gettext as _
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, Round, RoundState
 
 Answer = TypeVar("Answer", bound=Base)  # the table of demonstrations or of comparisons

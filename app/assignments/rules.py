@@ -15,7 +15,6 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app import i18n
 from app.accounts.tables import Account
 from app.assignments import changes, drafts, late, order, own, queries, slots
 from app.assignments.briefing import note_beginning, unknown_guidelines
@@ -33,7 +32,8 @@ from app.completions.tables import Completion
 from app.config import settings
 from app.database import public_id, utc_now
 from app.errors import BadInput, Conflict
-from app.i18n import gettext as _
+from app.kit import i18n
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.rounds.rules import left_out_reasons
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState

@@ -10,7 +10,7 @@ from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.checkpoints.trying import tried
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.operation.terminal import AsJson, show
+from app.kit.terminal import AsJson, show
 
 checkpoints = typer.Typer(
     no_args_is_help=True,

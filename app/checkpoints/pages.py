@@ -8,7 +8,7 @@ from app.checkpoints import queries, rules
 from app.checkpoints.tables import CheckpointRole
 from app.database import reading, transaction
 from app.errors import PlumblineError
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.web import FormText, admin, flash, page, redirect
 

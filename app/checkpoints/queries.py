@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session, joinedload
 from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.database import utc_now
 from app.errors import NotFound
-from app.i18n import gettext as _
 from app.jobs.tables import Job
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 from app.snapshots.tables import Snapshot
 
 TRIAL_SECONDS = 60  # after which the message that asks for a trial counts as lost

@@ -13,9 +13,9 @@ from app.checkpoints import queries
 from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.config import settings
 from app.errors import BadInput, Conflict, NotFound
-from app.i18n import gettext as _
 from app.jobs import rules as jobs
 from app.jobs.tables import Job, JobVerb
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.policies import rules as policies
 from app.policies.tables import Policy, PolicyKind

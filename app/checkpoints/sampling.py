@@ -14,9 +14,9 @@ from app.checkpoints import rules
 from app.completions.rules import CompletionDraft, add_all
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.jobs import rules as jobs
 from app.jobs.tables import Job, JobState, JobVerb
+from app.kit.i18n import gettext as _
 from app.prompts.tables import Prompt
 from app.snapshots.freezing import prompt_key
 from app.snapshots.tables import SnapshotMember

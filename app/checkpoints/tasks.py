@@ -7,7 +7,7 @@ from app.checkpoints import queries, rules
 from app.checkpoints.tables import Checkpoint
 from app.checkpoints.trying import broke_off, tried
 from app.database import reading, transaction
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.queue import celery
 
 

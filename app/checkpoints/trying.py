@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.config import ROOT
-from app.i18n import gettext as _
-from app.jobs.children import environment
+from app.kit.children import environment
+from app.kit.i18n import gettext as _
 
 SECONDS = 600  # of one trial, that of an 8B network takes half a minute on a calm machine
 LAST_WORDS = 300  # characters of a trial that broke off

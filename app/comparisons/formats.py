@@ -10,8 +10,8 @@ from app.comparisons import argilla, label_studio
 from app.comparisons.pairs import read_pair
 from app.comparisons.rankings import Order, Ranked, Ranking, labeler_of
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.given import Given, Problem, Row
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.prompts.imports import PromptDefaults, drafts_of
 from app.prompts.messages import canonical

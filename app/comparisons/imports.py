@@ -14,10 +14,10 @@ from app.comparisons.rankings import Ranking
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.rules import CompletionDraft, add_all
 from app.database import public_id
-from app.i18n import N_
-from app.i18n import gettext as _
 from app.kit.files import stem
 from app.kit.given import Problem, Row
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport, run
 from app.kit.text import is_blank, normal_form
 from app.policies import rules as policies

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from app.comparisons.rankings import Order
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.given import Given
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.prompts.shapes import prompts_of
 from training.records import Message

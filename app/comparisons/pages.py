@@ -5,8 +5,8 @@ from fastapi import APIRouter, Request
 from app.assignments import changes
 from app.comparisons import queries
 from app.database import reading
+from app.kit.lists import round_number
 from app.kit.text import Text
-from app.lists import round_number
 from app.web import admin, page
 
 router = APIRouter(include_in_schema=False)

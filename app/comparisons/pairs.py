@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from app.comparisons.rankings import Ranked, Ranking, labeler_of, place_by_text, probability_of
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.given import Given, Problem, Row
+from app.kit.i18n import gettext as _
 from app.kit.text import is_blank, normal_form, require_text
 from app.prompts.imports import PromptDefaults, drafts_of
 from app.prompts.messages import message

@@ -9,7 +9,7 @@ from app.assignments.queries import page_of_answers
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions.tables import Completion
 from app.errors import NotFound
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.rounds.tables import Item
 
 

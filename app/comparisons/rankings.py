@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.given import Given
+from app.kit.i18n import gettext as _
 from app.kit.text import normal_form, require_text
 from app.prompts.messages import text_sha256
 from app.prompts.schemas import PromptDraft

@@ -16,7 +16,7 @@ from app.comparisons.tables import ComparedCompletion, Comparison, SeededOrder
 from app.errors import BadInput
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import Form
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemKind
 

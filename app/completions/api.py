@@ -11,7 +11,7 @@ from app.completions.schemas import CompletionIn, CompletionOut, CompletionsIn, 
 from app.config import settings
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.rows import is_csv
 from app.kit.text import Text, require_text
 from app.policies import queries as policy_queries

@@ -8,7 +8,7 @@ import typer
 from app.completions.imports import import_completions as run
 from app.kit.imports import ImportReport
 from app.kit.rows import is_csv
-from app.operation.terminal import AsJson
+from app.kit.terminal import AsJson
 from app.prompts.commands import Collection, DryRun, Files, Owner, OwnerField, SkipBad, Source, run_each
 from app.prompts.imports import PromptDefaults
 from app.prompts.tables import PromptSource

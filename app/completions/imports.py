@@ -11,10 +11,10 @@ from app.accounts.tables import Account
 from app.completions import queries
 from app.completions.rules import CompletionDraft, insert_all
 from app.errors import BadInput
-from app.i18n import N_
-from app.i18n import gettext as _
 from app.kit.files import stem
 from app.kit.given import Given, Problem, Row
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport, run
 from app.kit.text import is_blank, require_text
 from app.policies import queries as policy_queries

@@ -6,7 +6,7 @@ from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.completions.tables import Completion
-from app.lists import last_shown
+from app.kit.lists import last_shown
 from app.policies.tables import Policy
 from app.prompts.tables import Prompt
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.completions import queries
 from app.completions.tables import Completion
 from app.errors import NotFound
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import normal_form, require_text
 from app.policies.tables import Policy
 from app.prompts.tables import Prompt

@@ -10,9 +10,9 @@ from app.conversations.schemas import opening
 from app.conversations.tables import Origin
 from app.database import reading, transaction
 from app.errors import PlumblineError
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
+from app.kit.lists import round_number
 from app.kit.text import Text
-from app.lists import round_number
 from app.prompts.tables import PromptSource
 from app.web import admin, flash, page, redirect
 

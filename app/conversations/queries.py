@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from app.accounts.tables import Account
 from app.conversations.tables import Alternatives, AlternativesState, Conversation, ConversationMessage, Suggestion
 from app.errors import NotFound
-from app.i18n import gettext as _
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 from app.rounds.tables import Item, Round
 
 BATCH = 200

@@ -26,7 +26,7 @@ from app.conversations.tables import (
 )
 from app.database import utc_now
 from app.errors import BadInput, NotFound
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.prompts import rules as prompts
 from app.prompts.messages import text_sha256

@@ -22,7 +22,7 @@ from app.conversations.suggesting import MAX_TOKENS, TEMPERATURE
 from app.conversations.tables import Alternatives, AlternativesState
 from app.database import public_id, reading, transaction, utc_now
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.policies import rules as policies
 from app.policies import serving
 from app.policies.endpoint import NoAnswer, Written

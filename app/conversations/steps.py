@@ -7,7 +7,7 @@ from fastapi import Response
 from app.accounts.tables import Account
 from app.conversations import suggesting
 from app.errors import PlumblineError
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.web import flash, redirect
 
 

@@ -16,8 +16,8 @@ from app.conversations.schemas import MAX_MESSAGES, ConversationContent, first_r
 from app.conversations.tables import Role, Suggestion
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError, TooMany
-from app.i18n import N_
-from app.i18n import gettext as _
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.policies import rules as policies
 from app.policies import serving
 from app.policies.endpoint import NoAnswer

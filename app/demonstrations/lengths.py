@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.config import settings
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.policies import queries as policies
 from app.policies.tables import PolicyKind
 from app.prompts.messages import count_tokens

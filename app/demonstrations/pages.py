@@ -9,8 +9,8 @@ from app.assignments import changes
 from app.database import reading
 from app.demonstrations import lengths, queries
 from app.guidelines import rules as guidelines
+from app.kit.lists import round_number
 from app.kit.text import Text, TypedText
-from app.lists import round_number
 from app.web import admin, environment, page, signed_in
 
 router = APIRouter(include_in_schema=False)

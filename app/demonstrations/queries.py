@@ -9,7 +9,7 @@ from app.assignments.queries import page_of_answers
 from app.completions.tables import Completion
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item
 

@@ -13,7 +13,7 @@ from app.demonstrations.tables import Demonstration
 from app.errors import BadInput
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import Form, FormKind
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.policies import rules as policies
 from app.prompts import rules as prompts
 from app.rounds.tables import Item, ItemKind

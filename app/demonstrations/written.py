@@ -9,7 +9,7 @@ from app.database import utc_now
 from app.demonstrations.tables import Demonstration
 from app.errors import BadInput, Conflict
 from app.guidelines import rules as guidelines
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.policies import rules as policies
 from app.prompts import rules as prompts

@@ -3,7 +3,7 @@
 import re
 
 from app.guidelines.schemas import PromptAnswer, Question
-from app.i18n import N_
+from app.kit.i18n import N_
 from training.records import Flag
 
 

@@ -12,7 +12,7 @@ from app.guidelines import forms, queries, rules
 from app.guidelines.defaults import COMPLETION_FORM, PROMPT_FORM
 from app.guidelines.schemas import KEYS, FormIn, PromptAnswer, Question
 from app.guidelines.tables import FormKind
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.web import admin, flash, form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)

@@ -12,7 +12,7 @@ from app.errors import BadInput, Conflict
 from app.guidelines import rules
 from app.guidelines.schemas import KEYS, FormIn, Question
 from app.guidelines.tables import Form, FormKind
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,79}")
 MAX_LABEL, MAX_DEFINITION = 120, 240  # characters: a label and a definition are a line each

@@ -10,7 +10,7 @@ from app.errors import BadInput, PlumblineError
 from app.guidelines import queries, rules
 from app.guidelines.changes import changes
 from app.guidelines.schemas import GuidelineIn
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.web import FormText, admin, flash, local_path, page, redirect, signed_in
 

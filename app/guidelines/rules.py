@@ -13,7 +13,7 @@ from app.errors import BadInput, Conflict, NotFound
 from app.guidelines import defaults, queries
 from app.guidelines.schemas import GuidelineIn, PromptAnswer, Question
 from app.guidelines.tables import Acknowledgement, Form, FormKind, Guideline
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 TRAINING, EVALUATION = "training", "evaluation"
 

@@ -14,7 +14,7 @@ from app.errors import BadInput
 from app.jobs import queries, rules
 from app.jobs.keys import parse_keys
 from app.jobs.tables import Job, JobState, JobVerb
-from app.operation.terminal import AsJson, show
+from app.kit.terminal import AsJson, show
 
 jobs = typer.Typer(
     no_args_is_help=True,

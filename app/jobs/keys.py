@@ -3,7 +3,7 @@
 import json
 
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 
 def parse_keys(text: str) -> dict:

@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.database import utc_now
 from app.errors import NotFound
-from app.i18n import gettext as _
 from app.jobs.tables import Job, JobEvent, JobState
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 
 POINTS = 240  # of a curve at the most; more would not be seen
 

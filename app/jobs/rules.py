@@ -8,15 +8,16 @@ from pydantic import ValidationError
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from app import i18n, queue
+from app import queue
 from app.accounts.rules import record
 from app.accounts.tables import Account
 from app.config import settings
 from app.database import utc_now
 from app.errors import BadInput, Conflict
-from app.i18n import N_
-from app.i18n import gettext as _
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
+from app.kit import i18n
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.kit.places import check_address, check_folder
 from app.snapshots import queries as snapshot_queries
 from app.snapshots.rules import folder as snapshot_folder

@@ -23,10 +23,10 @@ from app.checkpoints import rules as checkpoints
 from app.config import ROOT, settings
 from app.database import reading, transaction
 from app.errors import PlumblineError
-from app.i18n import gettext as _
 from app.jobs import queries, rules
-from app.jobs.children import environment
 from app.jobs.tables import Job, JobState, JobVerb
+from app.kit.children import environment
+from app.kit.i18n import gettext as _
 from app.plans import rules as plans
 from training.events import CheckpointSaved, NetworkTried
 from training.recipes import CONFIGS

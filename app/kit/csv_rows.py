@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.files import MAX_LINE_BYTES, MAX_LINE_MB, Line, Source
 from app.kit.given import Given, Row, bad_row
+from app.kit.i18n import gettext as _
 
 csv.field_size_limit(2 * MAX_LINE_BYTES)
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from app import i18n
 from app.errors import BadInput
-from app.i18n import N_
-from app.i18n import gettext as _
+from app.kit import i18n
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 
 MAX_LINE_MB = 4
 MAX_LINE_BYTES = MAX_LINE_MB * 1_000_000

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import orjson
 
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.files import MAX_LINE_MB
+from app.kit.i18n import gettext as _
 
 NAME_CHARACTERS, MOST_NAMED = 60, 20  # of fields, in messages
 

@@ -16,12 +16,12 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from app import i18n
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit import i18n
 from app.kit.files import fingerprint
 from app.kit.given import Problem, Row
+from app.kit.i18n import gettext as _
 from app.kit.rows import rows
 
 BATCH_ROWS, BATCH_BYTES = 500, 2_000_000

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import orjson
 
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.files import MAX_LINE_BYTES, Line, Source
 from app.kit.given import NAME_CHARACTERS, Given, Row, bad_row, too_long_row
+from app.kit.i18n import gettext as _
 
 _TOKEN = re.compile(rb'\\.|["\[\]{},\n]', re.DOTALL)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from app.config import settings
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 
 def check_folder(path: str | Path, field: str) -> None:

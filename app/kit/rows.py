@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.csv_rows import csv_rows
 from app.kit.files import opened
 from app.kit.given import Row
+from app.kit.i18n import gettext as _
 from app.kit.json_rows import json_rows
 
 

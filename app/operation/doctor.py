@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import queue
 from app.config import settings
 from app.database import engine
-from app.operation import disk, migrate
+from app.kit import disk
+from app.operation import migrate
 from app.secret import WeakSecret
 
 LEAST_FREE_GB = 2.0

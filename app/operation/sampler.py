@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.config import ROOT, settings
 from app.database import reading, transaction
-from app.jobs.children import environment
+from app.kit.children import environment
 from app.policies import serving
 from app.policies.tables import Policy
 from training.records import SERVING_ADDRESS

@@ -7,7 +7,7 @@ from app.accounts.tables import Account
 from app.assignments.rules import open_round
 from app.checkpoints import rules as checkpoints
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.plans import steps
 from app.plans.schemas import PlanConfig
 from app.plans.tables import Plan

@@ -13,8 +13,8 @@ from app.checkpoints import queries as checkpoint_queries
 from app.checkpoints.tables import CheckpointRole
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
-from app.i18n import gettext as _
 from app.jobs.keys import parse_keys
+from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.plans import queries, rules
 from app.plans.schemas import NextRound, PlanConfig, Source

@@ -6,9 +6,9 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from app.checkpoints.queries import chosen_of
 from app.checkpoints.tables import Checkpoint
 from app.errors import NotFound
-from app.i18n import gettext as _
 from app.jobs.tables import Job, JobState
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
 from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState

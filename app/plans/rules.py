@@ -18,9 +18,9 @@ from app.checkpoints.queries import newest
 from app.checkpoints.tables import CheckpointRole
 from app.database import utc_now
 from app.errors import BadInput, Conflict, PlumblineError
-from app.i18n import gettext as _
 from app.jobs import rules as jobs
 from app.jobs.tables import Job, JobState
+from app.kit.i18n import gettext as _
 from app.plans import queries, steps
 from app.plans.schemas import PlanConfig, Source
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState

@@ -9,8 +9,8 @@ from app.checkpoints import queries as checkpoint_queries
 from app.checkpoints import rules as checkpoints
 from app.checkpoints.tables import Checkpoint
 from app.errors import BadInput, NotFound
-from app.i18n import gettext as _
 from app.jobs.tables import Job, JobVerb
+from app.kit.i18n import gettext as _
 from app.plans import queries
 from app.plans.schemas import NextRound, PlanConfig, Source, Training
 from app.plans.tables import Plan

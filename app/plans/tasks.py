@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from app.checkpoints import sampling
 from app.database import reading, transaction, utc_now
 from app.errors import PlumblineError
-from app.i18n import gettext as _
 from app.jobs.tables import Job
+from app.kit.i18n import gettext as _
 from app.plans import next_round, queries, rules, steps
 from app.plans.tables import Plan, PlanState, PlanStep, StepState
 from app.queue import celery

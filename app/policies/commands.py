@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.operation.terminal import AsJson, show
+from app.kit.terminal import AsJson, show
 from app.policies import queries, rules, serving
 from app.policies.schemas import PolicyIn
 from app.policies.tables import PolicyKind

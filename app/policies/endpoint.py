@@ -16,8 +16,8 @@ import httpx
 import orjson
 
 from app.errors import PlumblineError
-from app.i18n import N_
-from app.i18n import gettext as _
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.kit.places import check_address
 
 CONNECT_SECONDS = 5

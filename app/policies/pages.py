@@ -10,7 +10,7 @@ from app.completions import queries as completions
 from app.config import settings
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound, PlumblineError
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import TypedText
 from app.policies import queries, rules, serving
 from app.policies.schemas import PolicyIn

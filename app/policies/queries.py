@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.lists import last_shown
+from app.kit.lists import last_shown
 from app.policies.tables import Policy, PolicyKind
 
 

@@ -10,7 +10,7 @@ from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.config import settings
 from app.errors import BadInput, Conflict, NotFound
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.places import check_address
 from app.policies import queries
 from app.policies.schemas import PolicyIn

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.config import settings
 from app.database import reading, transaction, utc_now
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.policies.endpoint import Endpoint, NoAnswer, Written, chat
 from app.policies.tables import Policy, PolicyKind, ServedPolicy
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
-from app.i18n import N_
-from app.i18n import gettext as _
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport
 from app.prompts import queries
 from app.prompts.examination import Examined, examine, store_findings, store_likeness

@@ -10,7 +10,7 @@ import typer
 from app.errors import BadInput
 from app.kit.imports import ImportReport
 from app.kit.rows import is_csv
-from app.operation.terminal import AsJson
+from app.kit.terminal import AsJson
 from app.prompts.imports import PromptDefaults
 from app.prompts.imports import import_prompts as run
 from app.prompts.tables import PromptSource

@@ -11,8 +11,8 @@ from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.database import transaction, utc_now
 from app.errors import Conflict, NotFound
-from app.i18n import gettext as _
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 from app.prompts import rules as prompts
 from app.prompts.examination import keys, store_likeness
 from app.prompts.hygiene.kinds import PLACEHOLDERS, PersonalData

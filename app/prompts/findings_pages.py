@@ -7,8 +7,8 @@ from starlette.datastructures import FormData
 
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.i18n import gettext as _
-from app.i18n import ngettext
+from app.kit.i18n import gettext as _
+from app.kit.i18n import ngettext
 from app.kit.text import Text
 from app.prompts import findings
 from app.prompts.findings import Action, Shown

@@ -14,7 +14,7 @@ from app.comparisons.imports import import_comparisons
 from app.completions.imports import import_completions
 from app.config import settings
 from app.errors import BadInput, PlumblineError
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.imports import MOST_LISTED, ImportReport
 from app.kit.rows import is_csv
 from app.kit.text import Text, require_text

@@ -12,9 +12,9 @@ from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.errors import BadInput
 from app.guidelines.rules import check_answers
-from app.i18n import N_
-from app.i18n import gettext as _
 from app.kit.given import Given, Problem, Row
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport, run
 from app.kit.text import Text, require_text
 from app.prompts.admission import Admission, reason, refusal, refused_field, remark

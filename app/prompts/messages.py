@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from app.config import settings
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import folded, normal_form, require_text
 from training.records import Message, Split
 

@@ -15,7 +15,7 @@ from app.guidelines import rules as guidelines
 from app.guidelines.defaults import PROMPT_FORM
 from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.prompts import findings, messages, queries, rules
 from app.prompts.findings import Shown

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, bindparam, exists, func, select
 from sqlalchemy.orm import Session, selectinload
 
-from app.lists import last_shown
+from app.kit.lists import last_shown
 from app.prompts.tables import NearPrompts, Prompt, PromptBand, PromptCollection, PromptSource
 from training.records import Split
 

@@ -13,7 +13,7 @@ from app.database import utc_now
 from app.errors import BadInput, NotFound
 from app.guidelines.rules import check_answers
 from app.guidelines.schemas import PromptAnswer
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.prompts import queries
 from app.prompts.admission import Admission, refusal, refused_field
 from app.prompts.messages import canonical

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from app.errors import BadInput
-from app.i18n import gettext as _
 from app.kit.given import Given
+from app.kit.i18n import gettext as _
 from app.kit.text import is_blank, require_text
 from app.prompts.messages import canonical
 from training.records import Message

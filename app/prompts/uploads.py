@@ -11,7 +11,7 @@ from typing import IO
 
 from app.config import settings
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 KEPT_SECONDS = 24 * 3600
 

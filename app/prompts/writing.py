@@ -10,7 +10,7 @@ from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.database import utc_now
 from app.errors import BadInput, Conflict, NotFound
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.prompts.messages import canonical, prefix_sha256
 from app.prompts.queries import known_prefixes
 from app.prompts.schemas import WritingCallIn, WritingContent

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
-from app.clock import time_of_day
 from app.config import settings
 from app.database import reading, transaction
 from app.demonstrations import written
 from app.errors import BadInput, Conflict, PlumblineError
-from app.i18n import gettext as _
-from app.i18n import ngettext
+from app.kit.clock import time_of_day
+from app.kit.i18n import gettext as _
+from app.kit.i18n import ngettext
 from app.prompts import messages, writing
 from app.prompts.rules import prompt
 from app.prompts.schemas import Pair, WritingCallIn, WritingContent

@@ -14,8 +14,8 @@ from app.guidelines import rules as guidelines
 from app.guidelines.defaults import COMPLETION_FORM
 from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
-from app.i18n import gettext as _
-from app.i18n import ngettext
+from app.kit.i18n import gettext as _
+from app.kit.i18n import ngettext
 from app.kit.text import Text, TypedText
 from app.quality import exercises, queries, screening, survey
 from app.quality.schemas import ExerciseIn, ReferenceIn

@@ -18,7 +18,7 @@ from app.database import utc_now
 from app.errors import BadInput, Conflict, NotFound
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import FormKind
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind

@@ -10,7 +10,7 @@ from app.assignments import queries as assignments
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
 from app.guidelines.rules import NotRead
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.quality import queries, rules, screening, survey
 from app.rounds.tables import ONBOARDING, RoundPurpose

@@ -12,7 +12,7 @@ from app.errors import Conflict, NotFound
 from app.guidelines import queries as guideline_queries
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import Guideline
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.quality import queries
 from app.quality.agreement import Count, Outcome, Pair, order_count, pairs
 from app.quality.exercises import exercise_, round_of

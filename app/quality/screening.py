@@ -14,8 +14,8 @@ from app.accounts.tables import Account, Role
 from app.assignments.leaving import change_account
 from app.database import utc_now
 from app.errors import BadInput, Conflict, Forbidden, NotFound
-from app.i18n import N_
-from app.i18n import gettext as _
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.quality import queries
 from app.quality.agreement import Compared, Count, Figures, Outcome, order_count, pairs, sensitive_count

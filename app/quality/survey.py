@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from app.accounts import rules as accounts
 from app.accounts.tables import Account, AccountKind, Role, SurveyState
 from app.errors import Conflict
-from app.i18n import N_, language
-from app.i18n import gettext as _
+from app.kit.i18n import N_, language
+from app.kit.i18n import gettext as _
 from app.quality.tables import SurveyCount
 
 ENOUGH = 5  # with fewer answers, counts would point at people

@@ -11,7 +11,7 @@ from app.assignments import queries as assignments
 from app.assignments.posting import from_script, keep, kept_for_later, posting_labeler
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.reports import queries, rules
 from app.web import FormText, admin, flash, form_data, page, redirect, signed_in

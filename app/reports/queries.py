@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.accounts.tables import Account
 from app.errors import NotFound
-from app.i18n import gettext as _
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 from app.reports.tables import Report, ReportMessage
 from app.rounds.tables import Item
 

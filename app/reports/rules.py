@@ -8,7 +8,7 @@ from app.accounts.tables import Account
 from app.assignments.tables import Assignment
 from app.database import utc_now
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.reports.tables import Report, ReportMessage
 

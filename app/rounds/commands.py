@@ -15,7 +15,7 @@ from app.assignments.progress import progress as progress_of
 from app.assignments.progress import without_labeler
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
-from app.operation.terminal import AsJson, show
+from app.kit.terminal import AsJson, show
 from app.plans.rules import reopen_round
 from app.prompts.tables import PromptSource
 from app.rounds import queries, rules

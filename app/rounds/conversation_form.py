@@ -4,7 +4,7 @@ import re
 
 from starlette.datastructures import FormData
 
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.web.choices import number_or_all, some_or_all
 
 EMPTY = {

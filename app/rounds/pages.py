@@ -12,7 +12,7 @@ from app.completions.queries import count_by_policy
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.guidelines.queries import newest_guidelines
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.policies import queries as policies
 from app.policies.tables import PolicyKind

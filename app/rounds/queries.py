@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app.lists import last_shown
+from app.kit.lists import last_shown
 from app.prompts.queries import in_collections
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundState

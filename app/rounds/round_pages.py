@@ -15,7 +15,7 @@ from app.assignments import rules as assignments
 from app.conversations import queries as conversations
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.plans import queries as plans
 from app.plans.rules import reopen_round
 from app.rounds import conversation_form, queries, rules

@@ -14,7 +14,7 @@ from app.completions.tables import Completion
 from app.errors import BadInput, Conflict, NotFound
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import FormKind
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.policies import queries as policies
 from app.policies import rules as policy_rules
 from app.policies.tables import PolicyKind

@@ -18,9 +18,9 @@ from app.accounts.tables import AccountKind, Role
 from app.config import settings
 from app.database import transaction
 from app.errors import BadInput, PlumblineError
+from app.kit.terminal import AsJson
 from app.operation import migrate
 from app.operation.launcher import exclusive
-from app.operation.terminal import AsJson
 from app.simulation import demo as demo_data
 from app.simulation.loop import QUICK, Simulation, Sizes
 from app.simulation.rest import Api

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 
 from app.assignments.closing import Unfinished
 from app.database import reading, transaction
-from app.i18n import gettext as _
-from app.i18n import ngettext
+from app.kit.i18n import gettext as _
+from app.kit.i18n import ngettext
 from app.plans import rules as plans
 from app.rounds.rules import round_
 from app.simulation import queries

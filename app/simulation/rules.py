@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from app.accounts.rules import record
 from app.accounts.tables import Account
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.queue import send
 from app.simulation import queries
 

@@ -8,7 +8,7 @@ import typer
 
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.operation.terminal import AsJson, show
+from app.kit.terminal import AsJson, show
 from app.snapshots import exports, queries, rules
 from app.snapshots.schemas import Also
 from app.snapshots.tables import Snapshot, SnapshotState

@@ -13,7 +13,7 @@ from app.completions.tables import Completion
 from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
 from app.errors import Conflict
-from app.i18n import ngettext
+from app.kit.i18n import ngettext
 from app.prompts.queries import in_collections
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import Item, Round

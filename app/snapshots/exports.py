@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from app.errors import Conflict, NotFound
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.snapshots.rules import folder
 from app.snapshots.shapes import SHAPES, What
 from app.snapshots.tables import Snapshot, SnapshotState

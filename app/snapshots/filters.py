@@ -6,10 +6,10 @@ from difflib import get_close_matches
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app import i18n
 from app.errors import BadInput
-from app.i18n import N_
-from app.i18n import gettext as _
+from app.kit import i18n
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.prompts.tables import PromptSource
 from app.rounds.tables import ONBOARDING, Round, RoundPurpose, RoundState
 from app.snapshots import contents, queries

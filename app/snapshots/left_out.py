@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from app import i18n
 from app.errors import BadInput
-from app.i18n import N_
-from app.i18n import gettext as _
+from app.kit import i18n
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from training.records import Purpose
 
 

@@ -7,7 +7,7 @@ from starlette.datastructures import FormData
 
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.prompts import queries as prompts
 from app.rounds.rules import round_

@@ -13,8 +13,8 @@ from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.guidelines.tables import Guideline
-from app.i18n import gettext as _
-from app.lists import last_shown
+from app.kit.i18n import gettext as _
+from app.kit.lists import last_shown
 from app.prompts.tables import Prompt, PromptCollection
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState

@@ -16,7 +16,7 @@ from app.conversations.tables import Conversation
 from app.database import utc_now
 from app.demonstrations.tables import Demonstration
 from app.errors import Conflict
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.prompts.tables import Finding, FindingState
 from app.rounds.tables import Item
 from app.snapshots.filters import explicit

@@ -20,15 +20,14 @@ from sqlalchemy.exc import DataError, OperationalError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
-from app import clock, i18n
 from app.accounts import queries
 from app.accounts.tables import Account, AccountKind, ApiToken, Role, SignInSession
 from app.config import ROOT
 from app.database import reading, transaction
 from app.errors import Forbidden, NotFound, NotSignedIn, PlumblineError
-from app.i18n import gettext as _
+from app.kit import clock, disk, i18n
+from app.kit.i18n import gettext as _
 from app.kit.text import UNSTORABLE, TypedText, typed
-from app.operation import disk
 from app.web.security import cookie_name, csrf_token, delete_cookie, is_local, set_cookie, sign, split_address
 from app.web.text import as_written, is_plain, markdown
 from app.web.unseen import excerpt, visible

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.accounts.tables import Account, Role
 from app.config import settings
 from app.errors import NotSignedIn, PlumblineError, TooMany
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.web.security import SAFE_METHODS, client_address
 
 ANONYMOUS_BYTES = 65_536  # a sign-in needs less

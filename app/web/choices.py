@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from starlette.datastructures import FormData
 
 from app.errors import BadInput
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 ALL = "all"  # the field that names each list of which all is meant
 

@@ -4,7 +4,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.operation import disk, migrate
+from app.kit import disk
+from app.operation import migrate
 from app.queue import DEFAULT, workers
 
 router = APIRouter(include_in_schema=False)

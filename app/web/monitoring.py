@@ -11,11 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import clock, i18n
 from app.config import settings
 from app.errors import NotFound
-from app.i18n import gettext as _
-from app.kit import surface
+from app.kit import clock, i18n, surface
+from app.kit.i18n import gettext as _
 from app.kit.surface import Surface
 from app.web import api_account
 from app.web.security import is_loopback, is_proxied

@@ -13,7 +13,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 from app.web import formulas, markdown_rules
 from app.web.formulas import words
 from app.web.unseen import styled, visible

@@ -15,8 +15,8 @@ from app.accounts import queries
 from app.accounts.passwords import verify
 from app.config import ROOT
 from app.errors import PlumblineError
+from app.kit.terminal import show
 from app.operation import doctor, migrate
-from app.operation.terminal import show
 from app.tables import metadata
 from tests.conftest import forget_settings, fresh_database
 

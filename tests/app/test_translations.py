@@ -11,7 +11,7 @@ from babel.messages.pofile import read_po
 from app.accounts.tables import Account
 from app.config import ROOT
 from app.database import transaction
-from app.i18n import FOLDER, gettext, languages, ngettext, set_language
+from app.kit.i18n import FOLDER, gettext, languages, ngettext, set_language
 
 CALLS = {"_", "N_", "gettext", "ngettext"}
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from app.i18n import gettext as _
+from app.kit.i18n import gettext as _
 
 
 class PersonalData(StrEnum):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import cache
 
 from app.errors import PlumblineError
-from app.i18n import N_
-from app.i18n import gettext as _
+from app.kit.i18n import N_
+from app.kit.i18n import gettext as _
 from app.prompts.hygiene.kinds import Hit, PersonalData
 
 _KINDS = {

@@ -6,7 +6,7 @@ from app import config
 from app.database import transaction
 from app.errors import BadInput
 from app.jobs import rules as jobs
-from app.jobs.children import environment
+from app.kit.children import environment
 from app.kit.places import check_address, check_folder
 from app.policies import rules as policies
 from app.policies.schemas import PolicyIn

@@ -104,7 +104,7 @@ def test_a_forged_note_is_not_shown(client, people):
 
 
 def test_the_language_follows_the_account_and_before_that_the_browser(app, client, people, monkeypatch, tmp_path):
-    from app import i18n
+    from app.kit import i18n
 
     folder = tmp_path / "eo" / "LC_MESSAGES"
     folder.mkdir(parents=True)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import ROOT, settings
-from app.i18n import set_language
+from app.kit.i18n import set_language
 from app.prompts.hygiene import presidio
 from app.prompts.hygiene.kinds import PLACEHOLDERS
 from app.prompts.hygiene.personal_data import Hit, PersonalData, find, mask, without_overlaps

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import update
 
 from app.assignments.tables import Draft
-from app.clock import COOKIE
 from app.database import transaction
+from app.kit.clock import COOKIE
 from app.rounds.tables import ItemKind
 from tests.app.assignments.pages.plain_browser import Browser
 from tests.desk import make_round
