@@ -32,6 +32,9 @@ from app.guidelines import form_pages as guidelines_form_pages
 from app.guidelines import pages as guidelines_pages
 from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
+from app.onboarding import admin_pages as onboarding_admin_pages
+from app.onboarding import api as onboarding_api
+from app.onboarding import pages as onboarding_pages
 from app.plans import api as plans_api
 from app.plans import pages as plans_pages
 from app.policies import api as policies_api
@@ -43,9 +46,6 @@ from app.prompts import import_pages as prompts_import_pages
 from app.prompts import pages as prompts_pages
 from app.prompts import writing_api as prompts_writing_api
 from app.prompts import writing_pages as prompts_writing_pages
-from app.quality import admin_pages as quality_admin_pages
-from app.quality import api as quality_api
-from app.quality import pages as quality_pages
 from app.reports import api as reports_api
 from app.reports import pages as reports_pages
 from app.rounds import api as rounds_api
@@ -97,9 +97,9 @@ ROUTERS = [
     conversations_pages.router,
     comparisons_api.router,
     comparisons_pages.router,
-    quality_api.router,
-    quality_pages.router,
-    quality_admin_pages.router,
+    onboarding_api.router,
+    onboarding_pages.router,
+    onboarding_admin_pages.router,
     snapshots_api.router,
     snapshots_pages.router,
     jobs_api.router,

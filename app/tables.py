@@ -10,10 +10,10 @@ from app.database import Base
 from app.demonstrations import tables as demonstrations  # noqa: F401
 from app.guidelines import tables as guidelines  # noqa: F401
 from app.jobs import tables as jobs  # noqa: F401
+from app.onboarding import tables as onboarding  # noqa: F401
 from app.plans import tables as plans  # noqa: F401
 from app.policies import tables as policies  # noqa: F401
 from app.prompts import tables as prompts  # noqa: F401
-from app.quality import tables as quality  # noqa: F401
 from app.reports import tables as reports  # noqa: F401
 from app.rounds import tables as rounds  # noqa: F401
 from app.snapshots import tables as snapshots  # noqa: F401

@@ -16,7 +16,7 @@ from app.guidelines.rules import NotRead
 from app.kit.clock import midnight
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
-from app.quality import rules as onboarding
+from app.onboarding import rules as onboarding
 from app.reports import queries as reports
 from app.web import flash, page, redirect, signed_in
 

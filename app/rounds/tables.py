@@ -35,7 +35,7 @@ class RoundPurpose(StrEnum):
     EVALUATION = "evaluation"
     DEMO = "demo"  # readable texts for a person's first ranking; never trained on
     PRACTICE = "practice"  # everybody does every item and is told at once where the reference differs
-    SCREENING = "screening"  # the same without being told; both are written by quality.rules, never planned
+    SCREENING = "screening"  # the same without being told; both are written by onboarding.rules, never planned
 
 
 ONBOARDING = (RoundPurpose.PRACTICE, RoundPurpose.SCREENING)  # nothing of them is frozen or counted in the loop

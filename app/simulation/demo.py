@@ -19,6 +19,8 @@ from app.config import settings
 from app.database import reading, transaction
 from app.errors import Conflict
 from app.jobs.tables import JobVerb
+from app.onboarding import exercises
+from app.onboarding.schemas import ExerciseIn
 from app.policies.rules import get_or_create
 from app.policies.tables import PolicyKind
 from app.prompts import rules as prompts
@@ -26,8 +28,6 @@ from app.prompts.admission import Admission
 from app.prompts.messages import canonical
 from app.prompts.schemas import PromptDraft
 from app.prompts.tables import Prompt, PromptSource
-from app.quality import exercises
-from app.quality.schemas import ExerciseIn
 from app.rounds import rules as rounds
 from app.rounds.schemas import PromptFilter, RoundPlan
 from app.rounds.tables import Round, RoundPurpose

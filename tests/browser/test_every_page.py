@@ -12,8 +12,8 @@ from app.accounts.queries import by_username
 from app.assignments import rules as assignments
 from app.database import transaction
 from app.main import create_app
+from app.onboarding import survey
 from app.plans import rules as plans
-from app.quality import survey
 from app.reports import rules as reports
 from app.simulation import demo
 from tests.browser.looks import complaints

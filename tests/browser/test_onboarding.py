@@ -7,9 +7,9 @@ from app.accounts.tables import Account
 from app.database import reading, transaction
 from app.guidelines import rules as guidelines
 from app.guidelines.schemas import GuidelineIn
-from app.quality import exercises, queries, screening, survey
-from app.quality.schemas import ExerciseIn
-from app.quality.tables import Screening
+from app.onboarding import exercises, queries, screening, survey
+from app.onboarding.schemas import ExerciseIn
+from app.onboarding.tables import Screening
 from app.rounds.tables import ItemKind
 from tests.browser.conftest import sign_in
 from tests.browser.day import copies

@@ -12,7 +12,7 @@ from app.demonstrations.tables import Demonstration
 from app.rounds.tables import ItemKind
 from tests.app.assignments.pages.plain_browser import Browser
 from tests.app.conversations.conftest import server, talk  # noqa: F401
-from tests.app.quality.test_practice import read_guideline, write
+from tests.app.onboarding.test_practice import read_guideline, write
 from tests.desk import given_earlier, make_round
 
 API = "/api/v1/assignments"

@@ -12,7 +12,7 @@ from app.errors import BadInput, NotFound
 from app.guidelines.rules import NotRead
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
-from app.quality import queries, rules, screening, survey
+from app.onboarding import queries, rules, screening, survey
 from app.rounds.tables import ONBOARDING, RoundPurpose
 from app.web import FormText, flash, form_data, page, redirect, signed_in
 
@@ -35,7 +35,7 @@ def _onboarding(request: Request, error: BadInput | None = None, given: dict | N
     )
     return page(
         request,
-        "quality/onboarding.html",
+        "onboarding/onboarding.html",
         labeler,
         error.status if error else 200,
         standing=standing,
@@ -72,7 +72,7 @@ def after_exercise(request: Request, id: str):
         left = queries.progress(session, labeler, RoundPurpose.PRACTICE).left
         labels = {question["name"]: question["label"] for question in assignment.item.round.form.questions}
     return page(
-        request, "quality/feedback.html", labeler, feedback=found, item=assignment.item, left=left, labels=labels
+        request, "onboarding/feedback.html", labeler, feedback=found, item=assignment.item, left=left, labels=labels
     )
 
 
@@ -114,7 +114,7 @@ def _reviews(request: Request, show: str, error: BadInput | None = None, note: s
     one = waiting[0] if waiting else None
     return page(
         request,
-        "quality/reviews.html",
+        "onboarding/reviews.html",
         account,
         status,
         one=one,
@@ -150,7 +150,7 @@ def survey_page(request: Request):
     """The questions, for those who were asked and have not said yes or no."""
     account = signed_in(request)
     offered = account.survey is SurveyState.OFFERED
-    return page(request, "quality/survey.html", account, offered=offered, questions=survey.questions())
+    return page(request, "onboarding/survey.html", account, offered=offered, questions=survey.questions())
 
 
 @router.post("/survey")

@@ -17,10 +17,10 @@ from app.errors import BadInput, Conflict, Forbidden, NotFound
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
 from app.kit.text import require_text
-from app.quality import queries
-from app.quality.agreement import Compared, Count, Figures, Outcome, order_count, pairs, sensitive_count
-from app.quality.rules import tiers
-from app.quality.tables import DemonstrationReview, Reviewer, Screening, Verdict
+from app.onboarding import queries
+from app.onboarding.agreement import Compared, Count, Figures, Outcome, order_count, pairs, sensitive_count
+from app.onboarding.rules import tiers
+from app.onboarding.tables import DemonstrationReview, Reviewer, Screening, Verdict
 from app.rounds.tables import RoundPurpose
 from training.records import Pool
 

@@ -20,13 +20,13 @@ from app.guidelines import rules as guidelines
 from app.guidelines.tables import FormKind
 from app.kit.i18n import gettext as _
 from app.kit.text import require_text
+from app.onboarding import queries
+from app.onboarding.schemas import ExerciseIn, ReferenceIn
+from app.onboarding.tables import Exercise, Reference
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompts import rules as prompts
 from app.prompts.tables import SENSITIVE, Prompt, PromptSource
-from app.quality import queries
-from app.quality.schemas import ExerciseIn, ReferenceIn
-from app.quality.tables import Exercise, Reference
 from app.rounds import queries as rounds
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
 from training.records import Split

@@ -17,7 +17,7 @@ from app.accounts.tables import Account, AccountKind, Role, SurveyState
 from app.errors import Conflict
 from app.kit.i18n import N_, language
 from app.kit.i18n import gettext as _
-from app.quality.tables import SurveyCount
+from app.onboarding.tables import SurveyCount
 
 ENOUGH = 5  # with fewer answers, counts would point at people
 ANSWERED = "answered"  # the question that everybody who answers "answers": how many they are

@@ -14,13 +14,13 @@ from app.accounts.tables import Account, AccountKind
 from app.database import reading, transaction
 from app.demonstrations.tables import Demonstration
 from app.errors import Conflict
-from app.quality import exercises as quality_exercises
-from app.quality import queries, screening
-from app.quality.agreement import Count, Figures, order_count, pairs, sensitive_count
-from app.quality.schemas import ExerciseIn
-from app.quality.tables import Screening, Verdict
+from app.onboarding import exercises as onboarding_exercises
+from app.onboarding import queries, screening
+from app.onboarding.agreement import Count, Figures, order_count, pairs, sensitive_count
+from app.onboarding.schemas import ExerciseIn
+from app.onboarding.tables import Screening, Verdict
 from app.rounds.tables import RoundPurpose
-from tests.app.quality.test_practice import letters, read_guideline
+from tests.app.onboarding.test_practice import letters, read_guideline
 from training.records import Flag, Pool
 
 PRACTICE = {
@@ -250,9 +250,9 @@ def screened(people, username: str) -> tuple[Account, int]:
     labeler = people.labeler(username)
     with transaction() as session:
         only = ExerciseIn(part=RoundPurpose.SCREENING, prompt=f"Console {username}.")
-        written = quality_exercises.write(session, only, None)
+        written = onboarding_exercises.write(session, only, None)
         number = screening.invite(session, username, None).number
-        quality_exercises.change(session, written, None, retired=True)
+        onboarding_exercises.change(session, written, None, retired=True)
         screening.assess(session, labeler, {}, "Everything.")
         screening.hand_in(session, labeler)
     return labeler, number

@@ -9,8 +9,8 @@ from sqlalchemy import String, select
 from app.accounts.tables import Account, AccountKind, AuditEntry, SurveyState
 from app.database import reading, transaction
 from app.errors import Conflict
-from app.quality import survey
-from app.quality.tables import SurveyCount
+from app.onboarding import survey
+from app.onboarding.tables import SurveyCount
 
 
 def states() -> dict[str, str]:

@@ -10,8 +10,8 @@ from app.accounts.tables import Account
 from app.assignments.tables import Draft, Skip
 from app.comparisons.tables import Comparison
 from app.demonstrations.tables import Demonstration
+from app.onboarding.tables import DemonstrationReview, Exercise, Reference, Reviewer, Screening, Verdict
 from app.prompts.tables import Prompt
-from app.quality.tables import DemonstrationReview, Exercise, Reference, Reviewer, Screening, Verdict
 from app.rounds.tables import Item, Round, RoundPurpose
 
 # --- Exercises ---

@@ -17,9 +17,9 @@ from app.guidelines.tables import FormKind
 from app.kit.i18n import gettext as _
 from app.kit.i18n import ngettext
 from app.kit.text import Text, TypedText
-from app.quality import exercises, queries, screening, survey
-from app.quality.schemas import ExerciseIn, ReferenceIn
-from app.quality.tables import Exercise, Verdict
+from app.onboarding import exercises, queries, screening, survey
+from app.onboarding.schemas import ExerciseIn, ReferenceIn
+from app.onboarding.tables import Exercise, Verdict
 from app.rounds.tables import ONBOARDING, RoundPurpose
 from app.web import FormText, admin, flash, form_data, page, redirect
 
@@ -45,7 +45,7 @@ def _overview(request: Request, error: PlumblineError | None = None):
         covered = queries.coverage(session)
     return page(
         request,
-        "quality/admin.html",
+        "onboarding/admin.html",
         account,
         error.status if error else 200,
         exercises=found,
@@ -99,7 +99,7 @@ def _new(request: Request, given: dict, error: PlumblineError | None = None):
     with reading() as session:
         flags = _flag_questions(session)
     status = error.status if error else 200
-    return page(request, "quality/new.html", admin(request), status, given=given, flags=flags, error=error)
+    return page(request, "onboarding/new.html", admin(request), status, given=given, flags=flags, error=error)
 
 
 def _given(form: FormData) -> dict:
@@ -166,7 +166,7 @@ def exercise(request: Request, id: str):
 
 def _one(request: Request, account: Account, found: Exercise, flags, error: PlumblineError | None = None):
     status = error.status if error else 200
-    return page(request, "quality/exercise.html", account, status, exercise=found, flags=flags, error=error)
+    return page(request, "onboarding/exercise.html", account, status, exercise=found, flags=flags, error=error)
 
 
 @router.post("/exercises/{id}")
@@ -254,7 +254,7 @@ def _screening(request: Request, number: int, error: PlumblineError | None = Non
         written = queries.demonstrations_of(session, found)
     return page(
         request,
-        "quality/screening.html",
+        "onboarding/screening.html",
         account,
         error.status if error else 200,
         screening=found,
@@ -312,7 +312,7 @@ def survey_results(request: Request):
     with reading() as session:
         found = survey.results(session)
     return page(
-        request, "quality/results.html", account, results=found, questions=survey.questions(), enough=survey.ENOUGH
+        request, "onboarding/results.html", account, results=found, questions=survey.questions(), enough=survey.ENOUGH
     )
 
 

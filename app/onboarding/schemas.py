@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.demonstrations.tables import Demonstration
 from app.kit.text import Text
-from app.quality.agreement import Compared, Figures
-from app.quality.tables import Exercise, Screening, Verdict
+from app.onboarding.agreement import Compared, Figures
+from app.onboarding.tables import Exercise, Screening, Verdict
 from app.rounds.tables import ItemKind, RoundPurpose
 from training.records import Message
 

@@ -13,12 +13,12 @@ from app.guidelines import queries as guideline_queries
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import Guideline
 from app.kit.i18n import gettext as _
-from app.quality import queries
-from app.quality.agreement import Count, Outcome, Pair, order_count, pairs
-from app.quality.exercises import exercise_, round_of
-from app.quality.queries import Progress
-from app.quality.schemas import FlagDifference
-from app.quality.tables import Exercise, Reference, Screening
+from app.onboarding import queries
+from app.onboarding.agreement import Count, Outcome, Pair, order_count, pairs
+from app.onboarding.exercises import exercise_, round_of
+from app.onboarding.queries import Progress
+from app.onboarding.schemas import FlagDifference
+from app.onboarding.tables import Exercise, Reference, Screening
 from app.rounds.tables import RoundPurpose
 
 

@@ -11,8 +11,8 @@ from app.comparisons.tables import Comparison
 from app.database import reading, transaction
 from app.errors import BadInput
 from app.guidelines import rules as guidelines
+from app.onboarding import exercises, rules
 from app.prompts.tables import Prompt
-from app.quality import exercises, rules
 from app.rounds.tables import Item, Round, RoundPurpose
 from app.snapshots import rules as snapshots
 from training.records import Flag, Purpose
@@ -184,7 +184,7 @@ def test_two_admins_write_the_first_exercise_at_once(database, people):
     """The round of practice is made once: its number is unique, whoever comes second finds it."""
     import threading
 
-    from app.quality.schemas import ExerciseIn
+    from app.onboarding.schemas import ExerciseIn
 
     with transaction() as session:
         guidelines.ensure_defaults(session)

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Request, Response
 from app.accounts.schemas import AccountOut
 from app.assignments import queries as assignments
 from app.database import reading, transaction
-from app.quality import exercises, queries, rules, screening, survey
-from app.quality.schemas import (
+from app.onboarding import exercises, queries, rules, screening, survey
+from app.onboarding.schemas import (
     AssessmentIn,
     ExerciseChange,
     ExerciseIn,
@@ -28,7 +28,7 @@ from app.quality.schemas import (
     ToReviewOut,
     VerdictIn,
 )
-from app.quality.tables import Screening
+from app.onboarding.tables import Screening
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/onboarding", tags=["onboarding"])

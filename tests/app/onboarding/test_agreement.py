@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from app.quality.agreement import Count, order_count, pairs
+from app.onboarding.agreement import Count, order_count, pairs
 
 
 @pytest.mark.parametrize(("flips", "agree"), [(0.164, 0.726), (0.131, 0.773), (0.0, 1.0)])
