@@ -84,7 +84,7 @@ celery = Celery(
         "app.assignments.tasks",
         "app.conversations.tasks",
         "app.snapshots.tasks",
-        "app.jobs.tasks",
+        "app.runs.tasks",
         "app.checkpoints.tasks",
         "app.plans.tasks",
         "app.simulation.tasks",

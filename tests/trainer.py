@@ -12,10 +12,10 @@ from sqlalchemy import select
 from app.checkpoints import rules as checkpoints
 from app.database import reading
 from app.jobs import rules as jobs
-from app.jobs import tasks as job_tasks
 from app.jobs.tables import Job, JobState
 from app.plans import tasks as plan_tasks
 from app.plans.queries import round_steps
+from app.runs import tasks as job_tasks
 from app.snapshots import tasks as snapshot_tasks
 from app.snapshots.tables import Snapshot, SnapshotState
 from training import events, records

@@ -1,1 +1,1 @@
-"""Training runs: the row with its lease, the supervisor of the child process, events, progress."""
+"""Training runs: the row with its lease, events, progress."""

@@ -20,10 +20,10 @@ from app.errors import BadInput, NotFound, NotSignedIn, PlumblineError
 from app.jobs import charts, queries, rules
 from app.jobs.keys import parse_keys
 from app.jobs.stream import follow
-from app.jobs.supervisor import tail
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
 from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
+from app.runs.supervisor import tail
 from app.snapshots import queries as snapshot_queries
 from app.web import FormText, admin, flash, fragment, is_htmx, page, redirect, still_signed_in
 from training import recipes

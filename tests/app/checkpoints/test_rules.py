@@ -11,9 +11,9 @@ from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.completions.tables import Completion
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict
-from app.jobs import tasks as job_tasks
 from app.jobs.tables import Job, JobVerb
 from app.policies.tables import Policy, PolicyKind
+from app.runs import tasks as job_tasks
 from app.snapshots import rules as snapshots
 from app.snapshots.tables import Snapshot
 from tests.conftest import forget_settings

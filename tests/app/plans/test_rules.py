@@ -13,7 +13,6 @@ from app.database import reading, transaction
 from app.demonstrations import written
 from app.errors import BadInput, Conflict
 from app.jobs import rules as jobs
-from app.jobs import tasks as job_tasks
 from app.jobs.tables import Job, JobState
 from app.plans import queries, rules, tasks
 from app.plans.schemas import NextRound, Source
@@ -25,6 +24,7 @@ from app.prompts.hygiene.kinds import PersonalData
 from app.prompts.schemas import Pair, WritingCallIn, WritingContent
 from app.prompts.tables import Finding, FindingState, PromptSource
 from app.rounds.tables import Item, ItemKind, Round, RoundState
+from app.runs import tasks as job_tasks
 from tests.loop import add_prompt, fill_round, prompts
 from tests.trainer import run, work
 from training.records import Split
@@ -136,7 +136,7 @@ def test_a_finished_job_and_the_step_after_it_are_one_transaction(bank, monkeypa
         raise Broken
 
     rules_advance = rules.advance_after
-    monkeypatch.setattr("app.jobs.supervisor.plans.advance_after", breaks)
+    monkeypatch.setattr("app.runs.supervisor.plans.advance_after", breaks)
     with pytest.raises(Broken):
         run(job)
     monkeypatch.undo()

@@ -20,8 +20,9 @@ from app import queue
 from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.config import ROOT, settings
 from app.database import reading, transaction, utc_now
-from app.jobs import rules, tasks
+from app.jobs import rules
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
+from app.runs import tasks
 from tests.conftest import fresh_database
 from training import events
 from training.records import Purpose

@@ -10,10 +10,10 @@ from app import queue
 from app.checkpoints import sampling
 from app.database import reading, transaction
 from app.jobs import queries, rules
-from app.jobs.supervisor import Supervisor
 from app.jobs.tables import Job
 from app.plans import rules as plans
 from app.queue import celery
+from app.runs.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
