@@ -15,10 +15,11 @@ from app.errors import PlumblineError
 from app.jobs.commands import jobs
 from app.kit.terminal import AsJson, show
 from app.kit.text import UNSTORABLE
-from app.operation import backup, doctor, launcher, migrate, sampler
+from app.operation import backup, doctor, launcher, migrate
 from app.policies.commands import policies
 from app.prompts.commands import imports
 from app.rounds.commands import rounds
+from app.serving import sampler
 from app.simulation import commands as simulation
 from app.snapshots.commands import snapshots
 

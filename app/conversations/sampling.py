@@ -24,12 +24,12 @@ from app.database import public_id, reading, transaction, utc_now
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
 from app.policies import rules as policies
-from app.policies import serving
-from app.policies.endpoint import NoAnswer, Written
 from app.policies.tables import Policy
 from app.rounds.mixing import choose
 from app.rounds.schemas import ConversationPlan, PolicyShare
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
+from app.serving import rules as serving
+from app.serving.endpoint import NoAnswer, Written
 
 LEASE_SECONDS = 60
 RENEW_SECONDS = 15

@@ -19,10 +19,10 @@ from app.errors import BadInput, Conflict, PlumblineError, TooMany
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
 from app.policies import rules as policies
-from app.policies import serving
-from app.policies.endpoint import NoAnswer
 from app.prompts.tables import Prompt
 from app.rounds.tables import ItemKind
+from app.serving import rules as serving
+from app.serving.endpoint import NoAnswer
 from training.records import Message
 
 AT_ONCE = 8  # of the forty threads that serve requests

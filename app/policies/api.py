@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from app.database import reading, transaction
 from app.kit.text import Text
-from app.policies import queries, rules, serving
+from app.policies import queries, rules
 from app.policies.schemas import PoliciesOut, PolicyChange, PolicyIn, PolicyOut, TrialIn, TrialOut
 from app.policies.tables import Policy
+from app.serving import rules as serving
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1/policies", tags=["policies"])

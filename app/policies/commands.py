@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from app.database import reading, transaction
 from app.errors import BadInput
 from app.kit.terminal import AsJson, show
-from app.policies import queries, rules, serving
+from app.policies import queries, rules
 from app.policies.schemas import PolicyIn
 from app.policies.tables import PolicyKind
+from app.serving import rules as serving
 
 policies = typer.Typer(
     no_args_is_help=True,

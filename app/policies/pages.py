@@ -12,8 +12,9 @@ from app.database import reading, transaction
 from app.errors import BadInput, NotFound, PlumblineError
 from app.kit.i18n import gettext as _
 from app.kit.text import TypedText
-from app.policies import queries, rules, serving
+from app.policies import queries, rules
 from app.policies.schemas import PolicyIn
+from app.serving import rules as serving
 from app.web import FormText, admin, flash, page, redirect
 
 router = APIRouter(include_in_schema=False)

@@ -11,10 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from app.config import settings
 from app.database import reading, transaction, utc_now
-from app.operation.sampler import Sampler
-from app.policies import rules, serving
-from app.policies.endpoint import NoAnswer
+from app.policies import rules
 from app.policies.tables import Policy, PolicyKind, ServedPolicy
+from app.serving import rules as serving
+from app.serving.endpoint import NoAnswer
+from app.serving.sampler import Sampler
 from tests.conftest import fresh_database
 from tests.training.conftest import families
 

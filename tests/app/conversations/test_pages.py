@@ -10,8 +10,8 @@ from app.conversations import queries
 from app.conversations.tables import Suggestion
 from app.database import reading, transaction
 from app.policies import rules as policies
-from app.policies import serving
 from app.policies.tables import PolicyKind
+from app.serving import rules as serving
 from tests.app.conversations.conftest import OPENING, SECRET_POLICY, TOPIC
 from tests.talk import says
 

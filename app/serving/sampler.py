@@ -21,8 +21,8 @@ from sqlalchemy.exc import OperationalError
 from app.config import ROOT, settings
 from app.database import reading, transaction
 from app.kit.children import environment
-from app.policies import serving
 from app.policies.tables import Policy
+from app.serving import rules as serving
 from training.records import SERVING_ADDRESS
 
 POLL_SECONDS = 0.5

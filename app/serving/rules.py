@@ -15,8 +15,8 @@ from app.config import settings
 from app.database import reading, transaction, utc_now
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
-from app.policies.endpoint import Endpoint, NoAnswer, Written, chat
 from app.policies.tables import Policy, PolicyKind, ServedPolicy
+from app.serving.endpoint import Endpoint, NoAnswer, Written, chat
 
 LEASE_SECONDS = 30
 RENEW_SECONDS = 8

@@ -11,10 +11,12 @@ from sqlalchemy import update
 from app.config import settings
 from app.database import reading, transaction, utc_now
 from app.errors import BadInput
-from app.policies import endpoint, rules, serving
-from app.policies.endpoint import Endpoint, NoAnswer, chat
+from app.policies import rules
 from app.policies.schemas import PolicyIn
 from app.policies.tables import Policy, PolicyKind, ServedPolicy
+from app.serving import endpoint
+from app.serving import rules as serving
+from app.serving.endpoint import Endpoint, NoAnswer, chat
 from tests.chat_server import CLOSES, chat_server
 from tests.conftest import forget_settings
 
