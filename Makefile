@@ -59,7 +59,7 @@ messages:  # the catalogues of translations/ anew from what code and templates s
 	@$(BIN)/pybabel -q update -i .venv/messages.pot -d translations --no-fuzzy-matching --ignore-obsolete --width 120
 
 settings:  # docs/settings.md, from app/config.py
-	@$(BIN)/python -m app.operation.settings_guide
+	@$(BIN)/python -m app.launch.settings_guide
 
 clean:
 	rm -rf .venv plumbline.egg-info

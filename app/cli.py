@@ -15,7 +15,7 @@ from app.errors import PlumblineError
 from app.jobs.commands import jobs
 from app.kit.terminal import AsJson, show
 from app.kit.text import UNSTORABLE
-from app.operation import backup, doctor, launcher, migrate
+from app.launch import backup, doctor, launcher, migrate
 from app.policies.commands import policies
 from app.prompts.commands import imports
 from app.rounds.commands import rounds

@@ -32,6 +32,7 @@ from app.guidelines import form_pages as guidelines_form_pages
 from app.guidelines import pages as guidelines_pages
 from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
+from app.launch import health_api
 from app.onboarding import admin_pages as onboarding_admin_pages
 from app.onboarding import api as onboarding_api
 from app.onboarding import pages as onboarding_pages
@@ -55,13 +56,13 @@ from app.simulation import api as simulation_api
 from app.simulation import pages as simulation_pages
 from app.snapshots import api as snapshots_api
 from app.snapshots import pages as snapshots_pages
-from app.web import STATIC, api_account, error_response, health, monitoring, openapi, session_account
+from app.web import STATIC, api_account, error_response, monitoring, openapi, session_account
 from app.web.bodies import Bodies
 from app.web.monitoring import Observe
 from app.web.security import Guard, check_csrf
 
 ROUTERS = [
-    health.router,
+    health_api.router,
     monitoring.router,
     openapi.router,
     accounts_pages.router,

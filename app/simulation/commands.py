@@ -19,8 +19,8 @@ from app.config import settings
 from app.database import transaction
 from app.errors import BadInput, PlumblineError
 from app.kit.terminal import AsJson
-from app.operation import migrate
-from app.operation.launcher import exclusive
+from app.launch import migrate
+from app.launch.launcher import exclusive
 from app.simulation import demo as demo_data
 from app.simulation.loop import QUICK, Simulation, Sizes
 from app.simulation.rest import Api

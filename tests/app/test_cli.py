@@ -16,7 +16,7 @@ from app.accounts.passwords import verify
 from app.config import ROOT
 from app.errors import PlumblineError
 from app.kit.terminal import show
-from app.operation import doctor, migrate
+from app.launch import doctor, migrate
 from app.tables import metadata
 from tests.conftest import forget_settings, fresh_database
 
@@ -156,7 +156,7 @@ def test_doctor_says_the_way_out_when_nothing_answers(database, monkeypatch):
 
 
 def test_doctor_loads_no_torch(database):
-    code = "import sys; from app.operation import doctor; doctor._torch(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from app.launch import doctor; doctor._torch(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 

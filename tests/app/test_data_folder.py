@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from app.config import ROOT, Settings
-from app.operation import doctor
+from app.launch import doctor
 from tests.conftest import forget_settings
 
 

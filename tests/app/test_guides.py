@@ -16,8 +16,8 @@ from app.comparisons.formats import ComparisonFormat
 from app.config import ROOT, Settings
 from app.conversations.tables import Origin
 from app.jobs.tables import JobVerb
+from app.launch import settings_guide
 from app.main import create_app
-from app.operation import settings_guide
 from app.prompts.tables import WRITTEN, PromptSource
 from app.rounds.tables import ItemKind
 from app.snapshots.exports import Format

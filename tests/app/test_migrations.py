@@ -11,8 +11,8 @@ from sqlalchemy import func, inspect, select, text
 from app import database as app_database
 from app.accounts.tables import Account, ApiToken, AuditEntry
 from app.config import ROOT
-from app.operation import doctor
-from app.operation.migrate import WrongSchema, check, check_tables, config, current, differences, newest, upgrade
+from app.launch import doctor
+from app.launch.migrate import WrongSchema, check, check_tables, config, current, differences, newest, upgrade
 from app.tables import metadata
 
 # A revision that has landed never changes: databases of other people have run it. A new one adds its hash.

@@ -10,7 +10,7 @@ import pytest
 
 from app import secret
 from app.config import ROOT, Settings
-from app.operation import doctor
+from app.launch import doctor
 from app.secret import WeakSecret
 from tests.conftest import forget_settings
 

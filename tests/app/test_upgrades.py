@@ -26,8 +26,8 @@ from app.conversations.schemas import opening
 from app.conversations.tables import Conversation, Role
 from app.demonstrations.tables import Demonstration
 from app.kit.text import normal_form
+from app.launch import doctor, migrate
 from app.main import create_app
-from app.operation import doctor, migrate
 from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.messages import text_sha256
 from tests.conftest import People, forget_settings, fresh_database

@@ -11,9 +11,9 @@ from app.accounts.tables import AccountKind
 from app.assignments.tables import Assignment, AssignmentState
 from app.comparisons.tables import ComparedCompletion, Comparison
 from app.database import reading
-from app.operation import backup, migrate
+from app.launch import backup, migrate
 from app.tables import metadata
-from tests.app.operation.test_backup import elsewhere, installation  # noqa: F401 -- fixtures
+from tests.app.launch.test_backup import elsewhere, installation  # noqa: F401 -- fixtures
 from tests.desk import make_round
 from tests.end_to_end.test_concurrency import Server, answer, server  # noqa: F401 -- a fixture
 

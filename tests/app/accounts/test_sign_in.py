@@ -13,7 +13,7 @@ from app.accounts import limits, queries, rules
 from app.accounts.passwords import hash_password
 from app.accounts.tables import Account, AccountKind, AuditEntry, SignInSession
 from app.errors import TooMany
-from app.operation import doctor
+from app.launch import doctor
 from app.web import expired_session, local_path
 from app.web.security import cookie_name
 from tests.conftest import PASSWORD, forget_settings

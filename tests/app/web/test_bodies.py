@@ -9,7 +9,8 @@ import pytest
 import uvicorn
 
 from app.config import settings
-from app.web import bodies, connections
+from app.launch import connections
+from app.web import bodies
 from app.web.bodies import ANONYMOUS_BYTES
 
 

@@ -15,7 +15,7 @@ from app.accounts.rules import record
 from app.accounts.tables import SignInSession
 from app.config import settings
 from app.database import engine, reading, transaction, utc_now
-from app.operation import doctor
+from app.launch import doctor
 from tests.conftest import PASSWORD
 from tests.desk import make_round
 

@@ -11,7 +11,7 @@ from app import queue
 from app.config import settings
 from app.database import engine
 from app.kit import disk
-from app.operation import migrate
+from app.launch import migrate
 from app.secret import WeakSecret
 
 LEAST_FREE_GB = 2.0

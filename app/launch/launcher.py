@@ -25,8 +25,8 @@ from app.accounts import queries, rules
 from app.config import ROOT, settings
 from app.database import reading
 from app.errors import PlumblineError
-from app.operation import migrate
-from app.operation.guard import signal_groups
+from app.launch import migrate
+from app.launch.guard import signal_groups
 from app.simulation import demo as demo_data
 from app.web.security import is_loopback
 
@@ -142,7 +142,7 @@ class Guard:
 
     def _start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-S", ROOT / "app" / "operation" / "guard.py"],
+            [sys.executable, "-S", ROOT / "app" / "launch" / "guard.py"],
             stdin=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -383,7 +383,7 @@ def web(listener: int | None = None) -> None:
     """Serve the web application, on a socket that is handed down or on the configured address."""
     import uvicorn
 
-    from app.web.connections import ImpatientProtocol
+    from app.launch.connections import ImpatientProtocol
     from app.web.monitoring import configure_logging
 
     configure_logging()

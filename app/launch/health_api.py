@@ -5,7 +5,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.kit import disk
-from app.operation import migrate
+from app.launch import migrate
 from app.queue import DEFAULT, workers
 
 router = APIRouter(include_in_schema=False)

@@ -20,7 +20,7 @@ from sqlalchemy import func, inspect, select, table
 from app.config import settings
 from app.database import engine
 from app.errors import PlumblineError
-from app.operation import launcher, migrate
+from app.launch import launcher, migrate
 
 SIGN = "backup.json"  # written last
 FORM = 1

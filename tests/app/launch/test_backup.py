@@ -18,8 +18,8 @@ from app import cli
 from app.completions import rules as completions
 from app.config import ROOT, settings
 from app.database import engine, reading, transaction
-from app.operation import backup, launcher, migrate
-from app.operation.backup import CannotBackUp
+from app.launch import backup, launcher, migrate
+from app.launch.backup import CannotBackUp
 from app.policies import rules as policies
 from app.prompts import rules as prompts
 from app.prompts.tables import Prompt, PromptSource
