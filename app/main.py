@@ -11,9 +11,6 @@ from starlette.staticfiles import StaticFiles
 from app.accounts import admin_pages as accounts_admin_pages
 from app.accounts import api as accounts_api
 from app.accounts import pages as accounts_pages
-from app.assignments import api as assignments_api
-from app.assignments import day_api, day_pages
-from app.assignments import pages as assignments_pages
 from app.checkpoints import api as checkpoints_api
 from app.checkpoints import pages as checkpoints_pages
 from app.comparisons import api as comparisons_api
@@ -26,6 +23,9 @@ from app.conversations import api as conversations_api
 from app.conversations import pages as conversations_pages
 from app.demonstrations import api as demonstrations_api
 from app.demonstrations import pages as demonstrations_pages
+from app.desk import api as desk_api
+from app.desk import overview_api, overview_pages
+from app.desk import pages as desk_pages
 from app.errors import PlumblineError
 from app.guidelines import api as guidelines_api
 from app.guidelines import form_pages as guidelines_form_pages
@@ -86,10 +86,10 @@ ROUTERS = [
     completions_api.router,
     comparisons_import_api.router,
     rounds_api.router,
-    day_api.router,
-    day_pages.router,
-    assignments_api.router,
-    assignments_pages.router,
+    overview_api.router,
+    overview_pages.router,
+    desk_api.router,
+    desk_pages.router,
     reports_api.router,
     reports_pages.router,
     demonstrations_api.router,

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from app.assignments import changes
-from app.assignments.schemas import VersionOut
 from app.comparisons import queries
 from app.comparisons.schemas import ComparisonOut, ComparisonPage
 from app.comparisons.tables import ComparisonSource
 from app.database import reading
+from app.desk.schemas import VersionOut
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account

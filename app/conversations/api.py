@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.assignments import changes
-from app.assignments.schemas import VersionOut
 from app.conversations import queries, rules, suggesting
 from app.conversations.schemas import ConversationOut, ConversationPage, SuggestionOut
 from app.database import reading, transaction
+from app.desk.schemas import VersionOut
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account

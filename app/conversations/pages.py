@@ -4,11 +4,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.assignments import changes
-from app.assignments.posting import acting
 from app.conversations import queries, rules, suggesting
 from app.conversations.schemas import opening
 from app.conversations.tables import Origin
 from app.database import reading, transaction
+from app.desk.post_pages import acting
 from app.errors import PlumblineError
 from app.kit.i18n import gettext as _
 from app.kit.lists import round_number

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from app.assignments import changes
-from app.assignments.schemas import VersionOut
 from app.database import reading
 from app.demonstrations import queries
 from app.demonstrations.schemas import DemonstrationOut, DemonstrationPage
+from app.desk.schemas import VersionOut
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from app.web import api_account

@@ -13,7 +13,7 @@ from app.demonstrations.tables import Demonstration
 from app.plans.tables import Plan, PlanState
 from app.rounds.tables import ItemKind, Round
 from app.snapshots.tables import Snapshot, SnapshotState
-from tests.app.assignments.pages.plain_browser import Browser
+from tests.app.desk.pages.plain_browser import Browser
 from tests.desk import make_round
 from training.records import Purpose
 

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select, update
 
-from app.assignments import day, drafts, queries, rules
+from app.assignments import drafts, queries, rules
 from app.assignments.tables import Assignment, AssignmentState, Draft, Skip, SkipReason
 from app.database import reading, transaction, utc_now
+from app.desk import overview
 from app.errors import BadInput, Conflict, NotFound
 from app.rounds.tables import Round, RoundState
 from tests.desk import given_earlier, make_round
@@ -228,11 +229,11 @@ def test_the_desk_counts(people):
         rules.skip(session, second, ana, SkipReason.OTHER)
     third = claim(ana)
     with reading() as session:
-        figures = day.figures(session, ana, first.claimed_at)
+        figures = overview.figures(session, ana, first.claimed_at)
         assert figures == (1, 30, 1, 1, 1, 0)
         assert rules.waiting(session, ana) == 1
-        assert [line.id for line in day.page(session, ana, day.Listing.UNFINISHED)[0]] == [third.public_id]
-        assert [line.id for line in day.page(session, ana, day.Listing.SUBMITTED)[0]] == [first.public_id]
+        assert [line.id for line in overview.page(session, ana, overview.Listing.UNFINISHED)[0]] == [third.public_id]
+        assert [line.id for line in overview.page(session, ana, overview.Listing.SUBMITTED)[0]] == [first.public_id]
 
 
 @pytest.mark.parametrize("overlap", [1, 3])

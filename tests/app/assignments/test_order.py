@@ -15,7 +15,7 @@ from app.cli import cli
 from app.database import reading
 from app.rounds.queries import is_reserved
 from app.rounds.tables import Item, ItemKind, Round, RoundPriority
-from tests.app.assignments.pages.plain_browser import Browser
+from tests.app.desk.pages.plain_browser import Browser
 from tests.desk import make_round
 
 ROUNDS = "/api/v1/rounds"

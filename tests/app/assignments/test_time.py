@@ -10,8 +10,8 @@ from app.conversations.tables import Conversation
 from app.database import reading, seconds_since, transaction
 from app.demonstrations.tables import Demonstration
 from app.rounds.tables import ItemKind
-from tests.app.assignments.pages.plain_browser import Browser
 from tests.app.conversations.conftest import server, talk  # noqa: F401
+from tests.app.desk.pages.plain_browser import Browser
 from tests.app.onboarding.test_practice import read_guideline, write
 from tests.desk import given_earlier, make_round
 

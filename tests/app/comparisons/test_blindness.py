@@ -17,7 +17,7 @@ from app.database import reading, transaction
 from app.main import create_app
 from app.policies.tables import Policy, PolicyKind
 from app.rounds.tables import Item, ItemKind, Round
-from tests.app.assignments.pages.plain_browser import Browser
+from tests.app.desk.pages.plain_browser import Browser
 from tests.conftest import fresh_database
 from tests.desk import make_round
 

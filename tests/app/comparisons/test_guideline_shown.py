@@ -7,7 +7,7 @@ from app.database import transaction
 from app.guidelines.rules import current_guideline
 from app.prompts.tables import Prompt
 from app.rounds.tables import Round, RoundPurpose
-from tests.app.assignments.pages.plain_browser import Browser
+from tests.app.desk.pages.plain_browser import Browser
 from tests.conftest import fresh_database
 from tests.desk import make_round
 

@@ -11,7 +11,7 @@ from app.assignments.tables import Draft
 from app.database import transaction
 from app.kit.clock import COOKIE
 from app.rounds.tables import ItemKind
-from tests.app.assignments.pages.plain_browser import Browser
+from tests.app.desk.pages.plain_browser import Browser
 from tests.desk import make_round
 
 

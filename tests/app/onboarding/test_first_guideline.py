@@ -6,14 +6,13 @@ from app.database import transaction
 from app.guidelines import rules as guidelines
 from app.guidelines.schemas import GuidelineIn
 from app.rounds.tables import ItemKind
-from tests.app.assignments.conftest import worker  # noqa: F401
 from tests.desk import make_round
 
 WAITS = "waits to be read"
 
 
 @pytest.fixture
-def ana(worker, client, people):  # noqa: F811
+def ana(worker, client, people):
     """A labeler who is signed in."""
     made = worker("ana")
     people.sign_in(client, made.account)

@@ -4,17 +4,10 @@ from fastapi import Response
 
 from app.accounts.tables import Account
 from app.assignments import queries, rules
-from app.assignments.schemas import (
-    CONTENT,
-    AssignmentOut,
-    DraftOut,
-    ShownCompletion,
-    ShownGuideline,
-    ShownQuestion,
-)
 from app.assignments.tables import LETTERS
 from app.conversations.schemas import first_role
 from app.database import reading
+from app.desk.schemas import CONTENT, AssignmentOut, DraftOut, ShownCompletion, ShownGuideline, ShownQuestion
 from app.guidelines.rules import questions_for
 from app.rounds.tables import ItemKind
 

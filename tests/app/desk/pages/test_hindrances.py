@@ -11,8 +11,8 @@ from app.assignments.tables import Assignment, Draft, Skip
 from app.database import reading, transaction
 from app.demonstrations.tables import Demonstration
 from app.rounds.tables import ItemKind
-from tests.app.assignments.pages.plain_browser import Browser, Fields, one
-from tests.app.assignments.test_api import close
+from tests.app.desk.pages.plain_browser import Browser, Fields, one
+from tests.app.desk.test_api import close
 from tests.desk import make_round
 
 

@@ -5,8 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from app.assignments import drafts, queries, rules
-from app.assignments.kinds import SUBMIT
-from app.assignments.schemas import (
+from app.comparisons.schemas import ComparisonContent
+from app.conversations.schemas import ConversationContent
+from app.database import transaction
+from app.demonstrations.schemas import DemonstrationContent
+from app.desk.kinds import SUBMIT
+from app.desk.schemas import (
     CONTENT,
     AssignmentOut,
     DraftIn,
@@ -18,11 +22,7 @@ from app.assignments.schemas import (
     Submission,
     SubmittedOut,
 )
-from app.assignments.showing import shown
-from app.comparisons.schemas import ComparisonContent
-from app.conversations.schemas import ConversationContent
-from app.database import transaction
-from app.demonstrations.schemas import DemonstrationContent
+from app.desk.task_api import shown
 from app.errors import BadInput, Conflict
 from app.kit.i18n import gettext as _
 from app.kit.text import Text

@@ -9,9 +9,9 @@ from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
 from app.assignments import drafts
-from app.assignments.work import Work, find_work
 from app.comparisons.schemas import ComparisonContent
 from app.database import transaction
+from app.desk.task_view import Work, find_work
 from app.errors import Forbidden, NotSignedIn
 from app.kit.i18n import gettext as _
 from app.web import expired_session, flash, page, redirect, signed_in
@@ -99,7 +99,7 @@ def _written_by_another(request: Request, labeler: Account, form: FormData) -> R
         return JSONResponse({"detail": refused.message}, refused.status)
     written = form.get("text") or form.get("notes", "")
     account = labeler if _draft_only(request) else None
-    return page(request, "assignments/refused.html", account, refused.status, message=refused.message, written=written)
+    return page(request, "desk/refused.html", account, refused.status, message=refused.message, written=written)
 
 
 def from_script(request: Request) -> bool:

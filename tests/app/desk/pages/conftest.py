@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.app.assignments.pages.plain_browser import Browser
+from tests.app.desk.pages.plain_browser import Browser
 from tests.conftest import fresh_database
 
 

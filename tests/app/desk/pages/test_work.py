@@ -11,7 +11,7 @@ from app.database import reading
 from app.demonstrations.tables import Demonstration
 from app.policies.tables import Policy
 from app.rounds.tables import ItemKind
-from tests.app.assignments.pages.plain_browser import Fields, one
+from tests.app.desk.pages.plain_browser import Fields, one
 from tests.desk import SECRET_POLICY, make_round
 
 

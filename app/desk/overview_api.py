@@ -5,12 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.assignments import changes, day, queries, rules, slots
-from app.assignments.day import Listing
-from app.assignments.kinds import WITHDRAW
-from app.assignments.schemas import AssignmentOut, DayOut, LineOut, LinePage, NextIn, PartOut, VersionOut
-from app.assignments.showing import shown
+from app.assignments import changes, queries, rules, slots
 from app.database import reading, transaction
+from app.desk import overview
+from app.desk.kinds import WITHDRAW
+from app.desk.overview import Listing
+from app.desk.schemas import AssignmentOut, DayOut, LineOut, LinePage, NextIn, PartOut, VersionOut
+from app.desk.task_api import shown
 from app.errors import Conflict
 from app.kit.clock import midnight
 from app.kit.i18n import gettext as _
@@ -31,11 +32,11 @@ def listed(
     """List one's own work: unfinished, submitted, skipped, or left by a round that closed; the newest first."""
     labeler = api_account(request, "work")
     with reading() as session:
-        lines, following = day.page(session, labeler, state, cursor, limit)
+        lines, following = overview.page(session, labeler, state, cursor, limit)
     return LinePage(items=[_line(one, state) for one in lines], next_cursor=following)
 
 
-def _line(one: day.Line, listing: Listing) -> LineOut:
+def _line(one: overview.Line, listing: Listing) -> LineOut:
     state = "editing" if one.editing else None if listing is Listing.UNFINISHED else listing.value
     return LineOut(
         id=one.id,
@@ -53,8 +54,8 @@ def figures(request: Request) -> DayOut:
     """Today's count and active time, and how far one is in each open round."""
     labeler = api_account(request, "work")
     with reading() as session:
-        counted = day.figures(session, labeler, midnight())
-        parts = day.parts(session, labeler)
+        counted = overview.figures(session, labeler, midnight())
+        parts = overview.parts(session, labeler)
     return DayOut(**counted._asdict(), rounds=[PartOut(**part._asdict()) for part in parts])
 
 

@@ -9,24 +9,17 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
-from app.assignments import changes, choosing, drafts, queries, rules, slots
-from app.assignments.kinds import SUBMIT
-from app.assignments.posting import (
-    acting,
-    active_seconds,
-    from_script,
-    keep,
-    kept_for_later,
-    posting_labeler,
-    seen_version,
-)
+from app.assignments import changes, drafts, queries, rules, slots
 from app.assignments.queries import Standing
 from app.assignments.tables import SkipReason
-from app.assignments.work import Work, find_work, stands_as
 from app.config import settings
-from app.conversations.steps import to_message
 from app.database import reading, transaction
 from app.demonstrations.writing import beside
+from app.desk import round_choice_pages as round_choice
+from app.desk.kinds import SUBMIT
+from app.desk.message_pages import to_message
+from app.desk.post_pages import acting, active_seconds, from_script, keep, kept_for_later, posting_labeler, seen_version
+from app.desk.task_view import Work, find_work, stands_as
 from app.errors import BadInput, Conflict, NotFound, PlumblineError
 from app.guidelines.forms import letters
 from app.guidelines.rules import NotRead
@@ -48,7 +41,7 @@ def next_assignment(request: Request, round: Annotated[TypedText | None, Form(ma
     """Go to the next task of the round that is chosen by `round` (empty: of all), or was before; else to the desk."""
     labeler = acting(request)
     if round is None:
-        return _to_next(request, labeler, choosing.chosen(request, labeler))
+        return _to_next(request, labeler, round_choice.chosen(request, labeler))
     return _to_next(request, labeler, int(round) if round.isdecimal() and len(round) < 10 else None)
 
 
@@ -62,7 +55,7 @@ def _to_next(
             stands = claimed and stands_as(claimed, queries.draft(session, claimed, labeler))
     except NotRead as unread:
         response = _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
-        choosing.choose(request, response, labeler, round)
+        round_choice.choose(request, response, labeler, round)
         return response
     except NotFound as unknown:  # the round is not, or no longer, for this labeler
         claimed, nothing, round = None, unknown.message, None
@@ -72,7 +65,7 @@ def _to_next(
         if round is not None:
             nothing = _("Nothing more is waiting for you in round %(number)s.") % {"number": round}
         response, round = _go(request, "/", f"{note} {nothing}".strip()), None
-    choosing.choose(request, response, labeler, round)
+    round_choice.choose(request, response, labeler, round)
     return response
 
 
@@ -122,9 +115,9 @@ def _show(
     if work.standing is Standing.SUBMITTED and work.assignment.item.round.purpose in ONBOARDING:
         return redirect(f"/onboarding/exercises/{id}")
     if work.standing is not Standing.SUBMITTED and work.warns:
-        return page(request, "assignments/warning.html", labeler, work=work)
+        return page(request, "desk/warning.html", labeler, work=work)
     if work.standing is Standing.SUBMITTED:
-        return page(request, "assignments/submitted.html", labeler, status, **context)
+        return page(request, "desk/submitted.html", labeler, status, **context)
     if work.kind is ItemKind.DEMONSTRATION:
         context |= beside(work.content, work.assignment.item.round)
         return page(request, "demonstrations/write.html", labeler, status, **context)
@@ -237,7 +230,7 @@ def submit(request: Request, id: str, form: Posted):
         return _go(request, "/", note)
     first = work.standing is not Standing.EDITING and changes.may_change(work.assignment)
     undo = f"/assignments/{id}/undo" if first and not stored.surplus else None
-    return _to_next(request, labeler, choosing.chosen(request, labeler), note, undo)
+    return _to_next(request, labeler, round_choice.chosen(request, labeler), note, undo)
 
 
 def _kept_as_draft(request: Request, labeler: Account, id: str, form: FormData, error: PlumblineError) -> Response:
@@ -260,7 +253,7 @@ def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, 
     resent = [(name, value) for name, value in form.multi_items() if name not in ("csrf_token", "version")]
     return page(
         request,
-        "assignments/conflict.html",
+        "desk/conflict.html",
         labeler,
         conflict.status,
         work=work,
@@ -288,7 +281,7 @@ def skip(request: Request, id: str, form: Posted):
     if work.assignment.item.round.purpose in ONBOARDING:
         return _go(request, "/onboarding", "")
     note, undo = _("Skipped; you will not see it again."), f"/assignments/{id}/resume"
-    return _to_next(request, labeler, choosing.chosen(request, labeler), note, undo)
+    return _to_next(request, labeler, round_choice.chosen(request, labeler), note, undo)
 
 
 @router.post("/assignments/{id}/show")

@@ -6,11 +6,13 @@ from operator import attrgetter
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.assignments import changes, choosing, day, queries, rules, slots
-from app.assignments.day import Listing
-from app.assignments.kinds import WITHDRAW
-from app.assignments.posting import acting
+from app.assignments import changes, queries, rules, slots
 from app.database import reading, transaction
+from app.desk import overview
+from app.desk import round_choice_pages as round_choice
+from app.desk.kinds import WITHDRAW
+from app.desk.overview import Listing
+from app.desk.post_pages import acting
 from app.errors import Conflict
 from app.guidelines.rules import NotRead
 from app.kit.clock import midnight
@@ -29,20 +31,20 @@ def desk(request: Request):
     """What waits, what is unfinished, what is done."""
     labeler = signed_in(request)
     with reading() as session:
-        parts = day.parts(session, labeler)
+        parts = overview.parts(session, labeler)
         context = {
             "waiting": sum(part.waiting for part in parts),
             "rounds": [(number, list(kinds)) for number, kinds in groupby(parts, key=attrgetter("round"))],
             "held": slots.unfinished(session, labeler) is not None,
-            "closed": day.page(session, labeler, Listing.CLOSED, limit=SHOWN_ON_DESK)[0],
-            "figures": day.figures(session, labeler, midnight()),
-            "unfinished": day.page(session, labeler, Listing.UNFINISHED, limit=SHOWN_ON_DESK)[0],
-            "submitted": day.page(session, labeler, Listing.SUBMITTED, limit=SHOWN_ON_DESK)[0],
+            "closed": overview.page(session, labeler, Listing.CLOSED, limit=SHOWN_ON_DESK)[0],
+            "figures": overview.figures(session, labeler, midnight()),
+            "unfinished": overview.page(session, labeler, Listing.UNFINISHED, limit=SHOWN_ON_DESK)[0],
+            "submitted": overview.page(session, labeler, Listing.SUBMITTED, limit=SHOWN_ON_DESK)[0],
             "onboarding": onboarding.standing(session, labeler),
             "replies": reports.answered(session, labeler),
             "undo": changes.undoable(session, labeler),
         }
-    return page(request, "assignments/desk.html", labeler, **context)
+    return page(request, "desk/overview.html", labeler, **context)
 
 
 @router.get("/work/{listing}")
@@ -50,8 +52,8 @@ def listed(request: Request, listing: Listing, cursor: Text | None = None):
     """A whole list, page by page."""
     labeler = signed_in(request)
     with reading() as session:
-        lines, following = day.page(session, labeler, listing, cursor)
-    return page(request, "assignments/listed.html", labeler, listing=listing, lines=lines, following=following)
+        lines, following = overview.page(session, labeler, listing, cursor)
+    return page(request, "desk/listed.html", labeler, listing=listing, lines=lines, following=following)
 
 
 @router.post("/assignments/{id}/discard")
@@ -120,7 +122,7 @@ def ahead(request: Request, id: str):
     try:
         with transaction() as session:
             current = queries.assignment(session, id, labeler)
-            ready = rules.prepare(session, labeler, current, choosing.chosen(request, labeler))
+            ready = rules.prepare(session, labeler, current, round_choice.chosen(request, labeler))
     except NotRead:
         ready = None
     return JSONResponse({"next": f"/assignments/{ready.public_id}"}) if ready else Response(status_code=204)

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from app.accounts.tables import Account
 from app.assignments import changes, queries, rules
 from app.assignments.queries import Standing
-from app.assignments.schemas import CONTENT
 from app.assignments.tables import LETTERS, Assignment, Draft
 from app.comparisons.rules import reading_seconds
 from app.comparisons.schemas import ComparisonContent
@@ -17,6 +16,7 @@ from app.conversations.queries import suggestions
 from app.conversations.schemas import ConversationContent, first_role
 from app.conversations.tables import Role
 from app.demonstrations.schemas import DemonstrationContent
+from app.desk.schemas import CONTENT
 from app.errors import BadInput
 from app.guidelines.rules import questions_for
 from app.guidelines.schemas import Question
