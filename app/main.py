@@ -40,13 +40,13 @@ from app.plans import api as plans_api
 from app.plans import pages as plans_pages
 from app.policies import api as policies_api
 from app.policies import pages as policies_pages
+from app.prompt_writing import api as prompt_writing_api
+from app.prompt_writing import pages as prompt_writing_pages
 from app.prompts import api as prompts_api
 from app.prompts import findings_api as prompts_findings_api
 from app.prompts import findings_pages as prompts_findings_pages
 from app.prompts import import_pages as prompts_import_pages
 from app.prompts import pages as prompts_pages
-from app.prompts import writing_api as prompts_writing_api
-from app.prompts import writing_pages as prompts_writing_pages
 from app.reports import api as reports_api
 from app.reports import pages as reports_pages
 from app.rounds import api as rounds_api
@@ -73,13 +73,13 @@ ROUTERS = [
     rounds_pages.router,
     round_pages.router,
     prompts_import_pages.router,
-    prompts_writing_pages.router,
+    prompt_writing_pages.router,
     prompts_findings_pages.router,
     prompts_pages.router,
     guidelines_pages.router,
     guidelines_form_pages.router,
     guidelines_api.router,
-    prompts_writing_api.router,
+    prompt_writing_api.router,
     prompts_findings_api.router,
     prompts_api.router,
     policies_api.router,

@@ -13,6 +13,7 @@ from app.jobs import tables as jobs  # noqa: F401
 from app.onboarding import tables as onboarding  # noqa: F401
 from app.plans import tables as plans  # noqa: F401
 from app.policies import tables as policies  # noqa: F401
+from app.prompt_writing import tables as prompt_writing  # noqa: F401
 from app.prompts import tables as prompts  # noqa: F401
 from app.reports import tables as reports  # noqa: F401
 from app.rounds import tables as rounds  # noqa: F401

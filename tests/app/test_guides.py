@@ -18,7 +18,8 @@ from app.conversations.tables import Origin
 from app.jobs.tables import JobVerb
 from app.launch import settings_guide
 from app.main import create_app
-from app.prompts.tables import WRITTEN, PromptSource
+from app.prompt_writing.tables import WRITTEN
+from app.prompts.tables import PromptSource
 from app.rounds.tables import ItemKind
 from app.snapshots.exports import Format
 from app.snapshots.shapes import What

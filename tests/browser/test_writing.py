@@ -9,9 +9,10 @@ from app.database import reading, transaction
 from app.demonstrations.tables import Demonstration
 from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
-from app.prompts import writing
-from app.prompts.schemas import WritingCallIn
-from app.prompts.tables import Prompt, PromptSource, Writing
+from app.prompt_writing import rules as writing
+from app.prompt_writing.schemas import WritingCallIn
+from app.prompt_writing.tables import Writing
+from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import ItemKind
 from tests.browser.conftest import sign_in
 from tests.browser.day import copies, expire_sessions, until

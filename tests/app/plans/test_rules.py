@@ -10,7 +10,6 @@ from app.accounts.tables import AccountKind
 from app.checkpoints.tables import Checkpoint
 from app.completions.tables import Completion
 from app.database import reading, transaction
-from app.demonstrations import written
 from app.errors import BadInput, Conflict
 from app.jobs import rules as jobs
 from app.jobs.tables import Job, JobState
@@ -19,9 +18,10 @@ from app.plans.schemas import NextRound, Source
 from app.plans.steps import mix, snapshot, step_snapshot
 from app.plans.tables import Plan, PlanState, StepState
 from app.policies.tables import Policy
-from app.prompts import writing
+from app.prompt_writing import rules as writing
+from app.prompt_writing import submitting
+from app.prompt_writing.schemas import Pair, WritingCallIn, WritingContent
 from app.prompts.hygiene.kinds import PersonalData
-from app.prompts.schemas import Pair, WritingCallIn, WritingContent
 from app.prompts.tables import Finding, FindingState, PromptSource
 from app.rounds.tables import Item, ItemKind, Round, RoundState
 from app.runs import tasks as job_tasks
@@ -187,7 +187,7 @@ def test_sft_trains_on_the_few_shot_pairs_of_labelers_too(bank, people):
     with transaction() as session:
         wanted = WritingCallIn(kind=PromptSource.LABELER_FEW_SHOT, wanted=1, collection="pairs")
         piece = writing.begin(session, writing.call(session, wanted, boss), ana)
-        written.hand_in(session, piece, ana, WritingContent(instruction="Louder.", pairs=pairs), version=0)
+        submitting.hand_in(session, piece, ana, WritingContent(instruction="Louder.", pairs=pairs), version=0)
     plan = start(fill_round(prompts(8)), next_round=None)
     with transaction() as session:
         made = snapshot(session, session.get_one(Plan, plan.id), "snapshot_sft")

@@ -26,15 +26,16 @@ from app.conversations.schemas import ConversationContent, first_role
 from app.conversations.tables import Role
 from app.database import transaction
 from app.demonstrations import rules as demonstrations
-from app.demonstrations import written
 from app.demonstrations.schemas import DemonstrationContent
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
-from app.prompts import findings, writing
+from app.prompt_writing import rules as writing
+from app.prompt_writing import submitting
+from app.prompt_writing.schemas import Pair, WritingCallIn, WritingContent
+from app.prompts import findings
 from app.prompts import rules as prompts
 from app.prompts.findings import Action
 from app.prompts.imports import PromptDefaults
-from app.prompts.schemas import Pair, WritingCallIn, WritingContent
 from app.prompts.tables import Finding, Prompt, PromptSource
 from app.rounds import rules as rounds
 from app.rounds.schemas import PromptFilter, RoundPlan
@@ -160,7 +161,7 @@ class World:
                 piece = writing.begin(session, writing.find_call(session, call), labeler)
                 pairs = [Pair(input=f"{colour} of {name}", completion=self._words(name)) for colour in ("red", "blue")]
                 content = WritingContent(instruction=f"Instruction: {self._words(name)}.", pairs=pairs)
-                written.hand_in(session, piece, labeler, content, version=piece.version)
+                submitting.hand_in(session, piece, labeler, content, version=piece.version)
 
     # --- Rounds ---
 

@@ -11,15 +11,17 @@ from starlette.datastructures import FormData
 from app.accounts.tables import Account
 from app.config import settings
 from app.database import reading, transaction
-from app.demonstrations import written
 from app.errors import BadInput, Conflict, PlumblineError
 from app.kit.clock import time_of_day
 from app.kit.i18n import gettext as _
 from app.kit.i18n import ngettext
-from app.prompts import messages, writing
+from app.prompt_writing import rules as writing
+from app.prompt_writing import submitting
+from app.prompt_writing.schemas import Pair, WritingCallIn, WritingContent
+from app.prompt_writing.tables import WRITTEN, Writing
+from app.prompts import messages
 from app.prompts.rules import prompt
-from app.prompts.schemas import Pair, WritingCallIn, WritingContent
-from app.prompts.tables import WRITTEN, PromptSource, Writing
+from app.prompts.tables import PromptSource
 from app.web import admin, flash, form_data, page, redirect, signed_in
 from training.records import UseCase
 
@@ -35,7 +37,7 @@ def writings(request: Request):
     with reading() as session:
         wanted = writing.calls(session, only_open=True)
         own = writing.own(session, account)
-    return page(request, "prompts/writings.html", account, wanted=wanted, own=own)
+    return page(request, "prompt_writing/writings.html", account, wanted=wanted, own=own)
 
 
 @router.post("/prompts/write")
@@ -55,7 +57,7 @@ def piece(request: Request, id: str, pairs: int = 0):
         found = writing.find(session, id, account)
         made = writing.prompts_of(session, found)
     if found.submitted_at:
-        return page(request, "prompts/written.html", account, piece=found, content=_content(found), prompts=made)
+        return page(request, "prompt_writing/written.html", account, piece=found, content=_content(found), prompts=made)
     return _editor(request, account, found, _content(found), pairs=pairs)
 
 
@@ -77,14 +79,14 @@ def _editor(
     length, over = _length(content)
     return page(
         request,
-        "prompts/write.html",
+        "prompt_writing/write.html",
         account,
         error.status if error else 200,
         piece=found,
         content=content,
         pairs=shown,
         error=error,
-        alike=isinstance(error, written.Alike),
+        alike=isinstance(error, submitting.Alike),
         length=length,
         over=over,
         use_cases=list(UseCase),
@@ -158,7 +160,7 @@ def submit(request: Request, id: str, form: Posted):
         with transaction() as session:
             found = writing.find(session, id, account)
             alike = form.get("alike") == "yes"
-            made = len(written.hand_in(session, found, account, given, version=_version(form), alike=alike))
+            made = len(submitting.hand_in(session, found, account, given, version=_version(form), alike=alike))
     except PlumblineError as error:
         if error.status not in (409, 422):
             raise
@@ -197,7 +199,9 @@ def _wanted_page(request: Request, given: dict, error: PlumblineError | None = N
     with reading() as session:
         found = writing.calls(session, only_open=False)
     status = error.status if error else 200
-    return page(request, "prompts/wanted.html", account, status, calls=found, given=given, error=error, kinds=WRITTEN)
+    return page(
+        request, "prompt_writing/wanted.html", account, status, calls=found, given=given, error=error, kinds=WRITTEN
+    )
 
 
 @router.post("/admin/prompts/wanted")

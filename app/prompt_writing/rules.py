@@ -11,10 +11,11 @@ from app.accounts.tables import Account
 from app.database import utc_now
 from app.errors import BadInput, Conflict, NotFound
 from app.kit.i18n import gettext as _
+from app.prompt_writing.schemas import WritingCallIn, WritingContent
+from app.prompt_writing.tables import WRITTEN, Writing, WritingCall
 from app.prompts.messages import canonical, prefix_sha256
 from app.prompts.queries import known_prefixes
-from app.prompts.schemas import WritingCallIn, WritingContent
-from app.prompts.tables import WRITTEN, Prompt, PromptSource, Writing, WritingCall
+from app.prompts.tables import Prompt, PromptSource
 from training.records import Pool, Split
 
 ALIKE = 0.5  # share of common three-word runs from which two texts of one labeler are called alike

@@ -12,11 +12,12 @@ from app.guidelines import rules as guidelines
 from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.policies import rules as policies
+from app.prompt_writing import rules as writing
+from app.prompt_writing.schemas import WritingContent
+from app.prompt_writing.tables import Writing
 from app.prompts import rules as prompts
-from app.prompts import writing
 from app.prompts.messages import few_shot
-from app.prompts.schemas import WritingContent
-from app.prompts.tables import Prompt, PromptSource, Writing
+from app.prompts.tables import Prompt, PromptSource
 
 
 class Alike(Conflict):

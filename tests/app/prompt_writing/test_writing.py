@@ -6,13 +6,14 @@ from sqlalchemy import func, select
 from app.accounts import rules as accounts
 from app.accounts.tables import Account, Scope
 from app.database import reading, transaction
-from app.demonstrations import written
 from app.demonstrations.tables import Demonstration
 from app.errors import BadInput, Conflict, NotFound
-from app.prompts import writing
+from app.prompt_writing import rules as writing
+from app.prompt_writing import submitting
+from app.prompt_writing.schemas import Pair, WritingCallIn, WritingContent
+from app.prompt_writing.tables import Writing
 from app.prompts.messages import split_for
-from app.prompts.schemas import Pair, WritingCallIn, WritingContent
-from app.prompts.tables import Prompt, PromptSource, Writing
+from app.prompts.tables import Prompt, PromptSource
 from app.snapshots import contents
 from app.snapshots.left_out import Kind
 from app.snapshots.queries import written_collections
@@ -55,7 +56,7 @@ def ask(people):
 def hand_in(labeler, call: str, content: WritingContent, **how) -> list[Prompt]:
     with transaction() as session:
         piece = writing.begin(session, writing.find_call(session, call), labeler)
-        return written.hand_in(session, piece, labeler, content, version=piece.version, **how)
+        return submitting.hand_in(session, piece, labeler, content, version=piece.version, **how)
 
 
 def test_a_plain_prompt_has_its_writer_as_owner_and_the_owners_split(people, ask):
@@ -112,7 +113,7 @@ def test_no_more_than_wanted_is_taken_and_the_draft_stays(people, ask):
     hand_in(tia, call, WritingContent(text="First"))
     with pytest.raises(Conflict, match="stays with you"), transaction() as session:
         piece = writing.find(session, late, tom)
-        written.hand_in(session, piece, tom, WritingContent(text="Second"), version=0)
+        submitting.hand_in(session, piece, tom, WritingContent(text="Second"), version=0)
     with reading() as session:
         assert writing.calls(session, only_open=True) == [] and len(writing.calls(session, only_open=False)) == 1
         assert writing.find(session, late, tom).submitted_at is None
@@ -146,13 +147,13 @@ def test_a_draft_changed_elsewhere_is_a_conflict_with_what_stands(people, ask):
 def test_nearly_the_same_is_asked_about_and_can_be_meant(people, ask):
     ana, call = people.labeler("ana"), ask()
     hand_in(ana, call, WritingContent(text=LONG + "Thank you."))
-    with pytest.raises(written.Alike, match="nearly the same"):
+    with pytest.raises(submitting.Alike, match="nearly the same"):
         hand_in(ana, call, WritingContent(text=LONG + "Thanks."))
     assert len(hand_in(ana, call, WritingContent(text=LONG + "Thanks."), alike=True)) == 1
     hand_in(ana, call, WritingContent(text="Translate “good night” into Basque."))
     same_beginning = LONG * 3
     hand_in(people.labeler("tom"), call, WritingContent(text=same_beginning + "Make it rhyme."))
-    with pytest.raises(written.Alike, match="begins with the same 200 characters"):
+    with pytest.raises(submitting.Alike, match="begins with the same 200 characters"):
         hand_in(people.labeler("tia"), call, WritingContent(text=same_beginning + "Make it short."))
     with pytest.raises(BadInput, match="word for word"):
         hand_in(people.labeler("ida"), call, WritingContent(text=same_beginning + "Make it rhyme."), alike=True)
@@ -185,7 +186,7 @@ def test_a_double_click_hands_in_once_and_a_withdrawn_piece_takes_all_its_prompt
         piece = writing.begin(session, writing.find_call(session, call), ana).public_id
     for _click in range(2):
         with transaction() as session:
-            made = written.hand_in(session, writing.find(session, piece, ana), ana, FEW_SHOT, version=0)
+            made = submitting.hand_in(session, writing.find(session, piece, ana), ana, FEW_SHOT, version=0)
             assert len(made) == 3
     with reading() as session:
         assert session.scalar(select(func.count()).select_from(Demonstration)) == 3

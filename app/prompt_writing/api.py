@@ -4,10 +4,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.database import reading, transaction
-from app.demonstrations import written
 from app.kit.text import Text
-from app.prompts import writing
-from app.prompts.schemas import WritingCallIn, WritingCallOut, WritingContent, WritingOut
+from app.prompt_writing import rules as writing
+from app.prompt_writing import submitting
+from app.prompt_writing.schemas import WritingCallIn, WritingCallOut, WritingContent, WritingOut
 from app.web import api_account
 
 router = APIRouter(prefix="/api/v1", tags=["writing prompts"])
@@ -99,7 +99,7 @@ def submit(request: Request, id: str, given: WritingDraft) -> WritingOut:
     labeler = api_account(request, "work")
     with transaction() as session:
         found = writing.find(session, id, labeler)
-        made = written.hand_in(session, found, labeler, given.content, version=given.version, alike=given.alike)
+        made = submitting.hand_in(session, found, labeler, given.content, version=given.version, alike=given.alike)
         session.refresh(found)
         return WritingOut.of(found, made)
 
