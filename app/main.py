@@ -56,10 +56,13 @@ from app.simulation import api as simulation_api
 from app.simulation import pages as simulation_pages
 from app.snapshots import api as snapshots_api
 from app.snapshots import pages as snapshots_pages
-from app.web import STATIC, api_account, error_response, monitoring, openapi, session_account
+from app.web import monitoring, openapi
+from app.web.auth import api_account, session_account
 from app.web.bodies import Bodies
+from app.web.error_pages import error_response
 from app.web.monitoring import Observe
 from app.web.security import Guard, check_csrf
+from app.web.templates import STATIC
 
 ROUTERS = [
     health_api.router,

@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from app.web.text import ATTRIBUTES, TAGS
+from app.web.markdown import ATTRIBUTES, TAGS
 
 WITHIN_A_LINE = {"a", "code", "em", "s", "span", "strong"}
 VOID = {"br", "hr"}

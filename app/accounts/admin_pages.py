@@ -14,7 +14,8 @@ from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError, TooMany
 from app.kit.i18n import gettext as _
 from app.kit.text import SearchText, Text
-from app.web import FormText, admin, flash, page, redirect
+from app.web.auth import admin
+from app.web.responses import FormText, flash, page, redirect
 from training.records import Pool
 
 router = APIRouter(include_in_schema=False)

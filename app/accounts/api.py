@@ -24,7 +24,7 @@ from app.assignments.leaving import change_account as change
 from app.database import reading, transaction
 from app.kit.i18n import gettext as _
 from app.kit.text import SearchText, Text
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(tags=["accounts"])
 Limit = Annotated[int, Query(ge=1, le=500)]

@@ -13,7 +13,8 @@ from app.errors import BadInput, NotFound, PlumblineError, TooMany
 from app.kit.i18n import gettext as _
 from app.kit.i18n import set_language
 from app.kit.text import Text, TypedText
-from app.web import FormText, flash, local_path, page, redirect, signed_in
+from app.web.auth import signed_in
+from app.web.responses import FormText, flash, local_path, page, redirect
 from app.web.security import (
     client_address,
     cookie_name,

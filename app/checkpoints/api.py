@@ -16,7 +16,7 @@ from app.checkpoints.schemas import (
 from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.database import reading, transaction
 from app.kit.text import Text
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(tags=["checkpoints"])
 Limit = Annotated[int, Query(ge=1, le=500)]

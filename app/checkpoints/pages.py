@@ -10,7 +10,8 @@ from app.database import reading, transaction
 from app.errors import PlumblineError
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
-from app.web import FormText, admin, flash, page, redirect
+from app.web.auth import admin
+from app.web.responses import FormText, flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
 

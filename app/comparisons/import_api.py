@@ -11,7 +11,7 @@ from app.kit.rows import is_csv
 from app.kit.text import Text
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults
-from app.web import api_account
+from app.web.auth import api_account
 from app.web.openapi import NO_FINDER
 
 router = APIRouter(prefix="/api/v1/comparisons", tags=["comparisons"])

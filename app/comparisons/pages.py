@@ -7,7 +7,8 @@ from app.comparisons import queries
 from app.database import reading
 from app.kit.lists import round_number
 from app.kit.text import Text
-from app.web import admin, page
+from app.web.auth import admin
+from app.web.responses import page
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50

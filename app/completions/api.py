@@ -20,7 +20,7 @@ from app.policies.tables import PolicyKind
 from app.prompts import rules as prompts
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults
-from app.web import api_account
+from app.web.auth import api_account
 from app.web.openapi import NO_FINDER
 
 router = APIRouter(prefix="/api/v1/completions", tags=["completions"])

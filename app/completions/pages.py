@@ -4,7 +4,8 @@ from fastapi import APIRouter, Request
 
 from app.completions import rules
 from app.database import reading
-from app.web import admin, page
+from app.web.auth import admin
+from app.web.responses import page
 
 router = APIRouter(include_in_schema=False)
 

@@ -13,7 +13,7 @@ from app.database import reading, transaction
 from app.desk.schemas import VersionOut
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(tags=["conversations"])
 Number = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Number of a round.")]

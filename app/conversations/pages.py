@@ -14,7 +14,8 @@ from app.kit.i18n import gettext as _
 from app.kit.lists import round_number
 from app.kit.text import Text
 from app.prompts.tables import PromptSource
-from app.web import admin, flash, page, redirect
+from app.web.auth import admin
+from app.web.responses import flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50

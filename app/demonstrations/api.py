@@ -11,7 +11,7 @@ from app.demonstrations.schemas import DemonstrationOut, DemonstrationPage
 from app.desk.schemas import VersionOut
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/demonstrations", tags=["demonstrations"])
 

@@ -11,7 +11,9 @@ from app.demonstrations import lengths, queries
 from app.guidelines import rules as guidelines
 from app.kit.lists import round_number
 from app.kit.text import Text, TypedText
-from app.web import admin, environment, page, signed_in
+from app.web.auth import admin, signed_in
+from app.web.responses import page
+from app.web.templates import environment
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50

@@ -27,7 +27,7 @@ from app.errors import BadInput, Conflict
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
 IF_MATCH = Header(alias="If-Match", description='The version of the draft that you last saw, such as "0".')

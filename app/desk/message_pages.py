@@ -8,7 +8,7 @@ from app.accounts.tables import Account
 from app.conversations import suggesting
 from app.errors import PlumblineError
 from app.kit.i18n import gettext as _
-from app.web import flash, redirect
+from app.web.responses import flash, redirect
 
 
 def to_message(labeler: Account, id: str, do: str, text: str) -> Response:

@@ -16,7 +16,7 @@ from app.errors import Conflict
 from app.kit.clock import midnight
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
 NOTHING = {204: {"description": "Nothing comes after it."}}

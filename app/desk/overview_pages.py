@@ -20,7 +20,8 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.onboarding import rules as onboarding
 from app.reports import queries as reports
-from app.web import flash, page, redirect, signed_in
+from app.web.auth import signed_in
+from app.web.responses import flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
 SHOWN_ON_DESK = 5

@@ -27,7 +27,8 @@ from app.kit.clock import time_of_day
 from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.rounds.tables import ONBOARDING, ItemKind
-from app.web import flash, form_data, page, redirect, signed_in
+from app.web.auth import signed_in
+from app.web.responses import flash, form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]

@@ -14,7 +14,8 @@ from app.database import transaction
 from app.desk.task_view import Work, find_work
 from app.errors import Forbidden, NotSignedIn
 from app.kit.i18n import gettext as _
-from app.web import expired_session, flash, page, redirect, signed_in
+from app.web.auth import expired_session, signed_in
+from app.web.responses import flash, page, redirect
 
 
 def posting_labeler(request: Request) -> tuple[Account, str]:

@@ -7,7 +7,7 @@ from app.guidelines import forms, queries, rules
 from app.guidelines.schemas import FormIn, FormOut, GuidelineChanges, GuidelineIn, GuidelineOut
 from app.guidelines.tables import FormKind
 from app.kit.text import Text
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1", tags=["guidelines"])
 

@@ -13,7 +13,8 @@ from app.guidelines.defaults import COMPLETION_FORM, PROMPT_FORM
 from app.guidelines.schemas import KEYS, FormIn, PromptAnswer, Question
 from app.guidelines.tables import FormKind
 from app.kit.i18n import gettext as _
-from app.web import admin, flash, form_data, page, redirect
+from app.web.auth import admin
+from app.web.responses import flash, form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)
 DEFAULTS = {FormKind.COMPLETION: COMPLETION_FORM, FormKind.PROMPT: PROMPT_FORM}

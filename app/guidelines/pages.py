@@ -12,7 +12,8 @@ from app.guidelines.changes import changes
 from app.guidelines.schemas import GuidelineIn
 from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
-from app.web import FormText, admin, flash, local_path, page, redirect, signed_in
+from app.web.auth import admin, signed_in
+from app.web.responses import FormText, flash, local_path, page, redirect
 
 router = APIRouter(include_in_schema=False)
 

@@ -12,7 +12,7 @@ from app.jobs import queries, rules
 from app.jobs.schemas import EventOut, EventPage, JobIn, JobOut, JobPage
 from app.jobs.tables import Job
 from app.kit.text import Text
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(tags=["jobs"])
 Limit = Annotated[int, Query(ge=1, le=500)]

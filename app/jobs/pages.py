@@ -25,7 +25,8 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.runs.supervisor import tail
 from app.snapshots import queries as snapshot_queries
-from app.web import FormText, admin, flash, fragment, is_htmx, page, redirect, still_signed_in
+from app.web.auth import admin, still_signed_in
+from app.web.responses import FormText, flash, fragment, is_htmx, page, redirect
 from training import recipes
 
 router = APIRouter(include_in_schema=False)

@@ -21,7 +21,8 @@ from app.onboarding import exercises, queries, screening, survey
 from app.onboarding.schemas import ExerciseIn, ReferenceIn
 from app.onboarding.tables import Exercise, Verdict
 from app.rounds.tables import ONBOARDING, RoundPurpose
-from app.web import FormText, admin, flash, form_data, page, redirect
+from app.web.auth import admin
+from app.web.responses import FormText, flash, form_data, page, redirect
 
 router = APIRouter(prefix="/admin/onboarding", include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]

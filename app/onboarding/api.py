@@ -29,7 +29,7 @@ from app.onboarding.schemas import (
     VerdictIn,
 )
 from app.onboarding.tables import Screening
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/onboarding", tags=["onboarding"])
 Number = Annotated[int, Path(ge=0, le=2**31 - 1)]

@@ -14,7 +14,8 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.onboarding import queries, rules, screening, survey
 from app.rounds.tables import ONBOARDING, RoundPurpose
-from app.web import FormText, flash, form_data, page, redirect, signed_in
+from app.web.auth import signed_in
+from app.web.responses import FormText, flash, form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]

@@ -11,7 +11,7 @@ from app.plans import queries, rules
 from app.plans.schemas import PlanIn, PlanOut, PlanPage, RetryIn, StepOut
 from app.plans.tables import Plan
 from app.rounds.rules import round_
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(tags=["plans"])
 Limit = Annotated[int, Query(ge=1, le=500)]

@@ -21,7 +21,8 @@ from app.plans.schemas import NextRound, PlanConfig, Source
 from app.plans.tables import Plan, PlanState, StepKind, StepState
 from app.rounds.rules import round_
 from app.snapshots import queries as snapshot_queries
-from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
+from app.web.auth import admin
+from app.web.responses import flash, form_data, fragment, is_htmx, page, redirect
 from training import recipes
 
 router = APIRouter(include_in_schema=False)

@@ -12,7 +12,7 @@ from app.policies import queries, rules
 from app.policies.schemas import PoliciesOut, PolicyChange, PolicyIn, PolicyOut, TrialIn, TrialOut
 from app.policies.tables import Policy
 from app.serving import rules as serving
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/policies", tags=["policies"])
 

@@ -15,7 +15,8 @@ from app.kit.text import TypedText
 from app.policies import queries, rules
 from app.policies.schemas import PolicyIn
 from app.serving import rules as serving
-from app.web import FormText, admin, flash, page, redirect
+from app.web.auth import admin
+from app.web.responses import FormText, flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
 

@@ -8,7 +8,7 @@ from app.kit.text import Text
 from app.prompt_writing import rules as writing
 from app.prompt_writing import submitting
 from app.prompt_writing.schemas import WritingCallIn, WritingCallOut, WritingContent, WritingOut
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1", tags=["writing prompts"])
 

@@ -22,7 +22,8 @@ from app.prompt_writing.tables import WRITTEN, Writing
 from app.prompts import messages
 from app.prompts.rules import prompt
 from app.prompts.tables import PromptSource
-from app.web import admin, flash, form_data, page, redirect, signed_in
+from app.web.auth import admin, signed_in
+from app.web.responses import flash, form_data, page, redirect
 from training.records import UseCase
 
 router = APIRouter(include_in_schema=False)

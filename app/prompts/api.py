@@ -16,7 +16,7 @@ from app.prompts import queries, rules, uploads
 from app.prompts.admission import Admission, refusal, refused_field
 from app.prompts.imports import PromptDefaults, drafts_of, import_prompts
 from app.prompts.schemas import PromptIn, PromptOut, PromptQuery, PromptsIn, PromptsOut
-from app.web import api_account
+from app.web.auth import api_account
 from app.web.openapi import NO_FINDER
 from training.records import UseCase
 

@@ -12,7 +12,7 @@ from app.prompts import findings
 from app.prompts.findings import Action, Shown
 from app.prompts.hygiene.kinds import PersonalData
 from app.prompts.tables import Finding, FindingState
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/personal-data", tags=["prompts"])
 Limit = Annotated[int, Query(ge=1, le=500)]

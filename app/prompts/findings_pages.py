@@ -13,7 +13,8 @@ from app.kit.text import Text
 from app.prompts import findings
 from app.prompts.findings import Action, Shown
 from app.prompts.hygiene.kinds import PersonalData
-from app.web import admin, flash, form_data, local_path, page, redirect
+from app.web.auth import admin
+from app.web.responses import flash, form_data, local_path, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]

@@ -21,7 +21,8 @@ from app.kit.text import Text, require_text
 from app.prompts import uploads
 from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.tables import PromptSource
-from app.web import admin, flash, form_data, page, redirect
+from app.web.auth import admin
+from app.web.responses import flash, form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)
 OPTIONS = ("kind", "collection", "source", "owner", "owner_field", "policy", "add_prompts", "keep_similar", "format")

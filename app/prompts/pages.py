@@ -21,7 +21,8 @@ from app.prompts import findings, messages, queries, rules
 from app.prompts.findings import Shown
 from app.prompts.schemas import PromptQuery
 from app.prompts.tables import Prompt, PromptSource
-from app.web import admin, flash, form_data, page, redirect
+from app.web.auth import admin
+from app.web.responses import flash, form_data, page, redirect
 from training.records import Split, UseCase
 
 router = APIRouter(include_in_schema=False)

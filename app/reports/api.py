@@ -9,7 +9,7 @@ from app.database import reading, transaction
 from app.kit.text import Text
 from app.reports import queries, rules
 from app.reports.schemas import OwnReportOut, OwnReportPage, ReportIn, ReportOut, ReportPage
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1", tags=["reports"])
 Limit = Annotated[int, Query(ge=1, le=500)]

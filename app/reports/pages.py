@@ -14,7 +14,8 @@ from app.errors import BadInput
 from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.reports import queries, rules
-from app.web import FormText, admin, flash, form_data, page, redirect, signed_in
+from app.web.auth import admin, signed_in
+from app.web.responses import FormText, flash, form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50

@@ -18,7 +18,7 @@ from app.plans.rules import reopen_round
 from app.rounds import queries, rules
 from app.rounds.schemas import CloseIn, ItemOut, ItemsOut, RoundChange, RoundIn, RoundOut, RoundsOut
 from app.rounds.tables import Round
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/rounds", tags=["rounds"])
 Limit = Annotated[int, Query(ge=1, le=500)]

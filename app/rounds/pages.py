@@ -21,8 +21,9 @@ from app.prompts.tables import PromptSource
 from app.rounds import conversation_form, queries, rules
 from app.rounds.schemas import FILTERS, RoundIn, share
 from app.rounds.tables import ONBOARDING, RoundPriority, RoundPurpose
-from app.web import admin, flash, form_data, page, redirect
+from app.web.auth import admin
 from app.web.choices import ALL, number_or_all, some_or_all, ticked
+from app.web.responses import flash, form_data, page, redirect
 from training.records import Pool, Split, UseCase
 
 router = APIRouter(include_in_schema=False)

@@ -22,7 +22,8 @@ from app.rounds import conversation_form, queries, rules
 from app.rounds.schemas import FILTERS, share
 from app.rounds.tables import ItemKind, Round, RoundPriority
 from app.snapshots import queries as snapshots
-from app.web import FormText, admin, flash, fragment, is_htmx, page, redirect
+from app.web.auth import admin
+from app.web.responses import FormText, flash, fragment, is_htmx, page, redirect
 
 router = APIRouter(include_in_schema=False)
 ITEMS = 20

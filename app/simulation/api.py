@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from app.database import transaction
 from app.simulation.rules import start_work
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(tags=["simulation"])
 

@@ -12,7 +12,8 @@ from app.simulation import queries
 from app.simulation.miniature import FOR_PEOPLE
 from app.simulation.rules import start_work
 from app.snapshots.schemas import Also
-from app.web import FormText, admin, flash, fragment, page, redirect
+from app.web.auth import admin
+from app.web.responses import FormText, flash, fragment, page, redirect
 
 router = APIRouter(include_in_schema=False)
 # Less than a simulation's, so that a turn takes minutes. On 300 prompts the reward model was no better than a coin, and

@@ -11,7 +11,7 @@ from app.snapshots import exports, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.schemas import SnapshotIn, SnapshotOut, SnapshotPage
 from app.snapshots.tables import Snapshot
-from app.web import api_account
+from app.web.auth import api_account
 
 router = APIRouter(tags=["snapshots"])
 Limit = Annotated[int, Query(ge=1, le=500)]

@@ -14,8 +14,9 @@ from app.rounds.rules import round_
 from app.snapshots import exports, left_out, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.tables import SnapshotState
-from app.web import admin, flash, form_data, fragment, is_htmx, page, redirect
+from app.web.auth import admin
 from app.web.choices import ALL, some_or_all, ticked
+from app.web.responses import flash, form_data, fragment, is_htmx, page, redirect
 from training.records import Purpose, Split
 
 router = APIRouter(include_in_schema=False)

@@ -16,7 +16,7 @@ from app.errors import NotFound
 from app.kit import clock, i18n, surface
 from app.kit.i18n import gettext as _
 from app.kit.surface import Surface
-from app.web import api_account
+from app.web.auth import api_account
 from app.web.security import is_loopback, is_proxied
 
 REQUESTS = Counter("plumbline_requests_total", "Requests answered.", ["method", "route", "status"])

@@ -4,7 +4,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
-from app.web import page
+from app.web.responses import page
 
 router = APIRouter(include_in_schema=False)
 

@@ -10,7 +10,7 @@ import pytest
 from jinja2 import nodes
 
 from app.config import ROOT
-from app.web import environment
+from app.web.templates import environment
 
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 OWN_STATIC = sorted(path for path in (ROOT / "static").rglob("*") if path.is_file() and "vendor" not in path.parts)

@@ -14,7 +14,8 @@ from app.accounts.passwords import hash_password
 from app.accounts.tables import Account, AccountKind, AuditEntry, SignInSession
 from app.errors import TooMany
 from app.launch import doctor
-from app.web import expired_session, local_path
+from app.web.auth import expired_session
+from app.web.responses import local_path
 from app.web.security import cookie_name
 from tests.conftest import PASSWORD, forget_settings
 

@@ -6,7 +6,8 @@ from starlette.testclient import TestClient
 
 from app.errors import Conflict
 from app.main import create_app
-from app.web import api_account, flash, redirect
+from app.web.auth import api_account
+from app.web.responses import flash, redirect
 from tests.conftest import fresh_database
 
 

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from app.web import environment
+from app.web.templates import environment
 from app.web.unseen import excerpt, visible
 
 # The categories say nothing of these: fillers, blanks that are drawn as nothing, selectors of variants.

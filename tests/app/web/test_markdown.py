@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from app.web import environment
-from app.web.text import LANGUAGES, MAX_CHARACTERS, MAX_CODE, is_plain, markdown
+from app.web.markdown import LANGUAGES, MAX_CHARACTERS, MAX_CODE, is_plain, markdown
+from app.web.templates import environment
 from tests.shown import Strict
 
 ATTACKS = [

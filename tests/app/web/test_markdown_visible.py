@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from app.web import environment, text
-from app.web.text import is_plain, markdown
+from app.web import markdown as module
+from app.web.markdown import is_plain, markdown
+from app.web.templates import environment
 from app.web.unseen import visible
-from tests.app.markdown_texts import UNSEEN, Writer
-from tests.app.test_text import ATTACKS, shown_text
+from tests.app.web.markdown_texts import UNSEEN, Writer
+from tests.app.web.test_markdown import ATTACKS, shown_text
 from tests.shown import Strict, text_of, words
 
-CASES = Path(__file__).parents[3] / "shared" / "cases" / "import" / "r01_text_that_vanishes.jsonl"
+CASES = Path(__file__).parents[4] / "shared" / "cases" / "import" / "r01_text_that_vanishes.jsonl"
 NOTE = "Shown as plain text: Markdown would hide part of it."
 
 
@@ -207,16 +208,16 @@ def test_emphasis_as_people_write_it_stays():
 
 
 def test_the_check_sees_a_sign_that_is_no_mark_around_words():
-    parser = text._parser()
+    parser = module._parser()
     parser.enable("lheading")  # a rule that takes a line away
-    text._rendered.cache_clear()
+    module._rendered.cache_clear()
     try:
         assert NOTE in markdown("a, b\n===")
     finally:
         parser.disable("lheading")
-        text._rendered.cache_clear()
+        module._rendered.cache_clear()
     for source, shown in (("a (*) b", "a () b"), ("x -y", "x y"), ('"_"', '""'), ("$5", "5"), ("a > b", "a b")):
-        assert not text._shows_all(source, shown, [])
+        assert not module._shows_all(source, shown, [])
 
 
 def test_signs_of_lists_are_those_that_were_written():
@@ -265,9 +266,9 @@ def test_a_look_of_marks_gives_no_way_into_attributes():
 
 
 def test_what_markdown_would_still_hide_is_shown_raw_and_says_so():
-    parser = text._parser()
+    parser = module._parser()
     parser.enable("reference")  # as a rule would that nobody thought of
-    text._rendered.cache_clear()
+    module._rendered.cache_clear()
     try:
         html = markdown("*The*\n\n[Answer]: <42>\n\n\u200b")
         assert text_of(html).split("\n") == ["", NOTE, "", "", "", "*The*", "", "[Answer]: <42>", "", "⟨U+200B⟩", ""]
@@ -276,7 +277,7 @@ def test_what_markdown_would_still_hide_is_shown_raw_and_says_so():
         assert page.count("[Answer]: 42") == 1 and "as-written" not in page
     finally:
         parser.disable("reference")
-        text._rendered.cache_clear()
+        module._rendered.cache_clear()
     assert NOTE not in markdown("*The*\n\n[Answer]: <42>\n\n\u200b")
 
 

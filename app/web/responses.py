@@ -1,0 +1,102 @@
+"""Pages and fragments, redirects with a note for the next page, and the fields of a posted form."""
+
+import base64
+import hmac
+import json
+from typing import Annotated
+
+from fastapi import Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from markupsafe import Markup
+from starlette.datastructures import FormData
+
+from app.accounts.tables import Account, Role
+from app.kit import i18n
+from app.kit.text import TypedText, typed
+from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
+from app.web.templates import environment
+
+FormText = Annotated[TypedText, Form(max_length=400)]  # a one-line field of a form
+
+
+async def form_data(request: Request) -> FormData:
+    """A dependency for pages with dynamic fields: the parsed form (it touches no database)."""
+    form = await request.form()
+    return FormData([(typed(name), typed(value)) for name, value in form.multi_items()])
+
+
+def is_htmx(request: Request) -> bool:
+    """Whether htmx asks, so that a fragment is wanted."""
+    return request.headers.get("hx-request") == "true"
+
+
+# --- pages ---
+
+
+def _context(request: Request, account: Account | None, context: dict) -> dict:
+    token = csrf_token(request)
+    return {
+        "request": request,
+        "path": request.url.path,
+        "account": account,
+        "is_admin": account is not None and account.role is Role.ADMIN,
+        "language": i18n.language(),
+        "csrf_token": token,
+        "csrf_field": lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(token),
+        "path_for": lambda name, **parts: str(request.app.url_path_for(name, **parts)),
+        "note": _read_note(request),
+        **context,
+    }
+
+
+def _respond(request: Request, html: str, status: int) -> HTMLResponse:
+    response = HTMLResponse(html, status_code=status, headers={"Vary": "Cookie, HX-Request"})
+    if getattr(request.state, "new_visit", False):
+        set_cookie(response, "visit", request.state.visit)
+    return response
+
+
+def page(request: Request, template: str, account: Account | None = None, status: int = 200, **context) -> HTMLResponse:
+    """A whole page from its template."""
+    html = environment().get_template(template).render(_context(request, account, context))
+    response = _respond(request, html, status)
+    if cookie_name("note") in request.cookies:
+        delete_cookie(response, "note")
+    return response
+
+
+def fragment(
+    request: Request, template: str, block: str, account: Account | None = None, status: int = 200, **context
+) -> HTMLResponse:
+    """One named block of a page's template; what the block needs of imported macros it imports itself."""
+    found = environment().get_template(template)
+    rendered = found.blocks[block](found.new_context(_context(request, account, context)))
+    return _respond(request, "".join(rendered), status)
+
+
+# --- redirects and notes ---
+
+
+def redirect(url: str) -> RedirectResponse:
+    """See other: after a post, so that reloading repeats nothing."""
+    return RedirectResponse(url, status_code=303)
+
+
+def local_path(url: str | None, otherwise: str = "/") -> str:
+    """The url if it is a path of ours, so that nobody is sent elsewhere."""
+    if not url or not url.startswith("/") or url[1:2] in ("/", "\\") or any(ord(letter) < 32 for letter in url):
+        return otherwise
+    return url
+
+
+def flash(response: Response, message: str) -> None:
+    """Show a note on the next page, once."""
+    text = base64.urlsafe_b64encode(json.dumps(message).encode()).decode()
+    set_cookie(response, "note", f"{sign('note', text)}.{text}", max_age=60)
+
+
+def _read_note(request: Request) -> str | None:
+    signature, _dot, text = request.cookies.get(cookie_name("note"), "").partition(".")
+    if not text or not hmac.compare_digest(signature.encode(), sign("note", text).encode()):
+        return None
+    return json.loads(base64.urlsafe_b64decode(text))

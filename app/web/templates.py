@@ -1,0 +1,61 @@
+"""The templates of all pages, and what they may use."""
+
+import hashlib
+from datetime import datetime
+from functools import lru_cache
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from app.config import ROOT
+from app.kit import clock, i18n
+from app.web.markdown import as_written, is_plain, markdown
+from app.web.unseen import excerpt, visible
+
+TEMPLATES = ROOT / "templates"
+STATIC = ROOT / "static"
+
+
+@lru_cache
+def environment() -> Environment:
+    """The templates: everything escaped, a name that is not given is an error."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.install_gettext_callables(i18n.gettext, i18n.ngettext, newstyle=True)
+    made.filters.update(as_written=as_written, excerpt=excerpt, visible=visible)
+    made.globals.update(
+        markdown=markdown,
+        is_plain=is_plain,
+        static=static_url,
+        when=when,
+        time_of_day=clock.time_of_day,
+        languages=i18n.languages,
+        language_name=i18n.language_name,
+        name_of_language=i18n.name_of_language,
+    )
+    return made
+
+
+@lru_cache
+def _static_hash(path: str) -> str:
+    return hashlib.sha256((STATIC / path).read_bytes()).hexdigest()[:12]
+
+
+def static_url(path: str) -> str:
+    """The address of a file in static/, which changes with its content."""
+    return f"/static/{path}?v={_static_hash(path)}"
+
+
+def when(moment: datetime | None, otherwise: str = "–") -> Markup:
+    """A time for people and machines: <time datetime="...">2026-11-21 09:30 CET</time>."""
+    if moment is None:
+        return Markup(escape(otherwise))
+    return Markup('<time datetime="{}">{}</time>').format(
+        moment.isoformat(), f"{clock.local(moment):%Y-%m-%d %H:%M %Z}"
+    )
