@@ -15,7 +15,7 @@ from app.guidelines.tables import FormKind
 from app.policies.tables import Policy, PolicyKind
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round
-from training.records import Split
+from training.contract.records import Split
 
 SECRET_POLICY = "zz-secret-policy"  # must never be seen by a labeler
 

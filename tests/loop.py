@@ -18,10 +18,10 @@ from app.guidelines.tables import FormKind
 from app.policies.tables import Policy, PolicyKind
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import Item, ItemKind, Round, RoundPurpose, RoundState
+from training.contract.records import Pool, Split
 from training.miniature.__main__ import candidates
 from training.miniature.rubric import judge
 from training.miniature.world import Task, demonstration, split, tasks
-from training.records import Pool, Split
 
 
 def sha256(text: str) -> str:

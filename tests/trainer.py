@@ -18,10 +18,10 @@ from app.plans.queries import round_steps
 from app.runs import tasks as job_tasks
 from app.snapshots import tasks as snapshot_tasks
 from app.snapshots.tables import Snapshot, SnapshotState
-from training import events, records
+from training.contract import events, records
 from training.miniature.world import flawed
-from training.run_folder import RunFolder
-from training.snapshots import load
+from training.run.run_folder import RunFolder
+from training.run.snapshots import load
 
 ROLES = {
     "train_base": ("base", "base"),

@@ -6,11 +6,11 @@ from statistics import fmean, stdev
 from typing import Any
 
 from training import train_reward_model
-from training.command import main
-from training.configs import CrossValidateConfig, RewardModelConfig
-from training.events import Finished, Progress, Started, Warned, last
-from training.intervals import grouped, mean, share
-from training.run_folder import RunFolder
+from training.contract.configs import CrossValidateConfig, RewardModelConfig
+from training.contract.events import Finished, Progress, Started, Warned, last
+from training.contract.intervals import grouped, mean, share
+from training.run.command import main
+from training.run.run_folder import RunFolder
 
 RESUMABLE = True
 KINDS = {"accuracy/validation": "labelers trained on", "accuracy/held_out_labelers": "held-out labelers"}

@@ -12,17 +12,23 @@ from typing import Any, TypeVar
 
 import torch
 
-from training import trial
-from training.command import main
-from training.configs import EvaluateConfig
-from training.endpoint import Refused
-from training.events import Finished, Progress, Sample, Started
-from training.formatting import encode_document, encode_prompt, encode_prompts
-from training.intervals import grouped, mean, share
+from training.contract.configs import EvaluateConfig
+from training.contract.events import Finished, Progress, Sample, Started
+from training.contract.intervals import grouped, mean, share
+from training.contract.records import PROMPTS, Message, PromptRecord, Split
 from training.miniature import rubric, world
-from training.optimization import device
-from training.packing import cross_entropy, pack, pieces, read_documents
-from training.policy import (
+from training.networks import trial
+from training.ppo.math import best_of_kl_nats, best_of_weights
+from training.reward.model import load_reward_model, score_sequences
+from training.run.command import main
+from training.run.endpoint import Refused
+from training.run.optimization import device
+from training.run.run_folder import RunFolder
+from training.run.snapshots import load
+from training.run.sources import Asked, Drawn, load_source, seed_of
+from training.text.formatting import encode_document, encode_prompt, encode_prompts
+from training.text.packing import cross_entropy, pack, pieces, read_documents
+from training.text.policy import (
     check_fits,
     completion_logprobs,
     forbidden_token_ids,
@@ -31,12 +37,6 @@ from training.policy import (
     max_positions,
     pad,
 )
-from training.records import PROMPTS, Message, PromptRecord, Split
-from training.reward_model import load_reward_model, score_sequences
-from training.rl_math import best_of_kl_nats, best_of_weights
-from training.run_folder import RunFolder
-from training.snapshots import load
-from training.sources import Asked, Drawn, load_source, seed_of
 
 T = TypeVar("T")
 SHOWN = 8  # samples of each policy that are reported

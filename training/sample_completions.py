@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from training import trial
-from training.command import main
-from training.configs import SampleConfig
-from training.endpoint import Refused
-from training.events import Finished, Progress, Sample, Started, Warned
-from training.formatting import encode_prompts
-from training.optimization import device, weights_hash
-from training.policy import check_fits
-from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, Record, SampledCompletion, read, write
-from training.reward_model import load_reward_model, score_sequences
-from training.rl_math import best_of_kl_nats
-from training.run_folder import RunFolder, cut_half_line, write_whole
-from training.snapshots import load
-from training.sources import Asked, Drawn, Source, load_source, seed_of
+from training.contract.configs import SampleConfig
+from training.contract.events import Finished, Progress, Sample, Started, Warned
+from training.contract.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, Record, SampledCompletion, read, write
+from training.networks import trial
+from training.ppo.math import best_of_kl_nats
+from training.reward.model import load_reward_model, score_sequences
+from training.run.command import main
+from training.run.endpoint import Refused
+from training.run.optimization import device, weights_hash
+from training.run.run_folder import RunFolder, cut_half_line, write_whole
+from training.run.snapshots import load
+from training.run.sources import Asked, Drawn, Source, load_source, seed_of
+from training.text.formatting import encode_prompts
+from training.text.policy import check_fits
 
 RESUMABLE = True
 PARTIAL = "partial.jsonl"

@@ -17,17 +17,17 @@ from uuid import uuid4
 import torch
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from training import trial
-from training.command import main
-from training.configs import ServeConfig
-from training.events import Progress, Started
-from training.formatting import Refused as TemplateRefused
-from training.formatting import decode_completion, encode_prompt
-from training.optimization import device
-from training.policy import forbidden_token_ids, load_policy, max_positions, stop_ids
-from training.records import SERVING_ADDRESS, Message
-from training.run_folder import RunFolder, finite
-from training.sampler import sample, stream
+from training.contract.configs import ServeConfig
+from training.contract.events import Progress, Started
+from training.contract.records import SERVING_ADDRESS, Message
+from training.networks import trial
+from training.run.command import main
+from training.run.optimization import device
+from training.run.run_folder import RunFolder, finite
+from training.text.formatting import Refused as TemplateRefused
+from training.text.formatting import decode_completion, encode_prompt
+from training.text.policy import forbidden_token_ids, load_policy, max_positions, stop_ids
+from training.text.sampler import sample, stream
 
 KEY_VARIABLE = "SERVE_POLICY_KEY"  # environment variable; where it is set, requests need it as their bearer token
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

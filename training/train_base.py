@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from training.command import main
-from training.configs import BaseConfig, free_keys
-from training.events import Finished, Started
-from training.formatting import encode_document
+from training.contract.configs import BaseConfig, free_keys
+from training.contract.events import Finished, Started
+from training.contract.records import PRETRAINING_TEXT
+from training.fast.optimizers import Muon
 from training.miniature import world
-from training.optimization import adam, device, optimize
-from training.optimizers import Muon
-from training.packing import MicroBatch, cross_entropy, digest, pack, pieces, read_documents
-from training.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
-from training.records import PRETRAINING_TEXT
-from training.run_folder import RunFolder, write_whole
+from training.run.command import main
+from training.run.optimization import adam, device, optimize
+from training.run.run_folder import RunFolder, write_whole
+from training.text.formatting import encode_document
+from training.text.packing import MicroBatch, cross_entropy, digest, pack, pieces, read_documents
+from training.text.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
 
 RESUMABLE = True
 HELD_OUT_EVERY = 200  # each 200th document is kept for the validation loss

@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training import parallel, trial
-from training.command import main
-from training.configs import DPOConfig, RewardModelConfig
-from training.events import Finished, Warned
-from training.optimization import merged, optimize, precision, prepared, weights_dtype
-from training.packing import MicroBatch, micro_batches, shuffled
-from training.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad, save_policy
-from training.rankings import Ranked, check_pairs, joined, read_rankings, warn_of_large_groups
-from training.reward_model import Pair, k_wise_loss, pair_accuracy, pairs_right
-from training.run_folder import RunFolder
+from training.contract.configs import DPOConfig, RewardModelConfig
+from training.contract.events import Finished, Warned
+from training.networks import trial
+from training.reward.model import Pair, k_wise_loss, pair_accuracy, pairs_right
+from training.reward.rankings import Ranked, check_pairs, joined, read_rankings, warn_of_large_groups
+from training.run import parallel
+from training.run.command import main
+from training.run.optimization import merged, optimize, precision, prepared, weights_dtype
+from training.run.run_folder import RunFolder
+from training.text.packing import MicroBatch, micro_batches, shuffled
+from training.text.policy import check_fits, completion_logprobs, forbidden_token_ids, load_policy, pad, save_policy
 
 RESUMABLE = True
 

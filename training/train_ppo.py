@@ -12,31 +12,24 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training import parallel, trial
-from training.command import main
-from training.configs import PPOConfig
-from training.events import Finished, Metrics, Progress, Sample, Started, Warned
-from training.formatting import decode_completion, encode_prompts, left_out
-from training.intervals import grouped
-from training.optimization import device, merged, prepared, weights_dtype, weights_hash
-from training.packing import read_documents
-from training.policy import check_fits, load_policy, max_positions, save_policy
-from training.ppo_learner import (
-    Learner,
-    Pretraining,
-    endless,
-    generator_for,
-    learner_state,
-    new_learner,
-    update,
-)
-from training.records import PRETRAINING_TEXT, PROMPTS, PromptRecord, Use
-from training.reward_model import load_reward_model
-from training.rollout import Episodes, roll_out
-from training.run_folder import RunFolder
-from training.snapshots import load
-from training.value_model import ValueModel
-from training.watching import alarms, describe, ends, judged, over_optimisation
+from training.contract.configs import PPOConfig
+from training.contract.events import Finished, Metrics, Progress, Sample, Started, Warned
+from training.contract.intervals import grouped
+from training.contract.records import PRETRAINING_TEXT, PROMPTS, PromptRecord, Use
+from training.networks import trial
+from training.ppo.diagnostics import alarms, describe, ends, judged, over_optimisation
+from training.ppo.learner import Learner, Pretraining, endless, generator_for, learner_state, new_learner, update
+from training.ppo.rollout import Episodes, roll_out
+from training.ppo.value_model import ValueModel
+from training.reward.model import load_reward_model
+from training.run import parallel
+from training.run.command import main
+from training.run.optimization import device, merged, prepared, weights_dtype, weights_hash
+from training.run.run_folder import RunFolder
+from training.run.snapshots import load
+from training.text.formatting import decode_completion, encode_prompts, left_out
+from training.text.packing import read_documents
+from training.text.policy import check_fits, load_policy, max_positions, save_policy
 
 RESUMABLE = True
 SHOWN = 3  # samples of an iteration, and of a network at the end, that are reported
@@ -285,7 +278,7 @@ def _finish(
     measured: dict[str, dict[str, float]] = {}
     scores: dict[str, Tensor] = {}
     if reference is None:
-        from training.lora import without_adapters
+        from training.run.lora import without_adapters
     for name, network in networks.items():
         generator = generator_for(config, 0, "evaluation")
         ids = [prompt.ids for prompt in prompts]

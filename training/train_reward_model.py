@@ -9,17 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training import trial
-from training.command import main
-from training.configs import RewardModelConfig
-from training.events import Finished, Warned
-from training.formatting import encode_demonstration
-from training.optimization import merged, optimize, precision, prepared, weights_dtype
-from training.packing import MicroBatch, in_order, micro_batches, shuffled
-from training.policy import check_fits
-from training.rankings import Ranked, check_pairs, joined, read_rankings, warn_of_large_groups
-from training.records import DEMONSTRATIONS, DemonstrationRecord, Use
-from training.reward_model import (
+from training.contract.configs import RewardModelConfig
+from training.contract.events import Finished, Warned
+from training.contract.records import DEMONSTRATIONS, DemonstrationRecord, Use
+from training.fast.shared_prefix import can_be_ragged
+from training.networks import trial
+from training.reward.model import (
     k_wise_loss,
     new_reward_model,
     pairs_right,
@@ -27,10 +22,15 @@ from training.reward_model import (
     score_groups,
     score_sequences,
 )
-from training.reward_report import report
-from training.run_folder import RunFolder
-from training.shared_prefix import can_be_ragged
-from training.snapshots import load
+from training.reward.rankings import Ranked, check_pairs, joined, read_rankings, warn_of_large_groups
+from training.reward.report import report
+from training.run.command import main
+from training.run.optimization import merged, optimize, precision, prepared, weights_dtype
+from training.run.run_folder import RunFolder
+from training.run.snapshots import load
+from training.text.formatting import encode_demonstration
+from training.text.packing import MicroBatch, in_order, micro_batches, shuffled
+from training.text.policy import check_fits
 
 RESUMABLE = True
 RIGHT = "right.json"  # in the run folder, what the accuracies are made of: by prompt_key, pairs_right of unseen prompts

@@ -10,25 +10,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import parallel, trial
-from training.command import main
-from training.configs import SFTConfig
-from training.dropout import add_residual_dropout
-from training.events import Finished
-from training.formatting import encode_demonstration, encode_document, left_out
-from training.optimization import merged, optimize, precision, prepared, weights_dtype
-from training.packing import MicroBatch, cross_entropy, pack, pieces, read_documents, shuffled
-from training.policy import (
-    check_fits,
-    forbidden_token_ids,
-    load_policy,
-    max_positions,
-    save_policy,
-)
-from training.records import DEMONSTRATIONS, PRETRAINING_TEXT, DemonstrationRecord, Use
-from training.run_folder import RunFolder
-from training.selection import Epochs, Judge
-from training.snapshots import load
+from training.contract.configs import SFTConfig
+from training.contract.events import Finished
+from training.contract.records import DEMONSTRATIONS, PRETRAINING_TEXT, DemonstrationRecord, Use
+from training.networks import trial
+from training.networks.dropout import add_residual_dropout
+from training.run import parallel
+from training.run.command import main
+from training.run.optimization import merged, optimize, precision, prepared, weights_dtype
+from training.run.run_folder import RunFolder
+from training.run.selection import Epochs, Judge
+from training.run.snapshots import load
+from training.text.formatting import encode_demonstration, encode_document, left_out
+from training.text.packing import MicroBatch, cross_entropy, pack, pieces, read_documents, shuffled
+from training.text.policy import check_fits, forbidden_token_ids, load_policy, max_positions, save_policy
 
 RESUMABLE = True
 NO_CURVES = ("score_low", "score_high", "score_prompts")  # of an epoch's numbers: its report alone has them
@@ -37,8 +32,8 @@ NO_CURVES = ("score_low", "score_high", "score_prompts")  # of an epoch's number
 def run(config: SFTConfig, run_folder: RunFolder) -> None:
     """Train on the train split's demonstrations, measure each epoch on the validation split, save checkpoints/sft.
 
-    That is the last network or, with a reward model, the one of the epoch with the best score (training/selection.py);
-    the one with the lowest loss, if it is another, is then saved as checkpoints/sft_by_loss.
+    That is the last network or, with a reward model, the one of the epoch with the best score (run/selection.py); the
+    one with the lowest loss, if it is another, is then saved as checkpoints/sft_by_loss.
     """
     torch.manual_seed(config.seed)
     model, tokenizer = load_policy(config.init_from, weights_dtype(config), config)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from training.events import Finding, Verdict
+from training.contract.events import Finding, Verdict
 
 LARGE_BYTES, WHOLE_BYTES = 1_000_000_000, 4_000_000_000  # more is tried in part; up to the other whole if need be
 
@@ -42,13 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def tried(folder: Path) -> dict[str, Any]:
     """What trying the network of a folder found, as JSON; raises ValueError where it cannot be used."""
-    from training.network_files import check_files
+    from training.contract.network_files import check_files
 
     architectures = str(check_files(folder).get("architectures"))  # before torch is imported, which takes seconds
-    from training.first_layers import load_first_layers, size_bytes
-    from training.policy import load_policy, load_tokenizer
-    from training.reward_model import load_reward_model
-    from training.trial import findings, findings_of_scores, further_findings
+    from training.networks.first_layers import load_first_layers, size_bytes
+    from training.networks.trial import findings, findings_of_scores, further_findings
+    from training.reward.model import load_reward_model
+    from training.text.policy import load_policy, load_tokenizer
 
     rows = None
     if "ForSequenceClassification" in architectures:

@@ -16,7 +16,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import SearchText, Text
 from app.web.auth import admin
 from app.web.responses import FormText, flash, page, redirect
-from training.records import Pool
+from training.contract.records import Pool
 
 router = APIRouter(include_in_schema=False)
 PAGE = 100

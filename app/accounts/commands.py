@@ -9,7 +9,7 @@ from app.assignments.leaving import change_account
 from app.database import reading, transaction
 from app.errors import BadInput, NotFound
 from app.kit.terminal import AsJson, show
-from training.records import Pool
+from training.contract.records import Pool
 
 accounts = typer.Typer(
     no_args_is_help=True,

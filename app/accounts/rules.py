@@ -17,7 +17,7 @@ from app.errors import BadInput, Conflict, NotFound
 from app.kit import surface
 from app.kit.i18n import N_, languages
 from app.kit.i18n import gettext as _
-from training.records import Pool
+from training.contract.records import Pool
 
 TOKEN_PREFIX, LONGEST_TOKEN_DAYS = "plumb_", 3650
 POOL_KEPT = N_("Answers given so far keep the pool they were given in.")

@@ -8,7 +8,7 @@ from app.accounts.passwords import MAX_LENGTH
 from app.accounts.tables import AccountKind, Role, Scope
 from app.kit.surface import Surface
 from app.kit.text import Text
-from training.records import Pool
+from training.contract.records import Pool
 
 
 class _Strict(BaseModel):

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
 from app.kit.surface import Surface
-from training.records import Pool
+from training.contract.records import Pool
 
 
 class Role(StrEnum):

@@ -11,7 +11,7 @@ from app.assignments import offering
 from app.assignments.tables import Assignment, AssignmentState, Skip
 from app.prompts.tables import Prompt
 from app.rounds.tables import ONBOARDING, Item, Round, RoundState
-from training.records import Pool
+from training.contract.records import Pool
 
 
 class Progress(NamedTuple):

@@ -20,8 +20,8 @@ from app.kit.text import require_text
 from app.policies import rules as policies
 from app.policies.tables import Policy, PolicyKind
 from app.snapshots.tables import Snapshot
-from training.events import CheckpointSaved, NetworkTried
-from training.network_files import check_files
+from training.contract.events import CheckpointSaved, NetworkTried
+from training.contract.network_files import check_files
 
 PREFIX = "checkpoint:"
 _TITLES = {  # by role, and by folder where a run saves two of a role

@@ -20,7 +20,7 @@ from app.kit.i18n import gettext as _
 from app.prompts.tables import Prompt
 from app.snapshots.freezing import prompt_key
 from app.snapshots.tables import SnapshotMember
-from training import records
+from training.contract import records
 
 CHUNK = 500  # completions stored in one transaction
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.checkpoints.tables import CheckpointRole
 from app.kit.text import Text
-from training.events import Verdict
+from training.contract.events import Verdict
 
 
 class CheckpointIn(BaseModel):

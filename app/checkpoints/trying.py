@@ -17,7 +17,7 @@ LAST_WORDS = 300  # characters of a trial that broke off
 def tried(folder: Path) -> dict[str, Any] | None:
     """What `python -m training.try_network` says of a folder; None where this machine has nothing to try it with.
 
-    `refused` is the sentence that says why it cannot be used, or null; `findings` are those of training.events.Finding.
+    `refused` is the sentence that says why it cannot be used, or null; `findings` are of training.contract.events.
     """
     command = [sys.executable, "-m", "training.try_network", str(folder), "--json"]
     try:

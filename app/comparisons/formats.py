@@ -16,7 +16,7 @@ from app.kit.text import require_text
 from app.prompts.imports import PromptDefaults, drafts_of
 from app.prompts.messages import canonical
 from app.prompts.schemas import PromptDraft
-from training.records import ComparisonRecord, Pool, Split
+from training.contract.records import ComparisonRecord, Pool, Split
 
 MOST = 9  # completions of a comparison
 

@@ -8,7 +8,7 @@ from app.kit.given import Given
 from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.prompts.shapes import prompts_of
-from training.records import Message
+from training.contract.records import Message
 
 LEFT, RIGHT = "left", "right"
 

@@ -11,7 +11,7 @@ from app.kit.text import is_blank, normal_form, require_text
 from app.prompts.imports import PromptDefaults, drafts_of
 from app.prompts.messages import message
 from app.prompts.shapes import prompts_of
-from training.records import Message
+from training.contract.records import Message
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")

@@ -11,7 +11,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import normal_form, require_text
 from app.prompts.messages import text_sha256
 from app.prompts.schemas import PromptDraft
-from training.records import Message, Pool
+from training.contract.records import Message, Pool
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from app.assignments.tables import LETTERS
 from app.comparisons.queries import ranked
 from app.comparisons.tables import Comparison, ComparisonSource, SeededOrder
 from app.kit.text import Text
-from training.records import Message, Pool
+from training.contract.records import Message, Pool
 
 Letter = Literal[*LETTERS]
 UNACCEPTABLE = "unacceptable"  # in place of a number, on the page

@@ -13,7 +13,7 @@ from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_n
 from app.guidelines.tables import Form, Guideline
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item
-from training.records import Pool
+from training.contract.records import Pool
 
 
 class ComparisonSource(StrEnum):

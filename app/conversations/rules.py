@@ -33,7 +33,7 @@ from app.prompts.messages import text_sha256
 from app.prompts.tables import SENSITIVE, Prompt, PromptSource
 from app.rounds.schemas import ConversationPlan
 from app.rounds.tables import Item, ItemKind
-from training.records import Message, Pool, Split, UseCase
+from training.contract.records import Message, Pool, Split, UseCase
 
 COLLECTION = "conversations"  # of the prompts that conversations were up to a message
 RESEND_SECONDS = 60

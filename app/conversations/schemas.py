@@ -11,7 +11,7 @@ from app.conversations.queries import Whole
 from app.conversations.tables import AlternativesState, Origin, Role, Suggestion
 from app.kit.text import Text
 from app.prompts.tables import Prompt, PromptSource
-from training.records import Message, Pool
+from training.contract.records import Message, Pool
 
 MAX_MESSAGES = 100
 Written = Annotated[Text, Field(max_length=50_000)]

@@ -23,7 +23,7 @@ from app.prompts.tables import Prompt
 from app.rounds.tables import ItemKind
 from app.serving import rules as serving
 from app.serving.endpoint import NoAnswer
-from training.records import Message
+from training.contract.records import Message
 
 AT_ONCE = 8  # of the forty threads that serve requests
 MAX_TOKENS = 512

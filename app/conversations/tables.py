@@ -13,7 +13,7 @@ from app.guidelines.tables import Guideline
 from app.policies.tables import Policy
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item
-from training.records import Pool
+from training.contract.records import Pool
 
 
 class Role(StrEnum):

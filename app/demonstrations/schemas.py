@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from app.accounts.tables import AccountKind
 from app.demonstrations.tables import Demonstration
 from app.kit.text import Text
-from training.records import Message, Pool, UseCase
+from training.contract.records import Message, Pool, UseCase
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -12,7 +12,7 @@ from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_n
 from app.guidelines.tables import Form, Guideline
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item
-from training.records import Pool, UseCase
+from training.contract.records import Pool, UseCase
 
 
 class Demonstration(Base):

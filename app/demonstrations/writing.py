@@ -7,7 +7,7 @@ from app.guidelines import rules as guidelines
 from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
 from app.rounds.tables import Round
-from training.records import UseCase
+from training.contract.records import UseCase
 
 
 def beside(content: DemonstrationContent, round: Round) -> dict[str, object]:

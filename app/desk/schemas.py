@@ -13,7 +13,7 @@ from app.conversations.tables import Role
 from app.demonstrations.schemas import DemonstrationContent, Seconds
 from app.kit.text import Text
 from app.rounds.tables import ItemKind
-from training.records import Message
+from training.contract.records import Message
 
 CONTENT = {
     ItemKind.COMPARISON: ComparisonContent,

@@ -4,7 +4,7 @@ import re
 
 from app.guidelines.schemas import PromptAnswer, Question
 from app.kit.i18n import N_
-from training.records import Flag
+from training.contract.records import Flag
 
 
 def _unwrapped(text: str) -> str:

@@ -27,7 +27,7 @@ from app.runs.supervisor import tail
 from app.snapshots import queries as snapshot_queries
 from app.web.auth import admin, still_signed_in
 from app.web.responses import FormText, flash, fragment, is_htmx, page, redirect
-from training import recipes
+from training.contract import recipes
 
 router = APIRouter(include_in_schema=False)
 LongText = Annotated[TypedText, Form(max_length=20_000)]

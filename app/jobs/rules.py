@@ -22,8 +22,8 @@ from app.kit.places import check_address, check_folder
 from app.snapshots import queries as snapshot_queries
 from app.snapshots.rules import folder as snapshot_folder
 from app.snapshots.tables import Snapshot, SnapshotState
-from training import events, recipes
-from training.records import COMPARISONS, DEMONSTRATIONS, PROMPTS
+from training.contract import events, recipes
+from training.contract.records import COMPARISONS, DEMONSTRATIONS, PROMPTS
 
 SNAPSHOT_PREFIX = "snapshot:"
 _NEEDS = {

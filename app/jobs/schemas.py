@@ -41,7 +41,7 @@ class JobOut(BaseModel):
 
 
 class EventOut(BaseModel):
-    """One event of a job's run; `body` is as training.events writes it."""
+    """One event of a job's run; `body` is as training.contract.events writes it."""
 
     number: int
     kind: str

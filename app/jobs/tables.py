@@ -43,7 +43,7 @@ class Job(Base):
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     name: Mapped[str] = mapped_column(String(120), default="")
     verb: Mapped[JobVerb] = mapped_column(choice(JobVerb))
-    config: Mapped[dict] = mapped_column(JSONColumn)  # as the run folder's config.json, training.recipes
+    config: Mapped[dict] = mapped_column(JSONColumn)  # as the run folder's config.json, training.contract.recipes
     snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshots.id", ondelete="RESTRICT"))
     state: Mapped[JobState] = mapped_column(choice(JobState), default=JobState.QUEUED)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
@@ -73,4 +73,4 @@ class JobEvent(Base):
     number: Mapped[int] = mapped_column(Integer)  # 1, 2, 3 within the job
     kind: Mapped[str] = mapped_column(String(20))
     at: Mapped[datetime] = mapped_column(UTCDateTime)
-    body: Mapped[dict] = mapped_column(JSONColumn)  # training.events
+    body: Mapped[dict] = mapped_column(JSONColumn)  # training.contract.events

@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import permutations
 from typing import NamedTuple
 
-from training.records import Flag
+from training.contract.records import Flag
 
 AGREEMENT_CUTOFF = 0.75  # of the flagging of sensitive speech, and of the rankings
 DEMONSTRATION_CUTOFF = 6.0  # of 7, on average

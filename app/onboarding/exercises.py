@@ -29,7 +29,7 @@ from app.prompts import rules as prompts
 from app.prompts.tables import SENSITIVE, Prompt, PromptSource
 from app.rounds import queries as rounds
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
-from training.records import Split
+from training.contract.records import Split
 
 NUMBERS = {RoundPurpose.PRACTICE: 0, RoundPurpose.SCREENING: -1}  # unique, so there is one round of each
 OWNER = COLLECTION = POLICY = "onboarding"

@@ -11,7 +11,7 @@ from app.kit.text import Text
 from app.onboarding.agreement import Compared, Figures
 from app.onboarding.tables import Exercise, Screening, Verdict
 from app.rounds.tables import ItemKind, RoundPurpose
-from training.records import Message
+from training.contract.records import Message
 
 Part = Literal[RoundPurpose.PRACTICE, RoundPurpose.SCREENING]
 Comfort = Literal["yes", "partly", "no"]

@@ -22,7 +22,7 @@ from app.onboarding.agreement import Compared, Count, Figures, Outcome, order_co
 from app.onboarding.rules import tiers
 from app.onboarding.tables import DemonstrationReview, Reviewer, Screening, Verdict
 from app.rounds.tables import RoundPurpose
-from training.records import Pool
+from training.contract.records import Pool
 
 # "For what topics or cultural groups are you comfortable identifying sensitive speech?" (B.1); others are free text.
 TOPICS = {

@@ -14,7 +14,7 @@ from app.plans.tables import Plan
 from app.rounds import rules as rounds
 from app.rounds.schemas import PolicyShare, PromptFilter, RoundPlan
 from app.rounds.tables import Round
-from training.records import Split
+from training.contract.records import Split
 
 
 def make(session: Session, plan: Plan) -> Round:

@@ -23,7 +23,7 @@ from app.rounds.rules import round_
 from app.snapshots import queries as snapshot_queries
 from app.web.auth import admin
 from app.web.responses import flash, form_data, fragment, is_htmx, page, redirect
-from training import recipes
+from training.contract import recipes
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]

@@ -28,7 +28,7 @@ from app.rounds.tables import Round, RoundPurpose, RoundState
 from app.snapshots.left_out import listed, way_out
 from app.snapshots.queries import of_round as snapshots_of
 from app.snapshots.tables import Snapshot, SnapshotState
-from training.records import Purpose
+from training.contract.records import Purpose
 
 _OF_JOB = {
     JobState.QUEUED: StepState.RUNNING,

@@ -10,7 +10,7 @@ from app.plans.tables import PlanState, StepKind, StepState
 from app.rounds.schemas import PRIORITY, RESERVED, ReservedShare
 from app.rounds.tables import RoundPriority
 from app.snapshots.schemas import ALSO, Also
-from training.records import Pool
+from training.contract.records import Pool
 
 
 class Source(StrEnum):
@@ -23,7 +23,7 @@ class Source(StrEnum):
 
 
 class Training(BaseModel):
-    """A recipe of training.recipes and the keys that stand over it."""
+    """A recipe of training.contract.recipes and the keys that stand over it."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -23,8 +23,8 @@ from app.snapshots.left_out import KINDS
 from app.snapshots.queries import closed_training_rounds
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot
-from training import recipes
-from training.records import PRETRAINING_TEXT, Purpose, Split
+from training.contract import recipes
+from training.contract.records import PRETRAINING_TEXT, Purpose, Split
 
 LEASE_SECONDS = 120
 _VERBS = {

@@ -15,7 +15,7 @@ from app.kit.places import check_address
 from app.policies import queries
 from app.policies.schemas import PolicyIn
 from app.policies.tables import Policy, PolicyKind
-from training.records import Pool
+from training.contract.records import Pool
 
 # Held-out labelers have a policy of their own: what they wrote must not reach the others, not even as a completion.
 PEOPLE = {Pool.TRAIN: "people", Pool.HELD_OUT: "held-out people"}

@@ -24,7 +24,7 @@ from app.prompts.rules import prompt
 from app.prompts.tables import PromptSource
 from app.web.auth import admin, signed_in
 from app.web.responses import flash, form_data, page, redirect
-from training.records import UseCase
+from training.contract.records import UseCase
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]

@@ -16,7 +16,7 @@ from app.prompt_writing.tables import WRITTEN, Writing, WritingCall
 from app.prompts.messages import canonical, prefix_sha256
 from app.prompts.queries import known_prefixes
 from app.prompts.tables import Prompt, PromptSource
-from training.records import Pool, Split
+from training.contract.records import Pool, Split
 
 ALIKE = 0.5  # share of common three-word runs from which two texts of one labeler are called alike
 COMPARED = 300  # of the labeler's newest prompts

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.kit.text import Text
 from app.prompt_writing.tables import Writing, WritingCall
 from app.prompts.tables import Prompt, PromptSource
-from training.records import UseCase
+from training.contract.records import UseCase
 
 _Written = Annotated[Text, Field(max_length=20_000)]
 

@@ -15,7 +15,7 @@ from app.prompts.messages import MAX_TOKENS, folded_sha256, prefix_sha256, split
 from app.prompts.schemas import PromptDraft, Verdict
 from app.prompts.similar import Kept, Similar
 from app.prompts.tables import Prompt, PromptCollection, PromptSource
-from training.records import Split, strictest
+from training.contract.records import Split, strictest
 
 OWNER_CAP = 200  # InstructGPT 3.2
 PERSONAL_DATA = N_("Prompts with personal data, in no snapshot until an admin decides: %(n)d.")

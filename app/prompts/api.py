@@ -18,7 +18,7 @@ from app.prompts.imports import PromptDefaults, drafts_of, import_prompts
 from app.prompts.schemas import PromptIn, PromptOut, PromptQuery, PromptsIn, PromptsOut
 from app.web.auth import api_account
 from app.web.openapi import NO_FINDER
-from training.records import UseCase
+from training.contract.records import UseCase
 
 router = APIRouter(prefix="/api/v1/prompts", tags=["prompts"])
 Limit = Annotated[int, Query(ge=1, le=500)]

@@ -10,7 +10,7 @@ from app.prompts import queries
 from app.prompts.examination import Examined, examine, store_findings, store_likeness
 from app.prompts.similar import Kept, Similar
 from app.prompts.tables import Prompt
-from training.records import Message
+from training.contract.records import Message
 
 log = logging.getLogger(__name__)
 BATCH = 200  # prompts a transaction

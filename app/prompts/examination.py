@@ -12,7 +12,7 @@ from app.prompts.hygiene.languages import language
 from app.prompts.hygiene.near_duplicates import bands, signature
 from app.prompts.hygiene.personal_data import find
 from app.prompts.tables import Finding, NearPrompts, PromptBand, PromptSource
-from training.records import Message
+from training.contract.records import Message
 
 UNCOMPARED = (PromptSource.LABELER_FEW_SHOT, PromptSource.USE_CASE)  # alike on purpose, and never asked
 

@@ -19,7 +19,7 @@ from app.prompts.hygiene.kinds import PLACEHOLDERS, PersonalData
 from app.prompts.messages import folded_sha256, prefix_sha256, text_sha256
 from app.prompts.similar import Kept, Similar
 from app.prompts.tables import Finding, FindingState, NearPrompts, Prompt, PromptBand
-from training.records import Message
+from training.contract.records import Message
 
 CONTEXT = 60  # characters that are shown before and behind a finding
 BATCH = 100  # findings a transaction

@@ -21,7 +21,7 @@ from app.prompts.admission import Admission, reason, refusal, refused_field, rem
 from app.prompts.schemas import PromptDraft, Verdict
 from app.prompts.shapes import prompts_of
 from app.prompts.tables import PromptSource
-from training.records import Split, UseCase
+from training.contract.records import Split, UseCase
 
 JOINED = N_("%(n)d prompts are stored already; they are added to the collection.")
 T = TypeVar("T")

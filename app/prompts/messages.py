@@ -9,7 +9,7 @@ from app.config import settings
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
 from app.kit.text import folded, normal_form, require_text
-from training.records import Message, Split
+from training.contract.records import Message, Split
 
 ROLES = ("system", "user", "assistant")
 _FROM = {"human": "user", "gpt": "assistant"}  # ShareGPT's words for them

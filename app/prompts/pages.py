@@ -23,7 +23,7 @@ from app.prompts.schemas import PromptQuery
 from app.prompts.tables import Prompt, PromptSource
 from app.web.auth import admin
 from app.web.responses import flash, form_data, page, redirect
-from training.records import Split, UseCase
+from training.contract.records import Split, UseCase
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from app.kit.lists import last_shown
 from app.prompts.tables import NearPrompts, Prompt, PromptBand, PromptCollection, PromptSource
-from training.records import Split
+from training.contract.records import Split
 
 UNCLEAR = "und"  # ISO 639-2 for a language that is not clear, stored as ""
 

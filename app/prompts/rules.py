@@ -19,7 +19,7 @@ from app.prompts.admission import Admission, refusal, refused_field
 from app.prompts.messages import canonical
 from app.prompts.schemas import PromptDraft
 from app.prompts.tables import Prompt, PromptSource
-from training.records import Message, Split, UseCase
+from training.contract.records import Message, Split, UseCase
 
 
 def forget(session: Session, prompt_id: int) -> None:

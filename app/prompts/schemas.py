@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.kit.text import JsonObject, SearchText, Text
 from app.prompts.tables import Prompt, PromptSource
-from training.records import Message, Split, UseCase
+from training.contract.records import Message, Split, UseCase
 
 
 class Verdict(StrEnum):

@@ -7,7 +7,7 @@ from app.kit.given import Given
 from app.kit.i18n import gettext as _
 from app.kit.text import is_blank, require_text
 from app.prompts.messages import canonical
-from training.records import Message
+from training.contract.records import Message
 
 DIALOGUES = ("messages", "conversations")  # of OpenAI, and of ShareGPT
 

@@ -12,7 +12,7 @@ from app.kit.text import folded
 from app.prompts import queries
 from app.prompts.examination import said
 from app.prompts.hygiene.near_duplicates import are_near_duplicates
-from training.records import Message, Split
+from training.contract.records import Message, Split
 
 BAND_HOLDS = 50  # prompts; those of one template crowd a band, and their other bands tell them apart
 COMPARED = 5  # candidates whose words are compared, those with the most bands in common

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
 from app.prompts.hygiene.kinds import PersonalData
-from training.records import Split, UseCase
+from training.contract.records import Split, UseCase
 
 SENSITIVE = "sensitive_content"  # the answer of the prompt form that marks a prompt; guidelines.schemas.PromptAnswer
 

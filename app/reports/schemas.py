@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.kit.text import Text
 from app.reports.tables import Report
-from training.records import Message
+from training.contract.records import Message
 
 
 class ReportIn(BaseModel):

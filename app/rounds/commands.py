@@ -21,7 +21,7 @@ from app.prompts.tables import PromptSource
 from app.rounds import queries, rules
 from app.rounds.schemas import PolicyShare, PromptFilter, RoundChange, RoundPlan
 from app.rounds.tables import Round, RoundPriority, RoundPurpose
-from training.records import Pool, Split, UseCase
+from training.contract.records import Pool, Split, UseCase
 
 rounds = typer.Typer(
     no_args_is_help=True,

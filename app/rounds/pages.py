@@ -24,7 +24,7 @@ from app.rounds.tables import ONBOARDING, RoundPriority, RoundPurpose
 from app.web.auth import admin
 from app.web.choices import ALL, number_or_all, some_or_all, ticked
 from app.web.responses import flash, form_data, page, redirect
-from training.records import Pool, Split, UseCase
+from training.contract.records import Pool, Split, UseCase
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50

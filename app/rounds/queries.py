@@ -10,7 +10,7 @@ from app.kit.lists import last_shown
 from app.prompts.queries import in_collections
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundState
-from training.records import Split
+from training.contract.records import Split
 
 
 def round_(session: Session, public_id: str) -> Round | None:

@@ -35,7 +35,7 @@ from app.rounds.tables import (
     RoundPurpose,
     RoundState,
 )
-from training.records import Pool
+from training.contract.records import Pool
 
 BATCH = 500
 HELD_OUT_PEOPLE = policy_rules.PEOPLE[Pool.HELD_OUT]

@@ -10,7 +10,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.prompts.tables import PromptSource
 from app.rounds.tables import ItemKind, Round, RoundPriority, RoundPurpose, RoundState
-from training.records import Pool, Split, UseCase
+from training.contract.records import Pool, Split, UseCase
 
 FILTERS = ("collections", "splits", "use_cases", "sources")  # of the fields below, those that name several values
 

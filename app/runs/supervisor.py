@@ -28,8 +28,8 @@ from app.jobs.tables import Job, JobState, JobVerb
 from app.kit.children import environment
 from app.kit.i18n import gettext as _
 from app.plans import rules as plans
-from training.events import CheckpointSaved, NetworkTried
-from training.recipes import CONFIGS
+from training.contract.events import CheckpointSaved, NetworkTried
+from training.contract.recipes import CONFIGS
 
 GRACE_SECONDS = 45  # from SIGTERM, when the child writes its state, to SIGKILL; below Celery's soft shutdown
 POLL_SECONDS = 0.5

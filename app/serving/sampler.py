@@ -23,7 +23,7 @@ from app.database import reading, transaction
 from app.kit.children import environment
 from app.policies.tables import Policy
 from app.serving import rules as serving
-from training.records import SERVING_ADDRESS
+from training.contract.records import SERVING_ADDRESS
 
 POLL_SECONDS = 0.5
 

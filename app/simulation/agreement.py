@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 
 from app.simulation.labelers import Labeler, tiers
-from training.intervals import Estimate, share
+from training.contract.intervals import Estimate, share
 
 PAPER = 0.726  # training labelers among each other, InstructGPT section 3.4
 

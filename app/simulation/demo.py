@@ -34,8 +34,8 @@ from app.rounds.tables import Round, RoundPurpose
 from app.simulation import miniature
 from app.simulation.miniature import FOR_PEOPLE
 from app.tables import metadata
+from training.contract.records import Pool, Split
 from training.miniature.readable import ReadablePrompt, readable, to_demonstrate
-from training.records import Pool, Split
 
 SEED = 1
 TRAIN_PROMPTS, VALIDATION_PROMPTS, DEMONSTRATIONS = 2000, 200, 300

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.simulation.chance import gumbel, number, uniform
+from training.contract.records import Flag, Pool
 from training.miniature.rubric import judge, rating
 from training.miniature.world import demonstration
-from training.records import Flag, Pool
 
 TIE = 0.1  # utilities that feel nearer than this share a tier
 HELD_OUT_SHARE = 0.25

@@ -10,7 +10,7 @@ from app.simulation import miniature
 from app.simulation.agreement import agreement, calibrate
 from app.simulation.labelers import Labeler, crew
 from app.simulation.rest import CALIBRATION_ITEMS, Answer, Api, RestError, compared, day, sign_up, texts
-from training.records import Pool
+from training.contract.records import Pool
 
 POLL_SECONDS = 1.0
 SHARED_ITEMS = 40  # that every labeler ranks, to see how far they agree

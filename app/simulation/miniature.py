@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from app.prompts.admission import OWNER_CAP
 from app.prompts.schemas import PromptIn
 from app.prompts.tables import PromptSource
+from training.contract.records import Split
 from training.miniature.world import tasks
-from training.records import Split
 
 COLLECTION = "miniature"
 FOR_PEOPLE = 0.05  # of a round's items: enough to try the work, and too few for the training to miss them

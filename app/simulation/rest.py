@@ -9,8 +9,8 @@ import httpx
 
 from app.errors import PlumblineError
 from app.simulation.labelers import Labeler
+from training.contract.records import Flag
 from training.miniature.rubric import UnknownPrompt
-from training.records import Flag
 
 TRIES = 5
 CALIBRATION_ITEMS = 60  # comparisons on which the noise of labelers is found

@@ -12,7 +12,7 @@ from app.kit.terminal import AsJson, show
 from app.snapshots import exports, queries, rules
 from app.snapshots.schemas import Also
 from app.snapshots.tables import Snapshot, SnapshotState
-from training.records import Purpose, Split
+from training.contract.records import Purpose, Split
 
 snapshots = typer.Typer(
     no_args_is_help=True,

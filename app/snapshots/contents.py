@@ -20,7 +20,7 @@ from app.rounds.tables import Item, Round
 from app.snapshots.left_out import KINDS, Kind, Reason, key
 from app.snapshots.schemas import Also, SnapshotFilter
 from app.snapshots.splits import HAS_OPEN_PERSONAL_DATA, Splits, of_answer
-from training.records import Pool, Purpose, Split
+from training.contract.records import Pool, Purpose, Split
 
 Row = Demonstration | Conversation | Comparison | Prompt
 _TABLES = {

@@ -15,7 +15,7 @@ from app.kit.i18n import gettext as _
 from app.snapshots.rules import folder
 from app.snapshots.shapes import SHAPES, What
 from app.snapshots.tables import Snapshot, SnapshotState
-from training import records
+from training.contract import records
 
 BATCH = 2000
 

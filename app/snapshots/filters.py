@@ -16,7 +16,7 @@ from app.snapshots import contents, queries
 from app.snapshots.left_out import KINDS, listed, refuse_if_empty
 from app.snapshots.schemas import Also, SnapshotFilter
 from app.snapshots.splits import effective_splits
-from training.records import Purpose, Split
+from training.contract.records import Purpose, Split
 
 LISTED = 20  # names that a refusal lists
 UNKNOWN = {

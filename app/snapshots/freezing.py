@@ -20,8 +20,8 @@ from app.snapshots.left_out import Kind, refuse_if_empty
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.shapes import desirable
 from app.snapshots.splits import answered, effective_splits, of_answer
-from training import records
-from training.records import COMPARISONS, DEMONSTRATIONS, PROMPTS, AnsweredBy, Manifest, Pool, Purpose, Split
+from training.contract import records
+from training.contract.records import COMPARISONS, DEMONSTRATIONS, PROMPTS, AnsweredBy, Manifest, Pool, Purpose, Split
 
 _KINDS = {
     DEMONSTRATIONS: (Kind.DEMONSTRATIONS, Kind.CONVERSATIONS),

@@ -7,7 +7,7 @@ from app.errors import BadInput
 from app.kit import i18n
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
-from training.records import Purpose
+from training.contract.records import Purpose
 
 
 class Kind(StrEnum):

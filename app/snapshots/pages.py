@@ -17,7 +17,7 @@ from app.snapshots.tables import SnapshotState
 from app.web.auth import admin
 from app.web.choices import ALL, some_or_all, ticked
 from app.web.responses import flash, form_data, fragment, is_htmx, page, redirect
-from training.records import Purpose, Split
+from training.contract.records import Purpose, Split
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]

@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 
 from app.snapshots.shapes import Columns
-from training.records import Record
+from training.contract.records import Record
 
 BATCH = 2000
 _ARROW = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}

@@ -18,7 +18,7 @@ from app.kit.lists import last_shown
 from app.prompts.tables import Prompt, PromptCollection
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState
-from training.records import Purpose
+from training.contract.records import Purpose
 
 
 def find(session: Session, public_id: str) -> Snapshot:

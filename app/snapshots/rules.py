@@ -22,7 +22,7 @@ from app.rounds.tables import Item
 from app.snapshots.filters import explicit
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot, SnapshotMember, SnapshotState
-from training.records import Manifest, Purpose
+from training.contract.records import Manifest, Purpose
 
 LEASE_SECONDS = 60
 RENEW_SECONDS = 15

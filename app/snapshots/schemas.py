@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.kit.text import Text
 from app.snapshots.tables import SnapshotState
-from training.records import Purpose, Split
+from training.contract.records import Purpose, Split
 
 
 class Also(StrEnum):
-    """Whose answers are left out unless they are asked for; values of training.records.AnsweredBy."""
+    """Whose answers are left out unless they are asked for; values of training.contract.records.AnsweredBy."""
 
     SIMULATED = "simulated"
     DEMO = "demo"

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from training.records import (
+from training.contract.records import (
     COMPARISONS,
     DEMONSTRATIONS,
     PROMPTS,

@@ -19,7 +19,7 @@ from app.conversations.tables import Conversation, ConversationMessage, Role
 from app.prompts.messages import folded_sha256
 from app.prompts.tables import Finding, FindingState, NearPrompts, Prompt, PromptSource
 from app.rounds.tables import Item
-from training.records import Message, Pool, Split, strictest
+from training.contract.records import Message, Pool, Split, strictest
 
 HAS_OPEN_PERSONAL_DATA = exists().where(Finding.prompt_id == Prompt.id, Finding.state == FindingState.OPEN)
 _COUNTS = Conversation.surplus.is_(False) & Prompt.withdrawn_at.is_(None)

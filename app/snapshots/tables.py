@@ -7,7 +7,7 @@ from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, Integer, Str
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
-from training.records import Pool, Purpose, Split
+from training.contract.records import Pool, Purpose, Split
 
 
 class SnapshotState(StrEnum):

@@ -25,9 +25,9 @@ from app.snapshots.exports import Format
 from app.snapshots.shapes import What
 from tests.guides import GUIDES, named, refuses, requests, section, typed, words_behind
 from training import try_network
-from training.command import _parser
-from training.recipes import CONFIGS, RECIPES
-from training.records import AnsweredBy, Split, Use, UseCase
+from training.contract.recipes import CONFIGS, RECIPES
+from training.contract.records import AnsweredBy, Split, Use, UseCase
+from training.run.command import _parser
 
 ELSEWHERE = {"PLUMBLINE_BIND", "PLUMBLINE_TOKEN", "PLUMBLINE_PASSWORD"}  # of the compose file and of commands
 SETTINGS = {f"PLUMBLINE_{name.upper()}" for name in Settings.model_fields} | ELSEWHERE

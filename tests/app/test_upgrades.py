@@ -31,7 +31,7 @@ from app.main import create_app
 from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.messages import text_sha256
 from tests.conftest import People, forget_settings, fresh_database
-from training.records import Message
+from training.contract.records import Message
 
 DUMPS = Path(__file__).parent / "old_databases"
 OLD = sorted({path.name.split(".")[0] for path in DUMPS.glob("*.xz")})

@@ -11,8 +11,8 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from tests.training.worlds import World, grid
-from training.intervals import share
+from tests.training.contract.worlds import World, grid
+from training.contract.intervals import share
 
 LEAST = 10
 Interval = Callable[[list[list[float]]], tuple[float, float]]

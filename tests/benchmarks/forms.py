@@ -9,7 +9,7 @@ from statistics import median
 import torch
 from transformers import AutoModelForSequenceClassification, LlamaConfig
 
-from training.reward_model import fastest_form, score_groups
+from training.reward.model import fastest_form, score_groups
 
 SIZE = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4}
 TOKENS = 3000  # of a batch in padded form, at about

@@ -28,11 +28,9 @@ from app.comparisons.formats import ComparisonFormat, read
 from app.config import ROOT
 from app.kit.rows import rows
 from app.prompts.imports import PromptDefaults
-from training.configs import BaseConfig
-from training.formatting import encode_completion, encode_prompt
-from training.intervals import share
-from training.policy import new_transformer, save_policy, train_tokenizer
-from training.records import (
+from training.contract.configs import BaseConfig
+from training.contract.intervals import share
+from training.contract.records import (
     COMPARISONS,
     DEMONSTRATIONS,
     ComparisonRecord,
@@ -42,7 +40,9 @@ from training.records import (
     Split,
     write_snapshot,
 )
-from training.reward_model import load_reward_model, score_sequences
+from training.reward.model import load_reward_model, score_sequences
+from training.text.formatting import encode_completion, encode_prompt
+from training.text.policy import new_transformer, save_policy, train_tokenizer
 
 DATA = ROOT.parent / "shared" / "data" / "hh_harmless" / "test.jsonl.gz"
 HELD_OUT, CHOOSING, SEEDS, RESAMPLES = 312, 400, 5, 10_000

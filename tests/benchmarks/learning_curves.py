@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from app.config import ROOT
-from training import events
-from training.miniature import world
-from training.miniature.__main__ import K, compare, write_snapshots
-from training.records import (
+from training.contract import events
+from training.contract.records import (
     COMPARISONS,
     DEMONSTRATIONS,
     PROMPTS,
@@ -33,6 +31,8 @@ from training.records import (
     read,
     write_snapshot,
 )
+from training.miniature import world
+from training.miniature.__main__ import K, compare, write_snapshots
 
 FULL: dict[str, Any] = {
     "gammas": (0.0, 0.03, 0.3, 1.0, 3.0), "betas": (0.0, 0.02, 0.1, 0.5, 2.0),

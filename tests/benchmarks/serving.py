@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from app.config import ROOT
-from training.records import SERVING_ADDRESS
+from training.contract.records import SERVING_ADDRESS
 
 TALK = [
     {"role": "user", "content": "Repeat the word boat three times."},
@@ -25,8 +25,8 @@ NETWORK = """
 import sys, torch
 from pathlib import Path
 from training.miniature import world
-from training.policy import new_transformer, save_policy, train_tokenizer
-from training.configs import BaseConfig
+from training.text.policy import new_transformer, save_policy, train_tokenizer
+from training.contract.configs import BaseConfig
 config = BaseConfig()
 tokenizer = train_tokenizer(list(world.corpus(0, 20_000)), config.vocab_size)
 torch.manual_seed(0)

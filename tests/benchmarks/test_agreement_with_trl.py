@@ -11,12 +11,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from app.config import ROOT
-from training.formatting import CHAT_TEMPLATE
-from training.packing import cross_entropy, pack
-from training.policy import load_policy, save_policy, train_tokenizer
-from training.rankings import Ranked, joined
-from training.records import Split
-from training.reward_model import (
+from training.contract.records import Split
+from training.reward.model import (
     Pair,
     k_wise_loss,
     load_reward_model,
@@ -24,6 +20,10 @@ from training.reward_model import (
     save_reward_model,
     score_groups,
 )
+from training.reward.rankings import Ranked, joined
+from training.text.formatting import CHAT_TEMPLATE
+from training.text.packing import cross_entropy, pack
+from training.text.policy import load_policy, save_policy, train_tokenizer
 from training.train_dpo import sequence_logprobs
 
 PEER_PYTHON = ROOT / ".venv" / "peers" / "trl" / "bin" / "python"

@@ -17,13 +17,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from app.config import ROOT
-from training.configs import PPOConfig
-from training.formatting import CHAT_TEMPLATE
-from training.policy import load_policy, save_policy, train_tokenizer
-from training.ppo_learner import new_learner, update
-from training.reward_model import load_reward_model, new_reward_model, save_reward_model
-from training.rollout import roll_out
-from training.value_model import ValueModel
+from training.contract.configs import PPOConfig
+from training.ppo.learner import new_learner, update
+from training.ppo.rollout import roll_out
+from training.ppo.value_model import ValueModel
+from training.reward.model import load_reward_model, new_reward_model, save_reward_model
+from training.text.formatting import CHAT_TEMPLATE
+from training.text.policy import load_policy, save_policy, train_tokenizer
 
 PEER_PYTHON = ROOT / ".venv" / "peers" / "trl_ppo" / "bin" / "python"
 PROMPTS = [[5, 6, 7], [11], [20, 21], [9, 8, 7, 6], [30, 31, 32], [40, 41], [50], [60, 61, 62, 63]]

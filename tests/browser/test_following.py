@@ -9,8 +9,8 @@ from app.snapshots.tables import Snapshot
 from tests.browser.conftest import sign_in
 from tests.loop import fill_round, prompts
 from tests.trainer import work
-from training import events
-from training.records import Purpose
+from training.contract import events
+from training.contract.records import Purpose
 
 
 def line(event: events.Event) -> bytes:

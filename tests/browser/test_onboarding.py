@@ -17,7 +17,7 @@ from tests.browser.looks import complaints
 from tests.browser.ranking import rate
 from tests.browser.test_accounts import tab_to
 from tests.desk import make_round
-from training.records import Flag
+from training.contract.records import Flag
 
 PRACTICE = {
     "part": "practice",

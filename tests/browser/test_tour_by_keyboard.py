@@ -22,7 +22,7 @@ from tests.browser.day import going_on
 from tests.browser.ranking import on_the_board
 from tests.conftest import PASSWORD
 from tests.trainer import work
-from training.records import Purpose
+from training.contract.records import Purpose
 
 QUESTIONS = ("Name a river.", "Name a mountain.", "Name a sea.")
 WRITTEN = "One line,\nand a second one."

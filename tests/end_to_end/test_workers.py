@@ -24,8 +24,8 @@ from app.snapshots import rules as snapshots
 from app.snapshots.tables import Snapshot, SnapshotState
 from tests.loop import fill_round, prompts
 from tests.training.conftest import miniature  # noqa: F401 -- a fixture
-from training.records import Purpose
-from training.reward_model import new_reward_model, save_reward_model
+from training.contract.records import Purpose
+from training.reward.model import new_reward_model, save_reward_model
 
 PATIENCE_SECONDS = 240
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # the same sums in the same order

@@ -118,10 +118,10 @@ def workers() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small snapshots of the miniature world, and base/: an untrained network with its tokenizer and text."""
-    from training.configs import BaseConfig
+    from training.contract.configs import BaseConfig
     from training.miniature import world
     from training.miniature.__main__ import main
-    from training.policy import new_transformer, save_policy, train_tokenizer
+    from training.text.policy import new_transformer, save_policy, train_tokenizer
 
     folder = tmp_path_factory.mktemp("miniature")
     main([str(folder), "--demonstrations", "40", "--comparisons", "40", "--prompts", "20"])
@@ -137,7 +137,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def labelers_data(miniature: Path, tmp_path: Path) -> Path:
     """The miniature's rankings by six labelers of the train pool and one held out."""
-    from training.records import COMPARISONS, ComparisonRecord, Pool, read, write
+    from training.contract.records import COMPARISONS, ComparisonRecord, Pool, read, write
 
     records = list(read(miniature / "rm" / COMPARISONS, ComparisonRecord))
     records = [record.model_copy(update={"labeler": f"l{n % 6}"}) for n, record in enumerate(records)]

@@ -18,9 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from training import events, parallel
-from training.recipes import make_config
-from training.run_folder import RunFolder, Stopped
+from training.contract import events
+from training.contract.recipes import make_config
+from training.run import parallel
+from training.run.run_folder import RunFolder, Stopped
 
 PATIENCE_SECONDS = 400  # for one job; less than pytest has for a test
 

@@ -15,13 +15,10 @@ from pydantic import ValidationError
 from transformers import GenerationConfig
 
 from tests.training.ppo.runs import saved_reward_model, settings, trained
-from training import events
-from training.configs import PPOConfig, RewardModelConfig
-from training.formatting import decode_completion, encode_completion, encode_demonstration, encode_prompt
-from training.policy import forbidden_token_ids, load_policy, pad, save_policy, selected_logprobs
-from training.rankings import TIES, read_rankings
-from training.recipes import CONFIGS, RECIPES, make_config
-from training.records import (
+from training.contract import events
+from training.contract.configs import PPOConfig, RewardModelConfig
+from training.contract.recipes import CONFIGS, RECIPES, make_config
+from training.contract.records import (
     COMPARISONS,
     DEMONSTRATIONS,
     PROMPTS,
@@ -33,11 +30,14 @@ from training.records import (
     read,
     write,
 )
-from training.reward_model import load_reward_model, new_reward_model, save_reward_model, score_sequences
-from training.rollout import roll_out, scores_to_reward
-from training.run_folder import RunFolder
-from training.sampler import sample
-from training.value_model import ValueModel
+from training.ppo.rollout import roll_out, scores_to_reward
+from training.ppo.value_model import ValueModel
+from training.reward.model import load_reward_model, new_reward_model, save_reward_model, score_sequences
+from training.reward.rankings import TIES, read_rankings
+from training.run.run_folder import RunFolder
+from training.text.formatting import decode_completion, encode_completion, encode_demonstration, encode_prompt
+from training.text.policy import forbidden_token_ids, load_policy, pad, save_policy, selected_logprobs
+from training.text.sampler import sample
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,7 +122,7 @@ def test_completions_that_are_the_same_once_cut_are_no_pair(networks, tmp_path):
 
 def test_only_one_module_turns_text_into_tokens():
     """Row 10: trainers put a space before the end-of-text token, or their templates differed from one to the next."""
-    for path in (ROOT / "training").glob("*.py"):
+    for path in (ROOT / "training").rglob("*.py"):
         if path.name != "formatting.py":
             assert not re.search(r"apply_chat_template|(?<!_)tokenizer\(", path.read_text()), path.name
 

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from training import events
-from training.formatting import encode_prompt
-from training.policy import forbidden_token_ids, load_policy
-from training.recipes import make_config
-from training.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read
-from training.reward_model import load_reward_model, new_reward_model, save_reward_model
-from training.run_folder import RunFolder
+from training.contract import events
+from training.contract.recipes import make_config
+from training.contract.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read
+from training.reward.model import load_reward_model, new_reward_model, save_reward_model
+from training.run.run_folder import RunFolder
+from training.run.sources import seed_of
 from training.sample_completions import run
-from training.sampler import sample
-from training.sources import seed_of
+from training.text.formatting import encode_prompt
+from training.text.policy import forbidden_token_ids, load_policy
+from training.text.sampler import sample
 
 
 @pytest.fixture(scope="module")

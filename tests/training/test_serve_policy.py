@@ -12,13 +12,13 @@ import httpx
 import pytest
 import torch
 
-from training.configs import ServeConfig
-from training.formatting import decode_completion, encode_prompt
-from training.policy import forbidden_token_ids, load_policy
-from training.records import SERVING_ADDRESS, Message
-from training.run_folder import RunFolder
-from training.sampler import sample
+from training.contract.configs import ServeConfig
+from training.contract.records import SERVING_ADDRESS, Message
+from training.run.run_folder import RunFolder
 from training.serve_policy import KEY_VARIABLE, Resident, Server, run
+from training.text.formatting import decode_completion, encode_prompt
+from training.text.policy import forbidden_token_ids, load_policy
+from training.text.sampler import sample
 
 TALK = [
     {"role": "user", "content": "one two three"},

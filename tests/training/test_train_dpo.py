@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from training import events, train_dpo
-from training.formatting import encode_completion, encode_prompt
-from training.policy import forbidden_token_ids, load_policy
-from training.recipes import make_config
-from training.records import COMPARISONS, ComparisonRecord, Message, RankedCompletion, read, write
-from training.run_folder import RunFolder
+from training import train_dpo
+from training.contract import events
+from training.contract.recipes import make_config
+from training.contract.records import COMPARISONS, ComparisonRecord, Message, RankedCompletion, read, write
+from training.run.run_folder import RunFolder
+from training.text.formatting import encode_completion, encode_prompt
+from training.text.policy import forbidden_token_ids, load_policy
 
 TEXTS = ["the cat", "one two three 1234 and the cat ran", "the mat, the dog sat on the mat.", "a"]
 ASKED = (Message(role="user", text="the cat sat"),), (Message(role="user", text="one"),)

@@ -11,14 +11,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from training import evaluate, events, train_base, train_reward_model, train_sft
-from training.evaluate import best_of, solved, win_rate
-from training.formatting import encode_completion, encode_prompt
-from training.miniature import rubric
-from training.policy import load_policy
-from training.rankings import TIES, read_rankings
-from training.recipes import load_config
-from training.records import (
+from training import evaluate, train_base, train_reward_model, train_sft
+from training.contract import events
+from training.contract.recipes import load_config
+from training.contract.records import (
     COMPARISONS,
     DEMONSTRATIONS,
     ComparisonRecord,
@@ -30,8 +26,13 @@ from training.records import (
     read,
     write,
 )
-from training.reward_model import load_reward_model, score_sequences
-from training.run_folder import RunFolder
+from training.evaluate import best_of, solved, win_rate
+from training.miniature import rubric
+from training.reward.model import load_reward_model, score_sequences
+from training.reward.rankings import TIES, read_rankings
+from training.run.run_folder import RunFolder
+from training.text.formatting import encode_completion, encode_prompt
+from training.text.policy import load_policy
 
 
 @pytest.fixture(autouse=True)

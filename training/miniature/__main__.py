@@ -6,10 +6,10 @@ import random
 import sys
 from pathlib import Path
 
-from training import records
+from training.contract import records
+from training.contract.records import COMPARISONS, DEMONSTRATIONS, PROMPTS, Pool, Purpose, Split
 from training.miniature.rubric import judge, rating
 from training.miniature.world import Task, demonstration, flawed, split, tasks
-from training.records import COMPARISONS, DEMONSTRATIONS, PROMPTS, Pool, Purpose, Split
 
 K = 6
 TIE = 0.1  # noisy utilities closer than this share a tier

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from training.contract.records import UseCase
 from training.miniature import lexicon
-from training.records import UseCase
 
 FAMILIES: tuple[str, ...] = ("list", "words", "style", "passage", "summary", "sentiment", "compare", "manners")
 

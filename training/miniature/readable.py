@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from training.records import UseCase
+from training.contract.records import UseCase
 
 _FILE = Path(__file__).with_suffix(".json")
 

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from training.contract.records import Flag
 from training.miniature import lexicon
 from training.miniature.answers import answer_facts, excluded, label, main_fact, winner
 from training.miniature.instructions import Instruction, UnknownPrompt, normal, parse
-from training.records import Flag
 
 __all__ = ["Judgement", "UnknownPrompt", "judge", "rating"]
 

@@ -5,10 +5,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.contract.records import Split, UseCase
 from training.miniature.answers import demonstration, flawed
 from training.miniature.base_text import corpus
 from training.miniature.instructions import FAMILIES, UnknownPrompt, draw, normal, parse
-from training.records import Split, UseCase
 
 __all__ = ["FAMILIES", "Task", "UnknownPrompt", "corpus", "demonstration", "flawed", "split", "tasks"]
 

@@ -13,7 +13,7 @@ from app.accounts import passwords, queries, rules
 from app.accounts.passwords import MAX_LENGTH, MIN_LENGTH, check_new, hash_password, verify
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, Scope
 from app.errors import BadInput, Conflict, NotFound, TooMany
-from training.records import Pool
+from training.contract.records import Pool
 
 
 def actions(session) -> list[str]:

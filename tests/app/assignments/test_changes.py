@@ -21,7 +21,7 @@ from app.demonstrations.tables import Demonstration
 from app.errors import Conflict
 from app.rounds.tables import ItemKind, Round, RoundPurpose
 from tests.desk import make_round
-from training.records import Pool
+from training.contract.records import Pool
 
 
 def ranked(*tiers: int) -> ComparisonContent:

@@ -15,7 +15,7 @@ from app.rounds.tables import ItemKind, Round
 from app.snapshots.tables import Snapshot, SnapshotState
 from tests.app.desk.pages.plain_browser import Browser
 from tests.desk import make_round
-from training.records import Purpose
+from training.contract.records import Purpose
 
 ROUNDS = "/api/v1/rounds"
 

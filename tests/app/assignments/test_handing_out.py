@@ -14,7 +14,7 @@ from app.desk import overview
 from app.errors import BadInput, Conflict, NotFound
 from app.rounds.tables import Round, RoundState
 from tests.desk import given_earlier, make_round
-from training.records import Pool
+from training.contract.records import Pool
 
 
 def claim(labeler):

@@ -10,7 +10,7 @@ from app.database import reading
 from app.demonstrations.tables import Demonstration
 from app.rounds.tables import ItemKind
 from tests.desk import make_round
-from training.records import Pool
+from training.contract.records import Pool
 
 
 def by_rest(client, people, account, **changes):

@@ -19,7 +19,7 @@ from app.snapshots.tables import Snapshot
 from tests.conftest import forget_settings
 from tests.loop import fill_round, prompts
 from tests.trainer import run, work
-from training.records import Purpose
+from training.contract.records import Purpose
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_moved_data_folder_still_works(trained, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_saved_again_is_one_row(trained):
-    from training.events import CheckpointSaved
+    from training.contract.events import CheckpointSaved
 
     with transaction() as session:
         job = session.scalar(select(Job).where(Job.verb == JobVerb.TRAIN_SFT))
@@ -78,7 +78,7 @@ def test_a_checkpoint_saved_again_is_one_row(trained):
 
 
 def test_a_reward_model_chooses_among_the_epochs_of_sft(trained):
-    from training.events import CheckpointSaved
+    from training.contract.events import CheckpointSaved
 
     with transaction() as session:
         first = session.scalar(select(Job).where(Job.verb == JobVerb.TRAIN_SFT))

@@ -15,9 +15,9 @@ from app.database import reading, transaction
 from app.errors import BadInput
 from app.jobs.tables import JobVerb
 from tests.conftest import fresh_database
-from training.configs import BaseConfig
-from training.events import Finding, NetworkTried
-from training.policy import new_transformer, save_policy, train_tokenizer
+from training.contract.configs import BaseConfig
+from training.contract.events import Finding, NetworkTried
+from training.text.policy import new_transformer, save_policy, train_tokenizer
 
 
 @pytest.fixture(scope="module")

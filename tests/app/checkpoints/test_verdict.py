@@ -6,7 +6,7 @@ from app.checkpoints import rules
 from app.database import transaction
 from app.jobs.tables import JobVerb
 from tests.app.plans.test_pages import text_of
-from training.events import CheckpointSaved
+from training.contract.events import CheckpointSaved
 
 CASES = [
     ((0.43, 0.30, 0.57), "not clear of a coin", "PPO refuses it"),

@@ -17,7 +17,7 @@ from app.errors import BadInput
 from app.guidelines.tables import Form, FormKind
 from app.prompts.tables import Prompt
 from tests.desk import SECRET_POLICY, make_round
-from training.records import Flag, Pool
+from training.contract.records import Flag, Pool
 
 FLAGS = ["fails_task", "opinion", "hallucination"]
 FORM = Form(

@@ -20,8 +20,8 @@ from app.prompts.messages import split_for, text_sha256
 from app.prompts.tables import Prompt
 from app.snapshots import rules as snapshots
 from app.snapshots import tasks as snapshot_tasks
-from training.records import ComparisonRecord, Message, Pool, Purpose, Split
-from training.records import read as read_records
+from training.contract.records import ComparisonRecord, Message, Pool, Purpose, Split
+from training.contract.records import read as read_records
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 HH, PAIRS, RANKINGS, *_ = ComparisonFormat

@@ -13,7 +13,7 @@ from app.rounds.schemas import ConversationPlan, PolicyShare
 from app.rounds.tables import Item, ItemKind
 from tests.app.conversations.conftest import OPENING, SECRET_POLICY
 from tests.talk import talked
-from training.records import Pool, Split
+from training.contract.records import Pool, Split
 
 
 def run_alternatives(id: int) -> Alternatives:

@@ -14,7 +14,7 @@ from app.database import reading, transaction, utc_now
 from app.errors import Conflict
 from app.prompts.tables import Prompt, PromptSource
 from tests.talk import begin, says, submit, talked
-from training.records import Pool
+from training.contract.records import Pool
 
 
 def rows(table) -> list:

@@ -22,7 +22,7 @@ from app.snapshots.splits import effective_splits
 from app.snapshots.tables import Snapshot, SnapshotMember
 from tests.app.conversations.conftest import OPENING, SECRET_POLICY, TOPIC
 from tests.talk import begin, draft, says, submit, talked
-from training.records import DemonstrationRecord, Pool, Purpose, Split, read
+from training.contract.records import DemonstrationRecord, Pool, Purpose, Split, read
 
 
 def test_what_a_policy_is_asked_for_either_side(people, talk, server):

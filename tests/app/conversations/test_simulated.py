@@ -8,9 +8,9 @@ from app.prompts.tables import PromptSource
 from app.simulation.labelers import Labeler
 from app.simulation.rest import Api, work
 from tests.app.conversations.conftest import TOPIC
+from training.contract.records import Pool
 from training.miniature.rubric import judge
 from training.miniature.world import tasks
-from training.records import Pool
 
 
 def test_it_answers_what_it_knows_and_skips_the_rest(client, people, talk):

@@ -12,7 +12,7 @@ from app.demonstrations.schemas import DemonstrationContent
 from app.policies.tables import PolicyKind
 from app.rounds.tables import ItemKind
 from tests.desk import make_round
-from training.records import Pool
+from training.contract.records import Pool
 
 
 def write(labeler, text: str):

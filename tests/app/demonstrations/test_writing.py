@@ -19,7 +19,7 @@ from app.prompts.tables import Prompt
 from app.rounds.tables import ItemKind, Round
 from tests.conftest import forget_settings
 from tests.desk import make_round
-from training.records import UseCase
+from training.contract.records import UseCase
 
 
 def csrf(client) -> str:

@@ -8,7 +8,7 @@ from app.guidelines import queries, rules
 from app.guidelines.schemas import GuidelineIn, PromptAnswer
 from app.guidelines.tables import Form, FormKind, Guideline
 from app.prompts.tables import Prompt
-from training.records import Flag
+from training.contract.records import Flag
 
 
 def asked(**answers: bool) -> Prompt:

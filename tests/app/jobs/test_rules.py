@@ -16,7 +16,7 @@ from app.database import reading, transaction, utc_now
 from app.errors import BadInput, Conflict, NotFound
 from app.jobs import queries, rules
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
-from training import events, recipes
+from training.contract import events, recipes
 
 
 def make(config: dict) -> Job:

@@ -11,7 +11,7 @@ from app.kit.places import check_address, check_folder
 from app.policies import rules as policies
 from app.policies.schemas import PolicyIn
 from tests.conftest import fresh_database
-from training import configs
+from training.contract import configs
 
 
 @pytest.fixture(params=["sqlite"])

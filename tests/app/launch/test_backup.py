@@ -27,7 +27,7 @@ from app.tables import metadata
 from tests import services
 from tests.app.test_cli import plumbline
 from tests.conftest import forget_settings
-from training.records import Pool
+from training.contract.records import Pool
 
 
 def stored(number: int) -> str:

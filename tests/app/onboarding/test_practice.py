@@ -15,7 +15,7 @@ from app.onboarding import exercises, rules
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, Round, RoundPurpose
 from app.snapshots import rules as snapshots
-from training.records import Flag, Purpose
+from training.contract.records import Flag, Purpose
 
 FIRST = {
     "part": "practice",

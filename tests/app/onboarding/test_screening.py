@@ -21,7 +21,7 @@ from app.onboarding.schemas import ExerciseIn
 from app.onboarding.tables import Screening, Verdict
 from app.rounds.tables import RoundPurpose
 from tests.app.onboarding.test_practice import letters, read_guideline
-from training.records import Flag, Pool
+from training.contract.records import Flag, Pool
 
 PRACTICE = {
     "completions": [{"text": text, "tier": tier} for tier, text in enumerate(("a", "b"), 1)],

@@ -15,7 +15,7 @@ from app.jobs.tables import Job, JobVerb
 from app.rounds.tables import Round, RoundState
 from tests.loop import add_prompt, fill_round, prompts
 from tests.trainer import run, work
-from training import recipes
+from training.contract import recipes
 
 PATHS = ["/admin/snapshots", "/admin/snapshots/new", "/admin/jobs", "/admin/jobs/new", "/admin/checkpoints",
          "/admin/checkpoints/new", "/admin/plans", "/admin/plans/new"]  # fmt: skip

@@ -27,7 +27,7 @@ from app.rounds.tables import Item, ItemKind, Round, RoundState
 from app.runs import tasks as job_tasks
 from tests.loop import add_prompt, fill_round, prompts
 from tests.trainer import run, work
-from training.records import Split
+from training.contract.records import Split
 
 SFT_STEPS = ["base", "snapshot_sft", "sft", "sft_for_ppo", "prompts", "sample_sft", "round"]
 FULL_STEPS = [
@@ -146,8 +146,8 @@ def test_a_finished_job_and_the_step_after_it_are_one_transaction(bank, monkeypa
 
 
 def test_a_failed_job_stops_the_plan_with_its_reason_and_the_plan_goes_on_when_it_is_mended(bank):
-    from training import events
-    from training.run_folder import RunFolder
+    from training.contract import events
+    from training.run.run_folder import RunFolder
 
     plan = start(fill_round(prompts(8)), next_round=None)
     job = work("train_ppo")

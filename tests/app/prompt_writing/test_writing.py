@@ -19,7 +19,7 @@ from app.snapshots.left_out import Kind
 from app.snapshots.queries import written_collections
 from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.splits import effective_splits
-from training.records import Pool, Split
+from training.contract.records import Pool, Split
 
 FEW_SHOT = WritingContent(
     instruction="Name the colour.",

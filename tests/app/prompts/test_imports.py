@@ -15,7 +15,7 @@ from app.errors import BadInput
 from app.kit import files, imports
 from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.tables import Prompt, PromptSource
-from training.records import Split, UseCase
+from training.contract.records import Split, UseCase
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 

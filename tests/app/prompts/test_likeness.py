@@ -14,7 +14,7 @@ from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.schemas import PromptDraft, Verdict
 from app.prompts.similar import BAND_HOLDS
 from app.prompts.tables import NearPrompts, Prompt, PromptBand, PromptSource
-from training.records import Message, Split
+from training.contract.records import Message, Split
 
 FRANCE = "Explain to me in a few sentences why the French Revolution began in the year 1789."
 AGAIN = "Please explain to me, in a few sentences, why the French revolution began in the year 1789!"

@@ -18,7 +18,7 @@ from app.prompts.findings import Action, Shown
 from app.prompts.hygiene.kinds import PersonalData
 from app.prompts.imports import PromptDefaults, import_prompts
 from app.prompts.tables import Finding, FindingState, Prompt, PromptBand, PromptSource
-from training.records import Split
+from training.contract.records import Split
 
 MAIL, PHONE = "jane.roe@corp-mail.org", "+49 30 901820"
 TEXT = f"Write to {MAIL} or call {PHONE}, and to {MAIL} again."

@@ -14,7 +14,7 @@ from app.prompts import queries, rules
 from app.prompts.messages import canonical, few_shot, prefix_sha256, split_for, text_sha256, tokens
 from app.prompts.schemas import PromptDraft, Verdict
 from app.prompts.tables import Prompt, PromptSource
-from training.records import Message, Split, UseCase
+from training.contract.records import Message, Split, UseCase
 
 
 def user(text: str) -> list[dict]:

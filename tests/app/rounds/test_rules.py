@@ -19,7 +19,7 @@ from app.prompts.tables import Prompt, PromptSource
 from app.rounds import queries, rules
 from app.rounds.schemas import RoundPlan
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundPurpose, RoundState
-from training.records import Pool, Split
+from training.contract.records import Pool, Split
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 

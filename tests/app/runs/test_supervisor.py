@@ -24,9 +24,9 @@ from app.jobs import rules
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
 from app.runs import tasks
 from tests.conftest import fresh_database
-from training import events
-from training.records import Purpose
-from training.run_folder import RunFolder
+from training.contract import events
+from training.contract.records import Purpose
+from training.run.run_folder import RunFolder
 
 PATIENCE_SECONDS = 180
 

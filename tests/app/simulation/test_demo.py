@@ -21,8 +21,8 @@ from app.simulation.pages import NEXT_ROUND
 from app.tables import metadata
 from tests.conftest import create_tables, fresh_database
 from tests.desk import make_round
+from training.contract.records import Split
 from training.miniature.rubric import judge
-from training.records import Split
 
 FEWER = 400  # prompts; a round takes 300
 

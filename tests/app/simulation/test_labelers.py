@@ -10,10 +10,10 @@ from scipy import stats
 
 from app.simulation import agreement, chance
 from app.simulation.labelers import FLAG_ERRORS, Labeler, crew, tiers
+from training.contract.records import Flag, Pool
 from training.miniature.__main__ import candidates
 from training.miniature.rubric import judge
 from training.miniature.world import tasks
-from training.records import Flag, Pool
 
 ITEMS = {task.prompt: [text for text, _ in candidates(task.prompt, 5)] for task in tasks(5, 60)}
 

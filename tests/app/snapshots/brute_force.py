@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.config import settings
 from app.prompts.messages import folded_sha256, text_sha256
-from training.records import Message
+from training.contract.records import Message
 
 STRICTNESS = ("train", "validation", "test")
 Text = tuple[tuple[str, str], ...]  # (role, text) of each message

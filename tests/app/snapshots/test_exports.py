@@ -14,8 +14,8 @@ from app.snapshots import exports, parquet, rules, shapes
 from app.snapshots.exports import Format
 from app.snapshots.shapes import SHAPES, What
 from app.snapshots.tables import Snapshot, SnapshotState
-from training import records
-from training.records import (
+from training.contract import records
+from training.contract.records import (
     AnsweredBy,
     ComparisonRecord,
     DemonstrationRecord,

@@ -13,7 +13,7 @@ from app.rounds.tables import Item, Round, RoundPurpose
 from app.snapshots import rules, tasks
 from app.snapshots.tables import Snapshot, SnapshotMember, SnapshotState
 from tests.loop import add_prompt, fill_round, lines, prompts
-from training.records import Purpose
+from training.contract.records import Purpose
 
 
 def create(purpose: str, filter: dict) -> Snapshot:

@@ -20,8 +20,8 @@ from app.snapshots import queries, rules, tasks
 from app.snapshots.tables import Snapshot, SnapshotMember, SnapshotState
 from tests.conftest import fresh_database
 from tests.loop import add_prompt, fill_round, lines, prompts
+from training.contract.records import ComparisonRecord, DemonstrationRecord, Pool, Purpose, Split, read
 from training.miniature.world import Task
-from training.records import ComparisonRecord, DemonstrationRecord, Pool, Purpose, Split, read
 
 
 def freeze(purpose: Purpose, **filter) -> Snapshot:

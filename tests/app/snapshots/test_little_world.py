@@ -14,12 +14,12 @@ from tests.app.snapshots.world import World
 from tests.loop import lines
 from tests.training.conftest import byte_level_tokenizer
 from training import evaluate, train_ppo, train_reward_model, train_sft
-from training.configs import EvaluateConfig, PPOConfig, RewardModelConfig, SFTConfig
-from training.events import Started
-from training.formatting import encode_completion, encode_prompt
-from training.rankings import SEEN, Rankings, read_rankings
-from training.records import Flag, Message, Use
-from training.run_folder import RunFolder
+from training.contract.configs import EvaluateConfig, PPOConfig, RewardModelConfig, SFTConfig
+from training.contract.events import Started
+from training.contract.records import Flag, Message, Use
+from training.reward.rankings import SEEN, Rankings, read_rankings
+from training.run.run_folder import RunFolder
+from training.text.formatting import encode_completion, encode_prompt
 
 EVERYTHING = {"rounds": [1, 2, 3], "collections": ["shop"], "train_on_evaluation": True, "also": ["simulated", "demo"]}
 FILTERS = (

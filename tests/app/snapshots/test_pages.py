@@ -26,7 +26,7 @@ from app.snapshots.tables import Snapshot
 from tests.app.plans.test_pages import text_of
 from tests.loop import fill_round, lines, prompts
 from tests.trainer import work
-from training.records import Purpose
+from training.contract.records import Purpose
 
 
 @pytest.fixture

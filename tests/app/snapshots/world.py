@@ -40,7 +40,7 @@ from app.prompts.tables import Finding, Prompt, PromptSource
 from app.rounds import rules as rounds
 from app.rounds.schemas import PromptFilter, RoundPlan
 from app.rounds.tables import Item, ItemKind, RoundPurpose
-from training.records import Pool, Split
+from training.contract.records import Pool, Split
 
 SAID = (
     "Name the longest river of South America and the countries it crosses.",

@@ -4,13 +4,13 @@ import torch
 from runners.answer import answer, work
 from runners.ending import end_with
 
-from training.configs import PPOConfig
-from training.policy import load_policy
-from training.ppo_learner import generator_for, new_learner, update
-from training.reward_model import load_reward_model
-from training.rollout import roll_out
-from training.value_model import ValueModel
-from training.watching import describe
+from training.contract.configs import PPOConfig
+from training.ppo.diagnostics import describe
+from training.ppo.learner import generator_for, new_learner, update
+from training.ppo.rollout import roll_out
+from training.ppo.value_model import ValueModel
+from training.reward.model import load_reward_model
+from training.text.policy import load_policy
 
 folder, given = work()
 torch.set_num_threads(1)

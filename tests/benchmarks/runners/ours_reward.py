@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from runners.answer import answer, work
 
-from training.configs import RewardModelConfig
-from training.rankings import Ranked
-from training.records import Split
-from training.reward_model import Pair, load_reward_model
-from training.run_folder import RunFolder
+from training.contract.configs import RewardModelConfig
+from training.contract.records import Split
+from training.reward.model import Pair, load_reward_model
+from training.reward.rankings import Ranked
+from training.run.run_folder import RunFolder
 from training.train_reward_model import learn
 
 folder, given = work()

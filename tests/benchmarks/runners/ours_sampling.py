@@ -3,8 +3,8 @@
 import torch
 from runners.answer import answer, work
 
-from training.policy import forbidden_token_ids, load_policy
-from training.sampler import sample
+from training.text.policy import forbidden_token_ids, load_policy
+from training.text.sampler import sample
 
 folder, given = work()
 torch.set_num_threads(1)

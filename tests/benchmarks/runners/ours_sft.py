@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from runners.answer import answer, work
 
-from training.configs import SFTConfig
-from training.optimization import optimize
-from training.packing import MicroBatch, cross_entropy, pack
-from training.policy import forbidden_token_ids, load_policy
-from training.run_folder import RunFolder
+from training.contract.configs import SFTConfig
+from training.run.optimization import optimize
+from training.run.run_folder import RunFolder
+from training.text.packing import MicroBatch, cross_entropy, pack
+from training.text.policy import forbidden_token_ids, load_policy
 
 folder, given = work()
 torch.set_num_threads(1)

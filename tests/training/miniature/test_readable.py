@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
+from training.contract.records import UseCase
 from training.miniature.readable import readable, to_demonstrate
 from training.miniature.rubric import UnknownPrompt, judge
-from training.records import UseCase
 
 
 def test_every_prompt_has_four_to_nine_distinct_completions_by_distinct_policies():

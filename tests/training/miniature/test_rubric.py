@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.contract.records import Flag
 from training.miniature.rubric import judge, rating
 from training.miniature.world import FAMILIES, demonstration, flawed, tasks
-from training.records import Flag
 
 PASSAGE = "passage: tom sells lamps. eva bakes bread. question: what does tom sell?"
 SILENT = "passage: tom sells lamps. eva bakes bread. question: what does otto sell?"

@@ -4,11 +4,11 @@ import hashlib
 
 import pytest
 
-from training import records
+from training.contract import records
+from training.contract.records import COMPARISONS, DEMONSTRATIONS, FILES, PROMPTS, Manifest, Pool, Purpose, Split
 from training.miniature.__main__ import main
 from training.miniature.rubric import judge
 from training.miniature.world import split
-from training.records import COMPARISONS, DEMONSTRATIONS, FILES, PROMPTS, Manifest, Pool, Purpose, Split
 
 SIZES = ["--demonstrations", "40", "--comparisons", "60", "--prompts", "50"]
 

@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 
+from training.contract.records import Split, UseCase
 from training.miniature import instructions
 from training.miniature.rubric import judge
 from training.miniature.world import FAMILIES, UnknownPrompt, corpus, demonstration, flawed, split, tasks
-from training.records import Split, UseCase
 
 TOKEN = re.compile(r"[a-z']+|[^\w\s]")  # what a byte-pair tokenizer of so small a vocabulary makes of the text
 

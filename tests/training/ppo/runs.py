@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from training import events
-from training.recipes import make_config
-from training.reward_model import new_reward_model, save_reward_model
-from training.run_folder import RunFolder
+from training.contract import events
+from training.contract.recipes import make_config
+from training.reward.model import new_reward_model, save_reward_model
+from training.run.run_folder import RunFolder
 from training.train_ppo import run
 
 SMALL = {

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.training.ppo.test_updates import learning
-from training.policy import forbidden_token_ids
-from training.ppo_learner import update
-from training.rollout import Episodes, scores_to_reward
+from training.ppo.learner import update
+from training.ppo.rollout import Episodes, scores_to_reward
+from training.text.policy import forbidden_token_ids
 
 ONE_STEP = {"minibatch_size": 8, "max_gradient_norm": None, "pretraining_ratio": 0.5, "beta": 0.3}
 LENGTHS = [1, 6, 3, 5, 6, 2, 4, 6]

@@ -5,10 +5,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.ppo.runs import saved_reward_model, settings, trained
-from training.configs import PPOConfig
-from training.recipes import make_config
-from training.records import PROMPTS, PromptRecord, read
-from training.reward_model import new_reward_model, save_reward_model
+from training.contract.configs import PPOConfig
+from training.contract.recipes import make_config
+from training.contract.records import PROMPTS, PromptRecord, read
+from training.reward.model import new_reward_model, save_reward_model
 from training.train_ppo import clearly_better
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from tests.training.ppo.runs import settings, trained
-from training import rl_math
-from training.policy import forbidden_token_ids, load_policy, selected_logprobs
-from training.ppo_learner import Pretraining, endless, new_learner, update
-from training.recipes import make_config
-from training.reward_model import load_reward_model
-from training.rollout import roll_out
-from training.value_model import ValueModel
+from training.contract.recipes import make_config
+from training.ppo import math as ppo_math
+from training.ppo.learner import Pretraining, endless, new_learner, update
+from training.ppo.rollout import roll_out
+from training.ppo.value_model import ValueModel
+from training.reward.model import load_reward_model
+from training.text.policy import forbidden_token_ids, load_policy, selected_logprobs
 
 
 def learning(miniature: Path, reward_model: Path, **values):
@@ -133,7 +133,7 @@ def test_in_value_warm_up_only_the_critic_learns(miniature, reward_model):
 def test_beta_adapts_towards_the_kl_target(miniature, reward_model):
     learner, *rest = learning(miniature, reward_model, beta=0.05, kl_target_nats=1.0, kl_horizon=80)
     update(learner, *rest)
-    assert learner.beta == pytest.approx(rl_math.adapted_kl_coefficient(0.05, 0.0, 1.0, 8, 80), abs=1e-6)
+    assert learner.beta == pytest.approx(ppo_math.adapted_kl_coefficient(0.05, 0.0, 1.0, 8, 80), abs=1e-6)
 
 
 def test_endless_places_are_permutations_one_after_another():

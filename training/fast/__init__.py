@@ -1,0 +1,1 @@
+"""What makes passes fast and changes no number: layers, caches, attention within rows, shared prompts, optimizers."""

@@ -1,0 +1,170 @@
+"""Episodes: what a policy wrote for a batch of prompts, with all that PPO needs to know of each token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.contract.configs import PPOConfig
+from training.ppo.value_model import ValueModel
+from training.reward.model import score_groups
+from training.run import parallel
+from training.run.optimization import precision
+from training.text.packing import micro_batches
+from training.text.policy import completion_logprobs, forbidden_token_ids, pad, stop_ids
+from training.text.sampler import sample
+
+
+@dataclass
+class Episodes:
+    """N prompts with a completion each: prompts padded on the left to P columns, completions on the right to T."""
+
+    input_ids: Tensor  # (N, P + T) int64
+    attention_mask: Tensor  # (N, P + T) int64
+    prompt_lengths: Tensor  # (N,) tokens
+    mask: Tensor  # (N, T) bool, real completion tokens, the end-of-text token included
+    finished: Tensor  # (N,) bool, the completion ends with the end-of-text token
+    logprobs: Tensor  # (N, T) of the policy that sampled, nats
+    reference_logprobs: Tensor  # (N, T) nats
+    scores: Tensor  # (N,) of the reward model, its offset taken off
+    values: Tensor  # (N, T) of the states before each token
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens (N,) of each completion."""
+        return self.mask.sum(dim=1)
+
+    @property
+    def kl_nats(self) -> Tensor:
+        """Log-ratio (N,) of policy to reference, summed over each completion: its mean estimates the KL divergence."""
+        return (self.logprobs - self.reference_logprobs).sum(dim=1)
+
+    def take(self, rows: Tensor) -> "Episodes":
+        """Some of the episodes, with no more padding than they need."""
+        start = self.input_ids.shape[1] - self.mask.shape[1]
+        prompt, completion = int(self.prompt_lengths[rows].max()), int(self.lengths[rows].max())
+        fewer = {}
+        for field in fields(self):
+            tensor = getattr(self, field.name)[rows]
+            if field.name in ("input_ids", "attention_mask"):
+                tensor = tensor[:, start - prompt : start + completion]
+            elif tensor.ndim == 2:
+                tensor = tensor[:, :completion]
+            fewer[field.name] = tensor
+        return Episodes(**fewer)
+
+    def to(self, device: Any) -> "Episodes":
+        """The same episodes on a device."""
+        return Episodes(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def prompt(self, row: int) -> list[int]:
+        """Token ids of one prompt."""
+        start = self.input_ids.shape[1] - self.mask.shape[1]
+        return self.input_ids[row, start - int(self.prompt_lengths[row]) : start].tolist()
+
+    def completion(self, row: int) -> list[int]:
+        """Token ids of one completion."""
+        return self.input_ids[row, -self.mask.shape[1] :][self.mask[row]].tolist()
+
+
+def cut(episodes: Episodes, rows: Tensor, tokens: int) -> list[Tensor]:
+    """The rows in groups of like length, each of about `tokens` tokens with its padding."""
+    lengths = (episodes.prompt_lengths + episodes.lengths)[rows]
+    return [rows[group] for group in micro_batches(lengths.tolist(), tokens)]
+
+
+@torch.no_grad()
+def roll_out(
+    prompts: Sequence[Sequence[int]],
+    policy: Any,
+    reference: Any,
+    reward_model: Any,
+    critic: ValueModel | None,
+    tokenizer: Any,
+    config: PPOConfig,
+    generator: torch.Generator,
+) -> Episodes:
+    """Sample a completion for each prompt and judge it, token in, token out: sampled text is never encoded again.
+
+    Without a `reference` it is the policy with its adapters switched off. Processes share the work, and have all of it.
+    """
+    forbidden = forbidden_token_ids(policy, tokenizer)
+    offset = getattr(reward_model.config, "score_offset", 0.0)
+    with precision(config.dtype), parallel.gathered(policy):
+        sampled = sample(
+            policy,
+            prompts,
+            max_new_tokens=config.max_completion_tokens,
+            eos_token_id=stop_ids(policy, tokenizer),
+            forbidden=forbidden,
+            generator=generator,
+            temperature=config.temperature,
+            rows_at_once=config.rows_at_once,
+            by=config.sampler,
+        )
+    prompt_ids, prompt_mask = pad(prompts, tokenizer.pad_token_id, left=True)
+    episodes = Episodes(
+        input_ids=torch.cat([prompt_ids, sampled.tokens], dim=1),
+        attention_mask=torch.cat([prompt_mask, sampled.mask.long()], dim=1),
+        prompt_lengths=prompt_mask.sum(dim=1),
+        mask=sampled.mask,
+        finished=sampled.finished,
+        logprobs=sampled.logprobs,
+        reference_logprobs=torch.zeros_like(sampled.logprobs),
+        scores=torch.zeros(len(prompts)),
+        values=torch.zeros_like(sampled.logprobs),
+    )
+    groups = cut(episodes, torch.arange(len(episodes)), config.micro_batch_tokens)
+    texts = sampled.texts()
+    lengths = episodes.prompt_lengths + episodes.lengths
+    judged = []
+    for index, _share in parallel.deal([int(lengths[rows].sum()) for rows in groups], even=config.sharded):
+        rows = groups[index]
+        part = episodes.take(rows).to(policy.device)
+        width = part.mask.shape[1]
+        with precision(config.dtype):
+            if reference is None:
+                from training.run.lora import without_adapters  # peft is slow to import
+
+                with without_adapters(policy):
+                    reference_logprobs = logprobs_of(policy, part, forbidden, config).cpu()
+            else:
+                reference_logprobs = logprobs_of(reference, part, forbidden, config).cpu()
+            whole = [(prompts[row], [texts[row]]) for row in rows.tolist()]
+            scores = (score_groups(reward_model, whole, tokenizer.pad_token_id) - offset).cpu()
+            values = torch.zeros_like(reference_logprobs)
+            if critic is not None:
+                values = (critic(part.input_ids, part.attention_mask, width) * part.mask).cpu()
+        judged.append((rows, width, reference_logprobs, scores, values))
+    for each in parallel.gather(judged):
+        for rows, width, reference_logprobs, scores, values in each:
+            episodes.reference_logprobs[rows, :width] = reference_logprobs
+            episodes.scores[rows] = scores
+            episodes.values[rows, :width] = values
+    return episodes
+
+
+def logprobs_of(policy: Any, episodes: Episodes, forbidden: Tensor, config: PPOConfig) -> Tensor:
+    """Log-probs (N, T) of the completions under a policy at the sampling temperature, 0 after each one's end."""
+    return completion_logprobs(
+        policy,
+        episodes.input_ids,
+        episodes.attention_mask,
+        episodes.prompt_lengths,
+        episodes.lengths,
+        forbidden,
+        config.temperature,
+    )
+
+
+def scores_to_reward(episodes: Episodes, config: PPOConfig) -> Tensor:
+    """Scores (N,) after the rule for completions that never ended: another score in its place, or a penalty off it."""
+    unfinished = ~episodes.finished
+    if config.missing_eos_score is not None:
+        return torch.where(unfinished, config.missing_eos_score, episodes.scores)
+    return episodes.scores - config.missing_eos_penalty * unfinished

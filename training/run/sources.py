@@ -1,0 +1,110 @@
+"""Where a policy's completions come from, as the config says: our sampler, transformers' generate, an endpoint."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from training.contract.configs import EvaluateConfig, SampleConfig
+from training.contract.records import Message
+from training.run import endpoint
+from training.run.optimization import device
+from training.text.formatting import decode_completion, encode_completion
+from training.text.policy import forbidden_token_ids, load_policy, load_tokenizer, stop_ids
+from training.text.sampler import sample
+
+
+class Asked(NamedTuple):
+    """A prompt, its token ids, and the seed of what is drawn for it: of all, where it is the first of a batch."""
+
+    messages: Sequence[Message]
+    ids: list[int]
+    seed: int
+
+
+class Drawn(NamedTuple):
+    """One completion."""
+
+    text: str
+    ids: list[int]  # with the end-of-text token where it is finished
+    finished: bool
+    logprob: float | None  # of the whole completion at the config's temperature, nats; None where nobody told
+
+
+# Some of what was asked for: the place of the first and the completions, or why an endpoint does not write them.
+Came = tuple[int, list[Drawn] | endpoint.Refused]
+
+
+class Source(NamedTuple):
+    """A policy that can be sampled from; its network only where that is loaded here."""
+
+    tokenizer: Any
+    model: Any | None
+    draw: Callable[[Sequence[Asked]], Iterator[Came]]  # one completion for each entry, as they come
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed below 2^31 that follows from the numbers and from nothing drawn before."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:4], "big") >> 1
+
+
+def load_source(
+    config: SampleConfig | EvaluateConfig,
+    folder: Path,
+    name: str | None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Source:
+    """The source of the policy at `folder`, which an endpoint knows by `name`.
+
+    Once `stopping()`, an endpoint is asked nothing more, and what is drawn ends with what it has been asked.
+    """
+    if config.sampler == "endpoint":
+        tokenizer = load_tokenizer(folder, config)
+
+        def ask(prompts: Sequence[Asked]) -> Iterator[Came]:
+            for place, came in endpoint.ask(
+                config.endpoint,
+                name,
+                [endpoint.Request(prompt.messages, prompt.seed) for prompt in prompts],
+                max_tokens=config.max_completion_tokens,
+                temperature=config.temperature,
+                stopping=stopping,
+            ):
+                if isinstance(came, endpoint.Refused):
+                    yield place, came
+                else:
+                    yield place, [_drawn(tokenizer, answer, config.temperature) for answer in came]
+
+        return Source(tokenizer, None, ask)
+    model, tokenizer = load_policy(folder, config=config)
+    model.to(device())
+
+    def draw(prompts: Sequence[Asked]) -> Iterator[Came]:
+        sampled = sample(
+            model,
+            [prompt.ids for prompt in prompts],
+            max_new_tokens=config.max_completion_tokens,
+            eos_token_id=stop_ids(model, tokenizer),
+            forbidden=forbidden_token_ids(model, tokenizer),
+            generator=torch.Generator().manual_seed(prompts[0].seed),
+            temperature=config.temperature,
+            rows_at_once=config.batch_size,
+            by=config.sampler,
+        )
+        written = zip(
+            sampled.texts(), sampled.finished.tolist(), sampled.logprobs.double().sum(1).tolist(), strict=True
+        )
+        yield 0, [Drawn(decode_completion(tokenizer, ids), ids, *more) for ids, *more in written]
+
+    return Source(tokenizer, model, draw)
+
+
+def _drawn(tokenizer: Any, answer: endpoint.Answer, temperature: float) -> Drawn:
+    """A server's answer; its log-probs count at temperature 1, since servers tell those whatever they sample at."""
+    if answer.ids is None:
+        ids = encode_completion(tokenizer, answer.text)
+        return Drawn(answer.text, ids if answer.finished else ids[:-1], answer.finished, None)
+    known = temperature == 1 and answer.logprobs is not None and len(answer.logprobs) == len(answer.ids)
+    return Drawn(answer.text, answer.ids, answer.finished, sum(answer.logprobs) if known else None)
