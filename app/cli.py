@@ -15,7 +15,7 @@ from app.errors import PlumblineError
 from app.jobs.commands import jobs
 from app.kit.terminal import AsJson, show
 from app.kit.text import UNSTORABLE
-from app.launch import backup, doctor, launcher, migrate
+from app.launch import backup, doctor, entry_points, launcher, migrate
 from app.policies.commands import policies
 from app.prompts.commands import imports
 from app.rounds.commands import rounds
@@ -55,13 +55,13 @@ def run(
 @cli.command("web")
 def web(fd: int = typer.Option(None, help="A listening socket that is handed down.")) -> None:
     """Run the web server alone."""
-    launcher.web(fd)
+    entry_points.web(fd)
 
 
 @cli.command("worker")
 def worker(queue: str = typer.Option("default", help="`default` (beat runs inside) or `training`.")) -> None:
     """Run one worker alone."""
-    launcher.worker(queue)
+    entry_points.worker(queue)
 
 
 @cli.command("sampler")

@@ -16,6 +16,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import SearchText, Text
 from app.web.auth import admin
 from app.web.responses import FormText, flash, page, redirect
+from app.web.security import client_address
 from training.contract.records import Pool
 
 router = APIRouter(include_in_schema=False)
@@ -89,7 +90,7 @@ def create_account(
     given = {"username": username, "name": name, "role": role, "pool": pool, "language": language}
     try:
         if role == Role.ADMIN:
-            check_current(request, by, current)
+            check_current(client_address(request), by, current)
         hashed = hash_password(check_new(password, username))
         with transaction() as session:
             made = rules.create_account(
@@ -155,7 +156,7 @@ def change_account(
     by = admin(request)
     try:
         if role == Role.ADMIN and not _is_admin(id):
-            check_current(request, by, current)
+            check_current(client_address(request), by, current)
         with transaction() as session:
             account = queries.get(session, id)
             before = account.pool
@@ -222,7 +223,7 @@ def reset_password(request: Request, id: str, current: FormText = ""):
     by = admin(request)
     try:
         if _is_admin(id):
-            check_current(request, by, current)
+            check_current(client_address(request), by, current)
     except (BadInput, TooMany) as error:
         return _account_page(request, id, error=error)
     password = secrets.token_urlsafe(12)

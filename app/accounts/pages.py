@@ -205,7 +205,7 @@ def change_own_password(request: Request, current: FormText = "", password: Form
     """Change one's password; everywhere else one is signed out, and one's API tokens are revoked."""
     account = signed_in(request)
     try:
-        check_current(request, account, current)
+        check_current(client_address(request), account, current)
         hashed = hash_password(check_new(password, account.username))
     except (BadInput, TooMany) as error:
         return _own_page(request, account, error=error, form="password")
@@ -240,7 +240,7 @@ def create_own_token(
     """Make an API token and show its secret this once; takes the current password."""
     account = signed_in(request)
     try:
-        check_current(request, account, current)
+        check_current(client_address(request), account, current)
         if not days.isdecimal():
             raise BadInput(_("“%(days)s” is not a number of days.") % {"days": days}, field="days")
         with transaction() as session:

@@ -1,21 +1,18 @@
 """Asking somebody who is signed in for their password again, before an act that a stolen session must not do."""
 
-from fastapi import Request
-
 from app.accounts import limits
 from app.accounts.passwords import verify
 from app.accounts.tables import Account
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
-from app.web.security import client_address
 
 
-def check_current(request: Request, account: Account, current: str) -> None:
-    """Raise BadInput unless `current` is the account's password; guessing it is slowed as at the sign-in."""
+def check_current(address: str, account: Account, current: str) -> None:
+    """Raise BadInput unless `current`, typed at `address`, is the account's password; guessing is slowed."""
     if not current:
         raise BadInput(_("Type your own password, so that nobody else does this from your place."), field="current")
     counted = {"account": account, "browser": "signed in"}  # what others guess at the sign-in does not count here
-    limits.count_attempt(account.username, client_address(request), **counted)
+    limits.count_attempt(account.username, address, **counted)
     if not verify(current, account.password_hash)[0]:
         raise BadInput(_("The current password is not right."), field="current")
-    limits.forget_attempts(account.username, client_address(request), **counted)
+    limits.forget_attempts(account.username, address, **counted)

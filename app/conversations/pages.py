@@ -8,7 +8,7 @@ from app.conversations import queries, rules, suggesting
 from app.conversations.schemas import opening
 from app.conversations.tables import Origin
 from app.database import reading, transaction
-from app.desk.post_pages import acting
+from app.desk.form_posts import acting
 from app.errors import PlumblineError
 from app.kit.i18n import gettext as _
 from app.kit.lists import round_number

@@ -22,7 +22,7 @@ from app.desk.schemas import (
     Submission,
     SubmittedOut,
 )
-from app.desk.task_api import shown
+from app.desk.task_json import shown
 from app.errors import BadInput, Conflict
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
@@ -41,13 +41,13 @@ def next_assignment(request: Request, response: Response, given: NextIn | None =
         claimed = rules.claim(session, labeler, given.round if given else None)
     if claimed is None:
         return Response(status_code=204)
-    return shown(response, claimed.public_id, labeler)
+    return shown(response.headers, claimed.public_id, labeler)
 
 
 @router.get("/{id}")
 def assignment(request: Request, response: Response, id: str) -> AssignmentOut:
     """An assignment that the labeler was given, with the draft as it stands."""
-    return shown(response, id, api_account(request, "work"))
+    return shown(response.headers, id, api_account(request, "work"))
 
 
 @router.post("/{id}/draft")

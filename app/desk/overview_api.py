@@ -11,7 +11,7 @@ from app.desk import overview
 from app.desk.kinds import WITHDRAW
 from app.desk.overview import Listing
 from app.desk.schemas import AssignmentOut, DayOut, LineOut, LinePage, NextIn, PartOut, VersionOut
-from app.desk.task_api import shown
+from app.desk.task_json import shown
 from app.errors import Conflict
 from app.kit.clock import midnight
 from app.kit.i18n import gettext as _
@@ -76,7 +76,7 @@ def undo(request: Request, response: Response, id: str) -> AssignmentOut:
         found = queries.assignment(session, id, labeler)
         changes.check(found)
         WITHDRAW[found.item.kind](session, found, labeler)
-    return shown(response, id, labeler)
+    return shown(response.headers, id, labeler)
 
 
 @router.post("/{id}/edit")
@@ -95,7 +95,7 @@ def _change(request: Request, response: Response, id: str, verb: Callable) -> As
     labeler = api_account(request, "work")
     with transaction() as session:
         verb(session, queries.assignment(session, id, labeler), labeler)
-    return shown(response, id, labeler)
+    return shown(response.headers, id, labeler)
 
 
 @router.post("/{id}/resume", responses={409: {"description": "Others hold all of its slots by now."}})
@@ -106,7 +106,7 @@ def resume(request: Request, response: Response, id: str) -> AssignmentOut:
         taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
     if taken is None:
         raise Conflict(_("Somebody else has this item now. What you wrote is kept; you can still hand it in."))
-    return shown(response, taken.public_id, labeler)
+    return shown(response.headers, taken.public_id, labeler)
 
 
 @router.post("/{id}/discard", status_code=204, responses={409: {"description": "You hold it, or have submitted it."}})
@@ -124,7 +124,7 @@ def ahead(request: Request, response: Response, id: str, given: NextIn | None = 
     with transaction() as session:
         current = queries.assignment(session, id, labeler)
         ready = rules.prepare(session, labeler, current, given.round if given else None)
-    return shown(response, ready.public_id, labeler) if ready else Response(status_code=204)
+    return shown(response.headers, ready.public_id, labeler) if ready else Response(status_code=204)
 
 
 @router.delete("/ahead", status_code=204)

@@ -9,10 +9,9 @@ from fastapi.responses import JSONResponse
 from app.assignments import changes, queries, rules, slots
 from app.database import reading, transaction
 from app.desk import overview
-from app.desk import round_choice_pages as round_choice
+from app.desk.form_posts import acting, chosen_round
 from app.desk.kinds import WITHDRAW
 from app.desk.overview import Listing
-from app.desk.post_pages import acting
 from app.errors import Conflict
 from app.guidelines.rules import NotRead
 from app.kit.clock import midnight
@@ -123,7 +122,7 @@ def ahead(request: Request, id: str):
     try:
         with transaction() as session:
             current = queries.assignment(session, id, labeler)
-            ready = rules.prepare(session, labeler, current, round_choice.chosen(request, labeler))
+            ready = rules.prepare(session, labeler, current, chosen_round(request, labeler))
     except NotRead:
         ready = None
     return JSONResponse({"next": f"/assignments/{ready.public_id}"}) if ready else Response(status_code=204)

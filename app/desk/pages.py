@@ -15,10 +15,19 @@ from app.assignments.tables import SkipReason
 from app.config import settings
 from app.database import reading, transaction
 from app.demonstrations.writing import beside
-from app.desk import round_choice_pages as round_choice
+from app.desk.form_posts import (
+    acting,
+    active_seconds,
+    choose_round,
+    chosen_round,
+    from_script,
+    keep,
+    kept_for_later,
+    posting_labeler,
+    seen_version,
+    to_message,
+)
 from app.desk.kinds import SUBMIT
-from app.desk.message_pages import to_message
-from app.desk.post_pages import acting, active_seconds, from_script, keep, kept_for_later, posting_labeler, seen_version
 from app.desk.task_view import Work, find_work, stands_as
 from app.errors import BadInput, Conflict, NotFound, PlumblineError
 from app.guidelines.forms import letters
@@ -42,7 +51,7 @@ def next_assignment(request: Request, round: Annotated[TypedText | None, Form(ma
     """Go to the next task of the round that is chosen by `round` (empty: of all), or was before; else to the desk."""
     labeler = acting(request)
     if round is None:
-        return _to_next(request, labeler, round_choice.chosen(request, labeler))
+        return _to_next(request, labeler, chosen_round(request, labeler))
     return _to_next(request, labeler, int(round) if round.isdecimal() and len(round) < 10 else None)
 
 
@@ -56,7 +65,7 @@ def _to_next(
             stands = claimed and stands_as(claimed, queries.draft(session, claimed, labeler))
     except NotRead as unread:
         response = _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
-        round_choice.choose(request, response, labeler, round)
+        choose_round(request, response, labeler, round)
         return response
     except NotFound as unknown:  # the round is not, or no longer, for this labeler
         claimed, nothing, round = None, unknown.message, None
@@ -66,7 +75,7 @@ def _to_next(
         if round is not None:
             nothing = _("Nothing more is waiting for you in round %(number)s.") % {"number": round}
         response, round = _go(request, "/", f"{note} {nothing}".strip()), None
-    round_choice.choose(request, response, labeler, round)
+    choose_round(request, response, labeler, round)
     return response
 
 
@@ -231,7 +240,7 @@ def submit(request: Request, id: str, form: Posted):
         return _go(request, "/", note)
     first = work.standing is not Standing.EDITING and changes.may_change(work.assignment)
     undo = f"/assignments/{id}/undo" if first and not stored.surplus else None
-    return _to_next(request, labeler, round_choice.chosen(request, labeler), note, undo)
+    return _to_next(request, labeler, chosen_round(request, labeler), note, undo)
 
 
 def _kept_as_draft(request: Request, labeler: Account, id: str, form: FormData, error: PlumblineError) -> Response:
@@ -282,7 +291,7 @@ def skip(request: Request, id: str, form: Posted):
     if work.assignment.item.round.purpose in ONBOARDING:
         return _go(request, "/onboarding", "")
     note, undo = _("Skipped; you will not see it again."), f"/assignments/{id}/resume"
-    return _to_next(request, labeler, round_choice.chosen(request, labeler), note, undo)
+    return _to_next(request, labeler, chosen_round(request, labeler), note, undo)
 
 
 @router.post("/assignments/{id}/show")

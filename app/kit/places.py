@@ -58,3 +58,12 @@ def _is_reserved(address: str) -> bool:
         found = found.ipv4_mapped
     metadata = found == ip_address("fd00:ec2::254")
     return metadata or found.is_link_local or found.is_multicast or found.is_unspecified
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    host = host.strip("[]").lower()
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -20,7 +20,8 @@ from sqlalchemy import func, inspect, select, table
 from app.config import settings
 from app.database import engine
 from app.errors import PlumblineError
-from app.launch import launcher, migrate
+from app.launch import migrate
+from app.launch.data_folder import exclusive
 
 SIGN = "backup.json"  # written last
 FORM = 1
@@ -70,7 +71,7 @@ def restore(folder: Path) -> dict[str, int]:
     """
     sign = _read_sign(folder)
     _check_empty(folder)
-    with launcher.exclusive():
+    with exclusive():
         _check_unused()
         return _bring_back(folder, sign)
 

@@ -9,7 +9,7 @@ from starlette.datastructures import FormData
 from app.accounts.tables import Account
 from app.assignments import queries as assignments
 from app.database import reading, transaction
-from app.desk.post_pages import from_script, keep, kept_for_later, posting_labeler
+from app.desk.form_posts import from_script, keep, kept_for_later, posting_labeler
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText

@@ -1,11 +1,10 @@
 """What the form of a round says about conversations, and a plan's conversations in words."""
 
 import re
+from collections.abc import Mapping
 
-from starlette.datastructures import FormData
-
+from app.kit.choices import number_or_all, some_or_all
 from app.kit.i18n import gettext as _
-from app.web.choices import number_or_all, some_or_all
 
 EMPTY = {
     "ask_conversations": "",
@@ -17,7 +16,7 @@ EMPTY = {
 LISTS = ("alternative_policies",)
 
 
-def given(form: FormData) -> dict:
+def given(form: Mapping) -> dict:
     """The fields of a posted form."""
     return {name: str(form.get(name, "")).replace("\r\n", "\n").strip() for name in EMPTY}
 

@@ -12,6 +12,7 @@ from app.completions.queries import count_by_policy
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.guidelines.queries import newest_guidelines
+from app.kit.choices import ALL, number_or_all, some_or_all, ticked
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.policies import queries as policies
@@ -22,7 +23,6 @@ from app.rounds import conversation_form, queries, rules
 from app.rounds.schemas import FILTERS, RoundIn, share
 from app.rounds.tables import ONBOARDING, RoundPriority, RoundPurpose
 from app.web.auth import admin
-from app.web.choices import ALL, number_or_all, some_or_all, ticked
 from app.web.responses import flash, form_data, page, redirect
 from training.contract.records import Pool, Split, UseCase
 

@@ -20,7 +20,7 @@ from app.database import transaction
 from app.errors import BadInput, PlumblineError
 from app.kit.terminal import AsJson
 from app.launch import migrate
-from app.launch.launcher import exclusive
+from app.launch.data_folder import exclusive
 from app.simulation import demo as demo_data
 from app.simulation.loop import QUICK, Simulation, Sizes
 from app.simulation.rest import Api

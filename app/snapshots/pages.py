@@ -7,6 +7,7 @@ from starlette.datastructures import FormData
 
 from app.database import reading, transaction
 from app.errors import BadInput, Conflict, PlumblineError
+from app.kit.choices import ALL, some_or_all, ticked
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.prompts import queries as prompts
@@ -15,7 +16,6 @@ from app.snapshots import exports, left_out, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.tables import SnapshotState
 from app.web.auth import admin
-from app.web.choices import ALL, some_or_all, ticked
 from app.web.responses import flash, form_data, fragment, is_htmx, page, redirect
 from training.contract.records import Purpose, Split
 

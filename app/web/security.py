@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from fastapi import Request, Response
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.config import settings
 from app.errors import Forbidden
 from app.kit.i18n import gettext as _
+from app.kit.places import is_loopback
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 CSP = (
@@ -58,15 +58,6 @@ def delete_cookie(response, name: str) -> None:
 def sign(purpose: str, value: str) -> str:
     """A keyed hash of a value, good for one purpose only."""
     return hmac.new(settings().key, f"{purpose}:{value}".encode(), hashlib.sha256).hexdigest()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    host = host.strip("[]").lower()
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 PROXY_HEADERS = {

@@ -18,8 +18,9 @@ from app import cli
 from app.completions import rules as completions
 from app.config import ROOT, settings
 from app.database import engine, reading, transaction
-from app.launch import backup, launcher, migrate
+from app.launch import backup, migrate
 from app.launch.backup import CannotBackUp
+from app.launch.data_folder import CannotRun, exclusive
 from app.policies import rules as policies
 from app.prompts import rules as prompts
 from app.prompts.tables import Prompt, PromptSource
@@ -205,7 +206,7 @@ def test_nothing_is_restored_under_what_runs(installation, people, tmp_path, els
     people.admin()
     backup.back_up(tmp_path / "copy")
     elsewhere()
-    with launcher.exclusive(), pytest.raises(launcher.CannotRun, match="runs already"):
+    with exclusive(), pytest.raises(CannotRun, match="runs already"):
         backup.restore(tmp_path / "copy")
     if installation.dialect.name == "postgresql":
         with psycopg.connect(settings().database_url), pytest.raises(CannotBackUp, match="1 others are connected"):

@@ -1,6 +1,6 @@
 """An assignment as REST shows it to its labeler."""
 
-from fastapi import Response
+from collections.abc import MutableMapping
 
 from app.accounts.tables import Account
 from app.assignments import queries, rules
@@ -12,8 +12,8 @@ from app.guidelines.rules import questions_for
 from app.rounds.tables import ItemKind
 
 
-def shown(response: Response, public_id: str, labeler: Account) -> AssignmentOut:
-    """An assignment as its labeler sees it now; its draft's version is the ETag."""
+def shown(headers: MutableMapping[str, str], public_id: str, labeler: Account) -> AssignmentOut:
+    """An assignment as its labeler sees it now; its draft's version becomes the ETag among `headers`."""
     with reading() as session:
         found = queries.assignment(session, public_id, labeler)
         draft = queries.draft(session, found, labeler)
@@ -22,7 +22,7 @@ def shown(response: Response, public_id: str, labeler: Account) -> AssignmentOut
         ranked = item.kind is ItemKind.COMPARISON
         completions = rules.shown_completions(item, labeler)
         state = queries.standing(found, labeler, draft)
-        response.headers["ETag"] = f'"{draft.version}"'
+        headers["ETag"] = f'"{draft.version}"'
         return AssignmentOut(
             id=found.public_id,
             kind=item.kind,

@@ -4,8 +4,7 @@
 """
 
 from collections.abc import Collection, Iterable
-
-from starlette.datastructures import FormData
+from typing import Protocol
 
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
@@ -13,7 +12,14 @@ from app.kit.i18n import gettext as _
 ALL = "all"  # the field that names each list of which all is meant
 
 
-def ticked(form: FormData, names: Iterable[str]) -> dict[str, list[str]]:
+class Form(Protocol):
+    """A posted form, in which a name may have several values."""
+
+    def getlist(self, key: str, /) -> list:
+        """Return the values of a name, in order."""
+
+
+def ticked(form: Form, names: Iterable[str]) -> dict[str, list[str]]:
     """What is ticked in each of these lists, and under ALL the names of those of which all is."""
     return {name: [str(value) for value in form.getlist(name)] for name in (*names, ALL)}
 

@@ -1,4 +1,4 @@
-"""Who posts a piece of work, and keeping what they wrote whatever has happened to their session or the draft."""
+"""Handle desk form posts: who posts, what is kept as a draft whatever happened to the session, where a post leads."""
 
 from urllib.parse import quote
 
@@ -10,12 +10,14 @@ from starlette.datastructures import FormData
 from app.accounts.tables import Account
 from app.assignments import drafts
 from app.comparisons.schemas import ComparisonContent
+from app.conversations import suggesting
 from app.database import transaction
 from app.desk.task_view import Work, find_work
-from app.errors import Forbidden, NotSignedIn
+from app.errors import Forbidden, NotSignedIn, PlumblineError
 from app.kit.i18n import gettext as _
 from app.web.auth import expired_session, signed_in
 from app.web.responses import flash, page, redirect
+from app.web.security import cookie_name, delete_cookie, set_cookie
 
 
 def posting_labeler(request: Request) -> tuple[Account, str]:
@@ -106,3 +108,41 @@ def _written_by_another(request: Request, labeler: Account, form: FormData) -> R
 def from_script(request: Request) -> bool:
     """Whether a script posts, which wants JSON, and not a form."""
     return request.headers.get("accept", "").startswith("application/json")
+
+
+# --- where a post leads ---
+
+
+def to_message(labeler: Account, id: str, do: str, text: str) -> Response:
+    """To the message being written or, after at:<number>, to an earlier one; `suggest` asks for a suggestion first."""
+    at = f"?at={quote(do.removeprefix('at:'))}" if do.startswith("at:") else ""
+    response = redirect(f"/assignments/{id}{at}")
+    if do == "back" and text.strip():
+        flash(
+            response, _("Something stands in the editor: add it as a message or clear it, then take the last one back.")
+        )
+    elif do == "add" and not text.strip():
+        flash(response, _("Write the message first, or take a suggestion."))
+    elif do == "suggest":
+        try:
+            suggesting.suggest(labeler, id)
+        except PlumblineError as error:
+            if error.status == 404:
+                raise
+            flash(response, error.message)
+    return response
+
+
+def chosen_round(request: Request, labeler: Account) -> int | None:
+    """Return the number of the round that this labeler chose, if they did."""
+    whose, _colon, number = request.cookies.get(cookie_name("round"), "").partition(":")
+    known = whose == labeler.public_id and number.isdecimal() and len(number) < 10
+    return int(number) if known else None
+
+
+def choose_round(request: Request, response: Response, labeler: Account, number: int | None) -> None:
+    """Remember the choice of a round, or of none."""
+    if number is not None:
+        set_cookie(response, "round", f"{labeler.public_id}:{number}")
+    elif cookie_name("round") in request.cookies:
+        delete_cookie(response, "round")

@@ -1,0 +1,16 @@
+"""Where the first admin is made, said on the terminal."""
+
+import typer
+
+from app.accounts import queries, rules
+from app.config import settings
+from app.database import reading
+from app.kit.places import is_loopback
+
+
+def tell_the_first_admin() -> None:
+    """While there is no admin, say where the first one is made; from another machine it takes the code."""
+    with reading() as session:
+        if not queries.has_admin(session):
+            code = "" if is_loopback(settings().host) else f"?code={rules.first_run_code()}"
+            typer.echo(f"  make the first admin at {settings().base_url}/first-run{code}")
