@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.kit import secret
+
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("plumbline.db", "secret", "run.lock", "snapshots", "runs", "logs")  # what a data folder of ours has
 
@@ -88,8 +90,6 @@ class Settings(BaseSettings):
     @property
     def key(self) -> bytes:
         """The secret key, of PLUMBLINE_SECRET or the data folder; raises WeakSecret where it can be guessed."""
-        from app import secret  # its errors are translated, and translations are found with these settings
-
         return secret.given(self.secret) if self.secret else secret.stored(self.make_data_dir() / "secret")
 
     def make_data_dir(self) -> Path:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
@@ -39,6 +40,10 @@ class FeaturesContract(Contract):
         unlisted = {name.split(".")[1] for name in graph.modules if name.count(".") == 2 and name.startswith("app.")}
         unlisted -= {*self.order, "kit", "web"}
         found += [f"app.{name} is no feature that is listed" for name in sorted(unlisted)]
+        try:
+            TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
+        except CycleError as error:
+            found.append(f"{' -> '.join(reversed(error.args[1]))}: a cycle")
         return ContractCheck(kept=not found, metadata={"found": found})
 
     def render_broken_contract(self, check: ContractCheck) -> None:

@@ -4,15 +4,14 @@ import io
 from contextvars import ContextVar
 from functools import lru_cache
 from gettext import GNUTranslations, NullTranslations
+from pathlib import Path
 
 from babel import Locale, negotiate_locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from app.config import ROOT
-
 DEFAULT = "en"
-FOLDER = ROOT / "translations"
+FOLDER = Path(__file__).parents[2] / "translations"
 _language: ContextVar[str] = ContextVar("language", default=DEFAULT)
 
 

@@ -11,8 +11,8 @@ from app import queue
 from app.config import settings
 from app.database import engine
 from app.kit import disk
+from app.kit.secret import WeakSecret
 from app.launch import migrate
-from app.secret import WeakSecret
 
 LEAST_FREE_GB = 2.0
 

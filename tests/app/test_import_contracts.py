@@ -40,6 +40,7 @@ def test_each_import_that_is_not_allowed_is_named(tmp_path):
     )
     assert run.returncode == 1, run.stdout + run.stderr
     said = " ".join(run.stdout.split())
+    assert ": a cycle" in said, "app.prompts, which app.plans imports, imports it"
     for file, module in PLANTED.items():
         assert f"{file.removesuffix('.py').replace('/', '.')} -> {module}" in said, (file, module, run.stdout)
     assert "app.newcomer is no feature that is listed" in said

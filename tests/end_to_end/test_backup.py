@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import httpx
 from sqlalchemy import func, select
@@ -18,6 +19,7 @@ from tests.desk import make_round
 from tests.end_to_end.test_concurrency import Server, answer, server  # noqa: F401 -- a fixture
 
 LABELERS, ITEMS = 20, 150
+LEFT = 2 * LABELERS  # tasks that wait until the backup is taken, however fast the machine is
 # What no work changes once it stands there.
 KEPT = ("prompts", "completions", "items", "item_completions", "comparisons", "compared_completions", "guidelines")
 
@@ -27,14 +29,16 @@ def rows(table: str) -> set[str]:
         return set(map(repr, session.execute(select(metadata.tables[table]))))
 
 
-def work(url: str, bearer: dict[str, str], acknowledged: list[str]) -> None:
-    """A labeler's day, until nothing is left."""
+def work(url: str, bearer: dict[str, str], acknowledged: list[str], taken: Event) -> None:
+    """A labeler's day, until nothing is left; the last tasks are done once the backup is taken."""
     with httpx.Client(base_url=f"{url}/api/v1/assignments", headers=bearer, timeout=60, verify=False) as desk:
         while (reply := desk.post("/next")).status_code == 200:
             given = reply.json()
             done = desk.post(f"/{given['id']}/submit", json=answer(given))
             assert done.status_code == 200, done.text
             acknowledged.append(given["id"])
+            if len(acknowledged) >= 2 * ITEMS - LEFT:
+                taken.wait()
         assert reply.status_code == 204, reply.text
 
 
@@ -48,13 +52,17 @@ def test_a_backup_under_twenty_labelers_is_whole_and_work_goes_on_from_it(
     make_round(ITEMS, k=4, overlap=2)
     bearers = [people.bearer(people.labeler(f"bot{n}", kind=AccountKind.SIMULATED)) for n in range(LABELERS)]
     acknowledged: list[str] = []
+    taken = Event()
     with ThreadPoolExecutor(LABELERS) as pool:
-        days = [pool.submit(work, server.url, bearer, acknowledged) for bearer in bearers]
-        while len(acknowledged) < ITEMS // 5:
+        days = [pool.submit(work, server.url, bearer, acknowledged, taken) for bearer in bearers]
+        while len(acknowledged) < ITEMS // 5 and not all(day.done() for day in days):
             time.sleep(0.01)
         before = list(acknowledged)
-        backup.back_up(tmp_path / "copy")
-        after = list(acknowledged)
+        try:
+            backup.back_up(tmp_path / "copy")
+        finally:
+            after = list(acknowledged)
+            taken.set()
         for day in days:
             day.result()
     assert before < after < acknowledged, "they worked before, during and after it"
@@ -84,7 +92,7 @@ def test_a_backup_under_twenty_labelers_is_whole_and_work_goes_on_from_it(
     try:
         rest: list[str] = []
         with ThreadPoolExecutor(LABELERS) as pool:
-            for day in [pool.submit(work, again.url, bearer, rest) for bearer in bearers]:
+            for day in [pool.submit(work, again.url, bearer, rest, taken) for bearer in bearers]:
                 day.result()
     finally:
         again.kill()

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app import secret
 from app.config import ROOT, Settings
+from app.kit import secret
+from app.kit.secret import WeakSecret
 from app.launch import doctor
-from app.secret import WeakSecret
 from tests.conftest import forget_settings
 
 GOOD = "4f" + "0123456789abcdef" * 2
