@@ -12,12 +12,26 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from typing import cast
 
-from sqlalchemy import JSON, DateTime, Double, Engine, Enum, MetaData, create_engine, event
+from sqlalchemy import (
+    JSON,
+    CursorResult,
+    DateTime,
+    Delete,
+    Double,
+    Engine,
+    Enum,
+    MetaData,
+    Update,
+    create_engine,
+    event,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session
-from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.expression import ColumnElement, FromClause
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
@@ -177,3 +191,13 @@ def transaction() -> Iterator[Session]:
 def after_commit(session: Session, act: Callable[[], object]) -> None:
     """Call `act` once the session's transaction() is committed and other writers can go on, or never if it is not."""
     session.info.setdefault("after_commit", []).append(act)
+
+
+def insert_into(session: Session, table: type[Base] | FromClause) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of the session's database, which both know how to end in ON CONFLICT."""
+    return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def changed_rows(session: Session, statement: Update | Delete) -> int:
+    """Execute an UPDATE or DELETE and return how many rows it changed."""
+    return cast(CursorResult, session.execute(statement)).rowcount

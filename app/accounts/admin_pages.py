@@ -48,9 +48,8 @@ def accounts_page(request: Request, text: SearchText = "", cursor: Text | None =
     """All accounts."""
     account = admin(request)
     with reading() as session:
-        found = queries.accounts(session, text=text, cursor=cursor, limit=PAGE + 1)
-    following = found[PAGE - 1].public_id if len(found) > PAGE else None
-    return page(request, "accounts/list.html", account, accounts=found[:PAGE], text=text, following=following)
+        found, following = queries.accounts(session, text=text, cursor=cursor, limit=PAGE)
+    return page(request, "accounts/list.html", account, accounts=found, text=text, following=following)
 
 
 @router.get("/admin/accounts/new")

@@ -38,9 +38,8 @@ def list_accounts(
     """Accounts, the newest first; `text` finds those whose name or user name holds it."""
     api_account(request, "accounts")
     with reading() as session:
-        found = queries.accounts(session, text=text, cursor=cursor, limit=limit + 1)
-    following = found[limit - 1].public_id if len(found) > limit else None
-    return AccountPage(items=[AccountOut.model_validate(one) for one in found[:limit]], next_cursor=following)
+        found, following = queries.accounts(session, text=text, cursor=cursor, limit=limit)
+    return AccountPage(items=[AccountOut.model_validate(one) for one in found], next_cursor=following)
 
 
 @router.post("/api/v1/accounts", status_code=201)

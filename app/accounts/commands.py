@@ -54,7 +54,7 @@ def list_accounts(
 ) -> None:
     """List accounts, the oldest first."""
     with reading() as session:
-        found = queries.accounts(session, text=text, limit=100_000)[::-1]
+        found = queries.accounts(session, text=text, limit=100_000)[0][::-1]
     rows = [
         {
             "username": account.username,

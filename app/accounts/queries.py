@@ -3,14 +3,14 @@
 import hashlib
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Row, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
 from app.config import settings
 from app.errors import NotFound
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 
 # How long an expired session still tells whose it was, so that what its owner posts is kept as a draft.
 GRACE = timedelta(days=7)
@@ -82,16 +82,16 @@ def tokens_of(session: Session, account: Account) -> list[ApiToken]:
     )
 
 
-def accounts(session: Session, *, text: str = "", cursor: str | None = None, limit: int = 100) -> list[Account]:
-    """Accounts, the newest first, those whose name or user name holds the text, from after the one with this id."""
-    query = select(Account).order_by(Account.id.desc()).limit(limit)
-    if cursor:
-        query = query.where(Account.id < last_shown(session, Account, cursor))
+def accounts(
+    session: Session, *, text: str = "", cursor: str | None = None, limit: int = 100
+) -> tuple[list[Account], str | None]:
+    """Return one page of the accounts whose name or user name holds the text, the newest first, and the next cursor."""
+    query = select(Account)
     if text:
         text = text.strip().lower()
         columns = (Account.username, func.lower(Account.name))
         query = query.where(or_(*(column.contains(text, autoescape=True) for column in columns)))
-    return list(session.scalars(query))
+    return cursors.page(session, query, Account, cursor, limit)
 
 
 def has_admin(session: Session, *, with_demo: bool = False) -> bool:
@@ -112,7 +112,9 @@ def demo_people(session: Session) -> list[Account]:
     return list(session.scalars(query.order_by(Account.id)))
 
 
-def audit(session: Session, *, subject: str | None = None, before: int | None = None, limit: int = 100):
+def audit(
+    session: Session, *, subject: str | None = None, before: int | None = None, limit: int = 100
+) -> list[Row[AuditEntry, Account]]:
     """Audit entries with the account that acted, the newest first."""
     query = select(AuditEntry, Account).outerjoin(Account, AuditEntry.account_id == Account.id)
     if subject is not None:

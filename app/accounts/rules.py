@@ -13,6 +13,7 @@ from app.accounts import queries
 from app.accounts.passwords import PasswordHash, verify
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, Scope, SignInSession
 from app.config import settings
+from app.database import changed_rows
 from app.errors import BadInput, Conflict, NotFound
 from app.kit import surface
 from app.kit.i18n import N_, languages
@@ -24,7 +25,7 @@ POOL_KEPT = N_("Answers given so far keep the pool they were given in.")
 _CHANGING = ("name", "role", "pool", "language", "disabled_at", "avoids_sensitive", "paused")
 
 
-def record(session: Session, account: Account | None, action: str, subject: str = "", **detail) -> None:
+def record(session: Session, account: Account | None, action: str, subject: str = "", **detail: object) -> None:
     """Write who did what to which object, and from where; None is whoever does it without an account."""
     account_id, door = account.id if account else None, surface.current.get()
     session.add(AuditEntry(account_id=account_id, action=action, subject=subject, detail=detail, surface=door))
@@ -163,7 +164,7 @@ def close_all_sessions(session: Session, account: Account, *, but: str | None = 
     query = delete(SignInSession).where(SignInSession.account_id == account.id)
     if but:
         query = query.where(SignInSession.token_sha256 != queries.sha256(but))
-    return session.execute(query).rowcount
+    return changed_rows(session, query)
 
 
 def sign_out_everywhere(
@@ -241,17 +242,18 @@ def create_token(
 def revoke_all_tokens(session: Session, account: Account) -> int:
     """Revoke every API token of the account; returns how many were still valid."""
     query = update(ApiToken).where(ApiToken.account_id == account.id, ApiToken.revoked_at.is_(None))
-    return session.execute(query.values(revoked_at=datetime.now(UTC))).rowcount
+    return changed_rows(session, query.values(revoked_at=datetime.now(UTC)))
 
 
 def revoke_token(session: Session, account: Account, public_id: str, *, by: Account | None = None) -> None:
     """Make one of the account's tokens worthless."""
-    done = session.execute(
+    done = changed_rows(
+        session,
         update(ApiToken)
         .where(ApiToken.public_id == public_id, ApiToken.account_id == account.id, ApiToken.revoked_at.is_(None))
-        .values(revoked_at=datetime.now(UTC))
+        .values(revoked_at=datetime.now(UTC)),
     )
-    if not done.rowcount:
+    if not done:
         raise NotFound(_("There is no such token, or it is revoked already."))
     record(session, by, "token.revoke", public_id, of=account.username)
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
 from app.assignments.tables import OwnItem, OwnText
 from app.completions.tables import Completion
+from app.database import insert_into
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemCompletion
 
@@ -17,7 +17,7 @@ def note(session: Session, labeler: Account, texts: Iterable[tuple[str, str]]) -
     """Note what a labeler wrote or took, each as (hash of its prompt, hash of its text), and the items that hold it."""
     rows = [{"prompt_sha256": prompt, "text_sha256": text, "labeler_id": labeler.id} for prompt, text in texts]
     if rows:
-        session.execute(_insert(session)(OwnText).on_conflict_do_nothing(), rows)
+        session.execute(insert_into(session, OwnText).on_conflict_do_nothing(), rows)
         prompts = {row["prompt_sha256"] for row in rows}
         find(session, (OwnText.labeler_id == labeler.id) & Prompt.text_sha256.in_(prompts))
 
@@ -36,9 +36,5 @@ def find(session: Session, where: ColumnElement[bool]) -> None:
         .where(where)
         .distinct()
     )
-    made = _insert(session)(OwnItem).from_select(["item_id", "labeler_id"], found)
+    made = insert_into(session, OwnItem).from_select(["item_id", "labeler_id"], found)
     session.execute(made.on_conflict_do_nothing())
-
-
-def _insert(session: Session):
-    return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Integer, Select, String, Text, bindparam, case, cast, exists, select
 from sqlalchemy.orm import Session, aliased, joinedload, selectinload
@@ -13,8 +13,8 @@ from app.assignments.tables import Assignment, AssignmentState, Draft
 from app.completions.tables import Completion
 from app.database import Base
 from app.errors import NotFound
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, Round, RoundState
 
 Answer = TypeVar("Answer", bound=Base)  # the table of demonstrations or of comparisons
@@ -100,7 +100,7 @@ def filled_slot(session: Session, item_id: int, labeler_id: int) -> int | None:
 
 def page_of_answers(
     session: Session,
-    answers: Select[tuple[Answer]],
+    answers: Select[Answer],
     table: type[Answer],
     cursor: str | None,
     limit: int,
@@ -112,15 +112,13 @@ def page_of_answers(
 
     What was answered in practice and screening is not among it: the list has names, and those are judged without.
     """
-    onboarding = exists().where(Item.id == table.item_id, Round.id == Item.round_id, Round.purpose.in_(ONBOARDING))
-    query = answers.where(~onboarding.correlate(table)).order_by(table.id.desc()).limit(limit + 1)
-    if cursor:
-        query = query.where(table.id < last_shown(session, table, cursor))
+    columns: Any = table  # of every kind of answer the same
+    onboarding = exists().where(Item.id == columns.item_id, Round.id == Item.round_id, Round.purpose.in_(ONBOARDING))
+    query = answers.where(~onboarding.correlate(table))
     if round_number is not None:
         of_round = select(Item.id).join(Round, Round.id == Item.round_id).where(Round.number == round_number)
-        query = query.where(table.item_id.in_(of_round))
+        query = query.where(columns.item_id.in_(of_round))
     if labeler:
         known = select(Account.id).where((Account.public_id == labeler) | (Account.username == labeler.lower()))
-        query = query.where(table.labeler_id.in_(known))
-    found = session.scalars(query).all()
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+        query = query.where(columns.labeler_id.in_(known))
+    return cursors.page(session, query, table, cursor, limit)

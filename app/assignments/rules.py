@@ -8,11 +8,10 @@ import hashlib
 import hmac
 import json
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
@@ -30,7 +29,7 @@ from app.assignments.tables import (
 )
 from app.completions.tables import Completion
 from app.config import settings
-from app.database import public_id, utc_now
+from app.database import changed_rows, insert_into, public_id, utc_now
 from app.errors import BadInput, Conflict
 from app.kit import i18n
 from app.kit.i18n import gettext as _
@@ -100,8 +99,8 @@ def reopen_round(session: Session, round: Round) -> None:
 
 
 def _turn(session: Session, round: Round, before: RoundState, after: RoundState, **at: utc_now | None) -> None:
-    turned = session.execute(update(Round).where(Round.id == round.id, Round.state == before).values(state=after, **at))
-    if not turned.rowcount:
+    turned = update(Round).where(Round.id == round.id, Round.state == before).values(state=after, **at)
+    if not changed_rows(session, turned):
         raise Conflict(_("Only a round that is %(state)s can be turned %(to)s.") % {"state": before, "to": after})
     session.refresh(round)
 
@@ -147,7 +146,6 @@ def give(session: Session, item: Item, labeler: Account) -> Assignment:
     one_at_a_time(session, labeler)
     draft = session.get(Draft, (item.id, labeler.id))
     if draft is None or draft.submitted_at is None:
-        insert_ = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
         own = {
             "public_id": public_id(),
             "item_id": item.id,
@@ -157,8 +155,10 @@ def give(session: Session, item: Item, labeler: Account) -> Assignment:
             "labeler_id": labeler.id,
             "claimed_at": utc_now(),
         }
-        session.execute(insert_(Assignment).values(own).on_conflict_do_nothing())
-        return _hand_over(session, labeler, slots.take(session, item.id, labeler))
+        session.execute(insert_into(session, Assignment).values(own).on_conflict_do_nothing())
+        taken = _hand_over(session, labeler, slots.take(session, item.id, labeler))
+        assert taken is not None, "the slot is this labeler's own"
+        return taken
     return session.scalars(
         select(Assignment).where(Assignment.item_id == item.id, Assignment.labeler_id == labeler.id)
     ).one()
@@ -263,7 +263,7 @@ def handed_in(
 
     With this very `key` it is what was submitted just so; with another one the labeler is editing it.
     """
-    stored = answer(session, assignment, labeler, answers)
+    stored: Any = answer(session, assignment, labeler, answers)
     if stored is None or stored.idempotency_key == key:
         return stored
     draft = session.get_one(Draft, (assignment.item_id, labeler.id))
@@ -277,9 +277,10 @@ def handed_in(
 
 def answer(session: Session, assignment: Assignment, labeler: Account, answers: type[Answer]) -> Answer | None:
     """The row of `answers` that the labeler has handed in, and that an edited one takes the place of."""
-    return session.scalar(
-        select(answers).where(answers.item_id == assignment.item_id, answers.labeler_id == labeler.id)
-    )
+    columns: Any = answers  # of every kind the same
+    return session.scalars(
+        select(answers).where(columns.item_id == assignment.item_id, columns.labeler_id == labeler.id)
+    ).one_or_none()
 
 
 class Filled(NamedTuple):
@@ -302,10 +303,10 @@ def fill_slot(
     A lease that ran out costs nothing unless somebody else has the last slot by now; then the answer is surplus.
     """
     draft = session.get_one(Draft, (assignment.item_id, labeler.id))
-    if draft.reopened_at is not None:
+    if draft.reopened_at is not None and draft.submitted_at is not None:
         slot = changes.fill_again(session, draft, content, active_seconds)
         return Filled(slot, draft.submitted_at, draft.updated_at)
-    at = session.scalar(
+    at = session.execute(
         update(Draft)
         .where(Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id)
         .values(
@@ -317,7 +318,8 @@ def fill_slot(
         )
         .returning(Draft.submitted_at)
         .execution_options(synchronize_session=False)
-    )
+    ).scalar_one()
+    assert at is not None
     if not is_open(session, assignment.item_id):
         slots.release(session, assignment.item_id, labeler)
         return Filled(None, at)

@@ -9,8 +9,8 @@ from app.checkpoints.tables import Checkpoint, CheckpointRole
 from app.database import utc_now
 from app.errors import NotFound
 from app.jobs.tables import Job
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 from app.snapshots.tables import Snapshot
 
 TRIAL_SECONDS = 60  # after which the message that asks for a trial counts as lost
@@ -34,13 +34,10 @@ def listing(
     session: Session, cursor: str | None = None, limit: int = 50, role: CheckpointRole | None = None
 ) -> tuple[list[Checkpoint], str | None]:
     """One page of the checkpoints, the newest first, and the cursor of the next."""
-    query = select(Checkpoint).options(*_WITH).order_by(Checkpoint.id.desc()).limit(limit + 1)
+    query = select(Checkpoint).options(*_WITH)
     if role is not None:
         query = query.where(Checkpoint.role == role)
-    if cursor:
-        query = query.where(Checkpoint.id < last_shown(session, Checkpoint, cursor))
-    found = list(session.scalars(query))
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+    return cursors.page(session, query, Checkpoint, cursor, limit)
 
 
 def of_job(session: Session, job: Job) -> list[Checkpoint]:

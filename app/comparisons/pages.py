@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from app.assignments import changes
 from app.comparisons import queries
 from app.database import reading
-from app.kit.lists import round_number
+from app.kit.cursors import round_number
 from app.kit.text import Text
 from app.web.auth import admin
 from app.web.responses import page

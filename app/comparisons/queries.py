@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.assignments.queries import page_of_answers
@@ -13,7 +13,7 @@ from app.kit.i18n import gettext as _
 from app.rounds.tables import Item
 
 
-def _whole():
+def _whole() -> Select[Comparison]:
     return select(Comparison).options(
         joinedload(Comparison.prompt),
         joinedload(Comparison.item).joinedload(Item.round),

@@ -132,16 +132,17 @@ def _tiers(letters: str, content: ComparisonContent) -> dict[str, int]:
             % {"letters": ", ".join(missing)},
             field=f"completions.{missing[0]}.tier",
         )
-    places = dense(answer.depth for answer in content.completions.values())
-    return {letter: places[content.of(letter).depth] for letter in letters}
+    depths = {letter: depth for letter in letters if (depth := content.of(letter).depth) is not None}
+    return _ordered(depths)
 
 
 def _check_seeded_order(letters: str, content: ComparisonContent) -> None:
     if content.seeded_order is not SeededOrder.CONFIRMED:
         return
-    said = {letter: content.of(letter).depth for letter in letters}
-    seeded = {letter: place.depth for letter, place in content.seeded(letters).items()}
-    if None in seeded.values() or _ordered(said) != _ordered(seeded):
+    places = content.seeded(letters)
+    said = {letter: depth for letter in letters if (depth := content.of(letter).depth) is not None}
+    seeded = {letter: depth for letter in letters if (depth := places[letter].depth) is not None}
+    if len(seeded) < len(letters) or _ordered(said) != _ordered(seeded):
         raise BadInput(
             _("This is not the order that the ratings give, so it was not confirmed but edited."),
             field="seeded_order",

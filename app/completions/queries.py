@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import Exists, Select, exists, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.completions.tables import Completion
-from app.kit.lists import last_shown
+from app.kit import cursors
 from app.policies.tables import Policy
 from app.prompts.tables import Prompt
 
@@ -16,7 +16,7 @@ def completion(session: Session, public_id: str) -> Completion | None:
     return session.scalar(_whole().where(Completion.public_id == public_id))
 
 
-def _whole() -> Select[tuple[Completion]]:
+def _whole() -> Select[Completion]:
     return select(Completion).options(joinedload(Completion.prompt), joinedload(Completion.policy))
 
 
@@ -43,15 +43,12 @@ def page(
     session: Session, cursor: str | None, limit: int, *, prompt: str | None = None, policy: str | None = None
 ) -> tuple[Sequence[Completion], str | None]:
     """One page of completions (of a prompt by public id, of a policy by name), newest first, and the next cursor."""
-    found = _whole().order_by(Completion.id.desc())
+    found = _whole()
     if prompt:
         found = found.where(Completion.prompt.has(Prompt.public_id == prompt))
     if policy:
         found = found.where(Completion.policy.has(Policy.name == policy))
-    if cursor:
-        found = found.where(Completion.id < last_shown(session, Completion, cursor))
-    completions = session.scalars(found.limit(limit + 1)).all()
-    return completions[:limit], completions[limit - 1].public_id if len(completions) > limit else None
+    return cursors.page(session, found, Completion, cursor, limit)
 
 
 def count_by_policy(session: Session) -> dict[int, tuple[int, int]]:
@@ -85,6 +82,6 @@ def of_prompts(session: Session, prompt_ids: Iterable[int], policy_ids: Iterable
     ).all()
 
 
-def has_any(policy_ids: Iterable[int]):
+def has_any(policy_ids: Iterable[int]) -> Exists:
     """Whether a prompt, in a query of prompts, has a completion of one of these policies."""
     return exists().where(Completion.prompt_id == Prompt.id, Completion.policy_id.in_(list(policy_ids)))

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from sqlalchemy import delete
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.completions import queries
 from app.completions.tables import Completion
+from app.database import insert_into
 from app.errors import NotFound
 from app.kit.i18n import gettext as _
 from app.kit.text import normal_form, require_text
@@ -54,7 +54,6 @@ def add_all(session: Session, drafts: Sequence[CompletionDraft]) -> list[int]:
 
 def insert_all(session: Session, drafts: Iterable[CompletionDraft]) -> None:
     """Store completions, those that are there already left as they are."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
     rows = [
         {
             "prompt_id": draft.prompt_id,
@@ -68,7 +67,7 @@ def insert_all(session: Session, drafts: Iterable[CompletionDraft]) -> None:
         for draft in drafts
     ]
     # The table, not the class: a third of the time of a bulk insert by the ORM.
-    session.connection().execute(insert(Completion.__table__).on_conflict_do_nothing(), rows)
+    session.connection().execute(insert_into(session, Completion.__table__).on_conflict_do_nothing(), rows)
 
 
 def add(

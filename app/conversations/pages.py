@@ -10,8 +10,8 @@ from app.conversations.tables import Origin
 from app.database import reading, transaction
 from app.desk.form_posts import acting
 from app.errors import PlumblineError
+from app.kit.cursors import round_number
 from app.kit.i18n import gettext as _
-from app.kit.lists import round_number
 from app.kit.text import Text
 from app.prompts.tables import PromptSource
 from app.web.auth import admin

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from app.accounts.tables import Account
 from app.conversations.tables import Alternatives, AlternativesState, Conversation, ConversationMessage, Suggestion
 from app.errors import NotFound
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 from app.rounds.tables import Item, Round
 
 BATCH = 200
@@ -33,7 +33,7 @@ def suggestions(session: Session, item_id: int, labeler_id: int, position: int |
     return list(session.scalars(query.order_by(Suggestion.id.desc())))
 
 
-def _rows(round_number: int | None = None, labeler: str = "") -> Select[tuple[Conversation]]:
+def _rows(round_number: int | None = None, labeler: str = "") -> Select[Conversation]:
     query = select(Conversation).options(
         joinedload(Conversation.item).options(joinedload(Item.prompt), joinedload(Item.round)),
         joinedload(Conversation.labeler),
@@ -82,11 +82,8 @@ def page(
     session: Session, cursor: str | None, limit: int, *, round_number: int | None = None, labeler: str = ""
 ) -> tuple[list[Whole], str | None]:
     """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
-    query = _rows(round_number, labeler).order_by(Conversation.id.desc()).limit(limit + 1)
-    if cursor:
-        query = query.where(Conversation.id < last_shown(session, Conversation, cursor))
-    found = session.scalars(query).all()
-    return _whole(session, found[:limit]), found[limit - 1].public_id if len(found) > limit else None
+    found, following = cursors.page(session, _rows(round_number, labeler), Conversation, cursor, limit)
+    return _whole(session, found), following
 
 
 def every(session: Session, round_number: int | None = None) -> Iterator[Whole]:
@@ -100,7 +97,7 @@ def being_sampled(session: Session, round_id: int) -> int:
     """How many conversations of a round wait for alternatives that would join it."""
     of_round = select(func.count()).select_from(Alternatives).join(Alternatives.conversation).join(Conversation.item)
     going_on = Alternatives.state.in_([AlternativesState.QUEUED, AlternativesState.SAMPLING])
-    return session.scalar(of_round.where(Item.round_id == round_id, going_on))
+    return session.scalar(of_round.where(Item.round_id == round_id, going_on)) or 0
 
 
 def alternatives(session: Session, id: int) -> Alternatives:

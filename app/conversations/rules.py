@@ -144,7 +144,8 @@ def _messages(turns: list[Turn], suggested: list[Suggestion]) -> list[Conversati
                 % {"id": turn.suggestion},
                 field=f"messages.{place}.suggestion",
             )
-        began = by_id.get(turn.suggestion) or next((one for one in offered if one.text.strip() == turn.text), None)
+        began = by_id.get(turn.suggestion or "")
+        began = began or next((one for one in offered if one.text.strip() == turn.text), None)
         if began is not None:
             origin = Origin.TAKEN if began.text.strip() == turn.text else Origin.EDITED
         else:

@@ -5,8 +5,8 @@ The message as the model wrote it is not among them: whoever wrote the conversat
 """
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
@@ -22,7 +22,9 @@ from app.conversations.suggesting import MAX_TOKENS, TEMPERATURE
 from app.conversations.tables import Alternatives, AlternativesState
 from app.database import public_id, reading, transaction, utc_now
 from app.errors import BadInput
+from app.kit import leases
 from app.kit.i18n import gettext as _
+from app.kit.leases import LeaseLost, every
 from app.policies import rules as policies
 from app.policies.tables import Policy
 from app.rounds.mixing import choose
@@ -37,10 +39,6 @@ ATTEMPTS = 3
 TRIES = 3  # texts asked of a policy for each distinct one that is wanted
 
 log = logging.getLogger(__name__)
-
-
-class LeaseLost(Exception):
-    """Another worker has the alternatives now."""
 
 
 def sample(id: int) -> None:
@@ -59,20 +57,16 @@ def sample(id: int) -> None:
         state = AlternativesState.QUEUED if again else AlternativesState.FAILED
         with transaction() as session:  # queued ones are sent again by the reconciler, once the pause is over
             until = utc_now(RESEND_SECONDS) if again else None
-            _mine(session, id, attempt, state=state, error=error.message, lease_until=until)
+            with suppress(LeaseLost):
+                _mine(session, id, attempt, state=state, error=error.message, lease_until=until)
 
 
 def _sample(id: int, attempt: int) -> None:
-    renewed = time.monotonic()
+    def renew() -> None:
+        with transaction() as session:
+            _mine(session, id, attempt, lease_until=utc_now(LEASE_SECONDS))
 
-    def alive() -> None:
-        nonlocal renewed
-        if time.monotonic() - renewed > RENEW_SECONDS:
-            with transaction() as session:
-                if not _mine(session, id, attempt, lease_until=utc_now(LEASE_SECONDS)):
-                    raise LeaseLost
-            renewed = time.monotonic()
-
+    alive = every(RENEW_SECONDS, renew)
     with reading() as session:
         row = queries.alternatives(session, id)
         plan = plan_of(row.conversation.item)
@@ -95,8 +89,7 @@ def _sample(id: int, attempt: int) -> None:
         for policy, written in found.values()
     ]
     with transaction() as session:
-        if not _mine(session, id, attempt, sampled=len(found), error=""):  # from here on nobody else can take it
-            raise LeaseLost
+        _mine(session, id, attempt, sampled=len(found), error="")  # from here on nobody else can take it
         item_id = _join_round(session, row, shares, plan, add_all(session, drafts))
         _mine(session, id, attempt, state=AlternativesState.READY, item_id=item_id, lease_until=None)
 
@@ -182,14 +175,13 @@ def _claim(session: Session, id: int) -> int | None:
     )
 
 
-def _mine(session: Session, id: int, attempt: int, **values) -> bool:
+def _mine(session: Session, id: int, attempt: int, **values: object) -> None:
     held = (
         Alternatives.id == id,
         Alternatives.state == AlternativesState.SAMPLING,
         Alternatives.attempt == attempt,
     )
-    changed = update(Alternatives).where(*held).values(**values).execution_options(synchronize_session=False)
-    return bool(session.execute(changed).rowcount)
+    leases.change(session, Alternatives, *held, **values)
 
 
 def reconcile(session: Session) -> None:

@@ -9,7 +9,7 @@ from app.assignments import changes
 from app.database import reading
 from app.demonstrations import lengths, queries
 from app.guidelines import rules as guidelines
-from app.kit.lists import round_number
+from app.kit.cursors import round_number
 from app.kit.text import Text, TypedText
 from app.web.auth import admin, signed_in
 from app.web.responses import page

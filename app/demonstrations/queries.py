@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.assignments.queries import page_of_answers
@@ -14,7 +14,7 @@ from app.prompts.tables import Prompt
 from app.rounds.tables import Item
 
 
-def _whole():
+def _whole() -> Select[Demonstration]:
     return select(Demonstration).options(
         joinedload(Demonstration.item).joinedload(Item.round),
         joinedload(Demonstration.completion).joinedload(Completion.prompt).selectinload(Prompt.memberships),

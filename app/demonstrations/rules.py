@@ -49,7 +49,7 @@ def submit(
     filled = assignments.fill_slot(
         session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
-    was = before and before.completion_id
+    was = before.completion_id if before else None
     prompts.learn(
         session,
         item.prompt,

@@ -12,7 +12,7 @@ from app.accounts.tables import Account
 from app.assignments import order, slots
 from app.assignments.offering import quoted
 from app.assignments.tables import Assignment, Draft, Skip, SkipReason
-from app.kit.lists import last_shown, no_cursor
+from app.kit.cursors import last_shown, no_cursor
 from app.prompts.tables import Prompt
 from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundState
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
 from app.accounts.tables import Account
+from app.database import insert_into
 from app.errors import BadInput, Conflict, NotFound
 from app.guidelines import defaults, queries
 from app.guidelines.schemas import GuidelineIn, PromptAnswer, Question
@@ -26,17 +26,16 @@ class Asked(Protocol):
 
 def ensure_defaults(session: Session) -> None:
     """Add the first versions of the guidelines and forms where there are none."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
     guidelines = (
         (TRAINING, defaults.TRAINING_TITLE, defaults.TRAINING),
         (EVALUATION, defaults.EVALUATION_TITLE, defaults.EVALUATION),
     )
     for name, title, body in guidelines:
         row = {"name": name, "version": 1, "title": title, "body": body, "what_changed": ""}
-        session.execute(insert(Guideline).values(row).on_conflict_do_nothing())
+        session.execute(insert_into(session, Guideline).values(row).on_conflict_do_nothing())
     for kind, questions in ((FormKind.COMPLETION, defaults.COMPLETION_FORM), (FormKind.PROMPT, defaults.PROMPT_FORM)):
         row = {"kind": kind, "version": 1, "questions": _stored(questions)}
-        session.execute(insert(Form).values(row).on_conflict_do_nothing())
+        session.execute(insert_into(session, Form).values(row).on_conflict_do_nothing())
 
 
 def current_guideline(session: Session, name: str) -> Guideline:
@@ -127,9 +126,8 @@ class NotRead(Conflict):
 
 def acknowledge(session: Session, guideline: Guideline, account: Account, *, said_so: bool = True) -> None:
     """Note that somebody has read this version, or (not `said_so`) has begun to work under it; twice is once."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
     row = {"account_id": account.id, "guideline_id": guideline.id, "said_so": said_so}
-    made = insert(Acknowledgement).values(row)
+    made = insert_into(session, Acknowledgement).values(row)
     if said_so:
         made = made.on_conflict_do_update(index_elements=["account_id", "guideline_id"], set_={"said_so": True})
     session.execute(made if said_so else made.on_conflict_do_nothing())

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session, joinedload
 from app.database import utc_now
 from app.errors import NotFound
 from app.jobs.tables import Job, JobEvent, JobState
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 
 POINTS = 240  # of a curve at the most; more would not be seen
 
@@ -24,11 +24,7 @@ def find(session: Session, public_id: str) -> Job:
 
 def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Job], str | None]:
     """One page of the jobs, the newest first, and the cursor of the next."""
-    query = select(Job).options(joinedload(Job.snapshot)).order_by(Job.id.desc()).limit(limit + 1)
-    if cursor:
-        query = query.where(Job.id < last_shown(session, Job, cursor))
-    found = list(session.scalars(query))
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+    return cursors.page(session, select(Job).options(joinedload(Job.snapshot)), Job, cursor, limit)
 
 
 def waits(session: Session) -> bool:

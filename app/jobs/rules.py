@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import queue
@@ -15,7 +15,7 @@ from app.config import settings
 from app.database import utc_now
 from app.errors import BadInput, Conflict
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
-from app.kit import i18n
+from app.kit import i18n, leases
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
 from app.kit.places import check_address, check_folder
@@ -37,10 +37,6 @@ _NEEDS = {
 }
 RESEND_SECONDS = 30
 OVER = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED)
-
-
-class LeaseLost(Exception):
-    """Another supervisor has the job now; this one must stop its child and write nothing more."""
 
 
 def folder(job: Job) -> Path:
@@ -143,7 +139,7 @@ def _snapshot_of(session: Session, verb: JobVerb, config: dict) -> int | None:
             % {"id": snapshot.public_id, "state": snapshot.state},
             field="config",
         )
-    held = [file["name"] for file in snapshot.manifest["files"]]
+    held = [file["name"] for file in (snapshot.manifest or {"files": []})["files"]]
     if _NEEDS.get(verb) and _NEEDS[verb] not in held:
         raise BadInput(
             _("data: %(verb)s reads %(needed)s, but snapshot %(id)s holds %(held)s; choose one with another purpose.")
@@ -186,11 +182,10 @@ def take_over(session: Session, id: int, owner: str) -> Job | None:
     return session.get_one(Job, id) if taken else None
 
 
-def _mine(session: Session, job: Job, *conditions, **values) -> None:
+def _mine(session: Session, job: Job, *conditions: ColumnElement[bool], **values: object) -> None:
     """Change the row if this supervisor still holds it; raises LeaseLost."""
     held = (Job.id == job.id, Job.owner == job.owner, Job.state == JobState.RUNNING, *conditions)
-    if session.scalar(update(Job).where(*held).values(**values).returning(Job.id)) is None:
-        raise LeaseLost(job.public_id)
+    leases.change(session, Job, *held, **values)
 
 
 def renew(session: Session, job: Job) -> None:
@@ -208,7 +203,7 @@ def ingest(session: Session, job: Job, offset: int, lines: bytes) -> list[events
         elif isinstance(event, events.Progress):
             values |= {"step": event.step} | ({"total_steps": event.total_steps} if event.total_steps else {})
     _mine(session, job, Job.events_read == offset, **values)
-    number = session.scalar(select(func.coalesce(func.max(JobEvent.number), 0)).where(JobEvent.job_id == job.id))
+    number = session.scalar(select(func.max(JobEvent.number)).where(JobEvent.job_id == job.id)) or 0
     rows = [
         {
             "job_id": job.id,

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from app.errors import BadInput
 from app.kit import i18n
@@ -53,7 +53,8 @@ def opened(path: Path) -> Iterator["Source"]:
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        yield Source(gzip.GzipFile(fileobj=raw) if packed else raw, raw if packed else None)
+        unpacked: Any = gzip.GzipFile(fileobj=raw) if packed else raw
+        yield Source(unpacked, raw if packed else None)
 
 
 def fingerprint(path: Path) -> tuple[int, int]:

@@ -28,7 +28,8 @@ class Given(Mapping[str, object]):
     """
 
     def __init__(self, values: Mapping[str, object], *, cells: bool = False):
-        self.values_, self.cells, self.used = values, cells, set()
+        self.values_, self.cells = values, cells
+        self.used: set[str] = set()
         self.inner: dict[str, Given] = {}
 
     def __getitem__(self, field: str) -> object:

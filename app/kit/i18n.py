@@ -23,7 +23,7 @@ def languages() -> tuple[str, ...]:
 
 def language_name(code: str) -> str:
     """A language's name in itself: 'de' -> 'Deutsch'."""
-    return Locale.parse(code).get_display_name(code).capitalize()
+    return (Locale.parse(code).get_display_name(code) or code).capitalize()
 
 
 def name_of_language(code: str) -> str:

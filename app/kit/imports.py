@@ -117,7 +117,8 @@ class FileMemory:
 
     def find(self, keys: Iterable[str]) -> dict[str, object]:
         """The values of those keys that were met."""
-        wanted, found = list(keys), {}
+        wanted = list(keys)
+        found: dict[str, object] = {}
         for start in range(0, len(wanted), BATCH_ROWS):
             some = wanted[start : start + BATCH_ROWS]
             marks = ",".join("?" * len(some))

@@ -47,7 +47,7 @@ def check_address(url: str, field: str) -> None:
 def _addresses(host: str) -> set[str]:
     """Every address that a host name stands for now; none where it is unknown, which asking it will say."""
     try:
-        return {found[4][0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
         return set()
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, contains_eager, joinedload, selectinload
 
 from app.accounts.tables import Account
@@ -17,7 +17,7 @@ from app.rounds.tables import Item, Round, RoundPurpose
 # --- Exercises ---
 
 
-def _whole():
+def _whole() -> Select[Exercise]:
     return (
         select(Exercise)
         .join(Exercise.item)
@@ -164,7 +164,7 @@ def reviewers(session: Session) -> Sequence[Account]:
     ).all()
 
 
-def _to_review():
+def _to_review() -> Select[Demonstration]:
     return (
         select(Demonstration)
         .join(Demonstration.item)

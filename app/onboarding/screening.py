@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Mapping
 
 from sqlalchemy import insert, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -12,7 +11,7 @@ from app.accounts import queries as account_queries
 from app.accounts import rules as accounts
 from app.accounts.tables import Account, Role
 from app.assignments.leaving import change_account
-from app.database import utc_now
+from app.database import changed_rows, insert_into, utc_now
 from app.errors import BadInput, Conflict, Forbidden, NotFound
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
@@ -49,7 +48,7 @@ def invite(session: Session, username: str, by: Account | None) -> Screening:
         raise BadInput(_("There is no labeler “%(name)s”.") % {"name": username.strip()}, field="username")
     if not queries.progress(session, labeler, RoundPurpose.SCREENING).all:
         raise BadInput(_no_exercises(session, labeler), field="username")
-    made = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(Screening)
+    made = insert_into(session, Screening)
     taken = None
     while taken is None:  # until a number is drawn that nobody has
         row = {"labeler_id": labeler.id, "number": secrets.randbelow(900_000) + 100_000}
@@ -93,12 +92,13 @@ def assess(session: Session, labeler: Account, comfort: Mapping[str, str], note:
                 field="comfort",
             )
     note = require_text(note, "note", may_be_empty=True, at_most=NOTE_CHARACTERS)
-    changed = session.execute(
+    changed = changed_rows(
+        session,
         update(Screening)
         .where(Screening.labeler_id == labeler.id, Screening.handed_in_at.is_(None))
-        .values(comfort=dict(comfort), comfort_note=note.strip())
+        .values(comfort=dict(comfort), comfort_note=note.strip()),
     )
-    return _own(session, labeler, changed.rowcount)
+    return _own(session, labeler, changed)
 
 
 def hand_in(session: Session, labeler: Account) -> Screening:
@@ -109,12 +109,13 @@ def hand_in(session: Session, labeler: Account) -> Screening:
     found = queries.screening_of(session, labeler)
     if found and not found.comfort and not found.comfort_note:
         raise BadInput(_("Say first which sensitive speech you can tell well; it may be none."), field="comfort")
-    changed = session.execute(
+    changed = changed_rows(
+        session,
         update(Screening)
         .where(Screening.labeler_id == labeler.id, Screening.handed_in_at.is_(None))
-        .values(handed_in_at=utc_now())
+        .values(handed_in_at=utc_now()),
     )
-    return _own(session, labeler, changed.rowcount)
+    return _own(session, labeler, changed)
 
 
 def _own(session: Session, labeler: Account, changed: int) -> Screening:
@@ -227,7 +228,8 @@ def decide(session: Session, number: int, verdict: Verdict, by: Account, reason:
     if found.handed_in_at is None:
         raise Conflict(_("Screening %(number)s is not handed in yet.") % {"number": number})
     measured = figures(session, found).as_dict()
-    decided = session.execute(
+    decided = changed_rows(
+        session,
         update(Screening)
         .where(Screening.labeler_id == found.labeler_id, Screening.verdict.is_(None))
         .values(
@@ -236,9 +238,9 @@ def decide(session: Session, number: int, verdict: Verdict, by: Account, reason:
             figures=measured,
             decided_by_id=by.id,
             decided_at=utc_now(),
-        )
+        ),
     )
-    if not decided.rowcount:
+    if not decided:
         raise Conflict(_("Screening %(number)s is decided already; load it again to see how.") % {"number": number})
     pool = None if verdict is Verdict.DECLINED else Pool(verdict)
     change_account(session, found.labeler, by=by, pool=pool, paused=verdict is Verdict.DECLINED)

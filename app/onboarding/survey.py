@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from babel import Locale
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
 from app.accounts.tables import Account, AccountKind, Role, SurveyState
+from app.database import changed_rows, insert_into
 from app.errors import Conflict
 from app.kit.i18n import N_, language
 from app.kit.i18n import gettext as _
@@ -94,7 +94,8 @@ def questions() -> list[Question]:
 
 def offer(session: Session, by: Account | None) -> int:
     """Put the survey to every person who labels and was never asked; returns to how many."""
-    asked = session.execute(
+    asked = changed_rows(
+        session,
         update(Account)
         .where(
             Account.role == Role.LABELER,
@@ -102,20 +103,21 @@ def offer(session: Session, by: Account | None) -> int:
             Account.disabled_at.is_(None),
             Account.survey == SurveyState.NOT_ASKED,
         )
-        .values(survey=SurveyState.OFFERED)
+        .values(survey=SurveyState.OFFERED),
     )
-    accounts.record(session, by, "survey.offer", labelers=asked.rowcount)
-    return asked.rowcount
+    accounts.record(session, by, "survey.offer", labelers=asked)
+    return asked
 
 
 def end_asking(session: Session, account: Account) -> None:
     """Somebody answers or would rather not; either way they are not asked again, and nothing says which it was."""
-    asked = session.execute(
+    asked = changed_rows(
+        session,
         update(Account)
         .where(Account.id == account.id, Account.survey == SurveyState.OFFERED)
-        .values(survey=SurveyState.ASKED)
+        .values(survey=SurveyState.ASKED),
     )
-    if not asked.rowcount:
+    if not asked:
         raise Conflict(_("The survey is put to everybody once, and you have been asked. Thank you."))
 
 
@@ -128,9 +130,8 @@ def count(session: Session, given: Mapping[str, Iterable[str]]) -> None:
     for question in questions():
         answers = [answer for answer in dict.fromkeys(given.get(question.name, ())) if answer in question.answers]
         chosen += [(question.name, answer) for answer in (answers if question.many else answers[:1])]
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
     for name, answer in sorted(chosen):  # always in one order, so that two people never wait for each other
-        made = insert(SurveyCount).values(question=name, answer=answer, count=1)
+        made = insert_into(session, SurveyCount).values(question=name, answer=answer, count=1)
         more = {"count": SurveyCount.count + 1}
         session.execute(made.on_conflict_do_update(index_elements=["question", "answer"], set_=more))
 

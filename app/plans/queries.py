@@ -7,8 +7,8 @@ from app.checkpoints.queries import chosen_of
 from app.checkpoints.tables import Checkpoint
 from app.errors import NotFound
 from app.jobs.tables import Job, JobState
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
 from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
@@ -41,11 +41,7 @@ def locked(session: Session, id: int) -> Plan:
 
 def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Plan], str | None]:
     """One page of the plans, the newest first, and the cursor of the next."""
-    query = select(Plan).options(*_WITH).order_by(Plan.id.desc()).limit(limit + 1)
-    if cursor:
-        query = query.where(Plan.id < last_shown(session, Plan, cursor))
-    found = list(session.scalars(query))
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+    return cursors.page(session, select(Plan).options(*_WITH), Plan, cursor, limit)
 
 
 def of_round(session: Session, round: Round) -> Plan | None:
@@ -60,7 +56,8 @@ def running(session: Session) -> list[int]:
 
 def waiting_for(session: Session, *, job: Job | None, snapshot: Snapshot | None) -> list[int]:
     """Ids of the unfinished plans with an unfinished step that waits for this job or snapshot."""
-    subject = PlanStep.job_id == job.id if job is not None else PlanStep.snapshot_id == snapshot.id
+    assert (job is None) is not (snapshot is None)
+    subject = PlanStep.snapshot_id == snapshot.id if snapshot is not None else PlanStep.job_id == (job and job.id)
     query = (
         select(PlanStep.plan_id)
         .join(Plan, Plan.id == PlanStep.plan_id)
@@ -107,7 +104,7 @@ def last_policy(session: Session, plan: Plan) -> Checkpoint | None:
         .order_by(PlanStep.plan_id.desc())
         .limit(1)
     )
-    return chosen_of(session, step.job) if step is not None else None
+    return chosen_of(session, step.job) if step is not None and step.job is not None else None
 
 
 def same_job(session: Session, verb: str, config: dict, snapshot: Snapshot | None) -> Job | None:

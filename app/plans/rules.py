@@ -250,9 +250,9 @@ def cancel(session: Session, plan: Plan, by: Account | None) -> Plan:
     for step in plan.steps:
         if step.state is StepState.FINISHED:
             continue
-        waited_for = step.job is not None and step.job.state in (JobState.QUEUED, JobState.RUNNING)
-        if waited_for and queries.waiting_for(session, job=step.job, snapshot=None) == [plan.id]:
-            jobs.cancel(session, step.job, by)
+        job = step.job if step.job is not None and step.job.state in (JobState.QUEUED, JobState.RUNNING) else None
+        if job is not None and queries.waiting_for(session, job=job, snapshot=None) == [plan.id]:
+            jobs.cancel(session, job, by)
         step.state, step.lease_until = StepState.CANCELLED, None
     plan.state = PlanState.CANCELLED
     record(session, by, "plan.cancel", plan.public_id)

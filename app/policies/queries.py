@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.kit.lists import last_shown
+from app.kit import cursors
 from app.policies.tables import Policy, PolicyKind
 
 
@@ -37,8 +37,4 @@ def writers(session: Session) -> list[Policy]:
 
 def page(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[Policy], str | None]:
     """One page of the policies, newest first, and the cursor of the next."""
-    found = select(Policy).order_by(Policy.id.desc())
-    if cursor:
-        found = found.where(Policy.id < last_shown(session, Policy, cursor))
-    policies = session.scalars(found.limit(limit + 1)).all()
-    return policies[:limit], policies[limit - 1].public_id if len(policies) > limit else None
+    return cursors.page(session, select(Policy), Policy, cursor, limit)

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.config import settings
+from app.database import insert_into
 from app.errors import BadInput, Conflict, NotFound
 from app.kit.i18n import gettext as _
 from app.kit.places import check_address
@@ -32,8 +32,7 @@ def get_or_create(
         raise BadInput(
             _("“%(name)s” is kept for what labelers write here; choose another name.") % {"name": name}, field="policy"
         )
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
-    made = insert(Policy).values(name=name, kind=kind, description=description, path=path)
+    made = insert_into(session, Policy).values(name=name, kind=kind, description=description, path=path)
     session.execute(made.on_conflict_do_nothing(index_elements=["name"]))
     found = queries.by_name(session, name)
     assert found is not None
@@ -151,10 +150,10 @@ def writer(session: Session, name: str = "") -> Policy:
                 field="policy",
             )
         return found
-    found = next(iter(queries.writers(session)), None)
-    if found is None:
+    newest = next(iter(queries.writers(session)), None)
+    if newest is None:
         raise BadInput(
             _("No policy can be asked yet: train one and make its checkpoint a policy, or add an endpoint."),
             field="policy",
         )
-    return found
+    return newest

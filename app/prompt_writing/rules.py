@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, contains_eager
 
 from app.accounts import rules as accounts
 from app.accounts.tables import Account
-from app.database import utc_now
+from app.database import changed_rows, utc_now
 from app.errors import BadInput, Conflict, NotFound
 from app.kit.i18n import gettext as _
 from app.prompt_writing.schemas import WritingCallIn, WritingContent
@@ -108,12 +108,12 @@ def begin(session: Session, found: WritingCall, labeler: Account) -> Writing:
 
 def check_wanted(session: Session, found: WritingCall) -> None:
     """Refuse where a call has all it wants."""
-    count = session.scalar(select(_written()).select_from(WritingCall).where(WritingCall.id == found.id))
+    count = session.scalar(select(_written()).select_from(WritingCall).where(WritingCall.id == found.id)) or 0
     if found.closed_at is not None or count >= found.wanted:
         raise Conflict(_("Nothing more is wanted here. What you wrote stays with you as a draft."))
 
 
-def _own(labeler: Account) -> Select[tuple[Writing]]:
+def _own(labeler: Account) -> Select[Writing]:
     return (
         select(Writing)
         .join(Writing.call)
@@ -144,14 +144,15 @@ def prompts_of(session: Session, writing: Writing) -> Sequence[Prompt]:
 def save(session: Session, writing: Writing, content: WritingContent, version: int) -> Writing:
     """Keep a draft, if nobody changed it since `version`; else a Conflict with what stands."""
     check_is_draft(writing)
-    changed = session.execute(
+    changed = changed_rows(
+        session,
         update(Writing)
         .where(Writing.id == writing.id, Writing.version == version, Writing.submitted_at.is_(None))
         .values(content=content.model_dump(mode="json"), version=version + 1, updated_at=utc_now())
-        .execution_options(synchronize_session=False)
+        .execution_options(synchronize_session=False),
     )
     session.refresh(writing)
-    if not changed.rowcount and writing.content != content.model_dump(mode="json"):
+    if not changed and writing.content != content.model_dump(mode="json"):
         raise Conflict(
             _("This draft was changed elsewhere, in another tab or on another device. Nothing was overwritten."),
             current={"version": writing.version, "content": writing.content},
@@ -174,15 +175,16 @@ def discard(session: Session, writing: Writing) -> None:
 
 def withdraw(session: Session, writing: Writing, by: Account) -> int:
     """Take back a piece with all its prompts, which new rounds leave out; returns how many."""
-    changed = session.execute(
+    changed = changed_rows(
+        session,
         update(Prompt)
         .where(Prompt.writing_id == writing.id, Prompt.withdrawn_at.is_(None))
-        .values(withdrawn_at=utc_now())
+        .values(withdrawn_at=utc_now()),
     )
     writing.withdrawn_at = writing.withdrawn_at or utc_now()
-    accounts.record(session, by, "writing.withdraw", subject=writing.public_id, prompts=changed.rowcount)
+    accounts.record(session, by, "writing.withdraw", subject=writing.public_id, prompts=changed)
     session.flush()
-    return changed.rowcount
+    return changed
 
 
 # --- What is too much alike ---

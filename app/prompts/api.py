@@ -9,6 +9,7 @@ from app.accounts.tables import Account
 from app.config import settings
 from app.database import reading, transaction
 from app.errors import BadInput
+from app.kit import cursors
 from app.kit.given import Given, Row
 from app.kit.rows import is_csv
 from app.kit.text import Text
@@ -16,6 +17,7 @@ from app.prompts import queries, rules, uploads
 from app.prompts.admission import Admission, refusal, refused_field
 from app.prompts.imports import PromptDefaults, drafts_of, import_prompts
 from app.prompts.schemas import PromptIn, PromptOut, PromptQuery, PromptsIn, PromptsOut
+from app.prompts.tables import Prompt
 from app.web.auth import api_account
 from app.web.openapi import NO_FINDER
 from training.contract.records import UseCase
@@ -40,7 +42,7 @@ def list_prompts(
     """Prompts, the newest first."""
     api_account(request, "read")
     with reading() as session:
-        found, following = queries.page(session, queries.matching(session, **wanted.filters()), cursor, limit)
+        found, following = cursors.page(session, queries.matching(session, **wanted.filters()), Prompt, cursor, limit)
     return PromptsOut(items=[PromptOut.of(prompt) for prompt in found], next_cursor=following)
 
 

@@ -11,8 +11,8 @@ from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.database import transaction, utc_now
 from app.errors import Conflict, NotFound
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 from app.prompts import rules as prompts
 from app.prompts.examination import keys, store_likeness
 from app.prompts.hygiene.kinds import PLACEHOLDERS, PersonalData
@@ -59,7 +59,7 @@ class Shown:
 # --- What waits ---
 
 
-def _open(kind: PersonalData | None = None) -> Select[tuple[Finding]]:
+def _open(kind: PersonalData | None = None) -> Select[Finding]:
     # What is found in a withdrawn prompt waits until it is restored.
     found = (
         select(Finding)
@@ -74,11 +74,7 @@ def page(
     session: Session, kind: PersonalData | None, cursor: str | None, limit: int
 ) -> tuple[list[Finding], str | None]:
     """One page of the open findings, the oldest first, and the cursor of the next."""
-    query = _open(kind).order_by(Finding.id).limit(limit + 1)
-    if cursor:
-        query = query.where(Finding.id > last_shown(session, Finding, cursor))
-    found = list(session.scalars(query))
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+    return cursors.page(session, _open(kind), Finding, cursor, limit, oldest_first=True)
 
 
 def counts(session: Session) -> dict[PersonalData, int]:
@@ -128,7 +124,7 @@ def decide_all(kind: PersonalData | None, action: Action, until: str, by: Accoun
     count = 0
     while True:
         with transaction() as session:
-            wanted = _open(kind).where(Finding.id <= last_shown(session, Finding, until)).order_by(Finding.id)
+            wanted = _open(kind).where(Finding.id <= cursors.last_shown(session, Finding, until)).order_by(Finding.id)
             prompt_ids = {finding.prompt_id for finding in session.scalars(wanted.limit(BATCH))}
             if not prompt_ids:
                 return count

@@ -15,6 +15,7 @@ from app.guidelines import rules as guidelines
 from app.guidelines.defaults import PROMPT_FORM
 from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
+from app.kit import cursors
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.prompts import findings, messages, queries, rules
@@ -44,7 +45,7 @@ def prompts(request: Request, cursor: Text | None = None):
         raise BadInput(_("There is no %(field)s “%(value)s”.") % {"field": field, "value": given[field]}) from error
     with reading() as session:
         matching = queries.matching(session, **wanted.filters())
-        found, following = queries.page(session, matching, cursor, PAGE)
+        found, following = cursors.page(session, matching, Prompt, cursor, PAGE)
         count = queries.count(session, matching)
         collections, languages = queries.collections(session), queries.languages(session)
         waiting = sum(findings.counts(session).values())

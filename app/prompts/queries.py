@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, bindparam, exists, func, select
 from sqlalchemy.orm import Session, selectinload
 
-from app.kit.lists import last_shown
 from app.prompts.tables import NearPrompts, Prompt, PromptBand, PromptCollection, PromptSource
 from training.contract.records import Split
 
@@ -18,7 +17,7 @@ def prompt(session: Session, public_id: str) -> Prompt | None:
     return session.scalar(_whole().where(Prompt.public_id == public_id))
 
 
-def _whole() -> Select[tuple[Prompt]]:
+def _whole() -> Select[Prompt]:
     return select(Prompt).options(selectinload(Prompt.memberships))
 
 
@@ -29,10 +28,11 @@ def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Prompt]:
 
 def ids_by_text(session: Session, text_sha256s: Iterable[str]) -> dict[str, int]:
     """Which of these texts are stored, as they came or as they are since they were masked, and as which prompt."""
-    wanted, found = list(text_sha256s), {}
+    wanted = list(text_sha256s)
+    found: dict[str, int] = {}
     for column in (Prompt.masked_sha256, Prompt.text_sha256):
         rows = session.execute(select(column, Prompt.id).where(column.in_(wanted)).order_by(Prompt.id.desc()))
-        found |= {digest: id for digest, id in rows}
+        found |= {digest: id for digest, id in rows if digest is not None}
     return found
 
 
@@ -50,7 +50,7 @@ def known_prefixes(session: Session, prefix_sha256s: Iterable[str]) -> dict[str,
         .where(Prompt.prefix_sha256.in_(list(prefix_sha256s)), Prompt.source != PromptSource.LABELER_FEW_SHOT)
         .group_by(Prompt.prefix_sha256)
     )
-    return {prefix: id for prefix, id in rows}
+    return {prefix: id for prefix, id in rows if prefix is not None}
 
 
 def in_bands(session: Session, bands: Iterable[int]) -> Iterable[tuple[int, int]]:
@@ -91,19 +91,19 @@ def says(session: Session, term: str) -> ColumnElement[bool]:
     """Whether a message of the prompt holds the term; the texts are compared, not their JSON."""
     if session.get_bind().dialect.name == "postgresql":
         message = func.jsonb_array_elements(Prompt.messages).column_valued("message")
-        text = message.op("->>")("text")
+        text: ColumnElement = message.op("->>")("text")
     else:
-        message = func.json_each(Prompt.messages).table_valued("value", name="message")
-        text = func.json_extract(message.c.value, "$.text")
+        each = func.json_each(Prompt.messages).table_valued("value", name="message")
+        text = func.json_extract(each.c.value, "$.text")
     return select(1).where(text.icontains(term, autoescape=True)).exists()
 
 
-def matching(session: Session, *, q: str = "", withdrawn: bool = False, **columns: object) -> Select[tuple[Prompt]]:
-    """The prompts a list asks for, newest first; `columns` are those of PromptQuery."""
-    found = _whole().order_by(Prompt.id.desc())
+def matching(session: Session, *, q: str = "", withdrawn: bool = False, **columns: object) -> Select[Prompt]:
+    """The prompts a list asks for; `columns` are those of PromptQuery."""
+    found = _whole()
     for name, value in columns.items():
         if name == "collection" and value is not None:
-            found = found.where(in_collections([value]))
+            found = found.where(in_collections([str(value)]))
         elif value is not None:
             found = found.where(getattr(Prompt, name) == ("" if (name, value) == ("language", UNCLEAR) else value))
     if not withdrawn:
@@ -113,19 +113,9 @@ def matching(session: Session, *, q: str = "", withdrawn: bool = False, **column
     return found
 
 
-def page(
-    session: Session, found: Select[tuple[Prompt]], cursor: str | None, limit: int
-) -> tuple[Sequence[Prompt], str | None]:
-    """One page of a list and the cursor of the next."""
-    if cursor:
-        found = found.where(Prompt.id < last_shown(session, Prompt, cursor))
-    prompts = session.scalars(found.limit(limit + 1)).all()
-    return prompts[:limit], prompts[limit - 1].public_id if len(prompts) > limit else None
-
-
-def count(session: Session, found: Select[tuple[Prompt]]) -> int:
+def count(session: Session, found: Select[Prompt]) -> int:
     """How many prompts a list has in all."""
-    return session.scalar(select(func.count()).select_from(found.order_by(None).subquery())) or 0
+    return session.scalar(select(func.count()).select_from(found.subquery())) or 0
 
 
 def collections(session: Session) -> Sequence[str]:
@@ -136,7 +126,7 @@ def collections(session: Session) -> Sequence[str]:
 def languages(session: Session) -> Sequence[str]:
     """The languages that prompts are written in."""
     found = session.scalars(select(Prompt.language).where(Prompt.language.is_not(None)).distinct())
-    return sorted(found)
+    return sorted(language for language in found if language is not None)
 
 
 def near(session: Session, prompt: Prompt) -> Sequence[Prompt]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
 from app.accounts.tables import Account
-from app.database import utc_now
+from app.database import changed_rows, utc_now
 from app.errors import BadInput, NotFound
 from app.guidelines.rules import check_answers
 from app.guidelines.schemas import PromptAnswer
@@ -74,19 +74,21 @@ def prompt(session: Session, public_id: str) -> Prompt:
 
 def withdraw(session: Session, prompt: Prompt, by: Account | None) -> None:
     """Take a prompt out of lists and new rounds; what was answered for it stays."""
-    changed = session.execute(
-        update(Prompt).where(Prompt.id == prompt.id, Prompt.withdrawn_at.is_(None)).values(withdrawn_at=utc_now())
+    changed = changed_rows(
+        session,
+        update(Prompt).where(Prompt.id == prompt.id, Prompt.withdrawn_at.is_(None)).values(withdrawn_at=utc_now()),
     )
-    if changed.rowcount:
+    if changed:
         accounts.record(session, by, "prompt.withdraw", subject=prompt.public_id)
 
 
 def restore(session: Session, prompt: Prompt, by: Account | None) -> None:
     """Undo a withdrawal."""
-    changed = session.execute(
-        update(Prompt).where(Prompt.id == prompt.id, Prompt.withdrawn_at.is_not(None)).values(withdrawn_at=None)
+    changed = changed_rows(
+        session,
+        update(Prompt).where(Prompt.id == prompt.id, Prompt.withdrawn_at.is_not(None)).values(withdrawn_at=None),
     )
-    if changed.rowcount:
+    if changed:
         accounts.record(session, by, "prompt.restore", subject=prompt.public_id)
 
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.accounts.tables import Account
 from app.errors import NotFound
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 from app.reports.tables import Report, ReportMessage
 from app.rounds.tables import Item
 
 
-def _whole():
+def _whole() -> Select[Report]:
     return select(Report).options(
         joinedload(Report.item).options(joinedload(Item.prompt), joinedload(Item.round)),
         joinedload(Report.labeler),
@@ -41,15 +41,12 @@ def page(
     labeler: Account | None = None,
 ) -> tuple[Sequence[Report], str | None]:
     """One page of reports, the newest first, and the next cursor; the open or the resolved ones, of one labeler."""
-    query = _whole().order_by(Report.id.desc()).limit(limit + 1)
+    query = _whole()
     if resolved is not None:
         query = query.where(Report.resolved_at.is_not(None) if resolved else Report.resolved_at.is_(None))
     if labeler is not None:
         query = query.where(Report.labeler_id == labeler.id)
-    if cursor:
-        query = query.where(Report.id < last_shown(session, Report, cursor))
-    found = session.scalars(query).all()
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+    return cursors.page(session, query, Report, cursor, limit)
 
 
 def answered(session: Session, labeler: Account) -> Sequence[Report]:

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from app.accounts.rules import record
 from app.accounts.tables import Account
 from app.assignments.tables import Assignment
-from app.database import utc_now
+from app.database import changed_rows, utc_now
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
 from app.kit.text import require_text
@@ -41,12 +41,13 @@ def reply(session: Session, report: Report, by: Account, text: str) -> None:
 
 def resolve(session: Session, report: Report, by: Account) -> None:
     """An admin is done with it; the labeler is told. A second time changes nothing."""
-    done = session.execute(
+    done = changed_rows(
+        session,
         update(Report)
         .where(Report.id == report.id, Report.resolved_at.is_(None))
-        .values(resolved_at=utc_now(), resolved_by_id=by.id, answered_at=utc_now())
+        .values(resolved_at=utc_now(), resolved_by_id=by.id, answered_at=utc_now()),
     )
-    if done.rowcount:
+    if done:
         record(session, by, "report.resolve", report.public_id)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app.kit.lists import last_shown
+from app.kit import cursors
 from app.prompts.queries import in_collections
 from app.prompts.tables import Prompt, PromptSource
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, ItemKind, Round, RoundState
@@ -18,7 +18,7 @@ def round_(session: Session, public_id: str) -> Round | None:
     return session.scalar(_whole().where(Round.public_id == public_id))
 
 
-def _whole():
+def _whole() -> Select[Round]:
     return select(Round).options(joinedload(Round.guideline), joinedload(Round.form))
 
 
@@ -29,11 +29,8 @@ def by_number(session: Session, number: int) -> Round | None:
 
 def rounds(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[Round], str | None]:
     """One page of the loop's rounds, newest first, and the cursor of the next."""
-    found = _whole().where(Round.purpose.not_in(ONBOARDING)).order_by(Round.number.desc())
-    if cursor:
-        found = found.where(Round.number < session.get_one(Round, last_shown(session, Round, cursor)).number)
-    some = session.scalars(found.limit(limit + 1)).all()
-    return some[:limit], some[limit - 1].public_id if len(some) > limit else None
+    found = _whole().where(Round.purpose.not_in(ONBOARDING))
+    return cursors.page(session, found, Round, cursor, limit, by=Round.number)
 
 
 def next_number(session: Session) -> int:

@@ -109,9 +109,9 @@ def create(
 def _check_choice(session: Session, plan: RoundPlan) -> None:
     """Refuse a plan that names a collection which does not exist, or whose filters together choose no prompt."""
     talks = plan.conversations
-    asked = [(plan.demonstrations, ItemKind.DEMONSTRATION), (plan.comparisons, ItemKind.COMPARISON)]
-    asked += [(talks.starters, ItemKind.CONVERSATION)] if talks else []
-    asked = [(wanted, kind) for wanted, kind in asked if wanted]
+    kinds = [(plan.demonstrations, ItemKind.DEMONSTRATION), (plan.comparisons, ItemKind.COMPARISON)]
+    kinds += [(talks.starters, ItemKind.CONVERSATION)] if talks else []
+    asked = [(wanted, kind) for wanted, kind in kinds if wanted]
     known = set(prompt_queries.collections(session))
     for wanted, _kind in asked:
         if unknown := set(wanted.collections) - known:
@@ -140,14 +140,16 @@ def prepare(session: Session, round: Round) -> int:
     position = 0
     if plan.demonstrations:
         chosen = list(_in_order(session, round, plan.demonstrations, ItemKind.DEMONSTRATION, left_out))
-        asked = [(one, []) for one in chosen[: plan.demonstrations.count]]
-        position += _store(session, round, ItemKind.DEMONSTRATION, asked, position)
+        written: list[PromptAndCompletions] = [(one, []) for one in chosen[: plan.demonstrations.count]]
+        position += _store(session, round, ItemKind.DEMONSTRATION, written, position)
     if plan.conversations:
-        asked = [(one, []) for one in _talked_about(session, round, plan.conversations, left_out)]
-        position += _store(session, round, ItemKind.CONVERSATION, asked, position)
+        talked: list[PromptAndCompletions] = [
+            (one, []) for one in _talked_about(session, round, plan.conversations, left_out)
+        ]
+        position += _store(session, round, ItemKind.CONVERSATION, talked, position)
     if plan.comparisons:
-        asked = list(_compared(session, round, plan, left_out))
-        position += _store(session, round, ItemKind.COMPARISON, asked, position)
+        compared = list(_compared(session, round, plan, plan.comparisons, left_out))
+        position += _store(session, round, ItemKind.COMPARISON, compared, position)
     round.left_out = left_out
     session.flush()
     return position
@@ -205,20 +207,23 @@ def _talked_about(session: Session, round: Round, plan: ConversationPlan, left_o
     yield from chosen.values()
 
 
+PromptAndCompletions = tuple[Candidate, list[Completion]]  # a prompt and what is compared of it
+
+
 def _compared(
-    session: Session, round: Round, plan: RoundPlan, left_out: list[dict]
-) -> Iterator[tuple[Candidate, list[Completion]]]:
+    session: Session, round: Round, plan: RoundPlan, wanted: PromptFilter, left_out: list[dict]
+) -> Iterator[PromptAndCompletions]:
     shares = plan.policies or [
         PolicyShare(policy=one.name) for one in policies.policies(session) if one.kind is not PolicyKind.PEOPLE
     ]
     names = {one.id: one.name for one in policies.named(session, [share.policy for share in shares]).values()}
-    asked = list(_in_order(session, round, plan.comparisons, ItemKind.COMPARISON, left_out))
+    asked = list(_in_order(session, round, wanted, ItemKind.COMPARISON, left_out))
     made = 0
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
         found = by_prompt(completions.of_prompts(session, [one.id for one in batch], names), names)
         for prompt in batch:
-            if made == plan.comparisons.count:
+            if made == wanted.count:
                 return
             chosen = choose(found.get(prompt.id, {}), shares, plan.completions, plan.seed, prompt.text_sha256)
             if len(chosen) < 2:
@@ -233,7 +238,7 @@ def _store(
     session: Session,
     round: Round,
     kind: ItemKind,
-    asked: Sequence[tuple[Candidate, list[Completion]]],
+    asked: Sequence[PromptAndCompletions],
     first_position: int,
 ) -> int:
     if not asked:

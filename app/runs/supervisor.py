@@ -27,6 +27,7 @@ from app.jobs import queries, rules
 from app.jobs.tables import Job, JobState, JobVerb
 from app.kit.children import environment
 from app.kit.i18n import gettext as _
+from app.kit.leases import LeaseLost
 from app.plans import rules as plans
 from training.contract.events import CheckpointSaved, NetworkTried
 from training.contract.recipes import CONFIGS
@@ -120,14 +121,14 @@ class Supervisor:
             with reading() as session:
                 standing = queries.standing(session, self.job.id)
             if standing.owner != self.job.owner or standing.state is not JobState.RUNNING:
-                raise rules.LeaseLost(self.job.public_id)
+                raise LeaseLost(self.job.public_id)
             if now - self.renewed_at > min(15, self.lease_seconds / 4):
                 with transaction() as session:
                     rules.renew(session, self.job)
                 self.renewed_at = now
         except OperationalError as error:  # the database is away; the lease decides how long we may go on without it
             if now - self.renewed_at > self.lease_seconds:
-                raise rules.LeaseLost(self.job.public_id) from error
+                raise LeaseLost(self.job.public_id) from error
             log.warning("job %s: the database does not answer: %s", self.job.public_id, error)
             return ""
         return "cancel" if standing.cancel_requested else ""

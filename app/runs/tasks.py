@@ -11,6 +11,7 @@ from app.checkpoints import sampling
 from app.database import reading, transaction
 from app.jobs import queries, rules
 from app.jobs.tables import Job
+from app.kit.leases import LeaseLost
 from app.plans import rules as plans
 from app.queue import celery
 from app.runs.supervisor import Supervisor
@@ -27,7 +28,7 @@ def run(id: int) -> None:
         return
     try:
         Supervisor(job, queue.stopping).run()
-    except rules.LeaseLost:
+    except LeaseLost:
         log.warning("job %s: attempt %s has lost its lease and stopped", job.public_id, job.attempt)
 
 
@@ -62,5 +63,5 @@ def _end(id: int) -> None:
     with transaction() as session:
         job = rules.take_over(session, id, _owner())
     if job is not None:
-        with suppress(rules.LeaseLost):
+        with suppress(LeaseLost):
             Supervisor(job, queue.stopping).end(None)

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.config import settings
-from app.database import reading, transaction, utc_now
+from app.database import changed_rows, insert_into, reading, transaction, utc_now
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
 from app.policies.tables import Policy, PolicyKind, ServedPolicy
@@ -75,7 +74,7 @@ def _note(policy: Policy, error: str) -> None:
 def reach(policy: Policy, wait_seconds: float, alive: Callable[[], object] = lambda: None) -> Endpoint:
     """Where the policy answers; raises NoAnswer when its network is not loaded in time."""
     if policy.kind is PolicyKind.ENDPOINT:
-        return Endpoint(policy.endpoint_url, policy.endpoint_model, policy.key_variable)
+        return Endpoint(policy.endpoint_url or "", policy.endpoint_model, policy.key_variable)
     if not policy.writes:
         raise BadInput(_("“%(name)s” cannot be asked.") % {"name": policy.name}, field="policy")
     with transaction() as session:
@@ -105,8 +104,9 @@ def reach(policy: Policy, wait_seconds: float, alive: Callable[[], object] = lam
 
 def want(session: Session, policy: Policy) -> None:
     """Ask the sampler to load the policy's network, or to keep it."""
-    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
-    asked = insert(ServedPolicy).values(policy_id=policy.id, wanted_at=utc_now(), owner="", address="", error="")
+    asked = insert_into(session, ServedPolicy).values(
+        policy_id=policy.id, wanted_at=utc_now(), owner="", address="", error=""
+    )
     session.execute(asked.on_conflict_do_update(index_elements=["policy_id"], set_={"wanted_at": utc_now()}))
 
 
@@ -124,7 +124,7 @@ def hold(session: Session, policy_id: int, owner: str, address: str) -> bool:
     free = or_(ServedPolicy.owner == owner, ServedPolicy.lease_until.is_(None), ServedPolicy.lease_until < utc_now())
     held = update(ServedPolicy).where(ServedPolicy.policy_id == policy_id, free)
     values = {"owner": owner, "lease_until": utc_now(LEASE_SECONDS), "address": address, "error": ""}
-    return bool(session.execute(held.values(values)).rowcount)
+    return bool(changed_rows(session, held.values(values)))
 
 
 def let_go(session: Session, policy_id: int, owner: str, error: str = "") -> None:

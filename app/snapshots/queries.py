@@ -13,8 +13,8 @@ from app.conversations.tables import Conversation
 from app.demonstrations.tables import Demonstration
 from app.errors import NotFound
 from app.guidelines.tables import Guideline
+from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.kit.lists import last_shown
 from app.prompts.tables import Prompt, PromptCollection
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState
@@ -31,11 +31,7 @@ def find(session: Session, public_id: str) -> Snapshot:
 
 def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Snapshot], str | None]:
     """One page of the snapshots, the newest first, and the cursor of the next."""
-    query = select(Snapshot).order_by(Snapshot.id.desc()).limit(limit + 1)
-    if cursor:
-        query = query.where(Snapshot.id < last_shown(session, Snapshot, cursor))
-    found = list(session.scalars(query))
-    return found[:limit], found[limit - 1].public_id if len(found) > limit else None
+    return cursors.page(session, select(Snapshot), Snapshot, cursor, limit)
 
 
 def ready(session: Session) -> list[Snapshot]:
@@ -68,7 +64,8 @@ def nameable_rounds(session: Session) -> list[Round]:
 
 def answers_of(session: Session, rounds: Iterable[Round]) -> dict[int, int]:
     """How many answers each round has, of whatever kind, by the round's key."""
-    ids, counts = [round.id for round in rounds], Counter()
+    ids = [round.id for round in rounds]
+    counts: Counter[int] = Counter()
     for kind in (Comparison, Demonstration, Conversation):
         query = select(Item.round_id, func.count()).join(kind, kind.item_id == Item.id).group_by(Item.round_id)
         counts.update({round_id: count for round_id, count in session.execute(query.where(Item.round_id.in_(ids)))})
@@ -78,7 +75,7 @@ def answers_of(session: Session, rounds: Iterable[Round]) -> dict[int, int]:
 def answers_by_kind(session: Session) -> dict[AccountKind, int]:
     """How many answers there are of each kind of account, in rounds whose answers can be frozen and outside of them."""
     freezable = Round.id.is_(None) | Round.purpose.in_((RoundPurpose.TRAINING, RoundPurpose.EVALUATION))
-    counts = Counter()
+    counts: Counter[AccountKind] = Counter()
     for kind in (Comparison, Demonstration, Conversation):
         query = select(Account.kind, func.count()).join(kind, kind.labeler_id == Account.id)
         query = query.outerjoin(Item, Item.id == kind.item_id).outerjoin(Round, Round.id == Item.round_id)

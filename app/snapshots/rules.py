@@ -13,9 +13,10 @@ from app.comparisons.tables import Comparison
 from app.completions.tables import Completion
 from app.config import settings
 from app.conversations.tables import Conversation
-from app.database import utc_now
+from app.database import changed_rows, utc_now
 from app.demonstrations.tables import Demonstration
 from app.errors import Conflict
+from app.kit import leases
 from app.kit.i18n import gettext as _
 from app.prompts.tables import Finding, FindingState
 from app.rounds.tables import Item
@@ -73,14 +74,14 @@ def claim(session: Session, id: int) -> Snapshot | None:
     return session.get_one(Snapshot, id) if claimed else None
 
 
-def renew(session: Session, snapshot: Snapshot) -> bool:
-    """Keep the lease of this attempt; False if it was lost."""
-    return _mine(session, snapshot, lease_until=utc_now(LEASE_SECONDS))
+def renew(session: Session, snapshot: Snapshot) -> None:
+    """Keep the lease of this attempt; raises LeaseLost."""
+    _mine(session, snapshot, lease_until=utc_now(LEASE_SECONDS))
 
 
-def finish(session: Session, snapshot: Snapshot, manifest: Manifest, members: list[dict]) -> bool:
-    """Make the snapshot ready with its members; False if another attempt has taken over."""
-    won = _mine(
+def finish(session: Session, snapshot: Snapshot, manifest: Manifest, members: list[dict]) -> None:
+    """Make the snapshot ready with its members; raises LeaseLost if another attempt has taken over."""
+    _mine(
         session,
         snapshot,
         state=SnapshotState.READY,
@@ -89,14 +90,12 @@ def finish(session: Session, snapshot: Snapshot, manifest: Manifest, members: li
         lease_until=None,
         error="",
     )
-    if won:
-        # Every kind of member goes by itself, since the rows of one insert must have the same columns.
-        for column in ("demonstration_id", "conversation_id", "comparison_id", "prompt_id"):
-            rows = [{"snapshot_id": snapshot.id, **member} for member in members if column in member]
-            if rows:
-                session.execute(insert(SnapshotMember), rows)
-        _check_personal_data(session, snapshot)
-    return won
+    # Every kind of member goes by itself, since the rows of one insert must have the same columns.
+    for column in ("demonstration_id", "conversation_id", "comparison_id", "prompt_id"):
+        rows = [{"snapshot_id": snapshot.id, **member} for member in members if column in member]
+        if rows:
+            session.execute(insert(SnapshotMember), rows)
+    _check_personal_data(session, snapshot)
 
 
 def _check_personal_data(session: Session, snapshot: Snapshot) -> None:
@@ -122,30 +121,25 @@ def _check_personal_data(session: Session, snapshot: Snapshot) -> None:
         "personal data, under Prompts, then freeze again."
     )
     try:
-        found = session.execute(marked).rowcount
+        found = changed_rows(session, marked)
     except IntegrityError as error:  # of members that train: the schema keeps such data out
         raise Conflict(words) from error
     if found:
         raise Conflict(words)
 
 
-def fail(session: Session, snapshot: Snapshot, error: str) -> bool:
-    """Give up, with the reason; False if another attempt has taken over."""
-    return _mine(session, snapshot, state=SnapshotState.FAILED, error=error, lease_until=None)
+def fail(session: Session, snapshot: Snapshot, error: str) -> None:
+    """Give up, with the reason; raises LeaseLost if another attempt has taken over."""
+    _mine(session, snapshot, state=SnapshotState.FAILED, error=error, lease_until=None)
 
 
-def _mine(session: Session, snapshot: Snapshot, **values) -> bool:
-    changed = session.scalar(
-        update(Snapshot)
-        .where(
-            Snapshot.id == snapshot.id,
-            Snapshot.state == SnapshotState.WRITING,
-            Snapshot.attempt == snapshot.attempt,
-        )
-        .values(**values)
-        .returning(Snapshot.id)
+def _mine(session: Session, snapshot: Snapshot, **values: object) -> None:
+    held = (
+        Snapshot.id == snapshot.id,
+        Snapshot.state == SnapshotState.WRITING,
+        Snapshot.attempt == snapshot.attempt,
     )
-    return changed is not None
+    leases.change(session, Snapshot, *held, **values)
 
 
 def reconcile(session: Session) -> list[Snapshot]:

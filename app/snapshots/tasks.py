@@ -3,13 +3,14 @@
 import logging
 import os
 import shutil
-import time
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
 from app.database import engine, reading, transaction
 from app.errors import PlumblineError
+from app.kit.leases import LeaseLost, every
 from app.plans import rules as plans
 from app.queue import celery
 from app.snapshots import rules
@@ -18,10 +19,6 @@ from app.snapshots.schemas import SnapshotFilter
 from app.snapshots.tables import Snapshot
 
 log = logging.getLogger(__name__)
-
-
-class LeaseLost(Exception):
-    """Another worker has taken the snapshot over."""
 
 
 @celery.task(name="snapshots.write")
@@ -52,32 +49,27 @@ def write(id: int) -> None:
 
 
 def _fail(snapshot: Snapshot, error: str) -> None:
-    with transaction() as session:
-        if rules.fail(session, snapshot, error):
-            plans.advance_after(session, snapshot=snapshot)
+    with suppress(LeaseLost), transaction() as session:
+        rules.fail(session, snapshot, error)
+        plans.advance_after(session, snapshot=snapshot)
 
 
 def _freeze(snapshot: Snapshot, draft: Path) -> None:
-    renewed = time.monotonic()
-
-    def alive() -> None:
-        nonlocal renewed
-        if time.monotonic() - renewed > rules.RENEW_SECONDS:
-            with transaction() as session:
-                if not rules.renew(session, snapshot):
-                    raise LeaseLost
-            renewed = time.monotonic()
+    def renew() -> None:
+        with transaction() as session:
+            rules.renew(session, snapshot)
 
     with reading() as session:
         if engine().dialect.name == "postgresql":  # SQLite reads one state of the database anyway
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        freezer = Freezer(session, snapshot.purpose, SnapshotFilter.model_validate(snapshot.filter), alive)
+        freezer = Freezer(
+            session, snapshot.purpose, SnapshotFilter.model_validate(snapshot.filter), every(rules.RENEW_SECONDS, renew)
+        )
         manifest = freezer.write(draft)
     for path in [*draft.iterdir(), draft]:
         _sync(path)
     with transaction() as session:
-        if not rules.finish(session, snapshot, manifest, freezer.members):
-            raise LeaseLost
+        rules.finish(session, snapshot, manifest, freezer.members)
         # While the row is ours and before it says so: a ready snapshot always has its folder.
         place = rules.folder(snapshot)
         shutil.rmtree(place, ignore_errors=True)  # of an attempt that died between here and its commit

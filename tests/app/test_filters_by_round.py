@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.kit.lists import round_number
+from app.kit.cursors import round_number
 
 
 @pytest.mark.parametrize("path", ["comparisons", "demonstrations", "conversations"])

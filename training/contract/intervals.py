@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
     value: float
     low: float | None
     high: float | None
-    count: int  # observations
+    count: int  # type: ignore[assignment]  # of observations; hides the tuple's method
     clusters: int
 
     def named(self, name: str) -> dict[str, float]:
@@ -73,7 +73,8 @@ def share(groups: Iterable[Sequence[float]], least: float = 0.0, most: float = 1
                 known[end][place] += distance * deviation / length
     low, high = (math.hypot(*each) + rest for each, rest in zip(known, unknown, strict=True))
     ends = (least + (most - least) * end for end in (value, max(0.0, value - low), min(1.0, value + high)))
-    return Estimate(*ends, count, len(groups))
+    at, lower, upper = ends
+    return Estimate(at, lower, upper, count, len(groups))
 
 
 def mean(groups: Iterable[Sequence[float]]) -> Estimate | None:
@@ -123,10 +124,9 @@ def _binary(value: float, deviations: Sequence[float], sizes: Sequence[int]) -> 
         freedom = min(clusters - 1, 2 / excess if excess > 0 else clusters - 1)
         variance = _variance(deviations, count) * _t2(max(1, freedom - 1)) / Z2
         observations = max(observations, value * (1 - value) / variance)
-    low, high = (
-        _root(lambda p, tail=tail: _above(p, observations * value, observations) - tail)
-        for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    )
+    successes, of = observations * value, observations
+    low = _root(lambda p: _above(p, successes, of) - (1 - LEVEL) / 2)
+    high = _root(lambda p: _above(p, successes, of) - (1 + LEVEL) / 2)
     return min(low, value), max(high, value)
 
 

@@ -31,7 +31,7 @@ _MINIATURE_SFT: dict[str, Any] = {
 }  # fmt: skip
 
 RECIPES: dict[str, Config] = {
-    recipe.recipe: recipe
+    str(recipe.recipe): recipe
     for recipe in (
         BaseConfig(recipe="miniature_base"),
         SFTConfig(recipe="miniature_sft", **_MINIATURE_SFT, epochs=16),

@@ -204,8 +204,8 @@ class ComparisonRecord(AnswerRecord):
     def pairs(self) -> list[tuple[int, int]]:
         """Indices (chosen, rejected) of every pair whose tiers differ; ties and unranked completions give none."""
         tiers = [completion.tier for completion in self.completions]
-        ranked = [index for index, tier in enumerate(tiers) if tier is not None]
-        return [(a, b) if tiers[a] < tiers[b] else (b, a) for a, b in combinations(ranked, 2) if tiers[a] != tiers[b]]
+        ranked = [(index, tier) for index, tier in enumerate(tiers) if tier is not None]
+        return [(a, b) if one < two else (b, a) for (a, one), (b, two) in combinations(ranked, 2) if one != two]
 
 
 class SampledCompletion(Record):
@@ -265,9 +265,9 @@ def read(path: Path, record: type[R]) -> Iterator[R]:
                 raise BadRecord(f"{path.name} line {number}: {where}: {first['msg']}") from error
 
 
-def write(path: Path, records: Iterable[Record]) -> Counter[Use]:
+def write(path: Path, records: Iterable[Record]) -> Counter[Use | None]:
     """Write records as JSON Lines; returns how many are for which use (those that say no use count as none)."""
-    uses: Counter[Use] = Counter()
+    uses: Counter[Use | None] = Counter()
     with path.open("w", encoding="utf-8") as out:
         for record in records:
             out.write(record.model_dump_json() + "\n")

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import select
 
 from app import database as app_database
-from app import web
 from app.accounts import passwords, queries, rules
 from app.accounts.passwords import MAX_LENGTH, MIN_LENGTH, check_new, hash_password, verify
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, Scope
 from app.errors import BadInput, Conflict, NotFound, TooMany
+from app.web import auth
 from training.contract.records import Pool
 
 
@@ -238,7 +238,7 @@ def test_noting_that_a_token_was_used_does_not_undo_what_happened_meanwhile(data
     with app_database.transaction() as session:
         rules.revoke_token(session, ana, read_before.public_id)
         session.get_one(Account, ana.id).pool = Pool.HELD_OUT
-    web._note_use(read_before)
+    auth._note_use(read_before)
     with app_database.reading() as session:
         assert queries.live_token(session, secret) is None
         assert session.get_one(Account, ana.id).pool is Pool.HELD_OUT
@@ -260,9 +260,9 @@ def test_lists_go_on_where_the_page_before_ended(database, people):
         people.labeler(f"ana{number}")
     people.labeler("ben", name="Ben 100%")
     with app_database.reading() as session:
-        first = queries.accounts(session, text="ANA", limit=3)
-        rest = queries.accounts(session, text="ana", cursor=first[-1].public_id, limit=3)
-        literal = queries.accounts(session, text="0%")
-        nothing = queries.accounts(session, text="a_a")
+        first, following = queries.accounts(session, text="ANA", limit=3)
+        rest, end = queries.accounts(session, text="ana", cursor=following, limit=3)
+        literal, _ = queries.accounts(session, text="0%")
+        nothing, _ = queries.accounts(session, text="a_a")
     assert [account.username for account in first + rest] == [f"ana{number}" for number in (4, 3, 2, 1, 0)]
-    assert ([account.username for account in literal], nothing) == (["ben"], [])
+    assert ([account.username for account in literal], nothing, end) == (["ben"], [], None)

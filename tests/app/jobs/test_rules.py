@@ -16,6 +16,7 @@ from app.database import reading, transaction, utc_now
 from app.errors import BadInput, Conflict, NotFound
 from app.jobs import queries, rules
 from app.jobs.tables import Job, JobEvent, JobState, JobVerb
+from app.kit.leases import LeaseLost
 from training.contract import events, recipes
 
 
@@ -83,7 +84,7 @@ def test_events_are_stored_once_whoever_brings_them(database, tiny):
     lines = line(events.Started(verb="train_base", total_steps=9)) + line(events.Progress(step=4))
     with transaction() as session:
         rules.ingest(session, job, 0, lines)
-    with pytest.raises(rules.LeaseLost), transaction() as session:  # the same bytes again
+    with pytest.raises(LeaseLost), transaction() as session:  # the same bytes again
         rules.ingest(session, job, 0, lines)
     with transaction() as session:
         rules.ingest(session, job, len(lines), b"not an event\n" + line(events.Metrics(step=4, values={"a/b": 1.5})))
@@ -110,7 +111,7 @@ def test_a_supervisor_without_its_lease_can_write_nothing(database, tiny):
         lambda session: rules.put_back(session, old, counts=True),
         lambda session: rules.ingest(session, old, 0, line(events.Progress(step=1))),
     ):
-        with pytest.raises(rules.LeaseLost), transaction() as session:
+        with pytest.raises(LeaseLost), transaction() as session:
             act(session)
     assert found(job).owner == "new" and new.attempt == 2
 
