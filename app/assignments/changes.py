@@ -31,7 +31,7 @@ def may_change(assignment: Assignment) -> bool:
 def check(assignment: Assignment) -> None:
     """Refuse what is answered once."""
     if not may_change(assignment):
-        raise Conflict(_("This is answered once. What you handed in stands."))
+        raise Conflict(_("This task can be answered only once. Your submission remains."))
 
 
 class Undoable(NamedTuple):
@@ -86,7 +86,7 @@ def take_back(session: Session, assignment: Assignment, labeler: Account) -> boo
     )
     if not fresh or draft.reopened_at is not None or _was_edited(session, draft):
         raise Conflict(
-            _("The %(seconds)s seconds to undo are over. What you handed in stands; you can still edit it.")
+            _("The %(seconds)s seconds to undo are over. Your submission remains; you can still edit it.")
             % {"seconds": UNDO_SECONDS}
         )
     _keep(session, draft, end=VersionEnd.WITHDRAWN, ended_at=utc_now())
@@ -126,7 +126,7 @@ def discard(session: Session, assignment: Assignment, labeler: Account) -> None:
     drafts.refuse_submitted(session, assignment, labeler)
     draft = queries.draft(session, assignment, labeler)
     if queries.standing(assignment, labeler, draft) is not queries.Standing.LOST:
-        raise Conflict(_("You hold this task: skip it, and it is given to somebody else. Your draft stays."))
+        raise Conflict(_("This task is still yours. To give it to somebody else, skip it; your draft is kept."))
     session.delete(draft)
     session.flush()
 
@@ -134,7 +134,7 @@ def discard(session: Session, assignment: Assignment, labeler: Account) -> None:
 def fill_again(session: Session, draft: Draft, content: dict, active_seconds: float) -> int | None:
     """End the editing with `content`, and what stood until now is history; returns the slot, none if it is surplus."""
     if not is_open(session, draft.item_id):
-        raise Conflict(_("The round closed before you handed this in again. What you had handed in stands."))
+        raise Conflict(_("The round closed before you submitted again. Your earlier submission remains."))
     standing = standing_version(session, draft)
     standing.end, standing.ended_at = VersionEnd.EDITED, utc_now()
     draft.content, draft.version, draft.reopened_at = content, draft.version + 1, None
@@ -187,4 +187,4 @@ def _keep(session: Session, draft: Draft, **ended) -> None:
 def _check_open(session: Session, assignment: Assignment) -> None:
     check(assignment)
     if not is_open(session, assignment.item_id):
-        raise Conflict(_("The round has closed meanwhile. What you handed in stands, and nothing is lost."))
+        raise Conflict(_("The round has closed in the meantime. Your submission remains, and nothing is lost."))

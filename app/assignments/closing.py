@@ -53,7 +53,7 @@ class Unfinished(Conflict):
     """Labelers have begun drafts of the round, and nobody said that it shall close all the same."""
 
     def __init__(self, work: OpenWork):
-        message = _("Drafts begun and not submitted: %(n)d. Once the round is closed, they are extra answers at most.")
+        message = _("Unsubmitted drafts: %(n)d. Once the round is closed, they can only become extra answers.")
         super().__init__(message % {"n": work.drafts}, current=work._asdict(), field="confirm")
 
 
@@ -63,7 +63,7 @@ def asks_for_confirm() -> Iterator[None]:
     try:
         yield
     except Unfinished as error:
-        error.message += " " + _('Send {"confirm": true} to close it all the same.')
+        error.message += " " + _('Send {"confirm": true} to close the round anyway.')
         raise
 
 

@@ -79,11 +79,11 @@ def written(session: Session, assignment: Assignment, labeler: Account) -> Draft
     """The draft, unless what it says is handed in."""
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
     if draft.submitted_at is not None and draft.reopened_at is None:
-        raise Conflict(_("You have handed this in already."), current={"content": draft.content})
+        raise Conflict(_("You have already submitted this."), current={"content": draft.content})
     return draft
 
 
 def refuse_submitted(session: Session, assignment: Assignment, labeler: Account) -> None:
     """Raise a Conflict unless the work is still to be handed in."""
     if written(session, assignment, labeler).submitted_at is not None:
-        raise Conflict(_("You have handed this in, and are editing it: finish that, or leave it as it was."))
+        raise Conflict(_("You have submitted this and are editing it. Submit the changes, or discard them."))

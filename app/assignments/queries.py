@@ -47,7 +47,7 @@ def assignment(session: Session, public_id: str, labeler: Account) -> Assignment
     """
     found = session.scalar(_ASSIGNMENT, {"public_id": public_id, "me": labeler.id})
     if found is None:
-        raise NotFound(_("There is no such assignment, or it is not yours."))
+        raise NotFound(_("Assignment not found, or it is not yours."))
     return found
 
 
@@ -65,11 +65,11 @@ def check_round(session: Session, labeler: Account, number: int) -> None:
         cast(Round.pools, Text).contains(quoted(labeler.pool)),
     )
     if session.scalar(known) is None:
-        raise NotFound(_("There is no round %(number)s for you; your desk lists the open ones.") % {"number": number})
+        raise NotFound(_("Round %(number)s is not open to you; your desk lists the open rounds.") % {"number": number})
 
 
 class Standing(StrEnum):
-    """How an assignment stands for a labeler who was given it."""
+    """State of an assignment from one labeler's point of view."""
 
     HELD = "held"  # it is the labeler's, also when the lease ran out and nobody else asked
     LOST = "lost"  # given to somebody else, skipped, or its round closed; what is handed in is kept all the same

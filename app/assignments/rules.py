@@ -57,7 +57,7 @@ def open_round(session: Session, round: Round) -> int:
     for item in items:
         if item.kind is ItemKind.COMPARISON and not 2 <= item[4] <= 9:
             raise BadInput(
-                _("Item %(position)s has %(count)s completions; a comparison needs 2 to 9. Prepare the round again.")
+                _("Item %(position)s has %(count)s completions; a comparison needs 2 to 9. Resample the items.")
                 % {"position": item.position, "count": item[4]},
                 field="round",
             )
@@ -80,7 +80,7 @@ def open_round(session: Session, round: Round) -> int:
 def _nothing_to_do(round: Round) -> str:
     reasons = ", ".join(f"{count} × {i18n.gettext(reason)}" for reason, count in left_out_reasons(round))
     if not reasons:
-        return _("This round has no items: no prompt fits its choice now. Delete the draft and choose others.")
+        return _("This round has no items: no prompts match its selection. Delete the draft and select other prompts.")
     return _("This round has no items. Left out: %(reasons)s. Add completions or choose other prompts.") % {
         "reasons": reasons
     }
@@ -101,7 +101,7 @@ def reopen_round(session: Session, round: Round) -> None:
 def _turn(session: Session, round: Round, before: RoundState, after: RoundState, **at: utc_now | None) -> None:
     turned = update(Round).where(Round.id == round.id, Round.state == before).values(state=after, **at)
     if not changed_rows(session, turned):
-        raise Conflict(_("Only a round that is %(state)s can be turned %(to)s.") % {"state": before, "to": after})
+        raise Conflict(_("Only a round that is %(state)s can be changed to %(to)s.") % {"state": before, "to": after})
     session.refresh(round)
 
 
@@ -183,11 +183,13 @@ def resume(session: Session, assignment: Assignment, labeler: Account) -> Assign
     one_at_a_time(session, labeler)
     drafts.refuse_submitted(session, assignment, labeler)
     if assignment.item.round.state is RoundState.CLOSED:
-        raise Conflict(_("The round of this item has closed: submit your draft as it is, or discard it."))
+        raise Conflict(_("This round has closed: submit your draft as is, or discard it."))
     if labeler.pool not in assignment.item.round.pools:
-        raise Conflict(_("This round is not for your pool any more: submit your draft as it is, or discard it."))
+        raise Conflict(_("This round is no longer open to your pool: submit your draft as is, or discard it."))
     if session.get(OwnItem, (assignment.item_id, labeler.id)):
-        raise Conflict(_("This item holds a text of your own, which others rank. Continue with another task."))
+        raise Conflict(
+            _("This task contains a text that you wrote, so others must rank it. Continue with another task.")
+        )
     taken = _hand_over(session, labeler, slots.take(session, assignment.item_id, labeler))
     if taken is not None and (passed := session.get(Skip, (assignment.item_id, labeler.id))):
         session.delete(passed)
@@ -218,7 +220,9 @@ def why_lost(assignment: Assignment) -> str:
     """Return why the labeler no longer holds the item, and the next step."""
     if assignment.item.round.state is not RoundState.OPEN:
         return _("This round was closed. You can still submit your text; it is kept as an extra answer.")
-    return _("Your time for this item ran out and it was given to somebody else. What you wrote is kept; hand it in.")
+    return _(
+        "Your time for this task ran out, and somebody else has it now. Your draft is kept; you can still submit it."
+    )
 
 
 def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:
@@ -270,7 +274,7 @@ def handed_in(
     if draft.reopened_at is not None:
         return stored
     raise Conflict(
-        _("You have handed in another answer to this already; that one stands."),
+        _("You have already submitted another answer to this; that answer remains."),
         current={"content": draft.content, "submitted_at": stored.submitted_at.isoformat()},
     )
 

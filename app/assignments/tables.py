@@ -34,7 +34,7 @@ class AssignmentState(StrEnum):
 
 
 class SkipReason(StrEnum):
-    """Why a labeler passed."""
+    """Why a labeler skipped."""
 
     UNCLEAR = "unclear"
     NEEDS_EXPERTISE = "needs_expertise"
@@ -99,7 +99,7 @@ def time_worked(item_id: MappedColumn, labeler_id: MappedColumn) -> ColumnElemen
 
 
 class VersionEnd(StrEnum):
-    """What became of a version that was handed in."""
+    """What became of a submitted version."""
 
     EDITED = "edited"  # a later one took its place
     WITHDRAWN = "withdrawn"  # undone at once

@@ -26,7 +26,7 @@ def list_comparisons(
     cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> ComparisonPage:
-    """Comparisons, the newest first."""
+    """List comparisons, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.page(session, cursor, limit, round_number=round, labeler=labeler, source=source)
@@ -35,7 +35,7 @@ def list_comparisons(
 
 @router.get("/{id}")
 def read_comparison(request: Request, id: str) -> ComparisonOut:
-    """One comparison."""
+    """Get a comparison."""
     api_account(request, "read")
     with reading() as session:
         return ComparisonOut.of(queries.comparison(session, id))
@@ -43,7 +43,7 @@ def read_comparison(request: Request, id: str) -> ComparisonOut:
 
 @router.get("/{id}/versions")
 def read_versions(request: Request, id: str) -> list[VersionOut]:
-    """What its labeler had handed in before it, the oldest first; lists and snapshots take the latest."""
+    """List the labeler's earlier submissions, oldest first; lists and snapshots use the latest."""
     api_account(request, "read")
     with reading() as session:
         found = queries.comparison(session, id)

@@ -38,14 +38,14 @@ def orders(values: Given) -> list[Order]:
     found = [one for one in answered if _names(one.value) and set(_names(one.value)) <= fields.keys()]
     if not found:
         raise BadInput(
-            _("No ranking: no response of the record puts its fields in an order. It has: %(keys)s.")
+            _("No ranking found: no response ranks fields of the record. The record has: %(keys)s.")
             % {"keys": values.named()},
             field="responses",
         )
     questions = {one.question for one in found}
     # What else answers the question of a ranking is one that cannot be read; another question's answer is none.
     broken = [one for one in answered if one.question in questions and one not in found]
-    unread = [_no_order(one.user, _("The response does not put fields of the record in an order.")) for one in broken]
+    unread = [_no_order(one.user, _("The response does not rank fields of the record.")) for one in broken]
     return [_order(fields, one) for one in found] + unread
 
 
@@ -95,7 +95,9 @@ def _order(fields: Given, one: _Response) -> Order:
         texts=[require_text(fields[name], name, may_be_empty=True) for name in names],
         tiers=ranks,
         labeler=one.user,
-        left_out="" if one.status in SUBMITTED else _("The response is a %(status)s.") % {"status": one.status},
+        left_out=""
+        if one.status in SUBMITTED
+        else _("The response has the status “%(status)s”.") % {"status": one.status},
     )
 
 
@@ -108,7 +110,7 @@ def _asked(fields: Given, ranked: list[str]) -> dict[str, object]:
     texts = {name: value for name, value in rest.items() if isinstance(value, str | list) and name not in NO_TEXTS}
     if len(texts) != 1:
         raise BadInput(
-            _("It is not clear which field is the prompt: name it “prompt”. Not ranked are: %(names)s.")
+            _("Cannot tell which field is the prompt; name it “prompt”. Fields that are not ranked: %(names)s.")
             % {"names": ", ".join(texts) or _("none")},
             field="fields",
         )

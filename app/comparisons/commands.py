@@ -20,13 +20,14 @@ def import_comparisons(
     format: Annotated[
         ComparisonFormat,
         typer.Option(
-            help="hh: chosen and rejected transcripts; pairs: prompt, chosen, rejected; rankings: our own export; "
+            help="hh: chosen and rejected transcripts; pairs: prompt, chosen, rejected; rankings: Plumbline's export; "
             "argilla, label-studio: exports of rankings."
         ),
     ],
     collection: Collection = "",
     policy: Annotated[
-        str, typer.Option(help="Name of what wrote the completions of pairs; the collection's name if not given.")
+        str,
+        typer.Option(help="Name of the policy that wrote the completions of pairs; default: the collection's name."),
     ] = "",
     source: Source = PromptSource.CUSTOMER,
     owner: Owner = "",
@@ -37,8 +38,8 @@ def import_comparisons(
 ) -> None:
     """Import comparisons that people made elsewhere, with their prompts and completions.
 
-    They belong to no round; a snapshot takes them by collection. Pairs of one and the same text are left out and
-    counted. Prompts are split by owner, or by their text where no owner is given.
+    They belong to no round; snapshots select them by collection. Pairs of identical texts are left out and counted.
+    Prompts are split by owner, or by their text where no owner is given.
 
     Example: plumbline import comparisons pairs.jsonl.gz --format hh --collection harmless
     """

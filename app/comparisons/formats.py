@@ -61,7 +61,7 @@ def _of_orders(row: Row, orders: Sequence[Order], defaults: PromptDefaults, poli
             continue
         if len(order.texts) > MOST:
             raise BadInput(
-                _("%(n)d completions are ranked; a comparison has %(most)d at most.")
+                _("%(n)d completions are ranked; a comparison can have at most %(most)d.")
                 % {"n": len(order.texts), "most": MOST},
                 field="completions",
             )
@@ -79,7 +79,7 @@ def _dense(tiers: Sequence[int | None]) -> list[int | None]:
     given = [tier for tier in tiers if tier is not None]
     if len(given) < 2:
         raise BadInput(
-            _("Fewer than two completions have a tier, so the row ranks nothing; give tiers, or leave it out."),
+            _("Fewer than two completions have a tier, so the row ranks nothing; add tiers, or remove the row."),
             field="completions.tier",
         )
     places = {tier: place for place, tier in enumerate(sorted(set(given)), 1)}

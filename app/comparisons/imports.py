@@ -26,9 +26,11 @@ from app.prompts.admission import Admission, refusal, remark
 from app.prompts.imports import PromptDefaults, shown
 from app.prompts.schemas import Verdict
 
-ELSEWHERE = N_("Comparisons stored already in another collection, where they stay: %(n)d. Name it in snapshots too.")
-FELL_BACK = N_("%(n)d pairs part before their last turn: their prompt is what both dialogues share.")
-EMPTY = N_("%(n)d rows have an empty completion, kept because somebody ranked it.")
+ELSEWHERE = N_(
+    "Comparisons already stored in another collection, where they remain: %(n)d. Select it in snapshots too."
+)
+FELL_BACK = N_("%(n)d pairs diverge before their last turn; their prompt is the part that both dialogues share.")
+EMPTY = N_("%(n)d rows have an empty completion, kept because it was ranked.")
 
 
 def import_comparisons(
@@ -77,7 +79,7 @@ def _read(
             report.leave_out(row.line, "completions", reason)
         for ranking in rankings:
             if len({normal_form(one.text) for one in ranking.completions}) < len(ranking.completions):
-                report.leave_out(row.line, "completions", _("Two of the completions are the same text."))
+                report.leave_out(row.line, "completions", _("Two of the completions have the same text."))
                 continue
             if ranking.fell_back:
                 report.remarks[FELL_BACK] += 1

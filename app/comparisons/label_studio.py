@@ -18,7 +18,7 @@ def orders(values: Given) -> list[Order]:
     data, annotations = values.structured("data"), values.structured("annotations")
     if not isinstance(data, Mapping) or not isinstance(annotations, list):
         raise BadInput(
-            _("The row is no task of Label Studio: export as “JSON”, which has data and annotations. It has: %(keys)s.")
+            _("The row is not a Label Studio task; export as “JSON”, with data and annotations. The row has: %(keys)s.")
             % {"keys": values.named()},
             field="data",
         )
@@ -35,7 +35,7 @@ def orders(values: Given) -> list[Order]:
 def _annotation(data: Given, annotation: Mapping) -> Iterator[Order]:
     by = annotation.get("completed_by")
     labeler = str(by.get("id", by.get("email", ""))) if isinstance(by, Mapping) else str(by or "")
-    cancelled = _("The annotation was cancelled.") if annotation.get("was_cancelled") else ""
+    cancelled = _("The annotation was canceled.") if annotation.get("was_cancelled") else ""
     for result in annotation.get("result") or []:
         value = result.get("value") if isinstance(result, Mapping) else None
         if not isinstance(value, Mapping):
@@ -56,7 +56,7 @@ def _ranked(data: Given, ranker: object) -> tuple[list[str], list[int | None], s
         buckets = {name: ids for name, ids in ranker.items() if ids and name != "_"}
         if len(buckets) > 1:
             raise BadInput(
-                _("The ranker has several buckets (%(names)s), which have no order among each other; rank in one list.")
+                _("The ranker has several buckets (%(names)s) with no order among them; rank in one list.")
                 % {"names": ", ".join(buckets)},
                 field="annotations",
             )
@@ -70,7 +70,7 @@ def _ranked(data: Given, ranker: object) -> tuple[list[str], list[int | None], s
             places = {id: place for place, id in enumerate(ids, 1)}
             return list(items.values()), [places.get(id) for id in items], {name}
     raise BadInput(
-        _("The ranker names items that the task's data does not hold: %(ids)s.") % {"ids": ", ".join(ids)[:80]},
+        _("The ranker names items that the task's data does not contain: %(ids)s.") % {"ids": ", ".join(ids)[:80]},
         field="data",
     )
 
@@ -94,7 +94,7 @@ def _compared(data: Given, to_name: object, selected: object) -> tuple[list[str]
         names = [name for name in data if isinstance(data.peek(name), str) and name not in _PROMPTS]
     if len(names) != 2:
         raise BadInput(
-            _("It is not clear which two texts were compared; beside the prompt there are: %(names)s.")
+            _("Cannot tell which two texts were compared; besides the prompt there are: %(names)s.")
             % {"names": ", ".join(names) or _("none")},
             field="data",
         )

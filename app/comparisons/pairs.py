@@ -29,7 +29,7 @@ def read_pair(
     for side in ("chosen", "rejected"):
         if values.get(side) is None:
             raise BadInput(
-                _("No %(side)s: a row needs chosen and rejected. It has: %(keys)s.")
+                _("No %(side)s: a row needs chosen and rejected. The row has: %(keys)s.")
                 % {"side": side, "keys": values.named()},
                 field=side,
             )
@@ -68,7 +68,7 @@ def _sides(values: Given) -> tuple[Sequence[Message], str, str]:
     (before, chosen), (other, rejected) = (_side(values, name) for name in ("chosen", "rejected"))
     if _form(before) != _form(other):
         raise BadInput(
-            _("chosen and rejected must be the same messages up to the last one, which is the assistant's."),
+            _("chosen and rejected must have the same messages up to the last one, which is the assistant's."),
             field="chosen",
         )
     prompt = values.peek("prompt")
@@ -77,7 +77,7 @@ def _sides(values: Given) -> tuple[Sequence[Message], str, str]:
         return turns, *(_continued(prompt, text, side) for text, side in ((chosen, "chosen"), (rejected, "rejected")))
     own = _own_prompt(values)
     if not before and own is None and TURN.match(chosen) and TURN.match(rejected):
-        raise BadInput(_("chosen and rejected are HH's dialogues; import them with the format hh."), field="chosen")
+        raise BadInput(_("chosen and rejected are HH dialogues; import them with the format hh."), field="chosen")
     if not before:
         return own or _one_prompt(values), chosen, rejected
     return (_joined(own, before) if own else before), chosen, rejected
@@ -88,8 +88,8 @@ def _continued(prompt: str, text: str, side: str) -> str:
     text = text.removeprefix(prompt.rstrip())
     if TURN.match(text):
         raise BadInput(
-            _("%(field)s is a whole dialogue that does not begin with the row's prompt; leave the prompt out, or give "
-              "the last message alone.") % {"field": side}, field=side
+            _("%(field)s is a whole dialogue that does not begin with the row's prompt; remove the prompt, or give "
+              "only the last message.") % {"field": side}, field=side
         )  # fmt: skip
     return _after_mark(text)
 
@@ -103,7 +103,7 @@ def _side(values: Given, name: str) -> tuple[list[Message], str]:
         raise BadInput(_("%(field)s is an empty list.") % {"field": name}, field=name)
     said = [message(one, f"{name}.{n}", may_be_empty=n == len(given) - 1) for n, one in enumerate(given)]
     if said[-1].role != "assistant":
-        raise BadInput(_("%(field)s must end with a message of the assistant.") % {"field": name}, field=name)
+        raise BadInput(_("%(field)s must end with an assistant message.") % {"field": name}, field=name)
     return said[:-1], said[-1].text
 
 
@@ -117,7 +117,7 @@ def _own_prompt(values: Given) -> Sequence[Message] | None:
 def _one_prompt(values: Given) -> tuple[Message, ...]:
     made = prompts_of(values)
     if len(made) > 1:
-        raise BadInput(_("One pair cannot answer several instances."), field="instances")
+        raise BadInput(_("The row has several instances; a pair needs exactly one."), field="instances")
     return made[0]
 
 
@@ -129,8 +129,8 @@ def _joined(own: Sequence[Message], before: Sequence[Message]) -> list[Message]:
     asked = [one for one in own if one.role != "system"]
     if (systems and repeated and not systems.keys() & repeated) or _form(said)[: len(asked)] != _form(asked):
         raise BadInput(
-            _("chosen and rejected are dialogues that do not begin with the row's prompt; leave the prompt out, or "
-              "give the last messages alone."), field="prompt"
+            _("chosen and rejected are dialogues that do not begin with the row's prompt; remove the prompt, or "
+              "give only the last messages."), field="prompt"
         )  # fmt: skip
     return [*(one for form, one in systems.items() if form not in repeated), *before]
 
@@ -184,7 +184,7 @@ def _messages(turns: Sequence[tuple[str, str, int]]) -> list[Message]:
     for speaker, said, _start in turns:
         text = _after_mark(said)
         if is_blank(text):
-            raise BadInput(_("A turn of the dialogue before its last one is empty; leave the row out."), field="chosen")
+            raise BadInput(_("The dialogue has an empty turn before its last one; remove the row."), field="chosen")
         if made and made[-1].role == ROLES[speaker]:
             made[-1] = Message(role=made[-1].role, text=f"{made[-1].text}\n\n{text}")
         else:

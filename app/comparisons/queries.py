@@ -28,7 +28,7 @@ def comparison(session: Session, public_id: str) -> Comparison:
     """A comparison with all it points to, or NotFound."""
     found = session.scalar(_whole().where(Comparison.public_id == public_id))
     if found is None:
-        raise NotFound(_("There is no such comparison."))
+        raise NotFound(_("Comparison not found."))
     return found
 
 

@@ -79,8 +79,8 @@ def probability_of(values: Given) -> float | None:
         number = None
     if number is None or not 0.5 <= number <= 1:
         raise BadInput(
-            _("probability is %(given)s; it says that the chosen one is better, so it lies between 0.5 and 1. Swap the "
-              "sides, or leave it out.") % {"given": str(given)[:40]},
+            _("probability is %(given)s; it is the probability that the chosen one is better, so it must be 0.5 to 1. "
+              "Swap the sides, or remove it.") % {"given": str(given)[:40]},
             field="probability",
         )  # fmt: skip
     return number

@@ -40,7 +40,7 @@ def submit(
     """Store a labeler's ranking, once; a repetition gives the same row, another ranking or key a Conflict."""
     item = assignment.item
     if item.kind is not ItemKind.COMPARISON:
-        raise BadInput(_("This asks for a demonstration; send “text”, not “completions”."), field="completions")
+        raise BadInput(_("This is a demonstration; send “text”, not “completions”."), field="completions")
     key = assignments.idempotency_key(key, content)
     assignments.begin_submit(session, assignment, labeler, version)
     before = assignments.handed_in(session, assignment, labeler, Comparison, key)
@@ -112,7 +112,7 @@ def reading_seconds(texts: Iterable[str]) -> float:
 def _tiers(letters: str, content: ComparisonContent) -> dict[str, int]:
     if unknown := sorted(set(content.completions) - set(letters)):
         raise BadInput(
-            _("There is no completion %(letter)s here; there are: %(letters)s.")
+            _("There is no completion %(letter)s here. The completions are: %(letters)s.")
             % {"letter": ", ".join(unknown), "letters": ", ".join(letters)},
             field=f"completions.{unknown[0]}",
         )
@@ -122,13 +122,13 @@ def _tiers(letters: str, content: ComparisonContent) -> dict[str, int]:
             level = [one for one in letters if content.of(one).depth == content.of(letter).depth]
             groups[content.of(letter).tier] = level
         raise BadInput(
-            _("Undecided: %(groups)s. Say of each group whether it is a tie, or which of them is better.")
+            _("Undecided: %(groups)s. Mark each group as tied, or put it in order.")
             % {"groups": "; ".join(", ".join(group) for group in groups.values())},
             field=f"completions.{undecided[0]}.undecided",
         )
     if missing := [letter for letter in letters if content.of(letter).depth is None]:
         raise BadInput(
-            _("Not ranked yet: %(letters)s. Give each a place; equally good ones may share one.")
+            _("Not ranked yet: %(letters)s. Give each a place; equally good completions can share one.")
             % {"letters": ", ".join(missing)},
             field=f"completions.{missing[0]}.tier",
         )
@@ -144,7 +144,7 @@ def _check_seeded_order(letters: str, content: ComparisonContent) -> None:
     seeded = {letter: depth for letter in letters if (depth := places[letter].depth) is not None}
     if len(seeded) < len(letters) or _ordered(said) != _ordered(seeded):
         raise BadInput(
-            _("This is not the order that the ratings give, so it was not confirmed but edited."),
+            _("This order differs from the one that the ratings give, so it was edited, not confirmed."),
             field="seeded_order",
         )
 
@@ -165,7 +165,7 @@ def flags_of(form: Form, prompt: Prompt, letter: str, answer: Answer) -> dict[st
         return flags
     if answer.rating is None:
         raise BadInput(
-            _("%(letter)s: rate it from 1 to 7 before you go on.") % {"letter": letter},
+            _("Rate completion %(letter)s from 1 to 7 before you continue.") % {"letter": letter},
             field=f"completions.{letter}.rating",
         )
     shown = [question.name for question in guidelines.questions_for(form, prompt) if question.kind == "yes_no"]

@@ -19,20 +19,22 @@ UNACCEPTABLE = "unacceptable"  # in place of a number, on the page
 
 
 class Answer(BaseModel):
-    """What was answered about one completion; what is absent is unanswered."""
+    """Answers about one completion; absent ones are unanswered."""
 
     model_config = ConfigDict(extra="forbid")
 
     rating: int | None = Field(None, ge=1, le=7)
     flags: dict[Text, StrictBool | None] = {}
-    gone_on: StrictBool = Field(False, description="The labeler's word that none of the other flags apply.")
+    gone_on: StrictBool = Field(
+        False, description="Whether the labeler confirmed the flags: unchecked ones then count as no."
+    )
     tier: int | None = Field(None, ge=1, le=9, description="1 is best; equal tiers are a tie.")
     undecided: StrictBool = Field(
         False,
-        description="In a draft: its tier comes from the ratings, and nobody said whether it ties with the others.",
+        description="In a draft: the tier comes from the ratings, and the labeler has not decided whether it is a tie.",
     )
     unacceptable: StrictBool = Field(
-        False, description="Stands in the last tier, shared only with others like it, whatever `tier` says."
+        False, description="Placed in the last tier, which only unacceptable completions share, whatever `tier` says."
     )
 
     @property
@@ -44,14 +46,14 @@ class Answer(BaseModel):
 
 
 class ComparisonContent(BaseModel):
-    """Answers by the letters of the completions; a draft may lack any of it."""
+    """Answers by completion letter; a draft may lack any of them."""
 
     model_config = ConfigDict(extra="forbid")
 
     completions: dict[Letter, Answer] = {}
     notes: Annotated[Text, Field(max_length=10_000)] = ""
     seeded_order: SeededOrder | None = Field(
-        None, description="What the labeler did with an order shown from the ratings; null: none was shown."
+        None, description="What the labeler did with the order suggested by the ratings; null: none was shown."
     )
     first_action_at: AwareDatetime | None = Field(None, description="When the first answer was given.")
 
@@ -149,35 +151,37 @@ def _place(form: Mapping[str, str], letter: str) -> Answer:
 class ComparedOut(BaseModel):
     """One completion of a comparison."""
 
-    letter: str = Field(description="As which it was shown.")
+    letter: str = Field(description="Letter under which it was shown.")
     completion: str = Field(description="Public id.")
     policy: str
     text: str
     rating: int | None
     tier: int | None
-    unacceptable: bool = Field(description="Stands in the last tier, shared only with others like it.")
-    flags: dict[str, bool] = Field(description="What is absent was not asked or not answered.")
+    unacceptable: bool = Field(description="Placed in the last tier, which only unacceptable completions share.")
+    flags: dict[str, bool] = Field(description="Absent flags were not asked or not answered.")
 
 
 class ComparisonOut(BaseModel):
-    """A comparison as REST tells it."""
+    """A comparison."""
 
     id: str
     source: ComparisonSource
     round: int | None
     collection: str
     prompt: list[Message]
-    completions: list[ComparedOut] = Field(description="The best first, ties in the order in which they were shown.")
-    labeler: str | None = Field(description="Public id of the account, or the name an import gave.")
+    completions: list[ComparedOut] = Field(description="Best first; ties in the order in which they were shown.")
+    labeler: str | None = Field(description="Public id of the account, or the name given in an import.")
     labeler_kind: AccountKind | None = Field(description="`simulated`: ranked by a program.")
     pool: Pool
-    probability: float | None = Field(description="That each pair's order is right, where an imported judge gave one.")
+    probability: float | None = Field(
+        description="Probability that each pair's order is right, where an imported judge gave one."
+    )
     guideline: str | None = Field(description="Name and version, e.g. `training 1`.")
     form_version: int | None
     notes: str
     surplus: bool
     seeded_order: SeededOrder | None = Field(
-        description="Whether the order that the labeler's own ratings gave was edited; null: none was shown."
+        description="Whether the labeler confirmed or edited the order suggested by the ratings; null: none was shown."
     )
     active_seconds: float
     first_action_at: datetime | None = Field(description="When the first answer was given.")
@@ -221,7 +225,7 @@ class ComparisonOut(BaseModel):
 
 
 class ComparisonPage(BaseModel):
-    """Comparisons, the newest first."""
+    """List comparisons, newest first."""
 
     items: list[ComparisonOut]
     next_cursor: str | None

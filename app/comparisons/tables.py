@@ -25,7 +25,7 @@ class ComparisonSource(StrEnum):
 
 
 class SeededOrder(StrEnum):
-    """What a labeler did with the order that the own ratings gave."""
+    """What a labeler did with the order suggested by their ratings."""
 
     CONFIRMED = "confirmed"  # handed in as it was, saying so
     EDITED = "edited"  # handed in another one
@@ -96,5 +96,5 @@ class ComparedCompletion(Base):
 
     @property
     def letter(self) -> str:
-        """As which it was shown."""
+        """Letter under which it was shown."""
         return LETTERS[self.shown_position]

@@ -27,7 +27,7 @@ def list_conversations(
     cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> ConversationPage:
-    """Conversations, the newest first."""
+    """List conversations, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.page(session, cursor, limit, round_number=round, labeler=labeler)
@@ -36,7 +36,7 @@ def list_conversations(
 
 @router.get("/api/v1/conversations.jsonl", response_class=StreamingResponse)
 def export(request: Request, round: Number = None):
-    """Every conversation (of a round), the oldest first, one JSON object a line, as the list has them."""
+    """Export every conversation (of a round), oldest first: one JSON object per line, as in the list."""
     api_account(request, "read")
     return StreamingResponse(_lines(round), media_type="application/jsonl")
 
@@ -49,7 +49,7 @@ def _lines(round: int | None) -> Iterator[bytes]:
 
 @router.get("/api/v1/conversations/{id}")
 def read_conversation(request: Request, id: str) -> ConversationOut:
-    """One conversation."""
+    """Get a conversation."""
     api_account(request, "read")
     with reading() as session:
         return ConversationOut.of(queries.conversation(session, id))
@@ -57,7 +57,7 @@ def read_conversation(request: Request, id: str) -> ConversationOut:
 
 @router.get("/api/v1/conversations/{id}/versions")
 def read_versions(request: Request, id: str) -> list[VersionOut]:
-    """What its labeler had handed in before it, the oldest first; lists and snapshots take the latest."""
+    """List the labeler's earlier submissions, oldest first; lists and snapshots use the latest."""
     api_account(request, "read")
     with reading() as session:
         found = queries.conversation(session, id).conversation
@@ -67,7 +67,7 @@ def read_versions(request: Request, id: str) -> list[VersionOut]:
 
 @router.post("/api/v1/conversations/{id}/alternatives", status_code=202)
 def sample_again(request: Request, id: str) -> ConversationOut:
-    """Sample alternatives that failed again; 404 where none did."""
+    """Resample failed alternatives; 404 if none failed."""
     by = api_account(request, "write")
     with transaction() as session:
         rules.try_again(session, id, by)
@@ -79,10 +79,12 @@ def sample_again(request: Request, id: str) -> ConversationOut:
     "/api/v1/assignments/{id}/suggestions",
     status_code=201,
     tags=["assignments"],
-    responses={503: {"description": "There is none just now; write by hand, or ask again later."}},
+    responses={
+        503: {"description": "No suggestion is available right now; write the message yourself, or try again later."}
+    },
 )
 def suggest(request: Request, id: str) -> SuggestionOut:
-    """A model-written suggestion for the message after those of the draft."""
+    """Get a model-written suggestion for the draft's next message."""
     labeler = api_account(request, "work")
     made = suggesting.suggest(labeler, id)
     return SuggestionOut(id=made.public_id, role=made.role, text=made.text)

@@ -87,5 +87,5 @@ def sample_again(request: Request, id: str):
     with transaction() as session:
         rules.try_again(session, id, account)
     response = redirect(f"/admin/conversations/{id}")
-    flash(response, _("They are being sampled again."))
+    flash(response, _("The alternatives are being resampled."))
     return response

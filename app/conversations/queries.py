@@ -74,7 +74,7 @@ def conversation(session: Session, public_id: str) -> Whole:
     """A conversation with all that belongs to it, or NotFound."""
     row = session.scalar(_rows().where(Conversation.public_id == public_id))
     if row is None:
-        raise NotFound(_("There is no such conversation."))
+        raise NotFound(_("Conversation not found."))
     return _whole(session, [row])[0]
 
 

@@ -52,7 +52,7 @@ def submit(
     """Store a labeler's conversation, once; a repetition gives the same row, another text or key a Conflict."""
     item = assignment.item
     if item.kind is not ItemKind.CONVERSATION:
-        raise BadInput(_("This is no conversation; “messages” cannot be sent."), field="messages")
+        raise BadInput(_("This is not a conversation; do not send “messages”."), field="messages")
     key = assignments.idempotency_key(key, content)
     assignments.begin_submit(session, assignment, labeler, version)
     before = assignments.handed_in(session, assignment, labeler, Conversation, key)
@@ -113,13 +113,14 @@ def _checked(turns: list[Turn], first: Role) -> list[Turn]:
             )
         if not turn.text.strip():
             raise BadInput(
-                _("Message %(n)d is empty: write it, or take the messages back up to it.") % {"n": place + 1},
+                _("Message %(n)d is empty. Write it, or remove it and the messages after it.") % {"n": place + 1},
                 field=f"messages.{place}.text",
             )
         made.append(turn.model_copy(update={"text": require_text(turn.text, f"messages.{place}.text").strip()}))
     if not made or made[-1].role is not Role.ASSISTANT:
         raise BadInput(
-            _("A conversation ends with a message of the assistant: write its answer, then hand in."), field="messages"
+            _("A conversation must end with an assistant message. Write the assistant's answer, then submit."),
+            field="messages",
         )
     return made
 
@@ -140,7 +141,7 @@ def _messages(turns: list[Turn], suggested: list[Suggestion]) -> list[Conversati
         offered = [one for one in suggested if one.position == place]
         if turn.suggestion is not None and turn.suggestion not in by_id:
             raise BadInput(
-                _("There is no suggestion %(id)s; leave it out if the message was not begun with one.")
+                _("Suggestion %(id)s not found; leave the field out if the message did not start from a suggestion.")
                 % {"id": turn.suggestion},
                 field=f"messages.{place}.suggestion",
             )
@@ -228,7 +229,7 @@ def try_again(session: Session, id: str, by: Account) -> None:
     """Sample alternatives of a conversation again; raises NotFound unless they failed."""
     alternatives = queries.conversation(session, id).alternatives
     if alternatives is None or alternatives.state is not AlternativesState.FAILED:
-        raise NotFound(_("There are no alternatives here that failed."))
+        raise NotFound(_("This conversation has no failed alternatives."))
     accounts.record(session, by, "conversation.alternatives", subject=id)
     alternatives.state, alternatives.attempt, alternatives.error = AlternativesState.QUEUED, 0, ""
     alternatives.lease_until = utc_now(RESEND_SECONDS)

@@ -76,7 +76,7 @@ def _sample(id: int, attempt: int) -> None:
     for name, wanted in quotas(plan, shares).items():
         _distinct(asked[name], wanted, row.prompt.messages, found, alive)
     if len(found) < 2:
-        raise BadInput(_("The policies wrote fewer than two distinct texts, which is nothing to rank."))
+        raise BadInput(_("The policies wrote fewer than two distinct texts, so there is nothing to rank."))
     drafts = [
         CompletionDraft(
             row.prompt_id,
@@ -193,7 +193,7 @@ def reconcile(session: Session) -> None:
     for row in session.scalars(stale.with_for_update(skip_locked=True)):
         if row.state is AlternativesState.SAMPLING and row.attempt >= ATTEMPTS:
             row.state, row.lease_until = AlternativesState.FAILED, None
-            row.error = _("Its worker died %(count)s times while sampling; see the worker's log.") % {
+            row.error = _("The worker died %(count)s times while sampling; see the worker's log.") % {
                 "count": row.attempt
             }
             continue

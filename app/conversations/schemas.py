@@ -29,13 +29,13 @@ def first_role(prompt: Prompt) -> Role:
 
 
 class Turn(BaseModel):
-    """One message of the labeler's."""
+    """One message by the labeler."""
 
     model_config = ConfigDict(extra="forbid")
 
     role: Role
     text: Written = ""
-    suggestion: SuggestionId = Field(None, description="Id of the suggestion that the text began as.")
+    suggestion: SuggestionId = Field(None, description="Id of the suggestion that the text started from.")
 
 
 class ConversationContent(BaseModel):
@@ -44,8 +44,8 @@ class ConversationContent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     messages: list[Turn] = Field([], max_length=MAX_MESSAGES)
-    text: Written = Field("", description="The message being written; handed in, it is the last one.")
-    suggestion: SuggestionId = Field(None, description="Id of the suggestion that it began as.")
+    text: Written = Field("", description="The message being written; on submission it becomes the last one.")
+    suggestion: SuggestionId = Field(None, description="Id of the suggestion that it started from.")
 
     def next_role(self, first: Role) -> Role:
         """Who writes next; the two take turns."""
@@ -124,36 +124,36 @@ class SuggestedOut(BaseModel):
 
 
 class MessageOut(BaseModel):
-    """One message of the labeler's, with where its text came from."""
+    """One message by the labeler, with the origin of its text."""
 
     role: Role
     text: str
     origin: Origin = Field(
-        description="`written`: nothing was suggested; `taken`: a suggestion word for word; `edited`: one that was "
-        "changed; `ignored`: by hand, although something was suggested."
+        description="`written`: nothing was suggested; `taken`: a suggestion, word for word; `edited`: a suggestion "
+        "that was changed; `ignored`: written by hand although something was suggested."
     )
-    suggestion: SuggestedOut | None = Field(description="What the text began as, of `taken` and `edited` ones.")
-    ignored: list[SuggestedOut] = Field(description="What else was suggested for this message.")
+    suggestion: SuggestedOut | None = Field(description="The suggestion that a `taken` or `edited` text started from.")
+    ignored: list[SuggestedOut] = Field(description="Other suggestions for this message.")
 
 
 class AlternativesOut(BaseModel):
     """The completions that were sampled in place of one message."""
 
-    message: int = Field(description="Which message, counted from 0.")
+    message: int = Field(description="Position of the message, counted from 0.")
     state: AlternativesState
     prompt: str = Field(description="Public id of the prompt: all messages before it.")
-    item: str | None = Field(description="Public id of the comparison, where it joined its round.")
+    item: str | None = Field(description="Public id of the comparison's item, if the alternatives joined the round.")
     sampled: int
     error: str
 
 
 class ConversationOut(BaseModel):
-    """A conversation as REST tells it."""
+    """A conversation."""
 
     id: str
     round: int
-    topic: str | None = Field(description="The description of a use that it began from, if it did.")
-    opening: list[Message] = Field(description="The prompt that it began with, if it did.")
+    topic: str | None = Field(description="Description of the use that the conversation started from, if any.")
+    opening: list[Message] = Field(description="Prompt that the conversation started with, if any.")
     messages: list[MessageOut]
     labeler: str = Field(description="Public id of the account.")
     labeler_kind: AccountKind = Field(description="`simulated`: written by a program.")
@@ -208,7 +208,7 @@ class ConversationOut(BaseModel):
 
 
 class ConversationPage(BaseModel):
-    """Conversations, the newest first."""
+    """List conversations, newest first."""
 
     items: list[ConversationOut]
     next_cursor: str | None

@@ -42,7 +42,7 @@ class NoSuggestion(PlumblineError):
     """There is none; a labeler is not told whose fault it is, for that would name the policy."""
 
     status = 503
-    title = N_("No suggestion this time")
+    title = N_("No suggestion available")
 
 
 def suggest(labeler: Account, assignment_id: str) -> Suggestion:
@@ -52,9 +52,9 @@ def suggest(labeler: Account, assignment_id: str) -> Suggestion:
         draft = assignments.draft(session, assignment, labeler)
         item = assignment.item
         if item.kind is not ItemKind.CONVERSATION:
-            raise BadInput(_("Only messages of a conversation are suggested."))
+            raise BadInput(_("Suggestions are available only in conversations."))
         if draft.submitted_at is not None:
-            raise Conflict(_("You have handed this in already."))
+            raise Conflict(_("You have already submitted this."))
         content = ConversationContent.model_validate(draft.content)
         try:
             policy = policies.writer(session, plan_of(item).suggests)
@@ -63,17 +63,17 @@ def suggest(labeler: Account, assignment_id: str) -> Suggestion:
             raise _none() from error
         asked_before = len(suggestions(session, item.id, labeler.id, len(content.messages)))
     if len(content.messages) >= MAX_MESSAGES:
-        raise BadInput(_("A conversation has at most %(n)d messages.") % {"n": MAX_MESSAGES})
+        raise BadInput(_("A conversation can have at most %(n)d messages.") % {"n": MAX_MESSAGES})
     if asked_before >= MAX_SUGGESTIONS:
         raise BadInput(
-            _("That were %(n)d suggestions for one message: take one of them, or write it yourself.")
+            _("You have had %(n)d suggestions for this message. Use one of them, or write it yourself.")
             % {"n": MAX_SUGGESTIONS}
         )
     role = content.next_role(first_role(item.prompt))
     said = [Message(role=turn.role, text=turn.text) for turn in content.messages if turn.text.strip()]
     began = time.monotonic()
     if not _waiting.acquire(blocking=False):
-        raise TooMany(_("Many are waiting for a suggestion; ask again in a moment."), retry_after_seconds=3)
+        raise TooMany(_("Too many people are waiting for a suggestion. Try again in a moment."), retry_after_seconds=3)
     try:
         (written,) = serving.write(
             policy, asked(role, item.prompt, said), temperature=TEMPERATURE, max_tokens=MAX_TOKENS
@@ -100,7 +100,7 @@ def suggest(labeler: Account, assignment_id: str) -> Suggestion:
 
 
 def _none() -> NoSuggestion:
-    return NoSuggestion(_("There is no suggestion just now: write the message yourself, or ask again later."))
+    return NoSuggestion(_("No suggestion is available right now. Write the message yourself, or try again later."))
 
 
 def prepare(labeler: Account, assignment_id: str) -> None:

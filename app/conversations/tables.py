@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 
 class Origin(StrEnum):
-    """How a message came about."""
+    """Where the text of a message came from."""
 
     WRITTEN = "written"  # nothing was suggested
     TAKEN = "taken"  # a suggestion, word for word
@@ -95,7 +95,7 @@ class ConversationMessage(Base):
 
 
 class AlternativesState(StrEnum):
-    """Where the alternatives of a message stand."""
+    """State of a message's alternatives."""
 
     QUEUED = "queued"
     SAMPLING = "sampling"

@@ -24,7 +24,7 @@ def list_demonstrations(
     cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> DemonstrationPage:
-    """Demonstrations, the newest first."""
+    """List demonstrations, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.page(session, cursor, limit, round_number=round, labeler=labeler)
@@ -33,7 +33,7 @@ def list_demonstrations(
 
 @router.get("/{id}")
 def read_demonstration(request: Request, id: str) -> DemonstrationOut:
-    """One demonstration."""
+    """Get a demonstration."""
     api_account(request, "read")
     with reading() as session:
         return DemonstrationOut.of(queries.demonstration(session, id))
@@ -41,7 +41,7 @@ def read_demonstration(request: Request, id: str) -> DemonstrationOut:
 
 @router.get("/{id}/versions")
 def read_versions(request: Request, id: str) -> list[VersionOut]:
-    """What its labeler had handed in before it, the oldest first; lists and snapshots take the latest."""
+    """List the labeler's earlier submissions, oldest first; lists and snapshots use the latest."""
     api_account(request, "read")
     with reading() as session:
         found = queries.demonstration(session, id)

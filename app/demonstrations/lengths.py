@@ -51,7 +51,9 @@ def check(length: Length) -> None:
     """Refuse a completion over the limit; what was written is kept as a draft by whoever asks."""
     if not length.over:
         return
-    message = _("This has %(n)d tokens, and %(limit)d are allowed: shorten it by %(over)d. Nothing of it is lost.")
+    message = _("This has %(n)d tokens, but only %(limit)d are allowed. Shorten it by %(over)d; your text is kept.")
     if length.estimated:
-        message = _("This has about %(n)d tokens, and %(limit)d are allowed: shorten it by %(over)d. Nothing is lost.")
+        message = _(
+            "This has about %(n)d tokens, but only %(limit)d are allowed. Shorten it by %(over)d; your text is kept."
+        )
     raise BadInput(message % {"n": length.tokens, "limit": length.limit, "over": length.over}, field="text")

@@ -28,7 +28,7 @@ def demonstration(session: Session, public_id: str) -> Demonstration:
     """A demonstration with all it points to, or NotFound."""
     found = session.scalar(_whole().where(Demonstration.public_id == public_id))
     if found is None:
-        raise NotFound(_("There is no such demonstration."))
+        raise NotFound(_("Demonstration not found."))
     return found
 
 

@@ -39,7 +39,7 @@ def submit(
     if before and before.idempotency_key == key:
         return before
     if not content.text.strip():
-        raise BadInput(_("Nothing is written yet: write the completion, or skip the prompt."), field="text")
+        raise BadInput(_("The completion is empty. Write it, or skip the prompt."), field="text")
     text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
     lengths.check(lengths.measure(text, lengths.tokenizer(session)))
     form, answers = answered(session, content)

@@ -15,16 +15,20 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class DemonstrationContent(BaseModel):
-    """What was written; a draft may be empty."""
+    """The text of a demonstration; a draft may be empty."""
 
     model_config = ConfigDict(extra="forbid")
 
     text: Annotated[Text, Field(max_length=50_000)] = ""
     use_case: UseCase | None = None
     answers: dict[Annotated[Text, Field(max_length=80)], StrictBool | None] = Field(
-        {}, max_length=50, description="The form about the prompt, Table 7; what is absent or null is not answered."
+        {},
+        max_length=50,
+        description="Answers to the form about the prompt (Table 7); absent or null means unanswered.",
     )
-    form_version: int | None = Field(None, ge=1, le=2**31 - 1, description="Of the form that `answers` goes by.")
+    form_version: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Version of the form that `answers` follows."
+    )
 
     def with_form(self, form: Mapping[str, str]) -> "DemonstrationContent":
         """What stands after the fields of a posted form."""
@@ -42,7 +46,7 @@ class DemonstrationContent(BaseModel):
 
 
 class DemonstrationOut(BaseModel):
-    """A demonstration as REST tells it."""
+    """A demonstration."""
 
     id: str
     round: int | None = Field(description="null: a pair of a few-shot prompt that the labeler wrote.")
@@ -52,9 +56,9 @@ class DemonstrationOut(BaseModel):
     labeler_kind: AccountKind = Field(description="`simulated`: written by a program.")
     pool: Pool
     guideline: str = Field(description="Name and version, e.g. `training 1`.")
-    use_case: UseCase | None = Field(description="What the labeler says that the prompt asks for.")
-    answers: dict[str, bool] = Field(description="The form about the prompt; what is absent is not answered.")
-    form_version: int | None = Field(description="Of that form; null: nothing was answered.")
+    use_case: UseCase | None = Field(description="Use case of the prompt, according to the labeler.")
+    answers: dict[str, bool] = Field(description="Answers to the form about the prompt; absent means unanswered.")
+    form_version: int | None = Field(description="Version of that form; null: nothing was answered.")
     surplus: bool
     active_seconds: float
     submitted_at: datetime
@@ -81,7 +85,7 @@ class DemonstrationOut(BaseModel):
 
 
 class DemonstrationPage(BaseModel):
-    """Demonstrations, the newest first."""
+    """List demonstrations, newest first."""
 
     items: list[DemonstrationOut]
     next_cursor: str | None

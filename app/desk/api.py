@@ -33,9 +33,9 @@ router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
 IF_MATCH = Header(alias="If-Match", description='The version of the draft that you last saw, such as "0".')
 
 
-@router.post("/next", response_model=AssignmentOut, responses={204: {"description": "Nothing is waiting."}})
+@router.post("/next", response_model=AssignmentOut, responses={204: {"description": "No assignment is available."}})
 def next_assignment(request: Request, response: Response, given: NextIn | None = None):
-    """Lease the labeler's unfinished task, else the next that waits; of one round, if it is named."""
+    """Lease the labeler's unfinished assignment, or else the next one; `round` limits the choice to one round."""
     labeler = api_account(request, "work")
     with transaction() as session:
         claimed = rules.claim(session, labeler, given.round if given else None)
@@ -46,7 +46,7 @@ def next_assignment(request: Request, response: Response, given: NextIn | None =
 
 @router.get("/{id}")
 def assignment(request: Request, response: Response, id: str) -> AssignmentOut:
-    """An assignment that the labeler was given, with the draft as it stands."""
+    """Get an assignment that the labeler was given, with its current draft."""
     return shown(response.headers, id, api_account(request, "work"))
 
 
@@ -54,7 +54,7 @@ def assignment(request: Request, response: Response, id: str) -> AssignmentOut:
 def draft(
     request: Request, response: Response, id: str, body: DraftIn, if_match: Annotated[Text, IF_MATCH]
 ) -> SavedOut:
-    """Keep what is written so far, if the draft is still the version named by If-Match."""
+    """Save the draft if it is still the version named by If-Match."""
     labeler = api_account(request, "work")
     version = parse_etag(if_match)
     with transaction() as session:
@@ -91,7 +91,7 @@ def submit(
     idempotency_key: Annotated[Text, Header(max_length=200)] = "",
     if_match: Annotated[Text | None, IF_MATCH] = None,
 ) -> SubmittedOut:
-    """Hand it in, once: the same content under the same Idempotency-Key again gives the same answer."""
+    """Submit an assignment once; the same content under the same Idempotency-Key returns the same answer again."""
     labeler = api_account(request, "work")
     with transaction() as session:
         found = queries.assignment(session, id, labeler)
@@ -112,7 +112,7 @@ def submit(
 
 @router.post("/{id}/skip", status_code=204)
 def skip(request: Request, id: str, body: SkipIn) -> None:
-    """Pass on it; it is never offered to this labeler again."""
+    """Skip an assignment; it is never offered to this labeler again."""
     labeler = api_account(request, "work")
     with transaction() as session:
         rules.skip(session, queries.assignment(session, id, labeler), labeler, body.reason, body.note)
@@ -120,7 +120,7 @@ def skip(request: Request, id: str, body: SkipIn) -> None:
 
 @router.post("/{id}/heartbeat")
 def heartbeat(request: Request, id: str, body: HeartbeatIn) -> HeartbeatOut:
-    """Still at it: the lease starts anew."""
+    """Renew the lease of an assignment that is still being worked on."""
     labeler = api_account(request, "work")
     with transaction() as session:
         until = rules.heartbeat(session, queries.assignment(session, id, labeler), labeler, body.fence)

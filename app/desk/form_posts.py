@@ -23,18 +23,18 @@ from app.web.security import cookie_name, delete_cookie, set_cookie
 def posting_labeler(request: Request) -> tuple[Account, str]:
     """Who posts and, if nothing but the draft may be kept, why: the session has expired, or is another one by now."""
     try:
-        return signed_in(request), _("You signed in again meanwhile.") if _draft_only(request) else ""
+        return signed_in(request), _("You signed in again in the meantime.") if _draft_only(request) else ""
     except NotSignedIn:
         if (account := expired_session(request)) is None:
             raise
-        return account, _("You were signed out, because it has been long.")
+        return account, _("Your session expired, and you were signed out.")
 
 
 def acting(request: Request) -> Account:
     """Who posts, where there is no text to keep."""
     account = signed_in(request)
     if _draft_only(request):
-        raise Forbidden(_("This page is from before you signed in again. Load it anew and repeat the step."))
+        raise Forbidden(_("This page was opened before you signed in again. Reload it and repeat the step."))
     return account
 
 
@@ -89,14 +89,14 @@ def kept_for_later(request: Request, labeler: Account, id: str, form: FormData, 
         keep(session, labeler, id, form, force=True)
     url = f"/assignments/{id}"
     response = redirect(url if _draft_only(request) else f"/sign-in?next={quote(url)}")
-    flash(response, why + " " + _("What you wrote is kept as a draft; go on from here."))
+    flash(response, why + " " + _("What you wrote is kept as a draft; continue from here."))
     return response
 
 
 def _written_by_another(request: Request, labeler: Account, form: FormData) -> Response:
     """In a shared browser: the page was opened by somebody else than who is signed in now; it is shown, not kept."""
     refused = Forbidden(
-        _("Somebody else opened this page: nothing was kept. Sign in as the person who wrote this, then repeat it.")
+        _("Somebody else opened this page, so nothing was saved. Sign in as the writer of this text and send it again.")
     )
     if from_script(request):
         return JSONResponse({"detail": refused.message}, refused.status)
@@ -119,10 +119,10 @@ def to_message(labeler: Account, id: str, do: str, text: str) -> Response:
     response = redirect(f"/assignments/{id}{at}")
     if do == "back" and text.strip():
         flash(
-            response, _("Something stands in the editor: add it as a message or clear it, then take the last one back.")
+            response, _("The editor is not empty: add its text as a message or clear it, then reopen the last message.")
         )
     elif do == "add" and not text.strip():
-        flash(response, _("Write the message first, or take a suggestion."))
+        flash(response, _("Write the message first, or use a suggestion."))
     elif do == "suggest":
         try:
             suggesting.suggest(labeler, id)

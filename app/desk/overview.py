@@ -20,7 +20,7 @@ MOST_WAITING = 1000  # counted up to here
 
 
 class Listing(StrEnum):
-    """A list of the labeler's own work."""
+    """A list of the labeler's own assignments."""
 
     UNFINISHED = "unfinished"  # held, begun and not submitted, or being edited; it can be continued
     CLOSED = "closed"  # begun, and its round closed, or was closed to the labeler's pool, before it was submitted

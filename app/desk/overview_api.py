@@ -19,7 +19,7 @@ from app.kit.text import Text
 from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
-NOTHING = {204: {"description": "Nothing comes after it."}}
+NOTHING = {204: {"description": "No assignment comes after it."}}
 
 
 @router.get("")
@@ -29,7 +29,7 @@ def listed(
     cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> LinePage:
-    """List one's own work: unfinished, submitted, skipped, or left by a round that closed; the newest first."""
+    """List the labeler's assignments: unfinished, submitted, skipped, or left over from closed rounds; newest first."""
     labeler = api_account(request, "work")
     with reading() as session:
         lines, following = overview.page(session, labeler, state, cursor, limit)
@@ -51,7 +51,7 @@ def _line(one: overview.Line, listing: Listing) -> LineOut:
 
 @router.get("/day")
 def figures(request: Request) -> DayOut:
-    """Today's count and active time, and how far one is in each open round."""
+    """Get today's count and active time, and the labeler's progress in each open round."""
     labeler = api_account(request, "work")
     with reading() as session:
         counted = overview.figures(session, labeler, midnight())
@@ -61,7 +61,7 @@ def figures(request: Request) -> DayOut:
 
 @router.get("/{id}/versions")
 def versions(request: Request, id: str) -> list[VersionOut]:
-    """What one handed in for it before, the oldest first."""
+    """List the labeler's earlier submissions for an assignment, oldest first."""
     labeler = api_account(request, "work")
     with reading() as session:
         found = queries.assignment(session, id, labeler)
@@ -70,7 +70,7 @@ def versions(request: Request, id: str) -> list[VersionOut]:
 
 @router.post("/{id}/undo")
 def undo(request: Request, response: Response, id: str) -> AssignmentOut:
-    """Take back what was handed in within the last ten seconds; it is a draft again, under the same lease."""
+    """Withdraw a submission of the last ten seconds; it becomes a draft again, under the same lease."""
     labeler = api_account(request, "work")
     with transaction() as session:
         found = queries.assignment(session, id, labeler)
@@ -81,13 +81,13 @@ def undo(request: Request, response: Response, id: str) -> AssignmentOut:
 
 @router.post("/{id}/edit")
 def edit(request: Request, response: Response, id: str) -> AssignmentOut:
-    """Open what was handed in for editing, until its round closes; it stands until it is handed in again."""
+    """Open a submission for editing until its round closes; it counts until it is submitted again."""
     return _change(request, response, id, changes.begin)
 
 
 @router.post("/{id}/leave")
 def leave(request: Request, response: Response, id: str) -> AssignmentOut:
-    """Stop editing: it stays as it was handed in."""
+    """Discard the changes of an edited submission; the submitted version remains."""
     return _change(request, response, id, changes.leave)
 
 
@@ -98,18 +98,22 @@ def _change(request: Request, response: Response, id: str, verb: Callable) -> As
     return shown(response.headers, id, labeler)
 
 
-@router.post("/{id}/resume", responses={409: {"description": "Others hold all of its slots by now."}})
+@router.post("/{id}/resume", responses={409: {"description": "Others now hold all of its slots."}})
 def resume(request: Request, response: Response, id: str) -> AssignmentOut:
-    """Take up again what one began or skipped."""
+    """Resume an assignment that the labeler began or skipped."""
     labeler = api_account(request, "work")
     with transaction() as session:
         taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
     if taken is None:
-        raise Conflict(_("Somebody else has this item now. What you wrote is kept; you can still hand it in."))
+        raise Conflict(_("Somebody else has this item now. What you wrote is kept; you can still submit it."))
     return shown(response.headers, taken.public_id, labeler)
 
 
-@router.post("/{id}/discard", status_code=204, responses={409: {"description": "You hold it, or have submitted it."}})
+@router.post(
+    "/{id}/discard",
+    status_code=204,
+    responses={409: {"description": "The labeler holds the assignment, or has submitted it."}},
+)
 def discard(request: Request, id: str) -> None:
     """Delete a draft that can no longer be continued, for instance because its round has closed."""
     labeler = api_account(request, "work")
@@ -119,7 +123,7 @@ def discard(request: Request, id: str) -> None:
 
 @router.post("/{id}/ahead", response_model=AssignmentOut, responses=NOTHING)
 def ahead(request: Request, response: Response, id: str, given: NextIn | None = None):
-    """Reserve what `next` will give after this one for two minutes; it yields to those who find nothing else."""
+    """Reserve what `next` will return after this one, for two minutes; it yields to labelers who find nothing else."""
     labeler = api_account(request, "work")
     with transaction() as session:
         current = queries.assignment(session, id, labeler)
@@ -129,7 +133,7 @@ def ahead(request: Request, response: Response, id: str, given: NextIn | None = 
 
 @router.delete("/ahead", status_code=204)
 def give_back(request: Request) -> None:
-    """Free what is reserved at once."""
+    """Release the reserved assignment at once."""
     labeler = api_account(request, "work")
     with transaction() as session:
         slots.give_back(session, labeler)

@@ -65,7 +65,7 @@ def discard(request: Request, id: str):
             changes.discard(session, queries.assignment(session, id, labeler), labeler)
     except Conflict as refused:
         return _told(f"/assignments/{id}", refused.message)
-    return _told("/", _("The draft is discarded."))
+    return _told("/", _("Draft discarded."))
 
 
 # --- What was handed in ---
@@ -82,7 +82,7 @@ def undo(request: Request, id: str):
             WITHDRAW[found.item.kind](session, found, labeler)
     except Conflict as refused:
         return _told(f"/assignments/{id}", refused.message)
-    return _told(f"/assignments/{id}", _("Taken back: it is a draft again. Hand it in when it is as you want it."))
+    return _told(f"/assignments/{id}", _("Submission withdrawn; it is a draft again. Submit it when it is ready."))
 
 
 @router.post("/assignments/{id}/edit")
@@ -99,11 +99,11 @@ def edit(request: Request, id: str):
 
 @router.post("/assignments/{id}/leave")
 def leave(request: Request, id: str):
-    """Stop editing: it stays as it was handed in."""
+    """Discard the changes of an edited submission; the submitted version remains."""
     labeler = acting(request)
     with transaction() as session:
         changes.leave(session, queries.assignment(session, id, labeler), labeler)
-    return _told(f"/assignments/{id}", _("It stays as you had handed it in."))
+    return _told(f"/assignments/{id}", _("Changes discarded. Your submission remains as it was."))
 
 
 def _told(url: str, note: str) -> Response:

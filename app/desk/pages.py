@@ -58,7 +58,7 @@ def next_assignment(request: Request, round: Annotated[TypedText | None, Form(ma
 def _to_next(
     request: Request, labeler: Account, round: int | None, note: str = "", undo: str | None = None
 ) -> Response:
-    stands, nothing = None, _("Nothing more is waiting for you.")
+    stands, nothing = None, _("No more tasks to do.")
     try:
         with transaction() as session:
             claimed = rules.claim(session, labeler, round)
@@ -73,7 +73,7 @@ def _to_next(
         response = _go(request, f"/assignments/{claimed.public_id}", note, stands=stands, undo=undo)
     else:
         if round is not None:
-            nothing = _("Nothing more is waiting for you in round %(number)s.") % {"number": round}
+            nothing = _("No more tasks to do in round %(number)s.") % {"number": round}
         response, round = _go(request, "/", f"{note} {nothing}".strip()), None
     choose_round(request, response, labeler, round)
     return response
@@ -183,7 +183,7 @@ def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: draft
     if work.kind is ItemKind.CONVERSATION and do != "save":
         return to_message(labeler, id, do, form.get("text", ""))
     if do == "go_on" and not form.get(f"rating.{at}"):
-        note = _("Rate it from 1 to 7, then go on.")
+        note = _("Rate the completion from 1 to 7, then continue.")
     elif do == "go_on":
         said = work.with_form(form)
         left = [letter for letter in work.letters if not said.of(letter).gone_on]
@@ -227,11 +227,13 @@ def submit(request: Request, id: str, form: Posted):
         return _show_conflict(request, labeler, id, form, conflict)
     except BadInput as error:
         return _kept_as_draft(request, labeler, id, form, error)
-    note = _("Handed in.")
+    note = _("Submitted.")
     if stored.surplus:
-        note = _("Handed in and kept as an extra answer: others had answered this, or its round closed, before you.")
+        note = _(
+            "Submitted and kept as an extra answer: others had already answered this task, or its round had closed."
+        )
     elif work.standing is Standing.EDITING:
-        note = _("Handed in again; what was before is kept as history.")
+        note = _("Submitted again; the earlier version is kept in the history.")
     if work.assignment.item.round.purpose in ONBOARDING:
         return _go(request, f"/onboarding/exercises/{id}", note)
     if form.get("do") == "stop":
@@ -282,7 +284,7 @@ def skip(request: Request, id: str, form: Posted):
         return kept_for_later(request, labeler, id, form, hindrance)
     try:
         if form.get("reason") not in set(SkipReason):
-            raise BadInput(_("Choose why you pass."), field="reason")
+            raise BadInput(_("Choose a reason for skipping."), field="reason")
         with transaction() as session:
             work, _saved = keep(session, labeler, id, form, force=True)
             rules.skip(session, work.assignment, labeler, SkipReason(form["reason"]), form.get("note", ""))
@@ -290,7 +292,7 @@ def skip(request: Request, id: str, form: Posted):
         return _kept_as_draft(request, labeler, id, form, error)
     if work.assignment.item.round.purpose in ONBOARDING:
         return _go(request, "/onboarding", "")
-    note, undo = _("Skipped; you will not see it again."), f"/assignments/{id}/resume"
+    note, undo = _("Skipped; you will not see this task again."), f"/assignments/{id}/resume"
     return _to_next(request, labeler, chosen_round(request, labeler), note, undo)
 
 
@@ -307,7 +309,7 @@ def show_sensitive(request: Request, id: str):
 def resume(request: Request, id: str):
     """Take up unfinished work again."""
     labeler = acting(request)
-    taken, note = None, _("Somebody else has this item now. What you wrote is here; you can still submit it.")
+    taken, note = None, _("Somebody else has this task now. What you wrote is here; you can still submit it.")
     try:
         with transaction() as session:
             taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)

@@ -23,12 +23,12 @@ CONTENT = {
 
 
 class NextIn(BaseModel):
-    """Where the next task comes from."""
+    """Which round the next assignment comes from."""
 
     model_config = ConfigDict(extra="forbid")
 
     round: int | None = Field(
-        None, ge=1, le=2**31 - 1, description="Number of an open round; absent: of all, in their order."
+        None, ge=1, le=2**31 - 1, description="Number of an open round; absent: all open rounds, in their order."
     )
 
 
@@ -46,12 +46,12 @@ class ShownQuestion(BaseModel):
     kind: Literal["rating", "yes_no"]
     label: str
     definition: str
-    low: str = Field(description="Words at rating 1.")
-    high: str = Field(description="Words at rating 7.")
+    low: str = Field(description="Label of rating 1.")
+    high: str = Field(description="Label of rating 7.")
 
 
 class ShownGuideline(BaseModel):
-    """The version of the guideline that this work is done under."""
+    """The version of the guideline that applies to this assignment."""
 
     name: str
     version: int
@@ -60,7 +60,7 @@ class ShownGuideline(BaseModel):
 
 
 class DraftOut(BaseModel):
-    """What is written so far."""
+    """The draft so far."""
 
     version: int
     content: ComparisonContent | ConversationContent | DemonstrationContent
@@ -68,7 +68,7 @@ class DraftOut(BaseModel):
 
 
 class AssignmentOut(BaseModel):
-    """Everything a labeler needs for one piece of work."""
+    """Everything a labeler needs for one assignment."""
 
     id: str
     kind: ItemKind
@@ -78,7 +78,7 @@ class AssignmentOut(BaseModel):
     completions: list[ShownCompletion]
     questions: list[ShownQuestion]
     first_role: Role | None = Field(
-        description="Whose the first message of a conversation is; `user`: the prompt only describes what it is about."
+        description="Who writes the first message of a conversation; `user`: the prompt only describes the topic."
     )
     guideline: ShownGuideline
     fence: int
@@ -89,25 +89,27 @@ class AssignmentOut(BaseModel):
 class _Worked(BaseModel):
     active_seconds: Seconds = Field(
         0.0,
-        description="Seconds worked on the item in all. The longer of this and what is stored counts, cut to the time "
-        "since the item was first given to you.",
+        description="Total seconds worked on the item. The longer of this and the stored time counts, but no more than "
+        "the time since the item was first given to you.",
     )
 
 
 class _Handed(_Worked):
-    fence: int = Field(0, description="As it was handed out; an older one only marks the answer as late.")
+    fence: int = Field(
+        0, description="The fence that came with the assignment; an older one only marks the answer as late."
+    )
 
 
 class ComparisonSubmission(ComparisonContent, _Handed):
-    """A comparison, handed in."""
+    """A submitted comparison."""
 
 
 class ConversationSubmission(ConversationContent, _Handed):
-    """A conversation, handed in."""
+    """A submitted conversation."""
 
 
 class DemonstrationSubmission(DemonstrationContent, _Handed):
-    """A demonstration, handed in."""
+    """A submitted demonstration."""
 
 
 def _kind(body: object) -> str:
@@ -132,7 +134,7 @@ Content = Annotated[
 
 
 class DraftIn(_Worked):
-    """A draft to keep."""
+    """A draft to save."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -140,7 +142,7 @@ class DraftIn(_Worked):
 
 
 class SavedOut(BaseModel):
-    """A draft was kept."""
+    """A saved draft."""
 
     version: int
     saved_at: datetime
@@ -149,17 +151,19 @@ class SavedOut(BaseModel):
 
 
 class SubmittedOut(BaseModel):
-    """A submission was stored."""
+    """A stored submission."""
 
     id: str
     kind: ItemKind
-    late: bool = Field(description="The lease had been given to somebody else meanwhile.")
-    surplus: bool = Field(description="Its slot was filled, or the round closed, before it came: kept out of training.")
+    late: bool = Field(description="Whether the lease had been given to somebody else in the meantime.")
+    surplus: bool = Field(
+        description="Whether it arrived after its slot was filled or its round closed; it is then kept out of training."
+    )
     submitted_at: datetime
 
 
 class SkipIn(BaseModel):
-    """Why the labeler passes."""
+    """Why the labeler skips the assignment."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -176,38 +180,40 @@ class HeartbeatIn(BaseModel):
 
 
 class HeartbeatOut(BaseModel):
-    """The lease, renewed."""
+    """The renewed lease."""
 
     fence: int
     lease_until: datetime
 
 
 class LineOut(BaseModel):
-    """One line of a list of one's own work."""
+    """One line of a list of the labeler's own assignments."""
 
     id: str
     kind: ItemKind
     round: int
-    prompt: list[Message] | None = Field(description="None: it is sensitive, and you have not chosen to see it.")
-    at: datetime = Field(description="Last saved, handed in, or skipped.")
+    prompt: list[Message] | None = Field(
+        description="Null: the prompt is sensitive, and you have not chosen to see it."
+    )
+    at: datetime = Field(description="When it was last saved, submitted or skipped.")
     state: Literal["held", "lost", "closed", "submitted", "editing", "skipped"]
     reason: SkipReason | None = Field(description="Why it was skipped.")
 
 
 class LinePage(BaseModel):
-    """One's own work, the newest first."""
+    """The labeler's own assignments, newest first."""
 
     items: list[LineOut]
     next_cursor: str | None
 
 
 class PartOut(BaseModel):
-    """One kind of task of an open round."""
+    """One kind of assignment in an open round."""
 
     round: int
     kind: ItemKind
-    submitted: int = Field(description="By you.")
-    waiting: int = Field(description="For you; counted up to 1000 over all rounds.")
+    submitted: int = Field(description="Submitted by you.")
+    waiting: int = Field(description="To do for you; counted up to 1000 over all rounds.")
 
 
 class DayOut(BaseModel):
@@ -217,13 +223,13 @@ class DayOut(BaseModel):
     active_seconds_today: float
     submitted: int
     skipped: int
-    unfinished: int = Field(description="Held or begun, and its round still waits for it.")
-    closed: int = Field(description="Begun, and no longer waited for: submit it as it is, or discard it.")
-    rounds: list[PartOut] = Field(description="In the order in which they are handed out.")
+    unfinished: int = Field(description="Held or begun, in a round that is still open to you.")
+    closed: int = Field(description="Begun, in a round that has closed to you: submit it as is, or discard it.")
+    rounds: list[PartOut] = Field(description="In the order in which assignments are handed out.")
 
 
 class VersionOut(BaseModel):
-    """What was handed in before."""
+    """An earlier submission."""
 
     number: int
     content: ComparisonContent | ConversationContent | DemonstrationContent

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/api/v1", tags=["writing prompts"])
 
 
 class WritingIn(BaseModel):
-    """A piece for a call."""
+    """A new writing for a call."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,18 +23,22 @@ class WritingIn(BaseModel):
 
 
 class WritingDraft(BaseModel):
-    """A draft, or what is handed in."""
+    """A draft or a submission."""
 
     model_config = ConfigDict(extra="forbid")
 
     content: WritingContent
-    version: int = Field(ge=0, le=2**31 - 1, description="As it was read; another one is a 409 with what stands.")
-    alike: bool = Field(False, description="On handing in: store it although something is nearly the same.")
+    version: int = Field(
+        ge=0,
+        le=2**31 - 1,
+        description="The version that was read; if it is out of date, the answer is a 409 with the current draft.",
+    )
+    alike: bool = Field(False, description="When submitting: store the prompt although a similar one exists.")
 
 
 @router.get("/writing-calls")
 def list_calls(request: Request, all: bool = False) -> dict[str, list[WritingCallOut]]:
-    """What labelers are asked to write; only what is still wanted, unless `all`."""
+    """List calls for prompts; only open ones, unless `all` is set."""
     api_account(request, "work")
     with reading() as session:
         return {"items": [WritingCallOut.of(*one) for one in writing.calls(session, only_open=not all)]}
@@ -50,7 +54,7 @@ def call(request: Request, given: WritingCallIn) -> WritingCallOut:
 
 @router.post("/writing-calls/{id}/close", status_code=204)
 def close(request: Request, id: str) -> None:
-    """Nothing more is wanted."""
+    """Close a call: no more prompts are wanted."""
     by = api_account(request, "write")
     with transaction() as session:
         writing.close(session, writing.find_call(session, id), by)
@@ -58,7 +62,7 @@ def close(request: Request, id: str) -> None:
 
 @router.get("/writings")
 def list_writings(request: Request) -> dict[str, list[WritingOut]]:
-    """What one has written, drafts too, the newest first."""
+    """List the labeler's own writings, drafts included, newest first."""
     labeler = api_account(request, "work")
     with reading() as session:
         return {"items": [WritingOut.of(one) for one in writing.own(session, labeler)]}
@@ -66,7 +70,7 @@ def list_writings(request: Request) -> dict[str, list[WritingOut]]:
 
 @router.post("/writings", status_code=201)
 def begin(request: Request, given: WritingIn) -> WritingOut:
-    """Begin a piece, or take up the draft that was begun for this call."""
+    """Start a writing for a call, or resume the labeler's draft for it."""
     labeler = api_account(request, "work")
     with transaction() as session:
         made = writing.begin(session, writing.find_call(session, given.call), labeler)
@@ -77,7 +81,7 @@ def begin(request: Request, given: WritingIn) -> WritingOut:
 
 @router.get("/writings/{id}")
 def read(request: Request, id: str) -> WritingOut:
-    """One piece of one's own."""
+    """Get one of the labeler's own writings."""
     labeler = api_account(request, "work")
     with reading() as session:
         found = writing.find(session, id, labeler)
@@ -86,7 +90,7 @@ def read(request: Request, id: str) -> WritingOut:
 
 @router.put("/writings/{id}")
 def keep(request: Request, id: str, given: WritingDraft) -> WritingOut:
-    """Keep a draft."""
+    """Save a draft."""
     labeler = api_account(request, "work")
     with transaction() as session:
         found = writing.find(session, id, labeler)
@@ -95,7 +99,7 @@ def keep(request: Request, id: str, given: WritingDraft) -> WritingOut:
 
 @router.post("/writings/{id}/submit")
 def submit(request: Request, id: str, given: WritingDraft) -> WritingOut:
-    """Hand it in; K pairs become K prompts, each with its own completion as a demonstration."""
+    """Submit a writing; K pairs become K prompts, each with its own completion as a demonstration."""
     labeler = api_account(request, "work")
     with transaction() as session:
         found = writing.find(session, id, labeler)
@@ -106,7 +110,7 @@ def submit(request: Request, id: str, given: WritingDraft) -> WritingOut:
 
 @router.delete("/writings/{id}", status_code=204, response_class=Response)
 def discard(request: Request, id: str) -> None:
-    """Throw a draft away."""
+    """Discard a draft."""
     labeler = api_account(request, "work")
     with transaction() as session:
         writing.discard(session, writing.find(session, id, labeler))

@@ -113,7 +113,7 @@ def _given(form: FormData) -> WritingContent:
         )
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise BadInput(_("A text has at most 20,000 characters; shorten it: %(field)s.") % {"field": where}) from error
+        raise BadInput(_("A text can have at most 20,000 characters; shorten %(field)s.") % {"field": where}) from error
 
 
 def _version(form: FormData) -> int:
@@ -171,18 +171,18 @@ def submit(request: Request, id: str, form: Posted):
                 writing.save(session, found, given, found.version)
         return _again(request, account, id, given, error)
     response = redirect("/prompts/write")
-    flash(response, ngettext("Handed in. Thank you.", "Handed in as %(num)d prompts. Thank you.", made) % {"num": made})
+    flash(response, ngettext("Submitted. Thank you.", "Submitted as %(num)d prompts. Thank you.", made) % {"num": made})
     return response
 
 
 @router.post("/prompts/write/{id}/discard")
 def discard(request: Request, id: str):
-    """Throw a draft away."""
+    """Discard a draft."""
     account = signed_in(request)
     with transaction() as session:
         writing.discard(session, writing.find(session, id, account))
     response = redirect("/prompts/write")
-    flash(response, _("The draft is gone."))
+    flash(response, _("Draft discarded."))
     return response
 
 
@@ -216,7 +216,7 @@ def call(request: Request, form: Posted):
     except PlumblineError as error:
         return _wanted_page(request, given, error)
     response = redirect("/admin/prompts/wanted")
-    flash(response, _("Labelers see it under “Write a prompt”."))
+    flash(response, _("Request created. Labelers see it under “Write a prompt”."))
     return response
 
 
@@ -227,16 +227,16 @@ def _checked(given: dict[str, str]) -> WritingCallIn:
         field = str(error.errors()[0]["loc"][0])
         said = {
             "kind": _("Choose one of the three kinds."),
-            "wanted": _("How many are wanted is a number from 1 to 100,000."),
-            "collection": _("The collection's name has at most 120 characters."),
-            "use": _("The description has at most 20,000 characters."),
+            "wanted": _("The number of prompts must be from 1 to 100,000."),
+            "collection": _("The collection's name can have at most 120 characters."),
+            "use": _("The description can have at most 20,000 characters."),
         }
         raise BadInput(said[field], field=field) from error
 
 
 @router.post("/admin/prompts/wanted/{id}/close")
 def close(request: Request, id: str):
-    """Nothing more is wanted."""
+    """Close a call: no more prompts are wanted."""
     account = admin(request)
     with transaction() as session:
         writing.close(session, writing.find_call(session, id), account)

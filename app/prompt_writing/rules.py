@@ -39,10 +39,11 @@ def call(session: Session, new: WritingCallIn, by: Account) -> WritingCall:
     """Ask labelers to write prompts."""
     if new.kind not in WRITTEN:
         raise BadInput(
-            _("Labelers write prompts of the kinds %(kinds)s.") % {"kinds": ", ".join(WRITTEN)}, field="kind"
+            _("Labelers cannot write prompts of this kind; choose one of: %(kinds)s.") % {"kinds": ", ".join(WRITTEN)},
+            field="kind",
         )
     if new.kind is PromptSource.LABELER_USER_BASED and not new.use.strip():
-        raise BadInput(_("Describe the use, without anything that tells who it is for."), field="use")
+        raise BadInput(_("Describe the use, without anything that identifies who it is for."), field="use")
     made = WritingCall(
         kind=new.kind,
         use=new.use.strip(),
@@ -60,7 +61,7 @@ def find_call(session: Session, public_id: str) -> WritingCall:
     """One call, or NotFound."""
     found = session.scalar(select(WritingCall).where(WritingCall.public_id == public_id))
     if found is None:
-        raise NotFound(_("There is no such call for prompts."))
+        raise NotFound(_("Request for prompts not found."))
     return found
 
 
@@ -110,7 +111,7 @@ def check_wanted(session: Session, found: WritingCall) -> None:
     """Refuse where a call has all it wants."""
     count = session.scalar(select(_written()).select_from(WritingCall).where(WritingCall.id == found.id)) or 0
     if found.closed_at is not None or count >= found.wanted:
-        raise Conflict(_("Nothing more is wanted here. What you wrote stays with you as a draft."))
+        raise Conflict(_("No more prompts are wanted here. What you wrote is kept as a draft."))
 
 
 def _own(labeler: Account) -> Select[Writing]:
@@ -132,7 +133,7 @@ def find(session: Session, public_id: str, labeler: Account) -> Writing:
     """A piece of one's own, or NotFound."""
     found = session.scalar(_own(labeler).where(Writing.public_id == public_id))
     if found is None:
-        raise NotFound(_("There is no such piece of writing."))
+        raise NotFound(_("Written prompt not found."))
     return found
 
 
@@ -163,11 +164,11 @@ def save(session: Session, writing: Writing, content: WritingContent, version: i
 def check_is_draft(writing: Writing) -> None:
     """Refuse what is handed in already."""
     if writing.submitted_at is not None:
-        raise Conflict(_("This is handed in already."))
+        raise Conflict(_("This has already been submitted."))
 
 
 def discard(session: Session, writing: Writing) -> None:
-    """Throw a draft away."""
+    """Discard a draft."""
     check_is_draft(writing)
     session.delete(writing)
     session.flush()

@@ -44,12 +44,14 @@ class WritingCallIn(BaseModel):
 
     kind: PromptSource = PromptSource.LABELER_PLAIN
     use: _Written = Field("", description="The use that prompts are written for; for the other kinds a hint.")
-    wanted: int = Field(ge=1, le=100_000, description="How many pieces; a few-shot piece becomes several prompts.")
+    wanted: int = Field(
+        ge=1, le=100_000, description="How many writings are wanted; a few-shot writing becomes several prompts."
+    )
     collection: Text = Field("written by labelers", min_length=1, max_length=120)
 
 
 class WritingCallOut(BaseModel):
-    """A call, and how far it is."""
+    """A call for prompts, and its progress."""
 
     id: str
     kind: PromptSource
@@ -74,7 +76,7 @@ class WritingCallOut(BaseModel):
 
 
 class WritingOut(BaseModel):
-    """A piece of writing, as its author sees it."""
+    """A writing, as its author sees it."""
 
     id: str
     call: str

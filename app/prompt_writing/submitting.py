@@ -57,11 +57,13 @@ def _shared(piece: Writing, labeler: Account, content: WritingContent) -> dict:
 
 def _single(session: Session, piece: Writing, labeler: Account, content: WritingContent, *, alike: bool) -> Prompt:
     if not content.text.strip():
-        raise BadInput(_("Nothing is written yet: write the prompt."), field="text")
+        raise BadInput(_("The prompt is empty. Write it first."), field="text")
     text = require_text(content.text, "text").strip()
     other = None if alike else writing.alike(session, labeler, text)
     if other:
-        raise Alike(_("You have written nearly the same before: “%(text)s”") % {"text": other[:300]}, field="text")
+        raise Alike(
+            _("You have already written nearly the same prompt: “%(text)s”") % {"text": other[:300]}, field="text"
+        )
     if other == "":
         raise Alike(_("Another prompt begins with the same 200 characters."), field="text")
     shared = _shared(piece, labeler, content)
@@ -93,5 +95,5 @@ def _few_shot(session: Session, piece: Writing, labeler: Account, content: Writi
 def _own(piece: Writing, prompt: Prompt) -> Prompt:
     """Refuse a prompt that was there before, word for word."""
     if prompt.writing_id != piece.id:
-        raise BadInput(_("This prompt is there already, word for word; write another one."), field="text")
+        raise BadInput(_("This exact prompt already exists; write a different one."), field="text")
     return prompt

@@ -20,7 +20,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 @router.post("/assignments/{id}/report", status_code=201)
 def make(request: Request, id: str, body: ReportIn) -> OwnReportOut:
-    """Report a problem with what one was given; the work goes on."""
+    """Report a problem with one of the labeler's assignments; work on it can continue."""
     labeler = api_account(request, "work")
     with transaction() as session:
         made = rules.make(session, assignments.assignment(session, id, labeler), labeler, body.text)
@@ -29,7 +29,7 @@ def make(request: Request, id: str, body: ReportIn) -> OwnReportOut:
 
 @router.get("/reports/mine")
 def list_own(request: Request, cursor: Text | None = None, limit: Limit = 100) -> OwnReportPage:
-    """What one has reported, the newest first."""
+    """List the labeler's own reports, newest first."""
     labeler = api_account(request, "work")
     with reading() as session:
         found, following = queries.page(session, cursor, limit, labeler=labeler)
@@ -38,7 +38,7 @@ def list_own(request: Request, cursor: Text | None = None, limit: Limit = 100) -
 
 @router.post("/reports/mine/{id}")
 def add(request: Request, id: str, body: ReportIn) -> OwnReportOut:
-    """Write again about a problem one has reported."""
+    """Add a message to one of the labeler's own reports."""
     labeler = api_account(request, "work")
     with transaction() as session:
         rules.add(session, queries.report(session, id, labeler), labeler, body.text)
@@ -48,7 +48,7 @@ def add(request: Request, id: str, body: ReportIn) -> OwnReportOut:
 
 @router.post("/reports/mine/{id}/seen", status_code=204)
 def see(request: Request, id: str) -> None:
-    """The answer was read."""
+    """Mark the reply to a report as read."""
     labeler = api_account(request, "work")
     with transaction() as session:
         rules.see(session, queries.report(session, id, labeler))
@@ -61,7 +61,7 @@ def see(request: Request, id: str) -> None:
 def list_reports(
     request: Request, resolved: bool | None = None, cursor: Text | None = None, limit: Limit = 100
 ) -> ReportPage:
-    """Reports, the newest first; only the open or only the resolved ones."""
+    """List reports, newest first; optionally only the open or only the resolved ones."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.page(session, cursor, limit, resolved=resolved)
@@ -70,7 +70,7 @@ def list_reports(
 
 @router.get("/reports/{id}")
 def read_report(request: Request, id: str) -> ReportOut:
-    """One report."""
+    """Get a report."""
     api_account(request, "read")
     with reading() as session:
         return ReportOut.of(queries.report(session, id))
@@ -78,7 +78,7 @@ def read_report(request: Request, id: str) -> ReportOut:
 
 @router.post("/reports/{id}/reply")
 def reply(request: Request, id: str, body: ReportIn) -> ReportOut:
-    """Answer; the labeler finds it on the desk."""
+    """Reply to a report; the labeler sees the reply on the desk."""
     admin = api_account(request, "write")
     with transaction() as session:
         rules.reply(session, queries.report(session, id), admin, body.text)
@@ -88,7 +88,7 @@ def reply(request: Request, id: str, body: ReportIn) -> ReportOut:
 
 @router.post("/reports/{id}/resolve")
 def resolve(request: Request, id: str) -> ReportOut:
-    """Be done with it; once more changes nothing."""
+    """Resolve a report; repeating this changes nothing."""
     admin = api_account(request, "write")
     with transaction() as session:
         rules.resolve(session, queries.report(session, id), admin)

@@ -46,7 +46,7 @@ def make(request: Request, id: str, form: Posted):
         response = redirect(f"/assignments/{id}")
         flash(response, error.message)
         return response
-    note = _("Reported. The answer will be on your desk. Go on with the work, or skip it.")
+    note = _("Report sent. The reply will appear on your desk. Continue with the task, or skip it.")
     if from_script(request):
         return JSONResponse({"note": note, "version": version})
     response = redirect(f"/assignments/{id}")
@@ -56,7 +56,7 @@ def make(request: Request, id: str, form: Posted):
 
 @router.get("/reports")
 def own(request: Request, cursor: Text | None = None):
-    """What one has reported, the newest first."""
+    """List the labeler's own reports, newest first."""
     labeler = signed_in(request)
     with reading() as session:
         found, following = queries.page(session, cursor, PAGE, labeler=labeler)
@@ -139,5 +139,5 @@ def reply(request: Request, id: str, text: Written = "", then: FormText = ""):
     except BadInput as error:
         return _one(request, account, id, error, text)
     response = redirect(f"/admin/reports/{id}")
-    flash(response, _("Resolved.") if then == "resolve" else _("Answered; it is on the labeler's desk."))
+    flash(response, _("Resolved.") if then == "resolve" else _("Reply sent. It is on the labeler's desk."))
     return response

@@ -28,7 +28,7 @@ def report(session: Session, public_id: str, labeler: Account | None = None) -> 
     if labeler is not None:
         query = query.where(Report.labeler_id == labeler.id)
     if (found := session.scalar(query)) is None:
-        raise NotFound(_("There is no such report."))
+        raise NotFound(_("Report not found."))
     return found
 
 

@@ -59,10 +59,11 @@ def see(session: Session, report: Report) -> None:
 def _checked(text: str) -> str:
     text = require_text(text, "text", may_be_empty=True).strip()
     if not text:
-        raise BadInput(_("Say in a few words what is wrong; nothing is written yet."), field="text")
+        raise BadInput(_("The text is empty. Write a few words first."), field="text")
     if len(text) > MAX_CHARACTERS:
         raise BadInput(
-            _("This has %(given)s characters; at most %(most)s fit.") % {"given": len(text), "most": MAX_CHARACTERS},
+            _("The text has %(given)s characters; at most %(most)s are allowed.")
+            % {"given": len(text), "most": MAX_CHARACTERS},
             field="text",
         )
     return text

@@ -31,7 +31,7 @@ class OwnReportOut(BaseModel):
     id: str
     prompt: list[Message]
     messages: list[ReportMessageOut] = Field(description="The first is the report itself.")
-    unseen: bool = Field(description="Answered, and not marked as seen since.")
+    unseen: bool = Field(description="Whether there is a reply that has not been marked as read.")
     resolved_at: datetime | None
     created_at: datetime
 
@@ -73,7 +73,7 @@ class ReportOut(OwnReportOut):
 
 
 class OwnReportPage(BaseModel):
-    """One's own reports, the newest first."""
+    """The labeler's own reports, newest first."""
 
     items: list[OwnReportOut]
     next_cursor: str | None

@@ -89,7 +89,7 @@ def test_busy(nine, record_property):
 
 def test_rating(nine, record_property):
     """The next completion, from the key to the screen."""
-    nine.get_by_label("Single keys work").wait_for()
+    nine.get_by_label("Use single-key shortcuts").wait_for()
     nine.wait_for_timeout(500)
     mark = nine.evaluate("performance.now()")
     for digit in "4444444":

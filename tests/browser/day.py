@@ -49,7 +49,7 @@ def sign_in_again(page, account) -> None:
 def at_work(page, heading: str) -> None:
     """Wait for a page of work and its scripts."""
     page.get_by_role("heading", level=1, name=heading).wait_for()
-    page.get_by_label("Single keys work").wait_for()
+    page.get_by_label("Use single-key shortcuts").wait_for()
 
 
 @contextmanager

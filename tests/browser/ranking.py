@@ -24,7 +24,7 @@ def begin(page, labeler, at: str = "") -> str:
 def ready(page, heading: str) -> None:
     """Wait for a page of work and its scripts."""
     page.get_by_role("heading", level=1, name=heading).wait_for()
-    page.get_by_label("Single keys work").wait_for()
+    page.get_by_label("Use single-key shortcuts").wait_for()
 
 
 def rate(page, ratings: str) -> None:
@@ -81,7 +81,7 @@ def put(page, tier: int | str):
 
 def handed_in(page) -> None:
     """Wait until it is handed in."""
-    page.get_by_text(re.compile("Handed in")).first.wait_for()
+    page.get_by_text(re.compile("Submitted")).first.wait_for()
 
 
 def stored() -> Comparison:

@@ -78,7 +78,7 @@ def test_a_conversation_by_keyboard_alone(page, people, server):
     page.keyboard.press("g")
     page.wait_for_selector(".suggestion")
     assert page.input_value("#text") == "The Rhine. It", "one goes on writing meanwhile"
-    assert page.locator("#suggesting").inner_text() == "A suggestion is here."
+    assert page.locator("#suggesting").inner_text() == "A suggestion is ready."
     page.keyboard.press("t")
     assert page.input_value("#text") == "The Rhine. It\n\nSuggestion 1-0."
     page.keyboard.press("Control+a")
@@ -93,7 +93,7 @@ def test_a_conversation_by_keyboard_alone(page, people, server):
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("text=Now you are the assistant")
     page.keyboard.type("Because it is long.")
-    page.locator("text=Hand in and stop").focus()
+    page.locator("text=Submit and stop").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/")
     found = stored()
@@ -115,13 +115,13 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     wrong = complaints(page, "topic")
     shot(page, "topic")
     page.fill("#text", "Which bicycle is good for hills, rain and a child seat?")
-    page.click("text=Add the message")
+    page.click("text=Add message")
     page.wait_for_selector("text=Now you are the assistant")
     page.fill("#text", "That depends on how far it is. How long is the way?")
-    page.click("text=Add the message")
+    page.click("text=Add message")
     page.wait_for_selector("text=Now you are the person")
     page.fill("#text", "About eight kilometres, with one steep hill.")
-    page.click("text=Add the message")
+    page.click("text=Add message")
     page.wait_for_selector("text=Now you are the assistant")
     server.answer = lambda _request: [
         "For hills and rain look for **low gears**, disc brakes and mudguards:\n\n"
@@ -132,10 +132,10 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     page.wait_for_selector(".suggestion")
     wrong += complaints(page, "suggestion")
     shot(page, "suggestion")
-    page.click("text=Take it into the editor")
-    page.click("text=Add the message")
+    page.click("text=Use suggestion")
+    page.click("text=Add message")
     page.wait_for_selector("text=Now you are the person")
-    page.locator("text=Change").first.click()
+    page.get_by_role("button", name="Edit message 1").click()
     page.wait_for_selector("[name='message.0']")
     wrong += complaints(page, "changing")
     shot(page, "changing")
@@ -145,9 +145,9 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     assert "Which bicycle for hills and rain?" in page.locator(".transcript").inner_text()
     server.reply = (500, {}, b"")
     page.click("text=Suggest a message")
-    page.wait_for_selector("text=There is no suggestion just now")
+    page.wait_for_selector("text=No suggestion is available right now")
     wrong += complaints(page, "none")
-    page.click("text=Hand in and stop")
+    page.click("text=Submit and stop")
     page.wait_for_url("**/")
     page.locator("table a").first.click()
     page.wait_for_selector(".transcript")
@@ -185,9 +185,9 @@ def test_a_conversation_without_a_script(browser, live, people, server):
     page.wait_for_selector(".suggestion")
     assert page.input_value("#text") == "half a"
     page.fill("#text", "")
-    page.click("text=Take it into the editor")
+    page.click("text=Use suggestion")
     assert page.input_value("#text") == "Suggestion 1-0."
-    page.click("text=Hand in and stop")
+    page.click("text=Submit and stop")
     page.wait_for_url("**/")
     assert [one.origin for one in stored().conversation.messages] == ["taken"]
 
@@ -196,26 +196,26 @@ def test_a_conversation_is_undone_at_once_and_changed_later(page, people, server
     open_round()
     begin(page, people)
     page.fill("#text", "The Rhine.")
-    page.click("text=Hand in and stop")
+    page.click("text=Submit and stop")
     page.get_by_role("button", name=re.compile("^Undo")).click()
-    page.get_by_text("Taken back").wait_for()
+    page.get_by_text("Submission withdrawn").wait_for()
     with reading() as session:
         assert queries.page(session, None, 2)[0] == []
     assert page.input_value("#text") == "The Rhine."
-    page.click("text=Hand in and stop")
+    page.click("text=Submit and stop")
     page.wait_for_url("**/")
     first = stored().conversation
     page.locator("table a").first.click()
-    page.get_by_role("button", name="Change it").click()
-    page.get_by_text("You are changing what you handed in").wait_for()
-    page.click("text=Add the message")
+    page.get_by_role("button", name="Edit submission").click()
+    page.get_by_text("You are editing what you submitted").wait_for()
+    page.click("text=Add message")
     page.wait_for_selector("text=Now you are the person")
     page.fill("#text", "Why that one?")
-    page.click("text=Add the message")
+    page.click("text=Add message")
     page.wait_for_selector("text=Now you are the assistant")
     page.fill("#text", "Everybody knows it.")
-    page.click("text=Hand in and stop")
-    page.get_by_text("Handed in again").wait_for()
+    page.click("text=Submit and stop")
+    page.get_by_text("Submitted again").wait_for()
     found = stored().conversation
     assert found.public_id == first.public_id
     assert [one.text for one in found.messages] == ["The Rhine.", "Why that one?", "Everybody knows it."]
@@ -235,7 +235,7 @@ def test_what_is_typed_while_a_policy_writes_is_kept_and_so_is_the_draft(page, p
     assert page.locator(".suggestion .raw").all_inner_texts() == ["Suggestion 2-0.", "Suggestion 1-0."]
     page.locator(".suggestion button").last.click()
     assert page.input_value("#text") == "My own words.\n\nSuggestion 1-0."
-    page.click("text=Hand in and stop")
+    page.click("text=Submit and stop")
     page.wait_for_url("**/")
     assert [one.origin for one in stored().conversation.messages] == ["edited"]
 

@@ -41,55 +41,55 @@ def test_by_mouse(page, ana, people):
     page.get_by_role("button", name="Start labeling").click()
     for rating in (5, 2):
         page.locator(".panel:not([hidden])").get_by_role("radio", name=str(rating), exact=True).check()
-        page.get_by_role("button", name=re.compile("^Go on: none of the other flags apply")).click()
+        page.get_by_role("button", name=re.compile(r"^Next \(no other flags\)")).click()
     at_work(page, COMPARE)
     page.locator("#board .slip.chosen").wait_for()
-    page.get_by_role("button", name=re.compile("^Confirm this order and hand in")).click()
+    page.get_by_role("button", name=re.compile("^Confirm order and submit")).click()
     at_work(page, WRITE)
     # Undone within ten seconds, and handed in again.
     page.get_by_role("button", name=re.compile("^Undo")).click()
-    page.get_by_text("Taken back").wait_for()
+    page.get_by_text("Submission withdrawn").wait_for()
     assert rows(Comparison) == []
     at_work(page, COMPARE)
-    page.get_by_role("button", name=re.compile("^(Confirm this order and hand|Hand) in(?! and stop)")).click()
+    page.get_by_role("button", name=re.compile("^(Confirm order and submit|Submit and continue)")).click()
     at_work(page, WRITE)
     assert len(rows(Comparison)) == 1
     # Reporting a problem changes nothing about the work.
     page.get_by_label("Your completion").fill("A completion.")
-    page.get_by_text("Report a problem with this item").click()
-    page.get_by_label("What is wrong with it?").fill("The prompt ends in the middle.")
-    page.get_by_role("button", name="Send the report").click()
-    page.get_by_text("Reported. The answer will be on your desk").wait_for()
+    page.get_by_text("Report a problem with this task").click()
+    page.get_by_label("What is wrong?").fill("The prompt ends in the middle.")
+    page.get_by_role("button", name="Send report").click()
+    page.get_by_text("Report sent. The reply will appear on your desk").wait_for()
     assert page.get_by_label("Your completion").input_value() == "A completion."
     assert len(rows(Report)) == 1
     with going_on(page):
-        page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
+        page.get_by_role("button", name=re.compile("^Submit and continue")).click()
     assert len(rows(Demonstration)) == 1
     at_work(page, WRITE)
-    page.get_by_text("Skip this").click()
+    page.get_by_text("Skip task").click()
     page.get_by_label("Note (optional)").fill("no idea what is asked")
     page.get_by_role("button", name=re.compile("^The task is unclear")).click()
-    page.get_by_text("Nothing more is waiting for you.").wait_for()
+    page.get_by_text("No more tasks to do.").wait_for()
     assert [(one.reason, one.note) for one in rows(Skip)] == [("unclear", "no idea what is asked")]
     # The desk at the end of it.
     names, counts = (page.locator(f".figures {tag}").all_inner_texts() for tag in ("dt", "dd"))
     figures = dict(zip(names, counts, strict=True))
-    assert (figures["Handed in today"], figures["Skipped"]) == ("2", "1")
+    assert (figures["Submitted today"], figures["Skipped"]) == ("2", "1")
     assert page.get_by_text("1 submitted, 0 to do").count() == 2
     page.get_by_role("link", name="1", exact=True).click()
-    page.get_by_role("button", name=re.compile("^Take it up")).click()
+    page.get_by_role("button", name=re.compile("^Resume")).click()
     at_work(page, WRITE)
     assert rows(Skip) == []
     page.get_by_label("Your completion").fill("Now I know.")
-    page.get_by_role("button", name="Hand in and stop").click()
-    page.get_by_text("Handed in.").wait_for()
+    page.get_by_role("button", name="Submit and stop").click()
+    page.get_by_text("Submitted.").wait_for()
     # One's own work is changed until the round closes.
     page.get_by_role("link", name="prompt 1 of round 2").click()
-    page.get_by_role("button", name="Change it").click()
-    page.get_by_text("You are changing what you handed in").wait_for()
+    page.get_by_role("button", name="Edit submission").click()
+    page.get_by_text("You are editing what you submitted").wait_for()
     page.get_by_label("Your completion").fill("Now I know better.")
-    page.get_by_role("button", name="Hand in and stop").click()
-    page.get_by_text("Handed in again").wait_for()
+    page.get_by_role("button", name="Submit and stop").click()
+    page.get_by_text("Submitted again").wait_for()
     with_text = {one.content["text"] for one in rows(Draft) if "text" in one.content}
     assert with_text == {"A completion.", "Now I know better."}
     assert [one.content.get("text") for one in rows(EarlierVersion)] == [None, "Now I know."]
@@ -107,24 +107,24 @@ def test_by_touch(browser, live, ana):
     assert page.locator("kbd:visible").count() == 0
     for rating in (3, 6):
         page.locator(".panel:not([hidden]) .scale label").nth(rating - 1).tap()
-        page.get_by_role("button", name=re.compile("^Go on")).tap()
+        page.get_by_role("button", name=re.compile("^Next")).tap()
     at_work(page, COMPARE)
     page.locator("#board .slip.chosen").wait_for()
-    page.get_by_role("button", name=re.compile("^Confirm this order and hand in")).tap()
+    page.get_by_role("button", name=re.compile("^Confirm order and submit")).tap()
     at_work(page, WRITE)
     page.get_by_label("Your completion").fill("By touch.")
     with going_on(page):
-        page.get_by_role("button", name=re.compile("^Hand in and go on")).tap()
+        page.get_by_role("button", name=re.compile("^Submit and continue")).tap()
     page.get_by_role("button", name=re.compile("^Undo")).tap()
-    page.get_by_text("Taken back").wait_for()
+    page.get_by_text("Submission withdrawn").wait_for()
     assert rows(Demonstration) == []
     with going_on(page):
-        page.get_by_role("button", name=re.compile("^Hand in and go on")).tap()
+        page.get_by_role("button", name=re.compile("^Submit and continue")).tap()
     assert len(rows(Demonstration)) == 1
     at_work(page, WRITE)
-    page.get_by_text("Skip this").tap()
+    page.get_by_text("Skip task").tap()
     page.get_by_role("button", name=re.compile("^Something is broken")).tap()
-    page.get_by_text("Nothing more is waiting for you.").wait_for()
+    page.get_by_text("No more tasks to do.").wait_for()
     assert [one.reason for one in rows(Skip)] == ["broken"]
 
 
@@ -141,15 +141,15 @@ def test_by_keyboard_alone(page, ana):
     at_work(page, WRITE)
     assert focused(page) == WRITE, "after going on, the focus stands on the page's heading"
     page.keyboard.press("u")  # undo: its key is printed on the button
-    page.get_by_text("Taken back").wait_for()
+    page.get_by_text("Submission withdrawn").wait_for()
     at_work(page, COMPARE)
     page.locator("#board .slip.chosen").wait_for()
     page.keyboard.press("Control+Enter")
     at_work(page, WRITE)
     page.keyboard.press("?")
-    page.get_by_role("dialog", name="The keys of this page").wait_for()
+    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
     told = page.get_by_role("dialog").inner_text()
-    assert "Skip this" in told and "Save the draft" in told and "Hand in and go on" in told
+    assert "Skip task" in told and "Save draft" in told and "Submit and continue" in told
     page.keyboard.press("Escape")
     page.get_by_label("Your completion").focus()
     page.keyboard.type("p ? k u 1: typed, not pressed")
@@ -160,7 +160,7 @@ def test_by_keyboard_alone(page, ana):
     page.keyboard.press("p")
     page.get_by_role("button", name=re.compile("^It needs knowledge")).wait_for()
     page.keyboard.press("2")  # one key for the reason
-    page.get_by_text("Nothing more is waiting for you.").wait_for()
+    page.get_by_text("No more tasks to do.").wait_for()
     assert [one.reason for one in rows(Skip)] == ["needs_expertise"]
     texts = [one.content["text"] for one in rows(Draft) if one.content.get("text")]
     assert texts == ["p ? k u 1: typed, not pressed"]
@@ -171,7 +171,7 @@ def test_single_keys_can_be_switched_off(page, ana):
     sign_in(page, ana)
     page.keyboard.press("Enter")
     at_work(page, WRITE)
-    page.get_by_label("Single keys work").uncheck()
+    page.get_by_label("Use single-key shortcuts").uncheck()
     assert page.locator("kbd.key:visible").count() == 0, "no button shows a key that does nothing"
     page.locator("h1").focus()
     for key in ("p", "?", "k"):
@@ -180,7 +180,7 @@ def test_single_keys_can_be_switched_off(page, ana):
     assert page.locator("details.pass[open]").count() == 0
     page.reload()
     at_work(page, WRITE)
-    assert not page.get_by_label("Single keys work").is_checked(), "it is remembered"
+    assert not page.get_by_label("Use single-key shortcuts").is_checked(), "it is remembered"
 
 
 def test_without_scripts(browser, live, ana):
@@ -193,30 +193,30 @@ def test_without_scripts(browser, live, ana):
     assert page.locator("kbd:visible").count() == 0, "no button shows a key that does nothing"
     for rating in ("4", "2"):
         page.locator(".panel:not([hidden])").get_by_role("radio", name=rating, exact=True).check()
-        page.get_by_role("button", name=re.compile("^Go on")).click()
-    page.get_by_role("button", name=re.compile("^Confirm this order and hand in")).click()
-    assert "Handed in." in page.inner_text("#notes")
+        page.get_by_role("button", name=re.compile("^Next")).click()
+    page.get_by_role("button", name=re.compile("^Confirm order and submit")).click()
+    assert "Submitted." in page.inner_text("#notes")
     page.get_by_role("button", name=re.compile("^Undo")).click()
-    assert "Taken back" in page.inner_text("#notes") and rows(Comparison) == []
-    page.get_by_role("button", name=re.compile("^(Confirm this order and hand|Hand) in(?! and stop)")).click()
+    assert "Submission withdrawn" in page.inner_text("#notes") and rows(Comparison) == []
+    page.get_by_role("button", name=re.compile("^(Confirm order and submit|Submit and continue)")).click()
     page.get_by_label("Your completion").fill("first words")
-    page.get_by_role("button", name=re.compile("^Save the draft")).click()
-    page.get_by_text("Report a problem with this item").click()
-    page.get_by_label("What is wrong with it?").fill("It is in a language I do not read.")
-    page.get_by_role("button", name="Send the report").click()
-    assert "Reported." in page.inner_text("#notes")
+    page.get_by_role("button", name=re.compile("^Save draft")).click()
+    page.get_by_text("Report a problem with this task").click()
+    page.get_by_label("What is wrong?").fill("It is in a language I do not read.")
+    page.get_by_role("button", name="Send report").click()
+    assert "Report sent." in page.inner_text("#notes")
     assert page.get_by_label("Your completion").input_value() == "first words"
-    page.get_by_text("Skip this").click()
+    page.get_by_text("Skip task").click()
     page.get_by_role("button", name=re.compile("^I would rather not read this")).click()
     assert "Skipped" in page.inner_text("#notes") and rows(Demonstration) == []
     page.get_by_label("Your completion").fill("Without scripts.")
-    page.get_by_role("button", name="Hand in and stop").click()
+    page.get_by_role("button", name="Submit and stop").click()
     assert len(rows(Demonstration)) == 1
     page.get_by_role("link", name="prompt 1 of round 2").click()
-    page.get_by_role("button", name="Change it").click()
+    page.get_by_role("button", name="Edit submission").click()
     page.get_by_label("Your completion").fill("Changed without scripts.")
-    page.get_by_role("button", name="Leave it as it was").click()
-    assert "It stays as you had handed it in." in page.inner_text("#notes")
+    page.get_by_role("button", name="Discard changes").click()
+    assert "Changes discarded. Your submission remains as it was." in page.inner_text("#notes")
     page.get_by_text("Without scripts.").wait_for()
 
 
@@ -225,21 +225,21 @@ def test_the_answer_to_a_report_is_on_the_desk(page, ana, people, client):
     sign_in(page, ana)
     page.get_by_role("button", name="Start labeling").click()
     at_work(page, WRITE)
-    page.get_by_text("Report a problem with this item").click()
-    page.get_by_role("button", name="Send the report").click()
-    page.get_by_role("alert").get_by_text("nothing is written yet").wait_for()
-    page.get_by_label("What is wrong with it?").fill("Is this a joke?")
-    page.get_by_role("button", name="Send the report").click()
-    page.get_by_text("Reported.").wait_for()
+    page.get_by_text("Report a problem with this task").click()
+    page.get_by_role("button", name="Send report").click()
+    page.get_by_role("alert").get_by_text("The text is empty").wait_for()
+    page.get_by_label("What is wrong?").fill("Is this a joke?")
+    page.get_by_role("button", name="Send report").click()
+    page.get_by_text("Report sent.").wait_for()
     olga = people.sign_in(client, people.admin("olga"))
     [report] = rows(Report)
     olga.post(f"/admin/reports/{report.public_id}/reply", data={"text": "No. Take it as it is.", **people.csrf(olga)})
     page.goto("/")
     page.get_by_text("No. Take it as it is.").wait_for()
-    page.get_by_role("link", name="Read it all").click()
+    page.get_by_role("link", name="View report").click()
     page.get_by_role("heading", name="Your report").wait_for()
     page.goto("/")
-    page.get_by_role("button", name="Seen").click()
+    page.get_by_role("button", name="Mark as read").click()
     page.wait_for_url("**/")
     assert page.get_by_text("No. Take it as it is.").count() == 0
 
@@ -265,9 +265,9 @@ def test_the_next_page_is_there_at_once(page, ana):
         page.on(
             "request", lambda request, asked=asked: asked.append(f"{request.method} {request.url.split('/', 3)[3]}")
         )
-        page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
+        page.get_by_role("button", name=re.compile("^Submit and continue")).click()
         page.wait_for_url(f"**{following}")
-        page.get_by_text("Handed in.").wait_for()
+        page.get_by_text("Submitted.").wait_for()
         pages = [one for one in asked if one.startswith("GET assignments")]
         assert pages == [], "the page was there before it was asked for"
         assert focused(page) == WRITE
@@ -275,7 +275,7 @@ def test_the_next_page_is_there_at_once(page, ana):
     assert loads == [], "and nothing is loaded anew"
     assert sum(one.ahead_for_id is not None for one in rows(Assignment)) == 0
     page.go_back()
-    page.get_by_role("heading", name="Handed in").wait_for()
+    page.get_by_role("heading", name="Submitted").wait_for()
 
 
 def test_one_comparison_after_another_without_a_page_load(page, ana):
@@ -296,7 +296,7 @@ def test_one_comparison_after_another_without_a_page_load(page, ana):
         loads = loads or whole_page_loads(page)
         with going_on(page):
             page.keyboard.press("Control+Enter")
-    page.get_by_text("Nothing more is waiting").wait_for()
+    page.get_by_text("No more tasks to do").wait_for()
     with reading() as session:
         stored = [one.completions for one in session.scalars(select(Comparison))]
     assert [[row.rating for row in one] for one in stored] == [[6, 4, 2], [1, 3, 5], [7, 2, 6]]
@@ -324,12 +324,12 @@ def test_undo_goes_after_its_seconds(page, ana, monkeypatch):
     sign_in(page, ana)
     page.get_by_role("button", name="Start labeling").click()
     page.get_by_label("Your completion").fill("once")
-    page.get_by_role("button", name="Hand in and stop").click()
+    page.get_by_role("button", name="Submit and stop").click()
     undo = page.get_by_role("button", name=re.compile("^Undo"))
     undo.wait_for()
     assert undo.inner_text() == "Undo", "on the desk no key is at hand"
     undo.wait_for(state="detached")
-    assert page.get_by_text("Handed in.").is_visible()
+    assert page.get_by_text("Submitted.").is_visible()
 
 
 def test_the_lists_of_the_desk_have_pages(page, ana):
@@ -339,7 +339,7 @@ def test_the_lists_of_the_desk_have_pages(page, ana):
     for number in range(25):
         hand_in(ana, written(f"text {number}"))
     sign_in(page, ana)
-    page.get_by_role("link", name="All handed in").click()
+    page.get_by_role("link", name="All submitted").click()
     seen = page.locator("tbody tr").count()
     page.get_by_role("link", name="Older").click()
     page.wait_for_url("**cursor=*")

@@ -25,7 +25,7 @@ from tests.browser.day import (
 )
 from tests.desk import make_round
 
-HAND_IN = re.compile("^Hand in and go on")
+HAND_IN = re.compile("^Submit and continue")
 
 
 def test_two_tabs_show_both_texts_and_ask(writing):
@@ -41,11 +41,11 @@ def test_two_tabs_show_both_texts_and_ask(writing):
     assert saved_text("in the other tab"), "nothing is overwritten unasked"
     assert editor(writing).input_value() == "in this tab"
     assert "Not saved" in line(writing)
-    alert.get_by_role("button", name="Keep what is on this page").click()
+    alert.get_by_role("button", name="Keep this page's version").click()
     until(writing, lambda: saved_text("in this tab"))
     assert alert.count() == 0
     editor(other).fill("in the other tab again")
-    other.get_by_role("alert").get_by_role("button", name="Take the other one").click()
+    other.get_by_role("alert").get_by_role("button", name="Use the other version").click()
     until(other, lambda: editor(other).input_value() == "in this tab")
     assert saved_text("in this tab") and copies(other) == []
 
@@ -56,7 +56,7 @@ def test_two_tabs_hand_in_once(writing):
     at_work(other, "Write a completion")
     editor(writing).fill("handed in here")
     writing.get_by_role("button", name=HAND_IN).click()
-    writing.get_by_text("Handed in.").wait_for()
+    writing.get_by_text("Submitted.").wait_for()
     editor(other).fill("and once more there")
     other.get_by_role("button", name=HAND_IN).click()
     other.get_by_role("alert").get_by_text("already").wait_for()
@@ -66,9 +66,9 @@ def test_two_tabs_hand_in_once(writing):
     until(other, lambda: to_it.evaluate("link => link === document.activeElement"))
     assert [one.text for one in rows(Completion)] == ["handed in here"]
     to_it.click()
-    other.get_by_role("button", name="Change it").click()
+    other.get_by_role("button", name="Edit submission").click()
     at_work(other, "Write a completion")
-    other.get_by_role("button", name="Use this one").click()
+    other.get_by_role("button", name="Use this version").click()
     until(other, lambda: editor(other).input_value() == "and once more there")
 
 
@@ -79,9 +79,9 @@ def test_back_shows_how_the_work_stands_by_now(writing):
     at_work(writing, "Write a completion")
     editor(writing).fill("final words")
     with going_on(writing):
-        writing.get_by_role("button", name="Hand in and stop").click()
+        writing.get_by_role("button", name="Submit and stop").click()
     writing.go_back()
-    writing.get_by_text("You handed this in on").wait_for()
+    writing.get_by_text("You submitted this on").wait_for()
     assert writing.get_by_text("final words").is_visible() and editor(writing).count() == 0
 
 
@@ -105,7 +105,7 @@ def test_signed_out_in_another_tab_keeps_the_words_here(writing, ana):
     writing.locator("#saved", has_text="You are signed out").wait_for()
     writing.locator("#saved").get_by_role("link", name="Sign in").click()
     sign_in_again(writing, ana)
-    writing.get_by_role("button", name="Use this one").click()
+    writing.get_by_role("button", name="Use this version").click()
     until(writing, lambda: saved_text("written afterwards"))
 
 
@@ -123,13 +123,13 @@ def test_handing_in_with_an_expired_session_keeps_the_words(writing, ana):
 def test_a_double_click_hands_in_once(writing):
     editor(writing).fill("once is enough")
     writing.get_by_role("button", name=HAND_IN).dblclick()
-    writing.get_by_text("Handed in.").wait_for()
+    writing.get_by_text("Submitted.").wait_for()
     assert len(rows(Demonstration)) == 1
 
 
 def test_nothing_written_is_said_and_the_page_stays(writing):
     writing.get_by_role("button", name=HAND_IN).click()
-    writing.get_by_role("alert").get_by_text("Nothing is written yet").wait_for()
+    writing.get_by_role("alert").get_by_text("The completion is empty").wait_for()
     assert editor(writing).evaluate("e => e === document.activeElement"), "one writes on where it is missing"
     editor(writing).fill("now something")
     writing.get_by_role("alert").wait_for(state="detached")  # it goes with the next save that is fine
@@ -138,13 +138,13 @@ def test_nothing_written_is_said_and_the_page_stays(writing):
 
 
 def test_an_empty_report_is_refused_where_it_is_written(writing):
-    writing.get_by_text("Report a problem with this item").click()
-    writing.get_by_role("button", name="Send the report").click()
-    writing.locator(".report [role=alert]", has_text="nothing is written yet").wait_for()
-    assert writing.get_by_label("What is wrong with it?").evaluate("e => e === document.activeElement")
+    writing.get_by_text("Report a problem with this task").click()
+    writing.get_by_role("button", name="Send report").click()
+    writing.locator(".report [role=alert]", has_text="The text is empty").wait_for()
+    assert writing.get_by_label("What is wrong?").evaluate("e => e === document.activeElement")
     writing.keyboard.type("It breaks off.")
-    writing.get_by_role("button", name="Send the report").click()
-    writing.locator(".note", has_text="Reported.").wait_for()
+    writing.get_by_role("button", name="Send report").click()
+    writing.locator(".note", has_text="Report sent.").wait_for()
     assert writing.get_by_role("alert").count() == 0
 
 
@@ -154,7 +154,7 @@ def test_enter_in_the_note_of_a_skip_answers_nothing(page, ana):
     page.get_by_role("button", name="Start labeling").click()
     at_work(page, "Rate completion A")
     page.locator(".scale label", has_text="5").first.click()
-    page.get_by_text("Skip this").click()
+    page.get_by_text("Skip task").click()
     page.get_by_label("Note (optional)").press("Enter")
     assert "The task is unclear" in page.evaluate("document.activeElement.innerText")
     assert page.get_by_role("heading", level=1).inner_text() == "Rate completion A"
@@ -185,7 +185,7 @@ def test_a_round_that_closes_while_one_writes_is_said(writing):
     assert not writing.get_by_text("somebody else").is_visible()
     url = writing.url
     writing.get_by_role("button", name=HAND_IN).click()
-    writing.get_by_text("Handed in and kept as an extra answer").wait_for()
+    writing.get_by_text("Submitted and kept as an extra answer").wait_for()
     writing.goto(url)
     assert writing.get_by_text("It is kept as an extra answer").is_visible()
 
@@ -194,14 +194,14 @@ def test_a_round_that_closes_while_one_changes_what_was_handed_in(writing):
     url = writing.url
     editor(writing).fill("It stands.")
     with going_on(writing):
-        writing.get_by_role("button", name="Hand in and stop").click()
+        writing.get_by_role("button", name="Submit and stop").click()
     writing.goto(url)
-    writing.get_by_role("button", name="Change it").click()
+    writing.get_by_role("button", name="Edit submission").click()
     at_work(writing, "Write a completion")
     editor(writing).fill("Too late.")
     close_rounds()
     writing.get_by_role("button", name=HAND_IN).click()
-    writing.get_by_role("alert").get_by_text("What you had handed in stands").wait_for()
+    writing.get_by_role("alert").get_by_text("Your earlier submission remains").wait_for()
     assert editor(writing).input_value() == "Too late."
     writing.goto(url)
     assert writing.get_by_text("It stands.").is_visible() and writing.get_by_text("Too late.").is_visible()
@@ -211,11 +211,11 @@ def test_a_round_that_closes_while_one_changes_what_was_handed_in(writing):
 
 def test_a_round_that_closes_before_an_undo(writing):
     editor(writing).fill("It stands.")
-    writing.get_by_role("button", name="Hand in and stop").click()
+    writing.get_by_role("button", name="Submit and stop").click()
     writing.get_by_role("button", name=re.compile("^Undo")).wait_for()
     close_rounds()
     writing.get_by_role("button", name=re.compile("^Undo")).click()
-    writing.get_by_text("The round has closed meanwhile").wait_for()
+    writing.get_by_text("The round has closed in the meantime").wait_for()
     assert [one.text for one in rows(Completion)] == ["It stands."]
 
 
@@ -223,7 +223,7 @@ def test_active_time_is_counted(writing):
     editor(writing).fill("thinking")
     until(writing, lambda: int(writing.locator("[name=active_seconds]").input_value()) >= 2)
     writing.get_by_role("button", name=HAND_IN).click()
-    writing.get_by_text("Handed in.").wait_for()
+    writing.get_by_text("Submitted.").wait_for()
     assert 2 <= rows(Demonstration)[0].active_seconds < 30
 
 

@@ -37,10 +37,10 @@ def states(page, people) -> Iterator[str]:
     page.get_by_role("button", name="Start labeling").click()
     at_work(page, "Rate completion A")
     yield "rating"
-    page.get_by_text("Skip this").click()
-    page.get_by_text("Report a problem with this item").click()
+    page.get_by_text("Skip task").click()
+    page.get_by_text("Report a problem with this task").click()
     yield "rating, skip and report open"
-    page.get_by_role("button", name="All keys of this page").click()
+    page.get_by_role("button", name="Keyboard shortcuts").click()
     yield "rating, keys shown"
     page.keyboard.press("Escape")
     page.goto(f"{page.url.split('?')[0]}?at=ranking")
@@ -65,15 +65,15 @@ def states(page, people) -> Iterator[str]:
     page.goto("/")
     page.get_by_role("link", name=re.compile("^prompt 6 of round 2")).click()
     yield "handed in"
-    page.get_by_role("button", name="Change it").click()
+    page.get_by_role("button", name="Edit submission").click()
     at_work(page, WRITE)
     yield "changing what was handed in"
-    page.get_by_role("button", name="Leave it as it was").click()
-    page.get_by_text("It stays as you had handed it in.").wait_for()
+    page.get_by_role("button", name="Discard changes").click()
+    page.get_by_text("Changes discarded. Your submission remains as it was.").wait_for()
     page.get_by_role("button", name="Next task").click()
     at_work(page, WRITE)
     yield "writing"
-    page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
+    page.get_by_role("button", name=re.compile("^Submit and continue")).click()
     page.get_by_role("alert").wait_for()
     yield "writing, refused"
     url = page.url
@@ -92,9 +92,9 @@ def states(page, people) -> Iterator[str]:
     yield "desk, words in the browser"
     page.goto(url)
     at_work(page, WRITE)
-    page.locator("#standing").get_by_text("the server never got").wait_for()
+    page.locator("#standing").get_by_text("never reached the server").wait_for()
     yield "writing, words offered"
-    page.get_by_role("button", name="Keep this one, let the other go").click()
+    page.get_by_role("button", name="Keep this version, discard the other").click()
     with transaction() as session:
         found = queries.assignment(session, url.rsplit("/", 1)[1], ana)
         draft = queries.draft(session, found, ana)
@@ -102,9 +102,9 @@ def states(page, people) -> Iterator[str]:
     page.get_by_label("Your completion").fill("From this tab.")
     page.get_by_role("alert").wait_for()
     yield "writing, changed elsewhere"
-    page.get_by_role("button", name="Keep what is on this page").click()
+    page.get_by_role("button", name="Keep this page's version").click()
     page.locator("#saved", has_text="Saved").wait_for()
-    page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
+    page.get_by_role("button", name=re.compile("^Submit and continue")).click()
     page.get_by_role("button", name=re.compile("^Undo")).wait_for()
     page.evaluate("document.querySelector('.undo').replaceWith(document.querySelector('.undo').cloneNode(true))")
     yield "next page, with undo"
@@ -143,7 +143,7 @@ def closing(page, ana, olga) -> Iterator[str]:
     yield "desk, a draft of a closed round"
     page.goto("/work/closed")
     yield "list, closed"
-    page.get_by_role("button", name="Submit as it is: prompt").click()
+    page.get_by_role("button", name="Submit as is: prompt").click()
     page.get_by_text("kept as an extra answer").wait_for()
     assert page.get_by_role("heading", name="Closed before you submitted").count() == 0
 

@@ -22,7 +22,7 @@ from tests.browser.day import (
     until,
 )
 
-HAND_IN = re.compile("^Hand in and go on")
+HAND_IN = re.compile("^Submit and continue")
 
 
 def test_the_draft_is_saved_within_two_seconds_and_found_again(writing):
@@ -62,7 +62,7 @@ def test_a_tab_closed_in_mid_word_loses_nothing(writing):
     writing.close(run_before_unload=False)
     again = writing.context.new_page()
     again.goto(url)
-    until(again, lambda: saved_text("closed in mid w") or again.get_by_text("the server never got").is_visible())
+    until(again, lambda: saved_text("closed in mid w") or again.get_by_text("never reached the server").is_visible())
 
 
 def test_without_a_network_the_page_says_so_and_saves_when_it_is_back(writing):
@@ -100,13 +100,13 @@ def test_words_in_the_browser_alone_are_offered_on_return(writing):
     context.set_offline(False)
     page = context.new_page()
     page.goto("/")
-    page.get_by_text("In this browser is text that the server never got").wait_for()
-    page.get_by_role("link", name=re.compile("^Open the work of")).click()
+    page.get_by_text("This browser holds text that never reached the server").wait_for()
+    page.get_by_role("link", name=re.compile("^Open the text from")).click()
     page.wait_for_url(f"**{url[-20:]}")
     at_work(page, "Write a completion")
-    page.locator("#standing").get_by_text("that the server never got").wait_for()
+    page.locator("#standing").get_by_text("that never reached the server").wait_for()
     assert editor(page).input_value() == "" and not saved_text("only here"), "nothing is applied unasked"
-    page.get_by_role("button", name="Use this one").click()
+    page.get_by_role("button", name="Use this version").click()
     until(page, lambda: saved_text("only here"))
     until(page, lambda: editor(page).input_value() == "only here")
     assert copies(page) == []
@@ -123,7 +123,7 @@ def test_words_in_the_browser_never_go_over_newer_ones_on_the_server(writing, an
     page.goto(url)
     page.locator("#standing").get_by_text("The server has newer text").wait_for()
     assert page.get_by_text("older, here").is_visible() and editor(page).input_value() == "newer, there"
-    page.get_by_role("button", name="Keep this one, let the other go").click()
+    page.get_by_role("button", name="Keep this version, discard the other").click()
     assert copies(page) == [] and saved_text("newer, there")
 
 
@@ -141,7 +141,7 @@ def test_a_reload_in_mid_word_loses_nothing_and_alarms_nobody(writing):
     writing.goto("/")
     until(writing, lambda: copies(writing) == [])
     assert saved_text("and left in mid w")
-    assert not writing.get_by_text("that the server never got").is_visible()
+    assert not writing.get_by_text("that never reached the server").is_visible()
 
 
 def test_words_of_another_account_are_never_shown(writing, people):
@@ -154,7 +154,7 @@ def test_words_of_another_account_are_never_shown(writing, people):
     with transaction() as session:
         session.execute(update(Assignment).values(labeler_id=None, state="open", lease_until=None, claimed_at=None))
     sign_in(page, ben)
-    assert not page.get_by_text("the server never got").is_visible()
+    assert not page.get_by_text("never reached the server").is_visible()
     page.get_by_role("button", name="Start labeling").click()
     at_work(page, "Write a completion")
     assert url.rsplit("/", 1)[1] in page.url, "the very same assignment"
@@ -169,7 +169,7 @@ def test_leaving_by_a_link_saves_first(writing):
     writing.get_by_role("link", name="Desk").click()
     writing.get_by_role("heading", level=1, name="Your desk").wait_for()
     assert saved_text("and away") and copies(writing) == []
-    assert not writing.get_by_text("the server never got").is_visible()
+    assert not writing.get_by_text("never reached the server").is_visible()
 
 
 def test_signing_out_saves_first(writing):
@@ -194,17 +194,17 @@ def test_signing_out_can_let_words_go(writing):
     writing.route("**/draft", lambda route: route.abort())
     editor(writing).fill("let it go")
     writing.get_by_role("button", name="Sign out").click()
-    writing.get_by_role("button", name="Sign out and let it go").click()
+    writing.get_by_role("button", name="Sign out and discard text").click()
     writing.wait_for_url("**/sign-in")
     assert copies(writing) == [] and not saved_text("let it go")
 
 
 def report_note(page):
-    return page.get_by_label("What is wrong with it?")
+    return page.get_by_label("What is wrong?")
 
 
 def test_a_half_written_report_waits_in_the_browser_until_it_is_sent(writing, ana):
-    writing.get_by_text("Report a problem with this item").click()
+    writing.get_by_text("Report a problem with this task").click()
     report_note(writing).press_sequentially("It breaks off aft")
     writing.reload()
     report_note(writing).and_(writing.locator(":visible")).wait_for()
@@ -215,36 +215,36 @@ def test_a_half_written_report_waits_in_the_browser_until_it_is_sent(writing, an
     at_work(writing, "Write a completion")
     expire_sessions()
     report_note(writing).press_sequentially("er a word")
-    writing.get_by_role("button", name="Send the report").click()
+    writing.get_by_role("button", name="Send report").click()
     writing.locator("#saved").get_by_role("link", name="Sign in").click()
     sign_in_again(writing, ana)
     at_work(writing, "Write a completion")
     assert report_note(writing).input_value() == "It breaks off after a word" and not rows(Report)
-    writing.get_by_role("button", name="Send the report").click()
-    writing.locator(".note", has_text="Reported.").wait_for()
+    writing.get_by_role("button", name="Send report").click()
+    writing.locator(".note", has_text="Report sent.").wait_for()
     assert copies(writing) == [] and len(rows(Report)) == 1
     work = writing.url
     writing.goto(f"/reports/{rows(Report)[0].public_id}")
-    again = writing.get_by_label("Write again")
+    again = writing.get_by_label("Add a message")
     again.fill("By the way")
     writing.reload()
     assert again.input_value() == "By the way"
-    writing.get_by_role("button", name="Send").click()
+    writing.get_by_role("button", name="Send message").click()
     writing.locator("ol.talk", has_text="By the way").wait_for()
     until(writing, lambda: copies(writing) == [])
     assert again.input_value() == ""
     writing.goto(work)
     at_work(writing, "Write a completion")
-    writing.get_by_text("Report a problem with this item").click()
+    writing.get_by_text("Report a problem with this task").click()
     report_note(writing).fill("And ano")
     writing.get_by_role("button", name="Sign out").click()
-    writing.get_by_role("button", name="Sign out and let it go").click()
+    writing.get_by_role("button", name="Sign out and discard text").click()
     writing.wait_for_url("**/sign-in")
     assert copies(writing) == []
 
 
 def test_the_note_of_a_skip_waits_until_it_is_skipped(writing):
-    writing.get_by_text("Skip this").click()
+    writing.get_by_text("Skip task").click()
     writing.get_by_label("Note (optional)").fill("Too much law")
     writing.reload()
     at_work(writing, "Write a completion")

@@ -113,7 +113,7 @@ def test_feedback_on_practice_by_the_ordinary_form_without_scripts(browser, live
     rude = page.locator("article", has_text="People from there").locator("[name^='tier.']").first.get_attribute("name")
     page.locator(f"[name='{kind}'][value='2']").check()
     page.locator(f"[name='{rude}'][value='1']").check()
-    page.get_by_role("button", name="Hand in and stop").click()
+    page.get_by_role("button", name="Submit and stop").click()
     page.get_by_role("heading", name="How the reference answers").wait_for()
     assert page.get_by_text("You order 0 of 1 pair as the reference does.").is_visible()
     assert page.get_by_text("The second belittles people").is_visible()

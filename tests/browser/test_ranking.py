@@ -67,7 +67,7 @@ def test_by_mouse(page, ana):
         if letter == "B":
             panel.get_by_role("checkbox", name=re.compile("^Fails to follow")).check()
         panel.get_by_role("radio", name=str(rating), exact=True).check()
-        page.get_by_role("button", name=re.compile("^Go on: none of the other flags apply")).click()
+        page.get_by_role("button", name=re.compile(r"^Next \(no other flags\)")).click()
     on_the_board(page)
     assert board(page) == "1:A 2:CD? 4:B"
     drag(page, "D", 3)
@@ -83,7 +83,7 @@ def test_by_mouse(page, ana):
     assert board(page) == "1:AD 2:C 4:B"
     card(page, "B").click()
     put(page, 3).click()
-    page.get_by_role("button", name=re.compile("^Hand in and go on")).click()
+    page.get_by_role("button", name=re.compile("^Submit and continue")).click()
     handed_in(page)
     assert tiers() == "1321" and stored().seeded_order is SeededOrder.EDITED
 
@@ -120,17 +120,17 @@ def test_by_touch(phone, ana):
     for letter, rating in zip("ABC", (5, 5, 3), strict=True):
         ready(phone, f"Rate completion {letter}")
         phone.locator(f".panel[data-letter={letter}] .scale label").nth(rating - 1).tap()
-        phone.get_by_role("button", name=re.compile("^Go on")).tap()
+        phone.get_by_role("button", name=re.compile("^Next")).tap()
     on_the_board(phone)
     assert board(phone) == "1:AB? 3:C"
-    phone.get_by_role("button", name=re.compile("^Whole text")).tap()
+    phone.get_by_role("button", name=re.compile("^Show full text")).tap()
     phone.get_by_role("dialog").get_by_role("button", name="Close").tap()
     card(phone, "B").locator(".pick").tap()  # every drag has a tap that does the same
     put(phone, 2).tap()
     assert board(phone) == "1:A 2:B 3:C"
     drag_with_a_finger(phone, "C", 1)
     assert board(phone) == "1:AC 2:B" and said(phone) == "C, tier 1 of 3, tied with A"
-    phone.get_by_role("button", name=re.compile("^Hand in and stop")).tap()
+    phone.get_by_role("button", name=re.compile("^Submit and stop")).tap()
     handed_in(phone)
     assert tiers() == "121"
 
@@ -180,7 +180,7 @@ def test_by_tab_enter_and_arrows_alone(page, ana):
         page.keyboard.press("Space")
         for _ in range(presses):
             page.keyboard.press("ArrowRight")
-        tab_to(page, "Go on: none")
+        tab_to(page, "Next .no other flags.")
         page.keyboard.press("Enter")
     on_the_board(page)
     assert board(page) == "1:AB?"
@@ -191,10 +191,10 @@ def test_by_tab_enter_and_arrows_alone(page, ana):
     tab_to(page, "^B, tier 1 of 2, undecided with A")
     page.keyboard.press("Enter")
     page.locator("h1").focus()
-    tab_to(page, "^Put B into tier 2")
+    tab_to(page, "^Move B to tier 2")
     page.keyboard.press("Enter")
     assert board(page) == "1:A 2:B" and chosen(page) == "B"
-    tab_to(page, "^Hand in and go on")
+    tab_to(page, "^Submit and continue")
     page.keyboard.press("Enter")
     handed_in(page)
     assert tiers() == "12"
@@ -210,16 +210,16 @@ def test_without_scripts(browser, live, ana):
         page.get_by_role("heading", name=f"Rate completion {letter}").wait_for()
         assert page.locator(".completion:visible").count() == 1
         page.get_by_role("radio", name=str(rating), exact=True).check()
-        page.get_by_role("button", name=re.compile("^Go on")).click()
+        page.get_by_role("button", name=re.compile("^Next")).click()
     page.get_by_role("heading", name="Rank the completions").wait_for()
     order = page.locator("#order")
     assert re.sub(r"\s+", " ", order.inner_text()).strip() == "1: C 2: A ? B undecided"
-    hand_in = page.get_by_role("button", name=re.compile("^Confirm this order and hand in"))
+    hand_in = page.get_by_role("button", name=re.compile("^Confirm order and submit"))
     hand_in.click()
-    assert "Undecided: A, B. Say" in page.get_by_role("alert").inner_text(), "no tie is invented"
+    assert "Undecided: A, B. Mark each" in page.get_by_role("alert").inner_text(), "no tie is invented"
     for letter in "AB":
         page.get_by_role("group", name=f"Place of {letter}").get_by_role("radio", name="2", exact=True).check()
-    page.get_by_role("button", name=re.compile("^Hand in and stop")).click()
+    page.get_by_role("button", name=re.compile("^Submit and stop")).click()
     handed_in(page)
     assert tiers() == "221" and stored().seeded_order is SeededOrder.EDITED
 
@@ -229,7 +229,7 @@ def test_an_order_that_nobody_touched_is_confirmed_by_words(page, ana):
     begin(page, ana)
     rate(page, "264")
     assert board(page) == "1:B 2:C 3:A"
-    page.get_by_role("button", name=re.compile("^Confirm this order and hand in")).click()
+    page.get_by_role("button", name=re.compile("^Confirm order and submit")).click()
     handed_in(page)
     one = stored()
     assert tiers() == "312" and one.seeded_order is SeededOrder.CONFIRMED

@@ -71,7 +71,7 @@ def test_a_whole_tier_can_be_called_a_tie(page, ana):
     begin(page, ana)
     rate(page, "444444444")
     assert board(page) == "1:ABCDEFGHI?"
-    page.get_by_role("button", name=re.compile("^They tie")).click()
+    page.get_by_role("button", name=re.compile("^Mark as tied")).click()
     assert board(page) == "1:ABCDEFGHI"
     assert press(page, "u") == "1:ABCDEFGHI?" and press(page, "w") == "1:ABCDEFGHI"
     page.keyboard.press("Control+Enter")
@@ -80,8 +80,8 @@ def test_a_whole_tier_can_be_called_a_tie(page, ana):
 
 
 def test_what_is_undecided_is_refused_with_words_and_shown(ranked):
-    ranked.get_by_role("button", name=re.compile("^(Hand in|Confirm this order)")).first.click()
-    assert said(ranked) == "Undecided: B, C. Say of each group whether it is a tie, or which of them is better."
+    ranked.get_by_role("button", name=re.compile("^(Submit and|Confirm order)")).first.click()
+    assert said(ranked) == "Undecided: B, C. Mark each group as tied, or put it in order."
     assert chosen(ranked) == "C" and "/assignments/" in ranked.url
     press(ranked, "3")
     ranked.keyboard.press("Control+Enter")
@@ -146,7 +146,7 @@ def test_hints_are_said_and_stop_nobody(page, ana):
     assert "at least 1 min 4" in ranked.locator("#too-fast").inner_text(), "a thousand words in no time"
     press(ranked, "=", "e", "1")
     hints = ranked.locator("#odd li").all_inner_texts()
-    assert hints == [f"{one} is rated 5 and stands below E, rated 2." for one in "BC"]
+    assert hints == [f"{one} is rated 5 but ranked below E, rated 2." for one in "BC"]
     ranked.locator("[name=active_seconds]").evaluate("counter => { counter.value = 3000; }")
     ranked.locator("#too-fast").wait_for(state="hidden")
     ranked.keyboard.press("Control+Enter")

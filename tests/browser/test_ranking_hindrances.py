@@ -33,7 +33,7 @@ def test_the_network_is_cut_and_comes_back_in_the_middle(page, ana):
     assert page.get_by_role("heading", level=1, name="Rate completion C").is_visible(), "the page stays"
     page.context.set_offline(False)
     until(page, lambda: ratings() == "534")
-    page.get_by_role("button", name=re.compile("^Go on")).click()
+    page.get_by_role("button", name=re.compile("^Next")).click()
     on_the_board(page)
     assert board(page) == "1:A 2:C 3:B"
     page.context.set_offline(True)
@@ -78,7 +78,7 @@ def test_two_tabs_ask_which_order_stands(page, ana):
         "B: place 2, rated 6",
         "C: place 1, rated 5",
     ]
-    alert.get_by_role("button", name="Take the other one").click()
+    alert.get_by_role("button", name="Use the other version").click()
     until(page, lambda: board(page) == "1:AC 2:B")
     page.keyboard.press("Control+Enter")
     handed_in(page)
@@ -103,11 +103,11 @@ def test_an_order_in_the_browser_alone_is_offered_without_a_word_of_ratings_that
     context.set_offline(False)
     again = context.new_page()
     again.goto(url)
-    again.locator("#standing").get_by_text("that the server never got").wait_for()
+    again.locator("#standing").get_by_text("that never reached the server").wait_for()
     here, there = again.locator("#standing .raw").all_inner_texts()
     assert here.splitlines() == ["A: place 1", "B: place 2", "C: place 1"]
     assert there.splitlines() == ["A: place 1", "B: place 2", "C: place 3"]
-    again.get_by_role("button", name="Use this one").click()
+    again.get_by_role("button", name="Use this version").click()
     until(again, lambda: board(again) == "1:AC 2:B")
     assert ratings() == "765"
 

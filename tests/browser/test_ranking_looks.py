@@ -65,7 +65,7 @@ def test_every_state_is_accessible_and_fits(page, ana, width, text, schemes):
     found += wrong(page, "the whole text", schemes)
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    page.get_by_role("dialog", name="The keys of this page").wait_for()
+    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
     found += wrong(page, "the keys", schemes)
     assert not found, "\n".join(found)
 
@@ -94,7 +94,7 @@ def test_the_focus_and_the_place_on_the_page_are_known_after_each_step(page, ana
         assert page.evaluate("document.activeElement.innerText") == f"Completion {following}"
         top = page.evaluate("document.activeElement.getBoundingClientRect().top")
         assert 0 <= top < 350, "what is to be read begins at the top"
-        assert f"{letter}: rated {rating}, and none of the other flags apply." in page.locator("#said").inner_text()
+        assert f"{letter}: rated {rating}; no other flags apply." in page.locator("#said").inner_text()
     assert "3 of 3" in page.locator(".position").inner_text() and "To do: C" in page.locator(".position").inner_text()
     page.keyboard.press("6")
     on_the_board(page)
@@ -164,11 +164,11 @@ def test_all_that_is_asked_is_in_sight_at_once(page, ana):
     rate(page, "554433")
     assert page.evaluate("scrollY") == 0
     assert page.evaluate(IN_SIGHT, ".slip, #said, .acts button") == [True] * 10
-    page.get_by_role("button", name="Confirm this order and hand in").click()
+    page.get_by_role("button", name="Confirm order and submit").click()
     assert page.locator("#said.refused").inner_text().startswith("Undecided: ")
     assert page.evaluate(IN_SIGHT, ".slip.chosen, #said.refused") == [True] * 2
     page.set_viewport_size({"width": 360, "height": 740})
-    page.get_by_role("button", name="Confirm this order and hand in").click()
+    page.get_by_role("button", name="Confirm order and submit").click()
     assert page.evaluate(IN_SIGHT, ".slip.chosen, #said.refused") == [True] * 2
     with transaction() as session:
         session.get_one(Account, ana.id).language = "de"

@@ -45,7 +45,7 @@ class Tour:
         else:
             self.page.get_by_role("button", name="Start labeling").click()
         for _ in range(handed_in):
-            self.page.get_by_label("Single keys work").wait_for()
+            self.page.get_by_label("Use single-key shortcuts").wait_for()
             if self.page.get_by_role("heading", level=1).inner_text().startswith("Write"):
                 self.page.get_by_label("Your completion").fill("Here is what you asked for.")
                 with going_on(self.page):
@@ -57,7 +57,7 @@ class Tour:
         letters = ""
         while (heading := self.page.get_by_role("heading", level=1).inner_text()).startswith("Rate completion"):
             letters += heading[-1]
-            self.page.get_by_label("Single keys work").wait_for()
+            self.page.get_by_label("Use single-key shortcuts").wait_for()
             self.page.keyboard.press("7462513"[len(letters) % 7])
             self.page.get_by_role("heading", level=1, name=heading, exact=True).wait_for(state="detached")
         on_the_board(self.page)

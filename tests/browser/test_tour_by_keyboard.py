@@ -182,7 +182,7 @@ def _a_labelers_day(hands: Keyboard) -> list[str]:
     page.keyboard.press("Enter")  # on the desk's button
     done: list[str] = []
     while len(done) < 3:
-        page.get_by_label("Single keys work").wait_for()  # a piece of work is there, and its script
+        page.get_by_label("Use single-key shortcuts").wait_for()  # a piece of work is there, and its script
         heading = page.get_by_role("heading", level=1).inner_text()
         if heading.startswith("Write"):
             done.append("demonstration")
@@ -191,7 +191,7 @@ def _a_labelers_day(hands: Keyboard) -> list[str]:
             page.keyboard.type(first)
             page.keyboard.press("Enter")
             page.keyboard.type(second)
-            hands.tab("Hand in and go on")
+            hands.tab("Submit and continue")
             with going_on(page):
                 page.keyboard.press("Enter")
         elif "ranked" not in done:
@@ -199,7 +199,7 @@ def _a_labelers_day(hands: Keyboard) -> list[str]:
             _rate_and_rank(hands)
         else:
             done.append("skipped")
-            hands.tab("Skip this")
+            hands.tab("Skip task")
             page.keyboard.press("Enter")  # opens it
             hands.tab("It needs knowledge")
             with going_on(page):
@@ -215,7 +215,7 @@ def _rate_and_rank(hands: Keyboard) -> None:
         hands.choose("Overall", rating)
         if letter == "B":
             hands.tick("Fails to follow")
-        hands.tab("Go on: none of the other flags apply")
+        hands.tab(r"Next \(no other flags\)")
         hands.page.keyboard.press("Enter")
     on_the_board(hands.page)
     for key in "a1b2c1":  # a letter chooses a completion, a digit gives it a place

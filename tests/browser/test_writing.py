@@ -75,11 +75,11 @@ def test_texts_are_shown_as_meant_and_as_written_and_fit(page, rich):
         assert wide > narrow, f"{inner} scrolls in itself"
     assert not complaints(page, "writing")
     top = prompt.bounding_box()["y"]
-    page.locator(".prompt").get_by_label("as written").check()
+    page.locator(".prompt").get_by_label("Show raw text").check()
     expect(prompt.locator("pre.raw")).to_have_text(RICH, use_inner_text=False)
     expect(prompt.locator(".markdown")).to_be_hidden()
     assert abs(prompt.bounding_box()["y"] - top) < 1 and not complaints(page, "writing")
-    page.locator(".prompt").get_by_label("as written").uncheck()
+    page.locator(".prompt").get_by_label("Show raw text").uncheck()
     expect(prompt.locator(".markdown")).to_be_visible()
 
 
@@ -93,9 +93,9 @@ def test_a_completion_is_counted_and_previewed_while_it_is_written(page, rich, m
     expect(page.locator("#length")).to_contain_text("too many")
     expect(page.get_by_role("status").filter(has_text="too many")).to_have_count(1)  # said when it becomes so
     expect(page.locator("#length")).to_be_in_viewport(ratio=1)  # under a text longer than the window
-    expect(page.get_by_role("button", name="Hand in and go on")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Submit and continue")).to_be_in_viewport(ratio=1)
     page.keyboard.press("Control+Enter")
-    expect(page.get_by_role("alert")).to_contain_text("shorten it by")
+    expect(page.get_by_role("alert")).to_contain_text("Shorten it by")
     assert page.locator("#text").input_value() == "word " * 1000
     page.locator("details.about summary").click()
     page.get_by_role("group", name="Closed domain").get_by_label("no").check(force=True)
@@ -103,7 +103,7 @@ def test_a_completion_is_counted_and_previewed_while_it_is_written(page, rich, m
     page.locator("#text").fill("**Short.**")
     assert not complaints(page, "writing")
     page.keyboard.press("Control+Enter")
-    page.get_by_text("Handed in").first.wait_for()
+    page.get_by_text("Submitted").first.wait_for()
     with reading() as session:
         stored = session.scalar(select(Demonstration))
         assert stored.answers == {"closed_domain": False} and stored.use_case == "chat" and stored.form.version == 1
@@ -115,15 +115,15 @@ def test_without_a_script_the_save_counts_and_shows(browser, live, rich):
     page = context.new_page()
     begin(page, rich)
     page.locator("#text").fill("*so*")
-    page.locator("main").get_by_role("button", name="Save the draft").last.click()
+    page.locator("main").get_by_role("button", name="Save draft").last.click()
     page.locator("details.preview summary").click()
     expect(page.locator("#preview em")).to_have_text("so")
     expect(page.locator("#length")).to_contain_text("about 1 of 1024")
-    page.locator(".prompt").get_by_label("as written").check()
+    page.locator(".prompt").get_by_label("Show raw text").check()
     expect(page.locator(".prompt .markdown")).to_be_hidden()
     page.locator("#text").fill("word " * 1000)
-    page.get_by_role("button", name="Hand in and go on").click()
-    expect(page.get_by_role("alert")).to_contain_text("shorten it by")
+    page.get_by_role("button", name="Submit and continue").click()
+    expect(page.get_by_role("alert")).to_contain_text("Shorten it by")
     assert page.locator("#text").input_value().strip() == ("word " * 1000).strip()
 
 
@@ -150,14 +150,14 @@ def test_a_prompt_is_saved_while_it_is_written_and_found_again(page, people, wan
     page.wait_for_url("**/prompts/write/*")
     page.wait_for_load_state("networkidle")  # its scripts are there, which know the key
     page.get_by_label("Prompt", exact=True).press("Control+Enter")
-    page.get_by_text("Handed in. Thank you.").wait_for()
+    page.get_by_text("Submitted. Thank you.").wait_for()
     page.get_by_role("region", name="Any task").get_by_role("button").click()
     page.get_by_label("Prompt", exact=True).fill("Why is the sea salty??")
-    page.get_by_role("button", name="Hand in").click()
+    page.get_by_role("button", name="Submit prompt").click()
     expect(page.get_by_role("alert")).to_contain_text("nearly the same")
-    page.get_by_label("It is another task").check()
-    page.get_by_role("button", name="Hand in").click()
-    page.get_by_text("Handed in. Thank you.").wait_for()
+    page.get_by_label("This is a different task").check()
+    page.get_by_role("button", name="Submit prompt").click()
+    page.get_by_text("Submitted. Thank you.").wait_for()
 
 
 def test_no_word_of_a_prompt_is_lost(page, people, wanted):
@@ -176,15 +176,15 @@ def test_no_word_of_a_prompt_is_lost(page, people, wanted):
     editor(page).fill("Written in a tunnel")
     expect(page.locator("#saved")).to_contain_text("No connection")
     expect(page.get_by_role("status").filter(has_text="No connection")).to_have_count(1)
-    page.get_by_role("button", name="Hand in").click()
+    page.get_by_role("button", name="Submit prompt").click()
     expect(editor(page)).to_have_value("Written in a tunnel")
     page.close(run_before_unload=False)
     context.set_offline(False)
     one, other = context.new_page(), context.new_page()
     one.goto(url)
-    expect(one.locator("#problem")).to_contain_text("that the server never got")
+    expect(one.locator("#problem")).to_contain_text("that never reached the server")
     assert editor(one).input_value() == "", "nothing is applied unasked"
-    one.get_by_role("button", name="Use this one").click()
+    one.get_by_role("button", name="Use this version").click()
     expect(editor(one)).to_have_value("Written in a tunnel")
     assert copies(one) == []
     other.goto(url)
@@ -194,7 +194,7 @@ def test_no_word_of_a_prompt_is_lost(page, people, wanted):
     editor(other).fill("In the other")
     alert = other.get_by_role("alert")
     expect(alert.locator(".raw")).to_have_text(["In the other", "In one tab"])
-    alert.get_by_role("button", name="Keep what is on this page").click()
+    alert.get_by_role("button", name="Keep this page's version").click()
     until(other, lambda: copies(other) == [])
     expire_sessions()
     editor(other).fill("After the session was over")
@@ -202,7 +202,7 @@ def test_no_word_of_a_prompt_is_lost(page, people, wanted):
     other.fill("[name=username]", ana.username)
     other.fill("[name=password]", PASSWORD)
     other.get_by_role("button", name="Sign in").click()
-    other.get_by_role("button", name="Use this one").click()
+    other.get_by_role("button", name="Use this version").click()
     expect(editor(other)).to_have_value("After the session was over")
     editor(other).fill("Let me out")
     other.get_by_role("button", name="Sign out").click()
@@ -221,11 +221,11 @@ def test_without_a_script_pairs_become_prompts(browser, live, people, wanted):
     for number, (given, answer) in enumerate((("sun", "yellow"), ("sky", "blue"))):
         page.get_by_label("Input").nth(number).fill(given)
         page.get_by_label("Its completion").nth(number).fill(answer)
-    page.get_by_role("button", name="Room for two more pairs").click()
+    page.get_by_role("button", name="Add two pairs").click()
     assert page.get_by_label("Its completion").nth(1).input_value() == "blue"
     assert page.get_by_label("Input").count() == 5
-    page.get_by_role("button", name="Hand in").click()
-    page.get_by_text("Handed in as 2 prompts").wait_for()
+    page.get_by_role("button", name="Submit prompt").click()
+    page.get_by_text("Submitted as 2 prompts").wait_for()
     with reading() as session:
         assert [prompt.owner for prompt in session.scalars(select(Prompt))] == ["labeler ana"] * 2
 

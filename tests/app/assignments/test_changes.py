@@ -135,7 +135,7 @@ def test_nothing_changes_once_the_round_has_closed(people, verb):
     round = make_round(1, kind=ItemKind.DEMONSTRATION)
     held = hand_in(ana, written("It stands."))
     close(round)
-    with pytest.raises(Conflict, match="closed meanwhile"):
+    with pytest.raises(Conflict, match="closed in the meantime"):
         act(verb, held, ana)
     assert [one.text for one in rows(Completion)] == ["It stands."]
     assert draft_of(ana).content["text"] == "It stands."
@@ -149,7 +149,7 @@ def test_practice_and_screening_are_answered_once(people, verb, purpose):
     held = hand_in(ana, written("At first sight."))
     with transaction() as session:
         session.execute(update(Round).where(Round.id == round.id).values(purpose=purpose))
-    with pytest.raises(Conflict, match="answered once"):
+    with pytest.raises(Conflict, match="answered only once"):
         act(verb, held, ana)
 
 
@@ -207,7 +207,7 @@ def test_leaving_it_as_it_was_brings_the_text_back(people):
     draft = draft_of(ana)
     assert draft.content["text"] == "It was good." and draft.reopened_at is None and draft.submitted_at
     assert rows(EarlierVersion) == []
-    with transaction() as session, pytest.raises(Conflict, match="handed this in already"):
+    with transaction() as session, pytest.raises(Conflict, match="already submitted this"):
         drafts.save(session, held, ana, {"text": "Late."}, version=draft.version)
 
 
@@ -217,7 +217,7 @@ def test_a_round_that_closes_during_an_edit_leaves_both_texts(people):
     held = hand_in(ana, written("It stands."))
     act(changes.begin, held, ana)
     close(round)
-    with pytest.raises(Conflict, match="What you had handed in stands"), transaction() as session:
+    with pytest.raises(Conflict, match="Your earlier submission remains"), transaction() as session:
         submit(session, queries.assignment(session, held.public_id, ana), ana, written("Too late."))
     with transaction() as session:
         drafts.save(session, held, ana, {"text": "Too late."}, version=draft_of(ana).version)

@@ -130,7 +130,7 @@ def test_a_draft_of_a_closed_round_is_offered_once_and_submitted_as_it_is(begun,
     round, ana, _ben, hers = begun
     close(round)
     browser = Browser(client, people, ana.account).open("/")
-    assert "Closed before you submitted" in browser.html and "Nothing is waiting for you." in browser.html
+    assert "Closed before you submitted" in browser.html and "No tasks to do." in browser.html
     assert "in progress" not in browser.html
     assert browser.html.count("Half a sentence") == 0, "the list shows the prompt"
     assert ana.next() is None
@@ -154,7 +154,7 @@ def test_or_it_is_discarded(begun, client, people):
     assert browser.open("/").html.count(f'action="/assignments/{hers}/discard"') == 1
     assert client.post(f"/assignments/{hers}/discard", data=people.csrf(client)).status_code == 303
     after = browser.open("/")
-    assert "The draft is discarded." in after.html and "Closed before you submitted" not in after.html
+    assert "Draft discarded." in after.html and "Closed before you submitted" not in after.html
     ana("GET", f"/{hers}", 404)
     ana("POST", f"/{hers}/discard", 404)
     with reading() as session:
@@ -163,7 +163,7 @@ def test_or_it_is_discarded(begun, client, people):
 
 def test_rest_discards_what_is_lost_and_nothing_else(begun):
     round, ana, ben, hers = begun
-    assert "You hold this task" in ana("POST", f"/{hers}/discard", 409)["detail"]
+    assert "This task is still yours" in ana("POST", f"/{hers}/discard", 409)["detail"]
     close(round)
     ana("POST", f"/{hers}/discard", 204)
     assert ana("GET", "/day")["closed"] == 0
@@ -184,7 +184,7 @@ def test_a_ranking_that_is_not_complete_is_finished_on_its_page(worker, client, 
     browser.open("/")
     fields = people.csrf(client) | {"labeler": ana.account.public_id, "version": "1", "do": "stop"}
     refused = client.post(f"/assignments/{id}/submit", data=fields)
-    assert refused.status_code == 422 and "The round of this item has closed." in refused.text
+    assert refused.status_code == 422 and "This round has closed." in refused.text
     order = {"completions": {letter: {"tier": 1} for letter in "ABC"}}
     assert ana.submit(id, order)["surplus"]
     with reading() as session:
@@ -204,7 +204,7 @@ def test_what_was_skipped_before_is_not_offered(worker):
 def test_resuming_is_refused_with_the_way_out(begun, client, people):
     round, ana, _ben, hers = begun
     close(round)
-    assert "submit your draft as it is, or discard it" in ana("POST", f"/{hers}/resume", 409)["detail"]
+    assert "submit your draft as is, or discard it" in ana("POST", f"/{hers}/resume", 409)["detail"]
     browser = Browser(client, people, ana.account)
     browser.open("/")
     there = client.post(f"/assignments/{hers}/resume", data=people.csrf(client))
@@ -224,7 +224,7 @@ def test_the_desk_and_next_agree_after_a_move_to_another_pool(worker, client, pe
     assert moved.status_code == 200
     assert ana.next() is None
     assert (ana("GET", "/day")["unfinished"], ana("GET", "/day")["closed"]) == (0, 1)
-    assert "not for your pool" in ana("POST", f"/{id}/resume", 409)["detail"]
+    assert "no longer open to your pool" in ana("POST", f"/{id}/resume", 409)["detail"]
     ana("POST", f"/{id}/discard", 204)
     assert ana("GET", "/day")["closed"] == 0
 
@@ -321,7 +321,7 @@ def test_so_do_the_pages_that_start_one(begun, client, people):
     fields = people.csrf(client) | {"round": round.public_id}
     refused = client.post("/admin/plans/new", data=fields)
     assert refused.status_code == 409
-    assert "not submitted: 1" in refused.text and 'name="confirm"' in refused.text and state_of(round) == "open"
+    assert "Unsubmitted drafts: 1" in refused.text and 'name="confirm"' in refused.text and state_of(round) == "open"
     confirmed = client.post("/admin/plans/new", data=fields | {"confirm": "on"})
     assert "No closed training round holds a demonstration" in confirmed.text
     assert 'name="confirm"' not in client.get("/admin/plans/new").text

@@ -166,7 +166,7 @@ def test_a_round_that_is_not_for_the_labeler_does_not_exist(worker, number):
     make_round(1, kind=ItemKind.DEMONSTRATION, number=1)
     make_round(1, kind=ItemKind.DEMONSTRATION, number=7, pools=("held-out",))
     refused = worker("ana")("POST", "/next", 404, json={"round": number})
-    assert f"no round {number} for you" in refused["detail"]
+    assert f"Round {number} is not open to you" in refused["detail"]
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**31, "x", 1.5])
@@ -184,7 +184,7 @@ def test_the_desk_lets_one_choose_a_round_and_remembers_it(client, people):
     ana.press("submit", text="One.")
     assert round_of(id_of(ana)) == 2, "the next is of the same round"
     done = ana.press("submit", text="Two.")
-    assert done.url == "/" and "Nothing more is waiting for you in round 2." in done.html
+    assert done.url == "/" and "No more tasks to do in round 2." in done.html
     ana = choose(client, people, ana, "")
     assert round_of(id_of(ana)) == 1
 
@@ -213,7 +213,7 @@ def test_a_choice_is_of_one_account_and_of_a_round_that_there_is(client, people)
     assert round_of(sent.headers["location"].rsplit("/", 1)[1]) == 1, "ben has chosen none"
     sent = client.post("/assignments/next", data=people.csrf(client) | {"round": "9"})
     assert sent.headers["location"] == "/"
-    assert "no round 9 for you" in client.get("/").text
+    assert "Round 9 is not open to you" in client.get("/").text
 
 
 # --- What is left to people ---

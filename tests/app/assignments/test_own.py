@@ -133,7 +133,7 @@ def test_a_task_that_has_become_ones_own_is_not_forced_on_anybody(worker, leases
     ana.submit(ana.next(2), "The Rhine.")
     assert ana.next() is None
     refused = ana("POST", f"/{held}/resume", 409)
-    assert "text of your own" in refused["detail"]
+    assert "a text that you wrote" in refused["detail"]
     leases_run_out()
     assert ben.next(1) == held
 

@@ -113,7 +113,7 @@ def test_pairs_in_every_shape(database, tmp_path):
     )
     report = run(path, PAIRS)
     assert (report.added, report.problems) == (5, [])
-    assert report.notes == ["1 rows have an empty completion, kept because somebody ranked it."]
+    assert report.notes == ["1 rows have an empty completion, kept because it was ranked."]
     assert stored() == [
         (["One?"], [(1, "a"), (2, "b")]),
         (["Two?"], [(1, "a"), (2, "b")]),
@@ -153,7 +153,7 @@ def test_bad_rows_are_told_and_same_texts_left_out(database, tmp_path):
         (6, "pool"),
         (7, "rejected"),
     ]
-    assert [(one.line, one.message) for one in report.left_out] == [(2, "Two of the completions are the same text.")]
+    assert [(one.line, one.message) for one in report.left_out] == [(2, "Two of the completions have the same text.")]
     assert run(path, PAIRS, skip_bad=True).added == 1
 
 
@@ -273,8 +273,8 @@ def test_hh_harmless_is_2312_comparisons(database):
     assert (report.rows, report.added, report.problems, report.left_out) == (2312, 2312, [], [])
     assert report.notes == [
         "Prompts with personal data, in no snapshot until an admin decides: 10.",
-        "5 pairs part before their last turn: their prompt is what both dialogues share.",
-        "4 rows have an empty completion, kept because somebody ranked it.",
+        "5 pairs diverge before their last turn; their prompt is the part that both dialogues share.",
+        "4 rows have an empty completion, kept because it was ranked.",
         "Prompts that say nearly the same as another, both in the stricter split: 1.",
     ]
     assert run(path, HH, collection="hh_harmless").known == 2312

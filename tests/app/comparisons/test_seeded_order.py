@@ -144,7 +144,7 @@ def test_an_undecided_tier_is_refused_with_words_and_the_rest_is_stored_as_said(
     ana = people.labeler("ana")
     letters, content = rated([6, 3, 3, 5])
     untouched = content.with_form(as_posted(content.placed(letters), do="hand_in"), letters, [])
-    with pytest.raises(BadInput, match=r"Undecided: B, C\. Say") as refused:
+    with pytest.raises(BadInput, match=r"Undecided: B, C\. Mark each") as refused:
         hand_in(ana, untouched)
     assert refused.value.field == "completions.B.undecided"
     tied = {**content.placed(letters), "B": Answer(tier=3), "C": Answer(tier=3), "A": Answer(unacceptable=True)}

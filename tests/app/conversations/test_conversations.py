@@ -90,7 +90,7 @@ def test_only_some_labelers_wait_at_once_and_one_message_gets_only_so_many(peopl
         for _ in range(suggesting.AT_ONCE):
             suggesting._waiting.release()
     suggesting.suggest(ana, id)
-    with pytest.raises(BadInput, match="2 suggestions for one message"):
+    with pytest.raises(BadInput, match="2 suggestions for this message"):
         suggesting.suggest(ana, id)
 
 
@@ -149,12 +149,12 @@ def test_once_and_under_the_fence(people, talk, server):
 @pytest.mark.parametrize(
     ("messages", "says_"),
     [
-        ([], "ends with a message of the assistant"),
+        ([], "must end with an assistant message"),
         ([says("user", "Hi")], "it is the assistant's turn"),
         ([says("assistant", "a"), says("assistant", "b")], "it is the user's turn"),
-        ([says("assistant", "a"), says("user", "b")], "ends with a message of the assistant"),
+        ([says("assistant", "a"), says("user", "b")], "must end with an assistant message"),
         ([says("assistant", " ")], "Message 1 is empty"),
-        ([says("assistant", "a", "nowhere")], "There is no suggestion nowhere"),
+        ([says("assistant", "a", "nowhere")], "Suggestion nowhere not found"),
     ],
 )
 def test_what_cannot_be_handed_in(people, talk, messages, says_):

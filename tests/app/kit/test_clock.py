@@ -51,5 +51,5 @@ def test_today_began_at_the_readers_midnight(ana):
     for hour in (0, 12):  # it is that hour there now: 90 minutes ago was yesterday, or was today
         ahead = (hour - now.hour + 11) % 24 - 11
         html = read_in(ana, f"Etc/GMT{-ahead:+d}")  # their sign is the other way round
-        counted += re.findall(r"Handed in today</dt><dd>(\d+)", html)
+        counted += re.findall(r"Submitted today</dt><dd>(\d+)", html)
     assert counted == ["0", "1"]

@@ -100,10 +100,10 @@ def test_pages_of_reports(client, people, ana):
     assert "zz-secret" not in client.get(f"/reports/{report.public_id}").text
     assert client.get("/admin/reports").status_code == 404
     people.sign_in(client, people.admin("olga"))
-    assert "to be answered" in client.get("/admin/reports").text
+    assert "needs a reply" in client.get("/admin/reports").text
     url = f"/admin/reports/{report.public_id}"
     refused = client.post(f"{url}/reply", data={"text": " ", **people.csrf(client)})
-    assert refused.status_code == 422 and "nothing is written yet" in refused.text
+    assert refused.status_code == 422 and "The text is empty" in refused.text
     done = client.post(f"{url}/reply", data={"text": "", "then": "resolve", **people.csrf(client)})
     assert done.status_code == 303 and "resolved" in client.get(url).text
     assert client.get(f"/reports/{report.public_id}").status_code == 404, "an admin is no owner"

@@ -23,7 +23,7 @@ def test_a_double_click_on_hand_in_is_one_row_and_no_error(ana):
     for _ in range(2):
         ana.html = page
         ana.press("submit", text="once", do="stop")
-        assert ana.url == "/" and "Handed in." in ana.html
+        assert ana.url == "/" and "Submitted." in ana.html
     with reading() as session:
         assert session.scalar(select(func.count()).select_from(Demonstration)) == 1
 
@@ -129,10 +129,10 @@ def test_a_page_left_open_in_a_shared_browser_never_reaches_the_next_persons_dra
     headers = {"Sec-Fetch-Site": "same-origin"}
     sent = Fields(tab).fields | {"text": "by <ana>", "reason": "other"}
     refused = ana.client.post(f"{url}/{act}", data=sent, headers=headers)
-    assert refused.status_code == 403 and "Sign in as the person who wrote this" in refused.text
+    assert refused.status_code == 403 and "Sign in as the writer of this text" in refused.text
     assert "by &lt;ana&gt;" in refused.text, "the words are not lost"
     told = ana.client.post(f"{url}/draft", data=sent, headers=headers | {"Accept": "application/json"})
-    assert told.status_code == 403 and "Sign in as the person" in told.json()["detail"]
+    assert told.status_code == 403 and "Sign in as the writer" in told.json()["detail"]
     with reading() as session:
         assert session.scalar(select(Draft.content).where(Draft.labeler_id == ben.account.id))["text"] == "by ben"
         assert not session.scalars(select(Demonstration)).all() and not session.scalars(select(Skip)).all()
@@ -186,8 +186,8 @@ def test_a_lost_lease_and_a_closed_round_say_so_and_take_the_work(ana):
     assert "ran out" in ana.open(url).html and "mine" in ana.html
     assert "time ran out" in ana.open("/").html
     ana.follow(ana.client.post(f"{url}/resume", data=ana.people.csrf(ana.client)))
-    assert "Somebody else has this item now" in ana.html
+    assert "Somebody else has this task now" in ana.html
     close(round)
-    assert "round of this item has closed" in ana.open(url).html
+    assert "This round has closed" in ana.open(url).html
     ana.press("submit")
     assert "extra answer" in ana.html and one(Demonstration).surplus is True

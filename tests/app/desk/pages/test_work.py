@@ -16,7 +16,7 @@ from tests.desk import SECRET_POLICY, make_round
 
 
 def test_an_empty_desk_and_a_waiting_one(ana):
-    assert "Nothing is waiting" in ana.open("/").html
+    assert "No tasks to do" in ana.open("/").html
     make_round(2)
     assert "2 tasks to do" in ana.open("/").html
     ana.next()
@@ -40,12 +40,12 @@ def test_a_comparison_from_the_first_page_to_the_row(ana):
         ana.press(do="go_on", **{f"rating.{letter}": rating}, **flags)
     assert "Rate completion C" in ana.html
     ana.press(do="at:ranking", **{"flag.C.violent_content": "yes"})
-    assert "Rank the completions" in ana.html and "Not gone on from: C" in ana.html
+    assert "Rank the completions" in ana.html and "Flags not confirmed for C" in ana.html
     ana.press("submit", **{"tier.A": 1, "tier.B": 3})
     assert ana.reply.status_code == 422 and "Not ranked yet: C" in ana.html
     assert Fields(ana.html).fields["tier.B"] == "3", "what was filled in is still there"
     ana.press("submit", **{"tier.C": 1}, notes="two tie")
-    assert ana.url == "/" and "Handed in." in ana.html
+    assert ana.url == "/" and "Submitted." in ana.html
     with reading() as session:
         stored = session.scalars(select(Comparison)).one()
         a, b, c = stored.completions
@@ -60,7 +60,7 @@ def test_going_on_needs_a_rating_and_arrows_answer_nothing(ana):
     make_round(1, k=2)
     ana.next()
     ana.press(do="go_on")
-    assert "Rate completion A" in ana.html and "Rate it from 1 to 7" in ana.html
+    assert "Rate completion A" in ana.html and "Rate the completion from 1 to 7" in ana.html
     ana.press(do="at:B", **{"rating.A": 3})
     assert "Rate completion B" in ana.html
     draft = one(Draft).content["completions"]["A"]
@@ -72,7 +72,7 @@ def test_a_flag_can_be_taken_back_after_going_on(ana):
     ana.next()
     ana.press(do="go_on", **{"rating.A": 3, "flag.A.fails_task": "yes"})
     ana.press(do="at:A")
-    assert '<span class="hint said" >You went on: the rest is answered no.</span>' in ana.html
+    assert '<span class="hint said" >Unchecked ones count as “no”.</span>' in ana.html
     ana.press(do="save", **{"flag.A.fails_task": None})
     draft = one(Draft).content["completions"]["A"]
     assert (draft["rating"], draft["flags"], draft["gone_on"], draft["tier"]) == (3, {}, True, None)
@@ -86,10 +86,10 @@ def test_a_demonstration_is_kept_handed_in_and_shown_again(ana):
     assert "Saved" in ana.html
     assert Fields(ana.html).fields["text"] == "A <b>first</b>\nline & more"
     ana.press("submit", text="  ")
-    assert ana.reply.status_code == 422 and "Nothing is written yet" in ana.html
+    assert ana.reply.status_code == 422 and "The completion is empty" in ana.html
     ana.press("submit", text="done", do=None)
-    assert ana.url not in ("/", url) and "Handed in." in ana.html and "Write a completion" in ana.html
-    assert "done" in ana.open(url).html and "You handed this in" in ana.html
+    assert ana.url not in ("/", url) and "Submitted." in ana.html and "Write a completion" in ana.html
+    assert "done" in ana.open(url).html and "You submitted this" in ana.html
     assert one(Demonstration).completion_id is not None
 
 
