@@ -70,7 +70,7 @@ def test_practice_with_the_keyboard_alone(page, people):
     page.get_by_role("heading", name="Onboarding").wait_for()
     act(page, "Read guideline")
     page.get_by_role("heading", name="How to label: training").first.wait_for()
-    act(page, "I have read it")
+    act(page, "I have read this guideline")
     page.get_by_role("heading", name="Onboarding").wait_for()
     act(page, "Next practice exercise")
     page.get_by_role("heading", name="Before you read on").wait_for()
@@ -282,6 +282,6 @@ def test_a_changed_guideline_is_read_before_new_work(page, people):
     page.get_by_role("heading", name="The guideline has changed").wait_for()
     assert page.locator("ins", has_text="very").count() == 1
     assert not look(page, "guideline-changed")
-    page.get_by_role("button", name="I have read it: go on").click()
+    page.get_by_role("button", name="I have read this guideline").click()
     page.get_by_role("button", name="Start labeling").click()
     page.wait_for_url("**/assignments/*")

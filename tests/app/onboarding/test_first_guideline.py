@@ -23,7 +23,7 @@ def acknowledge(client, people) -> None:
     with transaction() as session:
         newest = guidelines.current_guideline(session, "training")
     page = client.get(f"/guidelines/{newest.public_id}/changes").text
-    assert "I have read it" in page
+    assert "I have read this guideline" in page
     sent = client.post(f"/guidelines/{newest.public_id}/acknowledge", data=people.csrf(client) | {"next": "/"})
     assert sent.status_code == 303
 

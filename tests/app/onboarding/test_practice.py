@@ -247,7 +247,7 @@ def test_by_page_from_writing_to_feedback(client, people):
     fields = people.csrf(client)
     assert "You have 1 practice exercise to do" in client.get("/").text
     to_read = client.post("/onboarding/next", data={**fields, "part": "practice"}).headers["location"]
-    assert to_read.startswith("/guidelines/") and "I have read it" in client.get(to_read).text
+    assert to_read.startswith("/guidelines/") and "I have read this guideline" in client.get(to_read).text
     read_guideline(ana)
     work = client.post("/onboarding/next", data={**fields, "part": "practice"}).headers["location"]
     assert "Name a fruit." in client.get(work).text
