@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import select
 
 from app import database as app_database
-from app import web
 from app.accounts import passwords, queries, rules
 from app.accounts.passwords import MAX_LENGTH, MIN_LENGTH, check_new, hash_password, verify
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, Scope
 from app.errors import BadInput, Conflict, NotFound, TooMany
+from app.web import auth
 from training.contract.records import Pool
 
 
@@ -238,7 +238,7 @@ def test_noting_that_a_token_was_used_does_not_undo_what_happened_meanwhile(data
     with app_database.transaction() as session:
         rules.revoke_token(session, ana, read_before.public_id)
         session.get_one(Account, ana.id).pool = Pool.HELD_OUT
-    web._note_use(read_before)
+    auth._note_use(read_before)
     with app_database.reading() as session:
         assert queries.live_token(session, secret) is None
         assert session.get_one(Account, ana.id).pool is Pool.HELD_OUT
