@@ -113,7 +113,7 @@ class NewTokenOut(TokenOut):
 
 
 class AuditOut(BaseModel):
-    """Who did what to which object."""
+    """An audit entry: who did what to which object."""
 
     at: datetime
     by: str | None = Field(description="User name; null: done without an account (see `surface`).")

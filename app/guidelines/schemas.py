@@ -12,7 +12,7 @@ from app.kit.text import Text
 
 
 class PromptAnswer(StrEnum):
-    """The eleven binary answers about a prompt, InstructGPT's Table 7."""
+    """The eleven yes-or-no answers about a prompt (InstructGPT, Table 7)."""
 
     AMBIGUOUS = "ambiguous"
     SENSITIVE = "sensitive_content"
