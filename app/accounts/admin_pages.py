@@ -28,7 +28,9 @@ def _choice(kind, value: str, field: str):
         return kind(value)
     except ValueError:
         known = ", ".join(kind)
-        raise BadInput(_("“%(value)s” is none of %(known)s.") % {"value": value, "known": known}, field=field) from None
+        raise BadInput(
+            _("“%(value)s” is not one of %(known)s.") % {"value": value, "known": known}, field=field
+        ) from None
 
 
 def _is_admin(id: str) -> bool:
@@ -105,7 +107,7 @@ def create_account(
     except (BadInput, Conflict, TooMany) as error:
         return _new_page(request, error, **given)
     response = redirect("/admin/accounts")
-    flash(response, _("%(name)s may sign in now as “%(username)s”.") % {"name": made.name, "username": made.username})
+    flash(response, _("%(name)s can now sign in as “%(username)s”.") % {"name": made.name, "username": made.username})
     return response
 
 
@@ -180,7 +182,7 @@ def disable_account(request: Request, id: str):
     return _change(
         request,
         id,
-        _("The account is disabled and signed out, its API tokens are revoked, and its tasks are free for others."),
+        _("The account is disabled and signed out, its API tokens are revoked, and its tasks are available to others."),
         disabled=True,
     )
 
@@ -188,19 +190,21 @@ def disable_account(request: Request, id: str):
 @router.post("/admin/accounts/{id}/enable")
 def enable_account(request: Request, id: str):
     """Let a disabled account in again."""
-    return _change(request, id, _("The account may sign in again."), disabled=False)
+    return _change(request, id, _("The account can sign in again."), disabled=False)
 
 
 @router.post("/admin/accounts/{id}/pause")
 def pause_account(request: Request, id: str):
     """Hand somebody no new work."""
-    return _change(request, id, _("No new work is given to them; what they have begun they can finish."), paused=True)
+    return _change(
+        request, id, _("Paused: they get no new tasks, but can finish those they have started."), paused=True
+    )
 
 
 @router.post("/admin/accounts/{id}/resume")
 def resume_account(request: Request, id: str):
     """Hand somebody work again."""
-    return _change(request, id, _("They are given work again."), paused=False)
+    return _change(request, id, _("Resumed: they get new tasks again."), paused=False)
 
 
 def _change(request: Request, id: str, note: str, **changes: bool):

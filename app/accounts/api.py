@@ -35,7 +35,7 @@ Cursor = Annotated[int | None, Query(ge=0, lt=2**31)]
 def list_accounts(
     request: Request, text: SearchText = "", cursor: Text | None = None, limit: Limit = 100
 ) -> AccountPage:
-    """Accounts, the newest first; `text` finds those whose name or user name holds it."""
+    """List accounts, newest first; `text` matches part of the name or user name."""
     api_account(request, "accounts")
     with reading() as session:
         found, following = queries.accounts(session, text=text, cursor=cursor, limit=limit)
@@ -44,7 +44,7 @@ def list_accounts(
 
 @router.post("/api/v1/accounts", status_code=201)
 def create_account(request: Request, given: AccountIn) -> AccountOut:
-    """Make an account."""
+    """Create an account."""
     by = api_account(request, "accounts")
     hashed = hash_password(check_new(given.password, given.username))
     with transaction() as session:
@@ -63,15 +63,15 @@ def create_account(request: Request, given: AccountIn) -> AccountOut:
     return AccountOut.model_validate(account)
 
 
-@router.get("/api/v1/accounts/me")
+@router.get("/api/v1/accounts/me", summary="Read Own Account")
 def read_me(request: Request) -> AccountOut:
-    """The account of the token that asks; every scope may."""
+    """Return the account of the token used; any scope is enough."""
     return AccountOut.model_validate(api_account(request, None))
 
 
-@router.patch("/api/v1/accounts/me")
+@router.patch("/api/v1/accounts/me", summary="Change Own Account")
 def change_me(request: Request, given: OwnChange) -> AccountOut:
-    """Change one's own name or language, or opt out of sensitive prompts."""
+    """Change your own name or language, or opt out of sensitive prompts."""
     account = api_account(request, "work")
     with transaction() as session:
         account = rules.change_account(session, account, by=account, **given.model_dump(exclude_unset=True))
@@ -80,7 +80,7 @@ def change_me(request: Request, given: OwnChange) -> AccountOut:
 
 @router.get("/api/v1/accounts/{id}")
 def read_account(request: Request, id: str) -> AccountOut:
-    """One account."""
+    """Return one account."""
     api_account(request, "accounts")
     with reading() as session:
         return AccountOut.model_validate(queries.get(session, id))
@@ -88,7 +88,7 @@ def read_account(request: Request, id: str) -> AccountOut:
 
 @router.patch("/api/v1/accounts/{id}")
 def change_account(request: Request, id: str, given: AccountChange) -> ChangedAccountOut:
-    """Change an account; `disabled` signs it out for good, revokes its tokens and frees its tasks."""
+    """Change an account; `disabled` signs it out, keeps it out, revokes its tokens and frees its tasks."""
     by = api_account(request, "accounts")
     with transaction() as session:
         account = queries.get(session, id)
@@ -111,7 +111,7 @@ def set_password(request: Request, id: str, given: PasswordIn) -> None:
 
 @router.post("/api/v1/accounts/{id}/sign-out", status_code=204)
 def sign_out_everywhere(request: Request, id: str, keep_tokens: bool = False) -> None:
-    """End all of an account's sessions and revoke its API tokens; `keep_tokens` leaves those valid."""
+    """End all of an account's sessions and revoke its API tokens; `keep_tokens` keeps them valid."""
     by = api_account(request, "accounts")
     with transaction() as session:
         rules.sign_out_everywhere(session, queries.get(session, id), by=by, keep_tokens=keep_tokens)
@@ -119,7 +119,7 @@ def sign_out_everywhere(request: Request, id: str, keep_tokens: bool = False) ->
 
 @router.get("/api/v1/accounts/{id}/tokens")
 def list_tokens(request: Request, id: str) -> list[TokenOut]:
-    """An account's tokens, those revoked left out."""
+    """List an account's tokens, except revoked ones."""
     api_account(request, "accounts")
     with reading() as session:
         found = queries.tokens_of(session, queries.get(session, id))
@@ -128,7 +128,7 @@ def list_tokens(request: Request, id: str) -> list[TokenOut]:
 
 @router.post("/api/v1/accounts/{id}/tokens", status_code=201)
 def create_token(request: Request, id: str, given: TokenIn) -> NewTokenOut:
-    """Make a token for an account; the answer alone holds the secret."""
+    """Create a token for an account; only this response contains the secret."""
     by = api_account(request, "accounts")
     with transaction() as session:
         token, secret = rules.create_token(
@@ -140,7 +140,7 @@ def create_token(request: Request, id: str, given: TokenIn) -> NewTokenOut:
 
 @router.delete("/api/v1/accounts/{id}/tokens/{token_id}", status_code=204)
 def revoke_token(request: Request, id: str, token_id: str) -> None:
-    """Make a token worthless at once."""
+    """Revoke a token at once."""
     by = api_account(request, "accounts")
     with transaction() as session:
         rules.revoke_token(session, queries.get(session, id), token_id, by=by)
@@ -148,7 +148,7 @@ def revoke_token(request: Request, id: str, token_id: str) -> None:
 
 @router.get("/api/v1/audit")
 def read_audit(request: Request, subject: Text | None = None, cursor: Cursor = None, limit: Limit = 100) -> AuditPage:
-    """Who did what, the newest first; `subject` is the public id it was done to."""
+    """List who did what, newest first; `subject` filters by the public id of the object."""
     api_account(request, "accounts")
     with reading() as session:
         found = queries.audit(session, subject=subject, before=cursor, limit=limit + 1)

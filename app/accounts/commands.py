@@ -13,12 +13,12 @@ from training.contract.records import Pool
 
 accounts = typer.Typer(
     no_args_is_help=True,
-    help="People: make accounts, list and change them, set passwords, read the audit trail.\n\n"
+    help="Accounts: create, list and change them, set passwords, show the audit trail.\n\n"
     "The first admin: plumbline account create olga --name 'Olga Brandt' --role admin",
 )
 tokens = typer.Typer(
     no_args_is_help=True,
-    help="API tokens of the REST interface: make, list, revoke.\n\n"
+    help="API tokens for the REST API: create, list, revoke.\n\n"
     "For a script that runs jobs: plumbline token create olga --scope read --scope jobs --name nightly",
 )
 Password = typer.Option(
@@ -27,32 +27,33 @@ Password = typer.Option(
     hide_input=True,
     confirmation_prompt=True,
     envvar="PLUMBLINE_PASSWORD",
-    help="Asked for when not given.",
+    help="Prompted for if not given.",
 )
 
 
 @accounts.command("create")
 def create(
-    username: str = typer.Argument(help="What they sign in with."),
-    name: str = typer.Option("", help="How they are called; the user name if not given."),
+    username: str = typer.Argument(help="The user name to sign in with."),
+    name: str = typer.Option("", help="Display name; defaults to the user name."),
     role: Role = typer.Option(Role.LABELER, help="A labeler works on assignments; an admin runs everything."),
-    pool: Pool = typer.Option(Pool.TRAIN, help="Work of held-out labelers is never trained on."),
+    pool: Pool = typer.Option(Pool.TRAIN, help="Answers of held-out labelers are never used for training."),
     password: str = Password,
 ) -> None:
-    """Make an account."""
+    """Create an account."""
     hashed = hash_password(check_new(password, username))
     with transaction() as session:
         account = rules.create_account(
             session, username=username, name=name or username, password=hashed, role=role, pool=pool
         )
-    typer.echo(f"Made the {account.role} {account.username}, who may sign in now.")
+    typer.echo(f"Created the {account.role} {account.username}, who can now sign in.")
 
 
 @accounts.command("list")
 def list_accounts(
-    text: str = typer.Option("", help="Only accounts whose name or user name holds this."), as_json: AsJson = False
+    text: str = typer.Option("", help="Only accounts whose name or user name contains this text."),
+    as_json: AsJson = False,
 ) -> None:
-    """List accounts, the oldest first."""
+    """List accounts, oldest first."""
     with reading() as session:
         found = queries.accounts(session, text=text, limit=100_000)[0][::-1]
     rows = [
@@ -67,16 +68,18 @@ def list_accounts(
         }
         for account in found
     ]
-    show(rows, as_json, "There are no accounts yet; make one with `plumbline account create`.")
+    show(rows, as_json, "There are no accounts yet; create one with `plumbline account create`.")
 
 
 @accounts.command("change")
 def change(
     username: str,
-    name: str = typer.Option(None, help="How they are called."),
+    name: str = typer.Option(None, help="Display name."),
     role: Role = typer.Option(None),
-    pool: Pool = typer.Option(None, help="For what they submit from now on; answers given so far keep theirs."),
-    disabled: bool = typer.Option(None, "--disable/--enable", help="Sign them out and keep them out; or let them in."),
+    pool: Pool = typer.Option(None, help="Applies to what they submit from now on; existing answers keep their pool."),
+    disabled: bool = typer.Option(
+        None, "--disable/--enable", help="Sign the account out and keep it out, or let it sign in again."
+    ),
 ) -> None:
     """Change an account: its name, role, pool, and whether it may sign in."""
     with transaction() as session:
@@ -90,7 +93,7 @@ def change(
 def password(
     username: str,
     password: str = Password,
-    keep_tokens: bool = typer.Option(False, "--keep-tokens", help="Leave their API tokens valid."),
+    keep_tokens: bool = typer.Option(False, "--keep-tokens", help="Keep the account's API tokens valid."),
 ) -> None:
     """Set a new password, sign the account out everywhere, and revoke its API tokens."""
     hashed = hash_password(check_new(password, username))
@@ -101,8 +104,10 @@ def password(
 
 
 @accounts.command("audit")
-def audit(limit: int = typer.Option(50, help="How many entries, the newest first."), as_json: AsJson = False) -> None:
-    """Who did what: the audit trail, the newest first."""
+def audit(
+    limit: int = typer.Option(50, help="How many entries to show, newest first."), as_json: AsJson = False
+) -> None:
+    """Show the audit trail (who did what), newest first."""
     with reading() as session:
         found = queries.audit(session, limit=limit)
     rows = [
@@ -127,13 +132,13 @@ def first_run_code() -> None:
 
 @tokens.command("create")
 def create_token(
-    username: str = typer.Argument(help="Whose token: what it does is done in their name."),
-    scope: list[Scope] = typer.Option([Scope.WORK], help="May be given several times."),
+    username: str = typer.Argument(help="The owner of the token, in whose name it acts."),
+    scope: list[Scope] = typer.Option([Scope.WORK], help="Can be given more than once."),
     name: str = typer.Option("command line", help="What the token is for."),
-    days: int = typer.Option(90, help="How long it lasts; 0 never ends."),
+    days: int = typer.Option(90, help="Days until the token expires; 0 never expires."),
     as_json: AsJson = False,
 ) -> None:
-    """Make an API token; the secret is printed this once and not kept."""
+    """Create an API token; the secret is printed only once and not stored."""
     with transaction() as session:
         account = _account(session, username, may_be_demo=True)
         token, secret = rules.create_token(session, account, name=name, scopes=[*scope], days=days)
@@ -145,7 +150,7 @@ def create_token(
 
 @tokens.command("list")
 def list_tokens(username: str, as_json: AsJson = False) -> None:
-    """List an account's tokens, those revoked left out."""
+    """List an account's tokens, except revoked ones."""
     with reading() as session:
         found = queries.tokens_of(session, _account(session, username, may_be_demo=True))
     rows = [
@@ -164,7 +169,7 @@ def list_tokens(username: str, as_json: AsJson = False) -> None:
 
 @tokens.command("revoke")
 def revoke(username: str, id: str = typer.Argument(help="The id that `plumbline token list` shows.")) -> None:
-    """Make a token worthless at once."""
+    """Revoke a token at once."""
     with transaction() as session:
         rules.revoke_token(session, _account(session, username, may_be_demo=True), id)
     typer.echo("Revoked.")
@@ -173,7 +178,7 @@ def revoke(username: str, id: str = typer.Argument(help="The id that `plumbline 
 def _account(session, username: str, *, may_be_demo: bool = False) -> Account:
     account = queries.by_username(session, username)
     if account is None:
-        raise NotFound(f"there is no account “{username}”; see `plumbline account list`")
+        raise NotFound(f"There is no account “{username}”; see `plumbline account list`.")
     if account.kind is AccountKind.DEMO and not may_be_demo:
-        raise BadInput(f"“{username}” belongs to the demo and cannot be changed; make an account of your own")
+        raise BadInput(f"“{username}” belongs to the demo and cannot be changed; create an account of your own.")
     return account

@@ -69,7 +69,7 @@ def count_attempt(username: str, address: str, *, account: Account | None = None
     if wait:
         raise TooMany(
             _(
-                "Too many attempts to sign in. Wait %(minutes)d min, sign in with a browser that you have used "
+                "Too many sign-in attempts. Wait %(minutes)d min, sign in with a browser that you have used "
                 "here before, or ask an admin for a new password."
             )
             % {"minutes": int(wait // 60) + 1},

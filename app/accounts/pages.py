@@ -105,7 +105,7 @@ def sign_out(request: Request):
 def _check_first_run(request: Request) -> None:
     with reading() as session:
         if queries.has_admin(session):
-            raise NotFound(_("There is an admin already; ask them for an account."))
+            raise NotFound(_("There is already an admin; ask them for an account."))
 
 
 @router.get("/first-run")
@@ -136,7 +136,7 @@ def first_run(
         shown = {"code": code, "local": local, "username": username, "name": name, "error": error}
         return page(request, "accounts/first_run.html", status=error.status, **shown)
     response = _begin(request, redirect("/admin/accounts"), account, secret)
-    flash(response, _("You are the first admin. Make accounts for the others here."))
+    flash(response, _("You are the first admin. Create accounts for the others here."))
     return response
 
 
@@ -213,8 +213,8 @@ def change_own_password(request: Request, current: FormText = "", password: Form
     with transaction() as session:
         rules.set_password(session, account, hashed, by=account, **keep)
     if keep_tokens:
-        return _done(_("You have a new password and are signed out everywhere else. Your API tokens still work."))
-    return _done(_("You have a new password, are signed out everywhere else, and have no API tokens any more."))
+        return _done(_("Password changed. You are signed out everywhere else; your API tokens still work."))
+    return _done(_("Password changed. You are signed out everywhere else, and your API tokens are revoked."))
 
 
 @router.post("/account/sign-out-everywhere")
@@ -226,7 +226,7 @@ def sign_out_elsewhere(request: Request, keep_tokens: FormText = ""):
         rules.sign_out_everywhere(session, account, by=account, **keep)
     if keep_tokens:
         return _done(_("You are signed out everywhere else. Your API tokens still work."))
-    return _done(_("You are signed out everywhere else and have no API tokens any more."))
+    return _done(_("You are signed out everywhere else, and your API tokens are revoked."))
 
 
 @router.post("/account/tokens")

@@ -25,7 +25,7 @@ _waiting = threading.BoundedSemaphore(16)  # of 40 threads that serve requests: 
 def _turn() -> Iterator[None]:
     """A place among the few that hash at once; raises TooMany when too many wait for one already."""
     if not _waiting.acquire(blocking=False):
-        raise TooMany(_("Many people sign in at this moment. Try again in a few seconds."), retry_after_seconds=3)
+        raise TooMany(_("Many people are signing in right now. Try again in a few seconds."), retry_after_seconds=3)
     try:
         with _parallel:
             yield
@@ -70,7 +70,7 @@ def check_new(password: str, username: str = "") -> str:
     """The password, if it may be chosen."""
     if len(password) < MIN_LENGTH:
         raise BadInput(
-            _("The password has %(length)d characters; choose at least %(minimum)d, for example four unrelated words.")
+            _("The password has %(length)d characters; use at least %(minimum)d, for example four unrelated words.")
             % {"length": len(password), "minimum": MIN_LENGTH},
             field="password",
         )
@@ -82,8 +82,8 @@ def check_new(password: str, username: str = "") -> str:
     if is_common(password, username, *re.split(r"[._@+-]", username)):
         raise BadInput(
             _(
-                "This password is easy to guess: it is a common one or the user name, two of them, keys in a row, or a "
-                "repetition. Choose another, for example four unrelated words."
+                "This password is easy to guess: it is a common password or the user name, two of these together, keys "
+                "in a row or a repetition. Choose another, for example four unrelated words."
             ),
             field="password",
         )

@@ -30,7 +30,7 @@ def get(session: Session, public_id: str) -> Account:
     """The account with this public id."""
     account = session.scalar(select(Account).where(Account.public_id == public_id))
     if account is None:
-        raise NotFound(_("There is no such account."))
+        raise NotFound(_("Account not found."))
     return account
 
 

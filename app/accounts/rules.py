@@ -49,7 +49,7 @@ def create_account(
     username = username.strip().lower()
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9._@+-]{0,78}[a-z0-9])?", username):
         raise BadInput(
-            _("“%(username)s” cannot be a user name: use 1 to 80 of a-z, 0-9 and . _ @ + - between them.")
+            _("“%(username)s” cannot be a user name: use 1 to 80 letters a-z and digits, with . _ @ + - between them.")
             % {"username": username},
             field="username",
         )
@@ -67,7 +67,7 @@ def create_account(
             session.add(account)
     except IntegrityError as error:
         raise Conflict(
-            _("There is an account “%(username)s” already; choose another user name.") % {"username": username},
+            _("An account “%(username)s” already exists; choose another user name.") % {"username": username},
             field="username",
         ) from error
     record(session, by, "account.create", account.public_id, username=username, role=account.role, pool=account.pool)
@@ -126,10 +126,10 @@ def check_sign_in(account: Account | None, password: str, *, local: bool) -> Pas
     """
     right, renewed = verify(password, account.password_hash if account else None)
     if not account or not right or account.disabled_at:
-        raise BadInput(_("This user name and password do not go together."), field="password")
+        raise BadInput(_("The user name or password is wrong."), field="password")
     if account.kind is AccountKind.DEMO and not local:
         raise BadInput(
-            _("Demo accounts sign in only while Plumbline is bound to this machine (PLUMBLINE_HOST=127.0.0.1)."),
+            _("Demo accounts can sign in only while Plumbline is bound to this machine (PLUMBLINE_HOST=127.0.0.1)."),
             field="username",
         )
     return renewed
@@ -207,7 +207,9 @@ def create_token(
 ) -> tuple[ApiToken, str]:
     """Make an API token; returns it and its secret, which is not stored. `days=0` never ends and needs an admin."""
     if not 1 <= len(name.strip()) <= 120:
-        raise BadInput(_("Give the token a name of 1 to 120 characters, to know it again."), field="name")
+        raise BadInput(
+            _("Give the token a name of 1 to 120 characters, so that you can recognize it later."), field="name"
+        )
     known = [scope.value for scope in Scope]
     if not scopes or (unknown := [scope for scope in scopes if scope not in known]):
         raise BadInput(
@@ -216,11 +218,11 @@ def create_token(
             field="scopes",
         )
     if account.role is not Role.ADMIN and set(scopes) - {Scope.WORK}:
-        raise BadInput(_("A labeler's token can have the scope “work” only."), field="scopes")
+        raise BadInput(_("A labeler's token can have only the scope “work”."), field="scopes")
     least = 0 if by is None or by.role is Role.ADMIN else 1
     if days is None or not least <= days <= LONGEST_TOKEN_DAYS:
         raise BadInput(
-            _("Say how many days the token lasts: 1 to %(most)d. Only an admin may choose 0, which never ends.")
+            _("Choose how many days the token is valid, 1 to %(most)d. Only an admin may choose 0: never expires.")
             % {"most": LONGEST_TOKEN_DAYS},
             field="days",
         )
@@ -254,20 +256,20 @@ def revoke_token(session: Session, account: Account, public_id: str, *, by: Acco
         .values(revoked_at=datetime.now(UTC)),
     )
     if not done:
-        raise NotFound(_("There is no such token, or it is revoked already."))
+        raise NotFound(_("Token not found, or it has already been revoked."))
     record(session, by, "token.revoke", public_id, of=account.username)
 
 
 def _known_name(name: str) -> str:
     if not 1 <= len(name.strip()) <= 120:
-        raise BadInput(_("The name needs 1 to 120 characters."), field="name")
+        raise BadInput(_("The name must have 1 to 120 characters."), field="name")
     return name.strip()
 
 
 def _known_language(code: str) -> str:
     if code not in languages():
         raise BadInput(
-            _("“%(code)s” is not a language of Plumbline; choose one of %(known)s.")
+            _("“%(code)s” is not a supported language; choose one of %(known)s.")
             % {"code": code, "known": ", ".join(languages())},
             field="language",
         )
@@ -287,7 +289,7 @@ def is_first_run_code(code: str) -> bool:
 def first_admin(session: Session, *, username: str, name: str, password: PasswordHash) -> Account:
     """Make the first admin; refused as soon as there is one."""
     if queries.has_admin(session):
-        raise NotFound(_("There is an admin already; ask them for an account."))
+        raise NotFound(_("There is already an admin; ask them for an account."))
     return create_account(session, username=username, name=name, password=password, role=Role.ADMIN)
 
 

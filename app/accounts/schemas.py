@@ -23,39 +23,43 @@ class AccountIn(_Strict):
     """A new account."""
 
     username: Text = Field(max_length=80)
-    name: Text = Field("", max_length=120, description="How they are called; the user name if empty.")
+    name: Text = Field("", max_length=120, description="Display name; defaults to the user name.")
     password: Text = Field(max_length=MAX_LENGTH)
     role: Role = Role.LABELER
     pool: Pool = Pool.TRAIN
-    simulated: bool = Field(False, description="A program; its answers are marked so everywhere.")
+    simulated: bool = Field(
+        False, description="A program uses this account; its answers are marked as simulated everywhere."
+    )
     language: Text = "en"
 
 
 class AccountChange(_Strict):
-    """What to change of an account; what is left out stays."""
+    """Changes to an account; omitted fields stay as they are."""
 
     name: Text | None = Field(None, max_length=120)
     role: Role | None = None
     pool: Pool | None = Field(None, description="Answers given so far keep the pool they were given in.")
     language: Text | None = None
-    disabled: bool | None = Field(None, description="Signed out and kept out; what they hold is free for others.")
-    paused: bool | None = Field(None, description="They may sign in, but are handed no new work.")
-    avoids_sensitive: bool | None = Field(None, description="They are given no prompt marked as sensitive.")
+    disabled: bool | None = Field(
+        None, description="Signs the account out and keeps it out; its tasks become available to others."
+    )
+    paused: bool | None = Field(None, description="The account can sign in but gets no new tasks.")
+    avoids_sensitive: bool | None = Field(None, description="The account gets no prompts marked as sensitive.")
 
 
 class OwnChange(_Strict):
-    """What people change of their own account; what is left out stays."""
+    """Changes to your own account; omitted fields stay as they are."""
 
     name: Text | None = Field(None, max_length=120)
     language: Text | None = None
-    avoids_sensitive: bool | None = Field(None, description="Give me no prompt marked as sensitive.")
+    avoids_sensitive: bool | None = Field(None, description="You get no prompts marked as sensitive.")
 
 
 class PasswordIn(_Strict):
     """A new password."""
 
     password: Text = Field(max_length=MAX_LENGTH)
-    keep_tokens: bool = Field(False, description="Leave the account's API tokens valid.")
+    keep_tokens: bool = Field(False, description="Keep the account's API tokens valid.")
 
 
 class AccountOut(_Row):
@@ -77,7 +81,7 @@ class AccountOut(_Row):
 class ChangedAccountOut(AccountOut):
     """An account that was changed."""
 
-    notes: list[str] = Field(description="What the change does not do.")
+    notes: list[str] = Field(description="Notes on what the change does not affect.")
 
 
 class TokenIn(_Strict):
@@ -85,7 +89,9 @@ class TokenIn(_Strict):
 
     name: Text = Field(max_length=120)
     scopes: list[Scope] = Field(min_length=1)
-    days: int | None = Field(90, description="How long it lasts, 1 to 3650; 0 never ends. null is refused.")
+    days: int | None = Field(
+        90, description="Days until the token expires, 1 to 3650; 0 never expires. null is refused."
+    )
 
 
 class TokenOut(_Row):
@@ -101,31 +107,33 @@ class TokenOut(_Row):
 
 
 class NewTokenOut(TokenOut):
-    """A token just made; the secret is shown this once."""
+    """A newly created token; the secret is shown only once."""
 
     token: str
 
 
 class AuditOut(BaseModel):
-    """Who did what to which object."""
+    """An audit entry: who did what to which object."""
 
     at: datetime
-    by: str | None = Field(description="User name; null: done without an account, see `surface`.")
-    surface: Surface | None = Field(description="From where; null: before it was kept. A worker acts by itself.")
+    by: str | None = Field(description="User name; null: done without an account (see `surface`).")
+    surface: Surface | None = Field(
+        description="Where it was done; null: not recorded yet at that time. A worker acts on its own."
+    )
     action: str
     subject: str
     detail: dict
 
 
 class AccountPage(BaseModel):
-    """Some accounts, the newest first."""
+    """A page of accounts, newest first."""
 
     items: list[AccountOut]
     next_cursor: str | None
 
 
 class AuditPage(BaseModel):
-    """Some audit entries, the newest first."""
+    """A page of audit entries, newest first."""
 
     items: list[AuditOut]
     next_cursor: str | None

@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 
 class AccountKind(StrEnum):
-    """Who is behind an account."""
+    """Who uses an account."""
 
     PERSON = "person"
     SIMULATED = "simulated"  # a program; its answers are marked so everywhere
@@ -35,7 +35,7 @@ class SurveyState(StrEnum):
 
 
 class Scope(StrEnum):
-    """What an API token may be used for; all but `work` need an admin's account."""
+    """What an API token can be used for; every scope except `work` needs an admin's account."""
 
     WORK = "work"  # a labeler's day: assignments, demonstrations, comparisons
     READ = "read"  # read everything

@@ -14,16 +14,16 @@ router = APIRouter(prefix="/api/v1", tags=["guidelines"])
 
 @router.get("/guidelines")
 def list_guidelines(request: Request, name: Text | None = None) -> dict[str, list[GuidelineOut]]:
-    """The newest version of every guideline; with `name`, all versions of that one."""
+    """List the newest version of every guideline, or with `name` all versions of that one."""
     api_account(request, "read")
     with reading() as session:
         found = queries.versions(session, name) if name else queries.newest_guidelines(session)
     return {"items": [GuidelineOut.of(guideline) for guideline in found]}
 
 
-@router.post("/guidelines", status_code=201)
+@router.post("/guidelines", status_code=201, summary="Add Guideline Version")
 def add_version(request: Request, given: GuidelineIn) -> GuidelineOut:
-    """Add a version; answers given before stay with the version they were given under."""
+    """Add a version of a guideline; existing answers keep the version they were given under."""
     by = api_account(request, "write")
     with transaction() as session:
         made = rules.add_version(session, given, by)
@@ -31,17 +31,17 @@ def add_version(request: Request, given: GuidelineIn) -> GuidelineOut:
     return GuidelineOut.of(made)
 
 
-@router.get("/guidelines/{id}")
+@router.get("/guidelines/{id}", summary="Read Guideline")
 def read(request: Request, id: str) -> GuidelineOut:
-    """One version of a guideline."""
+    """Return one version of a guideline."""
     api_account(request, "read")
     with reading() as session:
         return GuidelineOut.of(rules.guideline(session, id))
 
 
-@router.get("/guidelines/{id}/changes")
+@router.get("/guidelines/{id}/changes", summary="Compare Guideline Versions")
 def changes(request: Request, id: str) -> GuidelineChanges:
-    """What is different from the version that one has read last; paragraph by paragraph, in pieces."""
+    """Compare a version with the last one you have read, paragraph by paragraph."""
     account = api_account(request, "work")
     with reading() as session:
         found = rules.guideline(session, id)
@@ -49,9 +49,9 @@ def changes(request: Request, id: str) -> GuidelineChanges:
     return GuidelineChanges.of(found, last)
 
 
-@router.post("/guidelines/{id}/acknowledge", status_code=204)
+@router.post("/guidelines/{id}/acknowledge", status_code=204, summary="Acknowledge Guideline")
 def acknowledge(request: Request, id: str) -> None:
-    """Say that one has read this version; new work that goes by it is then handed out."""
+    """Confirm that you have read this version; you then get new tasks that follow it."""
     account = api_account(request, "work")
     with transaction() as session:
         rules.acknowledge(session, rules.guideline(session, id), account)
@@ -59,15 +59,15 @@ def acknowledge(request: Request, id: str) -> None:
 
 @router.get("/forms")
 def list_forms(request: Request) -> dict[str, list[FormOut]]:
-    """Every version of the forms, the newest first."""
+    """List every version of the forms, newest first."""
     api_account(request, "read")
     with reading() as session:
         return {"items": [FormOut.of(form) for form in queries.forms(session)]}
 
 
-@router.post("/forms", status_code=201)
+@router.post("/forms", status_code=201, summary="Add Form Version")
 def add_form(request: Request, given: FormIn) -> FormOut:
-    """Add a version of a form; rounds made from now on ask it."""
+    """Add a version of a form; rounds created from now on use it."""
     by = api_account(request, "write")
     with transaction() as session:
         made = forms.add_version(session, given, by)
@@ -75,9 +75,9 @@ def add_form(request: Request, given: FormIn) -> FormOut:
     return FormOut.of(made)
 
 
-@router.get("/forms/{kind}")
+@router.get("/forms/{kind}", summary="Read Newest Form")
 def newest_form(request: Request, kind: FormKind) -> FormOut:
-    """The newest version of a form, e.g. to ask its questions about a prompt."""
+    """Return the newest version of a form, e.g. to ask its questions about a prompt."""
     api_account(request, "work")
     with reading() as session:
         return FormOut.of(rules.form(session, kind, None))

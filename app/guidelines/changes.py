@@ -12,7 +12,7 @@ MOST_WORDS = 1500  # of a paragraph that is compared word by word; the time grow
 
 
 class Kind(StrEnum):
-    """What became of a piece of text."""
+    """How a piece of text changed between two versions."""
 
     SAME = "same"
     ADDED = "added"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Piece:
-    """Some words and what became of them."""
+    """Some words and how they changed."""
 
     kind: Kind
     text: str

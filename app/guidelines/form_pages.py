@@ -75,7 +75,7 @@ def save(request: Request, kind: FormKind, form: Annotated[FormData, Depends(for
     except PlumblineError as error:
         return _page(request, kind, seen, given, error)
     response = redirect("/admin/guidelines")
-    flash(response, _("Saved as version %(n)d. New rounds ask it; open ones go on with theirs.") % {"n": made.version})
+    flash(response, _("Saved as version %(n)d. New rounds use it; open rounds keep theirs.") % {"n": made.version})
     return response
 
 
@@ -95,6 +95,6 @@ def _given(form: FormData) -> list[Question]:
         try:
             question = Question(**value, shown_if=shown_if)
         except ValidationError as error:
-            raise BadInput(_("A question cannot be read; load the page anew.")) from error
+            raise BadInput(_("A question cannot be read; reload the page.")) from error
         found.append((int(place) if place.isdecimal() and len(place) < 4 else 999, number, question))
     return [question for _place, _number, question in sorted(found, key=lambda row: row[:2])]

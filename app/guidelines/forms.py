@@ -39,7 +39,7 @@ def add_version(session: Session, new: FormIn, by: Account | None) -> Form:
 
 def _newer(version: int) -> Conflict:
     return Conflict(
-        _("Somebody else has saved version %(n)d meanwhile. Open the form anew and make your change to that one.")
+        _("Somebody else has saved version %(n)d in the meantime. Reload the form and make your changes there.")
         % {"n": version}
     )
 
@@ -57,7 +57,7 @@ def check(kind: FormKind, questions: Sequence[Question]) -> None:
         seen: dict[str, str] = {}
         for number, question in enumerate(questions):
             if (value := getattr(question, part)) and value in seen:
-                message = _("“%(one)s” and “%(other)s” both have “%(value)s”; each needs its own.")
+                message = _("“%(one)s” and “%(other)s” both use “%(value)s”; each needs its own.")
                 raise BadInput(
                     message % {"one": seen[value], "other": question.label, "value": value},
                     field=f"questions.{number}.{part}",
@@ -65,27 +65,32 @@ def check(kind: FormKind, questions: Sequence[Question]) -> None:
             seen[value] = question.label
     ratings = sum(question.kind == "rating" for question in questions)
     if kind is FormKind.COMPLETION and ratings != 1:
-        raise BadInput(_("A form about completions has one rating, not %(n)d.") % {"n": ratings}, field="questions")
+        raise BadInput(
+            _("A form about completions must have one rating, not %(n)d.") % {"n": ratings}, field="questions"
+        )
     if len(questions) == ratings:
-        raise BadInput(_("Ask at least one question that is answered by yes or no."), field="questions")
+        raise BadInput(_("Ask at least one question that is answered with yes or no."), field="questions")
 
 
 def _problems(kind: FormKind, question: Question):
     if not NAME.fullmatch(question.name):
-        yield "name", _("its name has small letters, digits and underscores and begins with a letter.")
+        yield (
+            "name",
+            _("its name must be lowercase letters, digits and underscores, beginning with a letter."),
+        )
     if not 1 <= len(question.label.strip()) <= MAX_LABEL:
-        yield "label", _("write what is asked, in at most %(n)d characters.") % {"n": MAX_LABEL}
+        yield "label", _("write the question in at most %(n)d characters.") % {"n": MAX_LABEL}
     if not 1 <= len(question.definition.strip()) <= MAX_DEFINITION or "\n" in question.definition:
-        yield "definition", _("say what it means on one line of at most %(n)d characters.") % {"n": MAX_DEFINITION}
+        yield "definition", _("write its definition on one line of at most %(n)d characters.") % {"n": MAX_DEFINITION}
     if question.key and (len(question.key) != 1 or question.key not in KEYS):
-        yield "key", _("its key is one of the letters %(keys)s, or empty.") % {"keys": " ".join(KEYS)}
+        yield "key", _("its key must be one of the letters %(keys)s, or empty.") % {"keys": " ".join(KEYS)}
     if question.kind == "rating":
         if kind is not FormKind.COMPLETION:
             yield "kind", _("only completions are rated.")
         if not (question.low.strip() and question.high.strip()):
-            yield "low", _("a rating has a word at both ends.")
+            yield "low", _("a rating needs a label at both ends.")
         if question.key or question.shown_if:
-            yield "key", _("a rating has no letter and is always asked.")
+            yield "key", _("a rating has no key and is always asked.")
     elif kind is FormKind.PROMPT and question.shown_if:
         yield "shown_if", _("questions about a prompt are always asked.")
 

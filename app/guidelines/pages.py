@@ -59,7 +59,7 @@ def acknowledge(request: Request, id: str, next: FormText = "/"):
     with transaction() as session:
         rules.acknowledge(session, rules.guideline(session, id), account)
     response = redirect(local_path(next))
-    flash(response, _("Thank you. The work goes on."))
+    flash(response, _("Thank you. You can continue."))
     return response
 
 
@@ -117,9 +117,9 @@ def _checked(given: dict[str, str]) -> GuidelineIn:
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0])
         messages = {
-            "name": _("A name has small letters, digits and hyphens, e.g. “training”."),
-            "title": _("A title has 1 to 200 characters."),
-            "body": _("The text has 1 to 100,000 characters."),
+            "name": _("A name must have only lowercase letters, digits and hyphens, e.g. “training”."),
+            "title": _("The title must have 1 to 200 characters."),
+            "body": _("The text must have 1 to 100,000 characters."),
             "what_changed": _("Keep it under 2,000 characters."),
         }
         raise BadInput(messages[field], field=field) from error

@@ -47,7 +47,7 @@ def current_guideline(session: Session, name: str) -> Guideline:
     if found is None:
         known = ", ".join(one.name for one in queries.newest_guidelines(session))
         raise BadInput(
-            _("There is no guideline “%(name)s”. There are: %(known)s.") % {"name": name, "known": known or "none"},
+            _("There is no guideline “%(name)s”. Available: %(known)s.") % {"name": name, "known": known or "none"},
             field="guideline",
         )
     return found
@@ -77,7 +77,7 @@ def guideline(session: Session, public_id: str) -> Guideline:
     """One version of a guideline, or NotFound."""
     found = queries.guideline(session, public_id)
     if found is None:
-        raise NotFound(_("There is no such guideline."))
+        raise NotFound(_("Guideline not found."))
     return found
 
 
@@ -86,9 +86,9 @@ def add_version(session: Session, new: GuidelineIn, by: Account | None) -> Guide
     newest = queries.newest_guideline(session, new.name)
     if newest is not None:
         if newest.title == new.title and newest.body == new.body:
-            raise BadInput(_("This is word for word version %(n)d; change the text first.") % {"n": newest.version})
+            raise BadInput(_("This text is identical to version %(n)d; change it first.") % {"n": newest.version})
         if not new.what_changed.strip():
-            raise BadInput(_("Say in a sentence what changed; labelers read it."), field="what_changed")
+            raise BadInput(_("Say in a sentence what changed; labelers will read it."), field="what_changed")
     made = Guideline(
         name=new.name,
         version=newest.version + 1 if newest else 1,
@@ -102,7 +102,7 @@ def add_version(session: Session, new: GuidelineIn, by: Account | None) -> Guide
             session.add(made)
     except IntegrityError as error:
         raise Conflict(
-            _("Somebody else just saved a new version of %(name)s. Load it and add your change to it.")
+            _("Somebody else has just saved a new version of %(name)s. Reload it and add your change to that version.")
             % {"name": new.name}
         ) from error
     accounts.record(session, by, "guideline.version", subject=made.public_id, name=made.name, version=made.version)
@@ -113,9 +113,9 @@ class NotRead(Conflict):
     """A guideline, or a later version of it, waits to be read; until then no new work is handed out."""
 
     def __init__(self, guideline: Guideline, *, first: bool = False):
-        message = _("“%(title)s” has changed: read what is new in version %(n)d, say so, and the work goes on.")
+        message = _("“%(title)s” has changed: read what is new in version %(n)d and confirm it to get more tasks.")
         if first:
-            message = _("Read “%(title)s”, version %(n)d, first, and say so.")
+            message = _("First read “%(title)s”, version %(n)d, and confirm that you have read it.")
         super().__init__(
             message % {"title": guideline.title, "n": guideline.version},
             current={"guideline": guideline.public_id, "name": guideline.name, "version": guideline.version},
@@ -150,14 +150,13 @@ def check_flags(form: Form, prompt: Asked, flags: Mapping[str, bool | None]) -> 
     for name, answer in flags.items():
         if name not in known:
             raise BadInput(
-                _("There is no flag “%(name)s” in version %(version)d of the form; it has: %(known)s.")
+                _("There is no flag “%(name)s” in version %(version)d of the form. Available: %(known)s.")
                 % {"name": name, "version": form.version, "known": ", ".join(sorted(known))},
                 field=name,
             )
         if answer is not None and not isinstance(answer, bool):
             raise BadInput(
-                _("%(name)s is answered by true, false or null, not by “%(answer)s”.")
-                % {"name": name, "answer": answer},
+                _("%(name)s must be true, false or null, not “%(answer)s”.") % {"name": name, "answer": answer},
                 field=name,
             )
         if answer is not None and name not in shown:
@@ -174,7 +173,7 @@ def check_form_answers(form: Form, answers: Mapping[str, bool]) -> dict[str, boo
     for name in answers:
         if name not in known:
             raise BadInput(
-                _("There is no question “%(name)s” in version %(version)d of the form; it has: %(known)s.")
+                _("There is no question “%(name)s” in version %(version)d of the form. Available: %(known)s.")
                 % {"name": name, "version": form.version, "known": ", ".join(sorted(known))},
                 field="answers",
             )
@@ -186,14 +185,13 @@ def check_answers(answers: Mapping[str, bool | None]) -> dict[str, bool]:
     for name, answer in answers.items():
         if name not in set(PromptAnswer):
             raise BadInput(
-                _("There is no answer “%(name)s” about a prompt; there are: %(known)s.")
+                _("There is no answer “%(name)s” about a prompt. Available: %(known)s.")
                 % {"name": name, "known": ", ".join(PromptAnswer)},
                 field="answers",
             )
         if answer is not None and not isinstance(answer, bool):
             raise BadInput(
-                _("%(name)s is answered by true, false or null, not by “%(answer)s”.")
-                % {"name": name, "answer": answer},
+                _("%(name)s must be true, false or null, not “%(answer)s”.") % {"name": name, "answer": answer},
                 field="answers",
             )
     return {str(name): answer for name, answer in answers.items() if answer is not None}

@@ -12,7 +12,7 @@ from app.kit.text import Text
 
 
 class PromptAnswer(StrEnum):
-    """The eleven binary answers about a prompt, InstructGPT's Table 7."""
+    """The eleven yes-or-no answers about a prompt (InstructGPT, Table 7)."""
 
     AMBIGUOUS = "ambiguous"
     SENSITIVE = "sensitive_content"
@@ -31,7 +31,7 @@ KEYS = "qwertasdfgzxcvb"  # letters that tick a flag: the left hand, while the r
 
 
 class Question(BaseModel):
-    """One question of a form; `shown_if` names prompt answers: hidden only where every one of them is a no."""
+    """One question of a form; it is hidden only if all prompt answers named in `shown_if` are known to be no."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -86,11 +86,11 @@ class GuidelineOut(BaseModel):
 
 
 class GuidelineChanges(BaseModel):
-    """One version beside the last that somebody has read."""
+    """One version compared with the last version you have read."""
 
     guideline: GuidelineOut
-    last_read: int | None = Field(description="Version; null: none yet, so everything is new.")
-    paragraphs: list[list[Piece]] = Field(description="In order; a paragraph that was only reworded has many pieces.")
+    last_read: int | None = Field(description="Version number; null: none yet, so everything is new.")
+    paragraphs: list[list[Piece]] = Field(description="In order; a reworded paragraph is split into several pieces.")
 
     @classmethod
     def of(cls, guideline: Guideline, last: Guideline | None) -> "GuidelineChanges":
@@ -109,7 +109,7 @@ class FormIn(BaseModel):
 
     kind: FormKind
     questions: list[Question] = Field(max_length=40)
-    after: int | None = Field(None, description="The version it was made from; if there is a newer one: 409.")
+    after: int | None = Field(None, description="The version it is based on; 409 if there is a newer one.")
 
 
 class FormOut(BaseModel):

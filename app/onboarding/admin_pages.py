@@ -140,7 +140,7 @@ def write_exercise(request: Request, form: Posted):
             made = exercises.write(session, new, account)
     except PlumblineError as error:
         return _new(request, given, error)
-    return _to("", _("The exercise is written: “%(text)s”.") % {"text": made.item.prompt.messages[-1]["text"][:60]})
+    return _to("", _("Exercise saved: “%(text)s”.") % {"text": made.item.prompt.messages[-1]["text"][:60]})
 
 
 def _said(one: dict, names: list[str]) -> dict:
@@ -197,13 +197,13 @@ def change_exercise(request: Request, id: str, form: Posted):
 @router.post("/exercises/{id}/retire")
 def retire_exercise(request: Request, id: str):
     """Give it to nobody any more."""
-    return _set_retired(request, id, True, _("Nobody is given it any more; what was answered stays."))
+    return _set_retired(request, id, True, _("Exercise retired: no longer assigned. Existing answers are kept."))
 
 
 @router.post("/exercises/{id}/restore")
 def restore_exercise(request: Request, id: str):
     """Give it again."""
-    return _set_retired(request, id, False, _("It is given again."))
+    return _set_retired(request, id, False, _("Exercise restored: assigned again."))
 
 
 def _set_retired(request: Request, id: str, retired: bool, note: str):
@@ -225,7 +225,7 @@ def invite(request: Request, username: FormText = ""):
             screening.invite(session, username, account)
     except PlumblineError as error:
         return _overview(request, error)
-    return _to("", _("“%(name)s” is invited; the steps stand at their desk.") % {"name": username.strip()})
+    return _to("", _("“%(name)s” is invited; the steps appear on their desk.") % {"name": username.strip()})
 
 
 @router.post("/call-off")
@@ -237,7 +237,7 @@ def call_off(request: Request, username: FormText = ""):
             screening.call_off(session, username, account)
     except PlumblineError as error:
         return _overview(request, error)
-    return _to("", _("“%(name)s” is not screened any more and works as before.") % {"name": username.strip()})
+    return _to("", _("Screening of “%(name)s” canceled; they can work as before.") % {"name": username.strip()})
 
 
 @router.get("/screenings/{number}")
@@ -274,12 +274,12 @@ def decide(request: Request, number: Number, verdict: FormText = "", reason: Rea
     account = admin(request)
     try:
         if verdict not in set(Verdict):
-            raise BadInput(_("Choose one of the three."), field="verdict")
+            raise BadInput(_("Choose one of the three decisions."), field="verdict")
         with transaction() as session:
             screening.decide(session, number, Verdict(verdict), account, reason.replace("\x00", ""))
     except PlumblineError as error:
         return _screening(request, number, error)
-    return _to(f"/screenings/{number}", _("Decided."))
+    return _to(f"/screenings/{number}", _("Decision saved."))
 
 
 # --- Reviewers and the survey ---
@@ -294,7 +294,7 @@ def name_reviewer(request: Request, username: FormText = ""):
             named = screening.name_reviewer(session, username, account)
     except PlumblineError as error:
         return _overview(request, error)
-    return _to("", _("%(name)s may rate demonstrations now, at /reviews.") % {"name": named.name})
+    return _to("", _("%(name)s can now rate demonstrations at /reviews.") % {"name": named.name})
 
 
 @router.post("/reviewers/{id}/dismiss")
@@ -323,5 +323,5 @@ def offer_survey(request: Request):
     account = admin(request)
     with transaction() as session:
         asked = survey.offer(session, account)
-    note = ngettext("%(num)d labeler is asked now, once.", "%(num)d labelers are asked now, once.", asked)
+    note = ngettext("%(num)d labeler will be asked once.", "%(num)d labelers will be asked once.", asked)
     return _to("/survey", note % {"num": asked})

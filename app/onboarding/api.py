@@ -38,9 +38,9 @@ Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 # --- A labeler's steps ---
 
 
-@router.get("")
+@router.get("", summary="Onboarding Status")
 def standing(request: Request) -> OnboardingOut:
-    """Where one is with the onboarding."""
+    """Return your onboarding status."""
     labeler = api_account(request, "work")
     with reading() as session:
         return _standing(rules.standing(session, labeler))
@@ -56,18 +56,18 @@ def _standing(found: rules.Standing) -> OnboardingOut:
     )
 
 
-@router.post("/next", response_model=GivenOut, responses={204: {"description": "All of them are done."}})
+@router.post("/next", response_model=GivenOut, responses={204: {"description": "All exercises are done."}})
 def next_exercise(request: Request, given: NextIn):
-    """The next exercise of the practice or the screening; the newest guideline is acknowledged first."""
+    """Get the next exercise of practice or screening; acknowledge the newest guideline first."""
     labeler = api_account(request, "work")
     with transaction() as session:
         begun = rules.begin(session, labeler, given.part)
     return GivenOut(assignment=begun.public_id) if begun else Response(status_code=204)
 
 
-@router.get("/feedback/{id}")
+@router.get("/feedback/{id}", summary="Practice Feedback")
 def feedback(request: Request, id: str) -> FeedbackOut:
-    """What the reference says of a practice exercise that one has handed in; `id` is the assignment's."""
+    """Compare a practice exercise you submitted with its reference; `id` is the assignment's id."""
     labeler = api_account(request, "work")
     with reading() as session:
         found = rules.feedback(session, assignments.assignment(session, id, labeler), labeler)
@@ -93,17 +93,17 @@ def feedback(request: Request, id: str) -> FeedbackOut:
     )
 
 
-@router.put("/self-assessment", status_code=204)
+@router.put("/self-assessment", status_code=204, summary="Save Self-Assessment")
 def assess(request: Request, given: AssessmentIn) -> None:
-    """Say which sensitive speech one can tell well; until the screening is handed in."""
+    """Save which sensitive speech you can identify; possible until the screening is submitted."""
     labeler = api_account(request, "work")
     with transaction() as session:
         screening.assess(session, labeler, given.comfort, given.note)
 
 
-@router.post("/hand-in")
+@router.post("/hand-in", summary="Submit Screening")
 def hand_in(request: Request) -> OnboardingOut:
-    """Hand the screening in: every exercise is done or skipped, and the self-assessment given."""
+    """Submit the screening, once every exercise is done or skipped and the self-assessment is saved."""
     labeler = api_account(request, "work")
     with transaction() as session:
         screening.hand_in(session, labeler)
@@ -113,9 +113,9 @@ def hand_in(request: Request) -> OnboardingOut:
 # --- Rating demonstrations ---
 
 
-@router.get("/reviews")
+@router.get("/reviews", summary="List Demonstrations to Rate")
 def to_review(request: Request) -> dict[str, list[ToReviewOut]]:
-    """The demonstrations that wait for this reviewer's rating, without names and in no order."""
+    """List the demonstrations you have not rated yet, without names and in no particular order."""
     account = api_account(request, "work")
     with reading() as session:
         screening.check_reviewer(session, account)
@@ -123,9 +123,9 @@ def to_review(request: Request) -> dict[str, list[ToReviewOut]]:
     return {"items": [ToReviewOut.of(one) for one in waiting]}
 
 
-@router.post("/reviews/{id}", status_code=204)
+@router.post("/reviews/{id}", status_code=204, summary="Rate Demonstration")
 def review(request: Request, id: str, given: ReviewIn) -> None:
-    """Rate one of them, once."""
+    """Rate a demonstration; this is possible once."""
     account = api_account(request, "work")
     with transaction() as session:
         screening.review(session, id, account, given.rating, given.note)
@@ -136,7 +136,7 @@ def review(request: Request, id: str, given: ReviewIn) -> None:
 
 @router.get("/exercises")
 def list_exercises(request: Request, part: Part | None = None) -> dict[str, list[ExerciseOut]]:
-    """Every exercise, in the order in which they are given, the retired ones last."""
+    """List all exercises in the order in which they are assigned, retired ones last."""
     api_account(request, "read")
     with reading() as session:
         return {"items": [ExerciseOut.of(one) for one in queries.exercises(session, part)]}
@@ -144,7 +144,7 @@ def list_exercises(request: Request, part: Part | None = None) -> dict[str, list
 
 @router.post("/exercises", status_code=201)
 def write_exercise(request: Request, given: ExerciseIn) -> ExerciseOut:
-    """Write an exercise; it is part of the practice or the screening from now on."""
+    """Create an exercise and add it to practice or screening at once."""
     by = api_account(request, "write")
     with transaction() as session:
         return ExerciseOut.of(exercises.write(session, given, by))
@@ -152,7 +152,7 @@ def write_exercise(request: Request, given: ExerciseIn) -> ExerciseOut:
 
 @router.get("/exercises/{id}")
 def read_exercise(request: Request, id: str) -> ExerciseOut:
-    """One exercise."""
+    """Return one exercise."""
     api_account(request, "read")
     with reading() as session:
         return ExerciseOut.of(exercises.exercise_(session, id))
@@ -160,7 +160,7 @@ def read_exercise(request: Request, id: str) -> ExerciseOut:
 
 @router.patch("/exercises/{id}")
 def change_exercise(request: Request, id: str, given: ExerciseChange) -> ExerciseOut:
-    """Change what is right and why, or retire it; the texts stay."""
+    """Edit an exercise's reference and explanation, or retire it; its texts stay."""
     by = api_account(request, "write")
     with transaction() as session:
         found = exercises.exercise_(session, id)
@@ -181,7 +181,7 @@ def change_exercise(request: Request, id: str, given: ExerciseChange) -> Exercis
 
 @router.get("/screenings")
 def list_screenings(request: Request) -> dict[str, list[ScreeningOut]]:
-    """Every screening under its number, the undecided first."""
+    """List all screenings by number, undecided ones first."""
     api_account(request, "read")
     with reading() as session:
         return {"items": [_screening(session, one) for one in queries.screenings(session)]}
@@ -191,17 +191,17 @@ def _screening(session, one: Screening) -> ScreeningOut:
     return ScreeningOut.of(one, screening.figures(session, one), screening.compared(session, one))
 
 
-@router.post("/screenings", status_code=204)
+@router.post("/screenings", status_code=204, summary="Invite to Screening")
 def invite(request: Request, given: InviteIn) -> None:
-    """Have a labeler screened; until the verdict they get no other new work."""
+    """Invite a labeler to a screening; until the verdict they get no other new tasks."""
     by = api_account(request, "accounts")
     with transaction() as session:
         screening.invite(session, given.username, by)
 
 
-@router.post("/screenings/call-off", status_code=204)
+@router.post("/screenings/call-off", status_code=204, summary="Cancel Screening")
 def call_off(request: Request, given: InviteIn) -> None:
-    """Undo an invitation."""
+    """Cancel a screening that has not been decided; the labeler can work as before."""
     by = api_account(request, "accounts")
     with transaction() as session:
         screening.call_off(session, given.username, by)
@@ -209,23 +209,23 @@ def call_off(request: Request, given: InviteIn) -> None:
 
 @router.get("/screenings/{number}")
 def read_screening(request: Request, number: Number) -> ScreeningOut:
-    """One screening."""
+    """Return one screening."""
     api_account(request, "read")
     with reading() as session:
         return _screening(session, screening.screening_(session, number))
 
 
-@router.post("/screenings/{number}/decide")
+@router.post("/screenings/{number}/decide", summary="Decide Screening")
 def decide(request: Request, number: Number, given: VerdictIn) -> ScreeningOut:
-    """Take the labeler into a pool, or decline; the first verdict stands."""
+    """Accept the labeler into a pool or decline; the first verdict is final."""
     by = api_account(request, "accounts")
     with transaction() as session:
         return _screening(session, screening.decide(session, number, given.verdict, by, given.reason))
 
 
-@router.get("/coverage")
+@router.get("/coverage", summary="Read Coverage")
 def coverage(request: Request) -> dict[str, dict[str, int]]:
-    """Of those who were taken: how many can tell sensitive speech well, by topic."""
+    """Count, by topic, how comfortable accepted labelers are identifying sensitive speech."""
     api_account(request, "read")
     with reading() as session:
         return queries.coverage(session)
@@ -236,23 +236,23 @@ def coverage(request: Request) -> dict[str, dict[str, int]]:
 
 @router.get("/reviewers")
 def list_reviewers(request: Request) -> dict[str, list[AccountOut]]:
-    """Who rates demonstrations besides the admins."""
+    """List the reviewers, who rate demonstrations in addition to the admins."""
     api_account(request, "accounts")
     with reading() as session:
         return {"items": [AccountOut.model_validate(one) for one in queries.reviewers(session)]}
 
 
-@router.post("/reviewers", status_code=201)
+@router.post("/reviewers", status_code=201, summary="Add Reviewer")
 def name_reviewer(request: Request, given: InviteIn) -> AccountOut:
-    """Let somebody rate demonstrations."""
+    """Add a reviewer, who can rate demonstrations."""
     by = api_account(request, "accounts")
     with transaction() as session:
         return AccountOut.model_validate(screening.name_reviewer(session, given.username, by))
 
 
-@router.delete("/reviewers/{id}", status_code=204)
+@router.delete("/reviewers/{id}", status_code=204, summary="Remove Reviewer")
 def dismiss_reviewer(request: Request, id: str) -> None:
-    """Take that back; `id` is the account's."""
+    """Remove a reviewer; `id` is the account's id."""
     by = api_account(request, "accounts")
     with transaction() as session:
         screening.dismiss_reviewer(session, id, by)
@@ -263,7 +263,7 @@ def dismiss_reviewer(request: Request, id: str) -> None:
 
 @router.get("/survey")
 def survey_results(request: Request) -> SurveyResults:
-    """How often each answer was given, once at least five have answered."""
+    """How often each answer was given, once at least five people have answered."""
     api_account(request, "read")
     with reading() as session:
         found = survey.results(session)
@@ -275,7 +275,7 @@ def survey_results(request: Request) -> SurveyResults:
 
 @router.post("/survey/offer")
 def offer_survey(request: Request) -> dict[str, int]:
-    """Put the survey, once, to every labeler who was never asked."""
+    """Offer the survey to every labeler who has not been asked yet."""
     by = api_account(request, "accounts")
     with transaction() as session:
         return {"asked": survey.offer(session, by)}

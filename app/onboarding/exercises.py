@@ -53,7 +53,7 @@ def write(session: Session, new: ExerciseIn, by: Account | None) -> Exercise:
             session.add(item)
     except IntegrityError as error:
         raise Conflict(
-            _("There is an exercise with this prompt already; change its text a little."), field="prompt"
+            _("An exercise with this prompt already exists; change the prompt slightly."), field="prompt"
         ) from error
     session.add_all(ItemCompletion(item_id=item.id, completion_id=id, position=n) for n, id in enumerate(ids))
     exercise = Exercise(item=item, explanation=new.explanation.strip(), created_by_id=by.id if by else None)
@@ -86,7 +86,7 @@ def change(
     if references is not None:
         if len(references) != len(exercise.references):
             raise BadInput(
-                _("The exercise has %(n)d completions; send a reference for each, in their order.")
+                _("The exercise has %(n)d completions; send a reference for each, in the same order.")
                 % {"n": len(exercise.references)},
                 field="references",
             )
@@ -107,18 +107,20 @@ def exercise_(session: Session, public_id: str) -> Exercise:
     """One exercise, or NotFound."""
     found = queries.exercise(session, public_id)
     if found is None:
-        raise NotFound(_("There is no such exercise."))
+        raise NotFound(_("Exercise not found."))
     return found
 
 
 def _check(new: ExerciseIn) -> None:
     if not new.completions and new.part == RoundPurpose.PRACTICE:
-        raise BadInput(_("Practice compares completions with a reference; write at least two."), field="completions")
+        raise BadInput(
+            _("Practice compares completions with a reference; write at least two completions."), field="completions"
+        )
     if len(new.completions) == 1:
         raise BadInput(_("Write at least two completions, or none to ask for a demonstration."), field="completions")
     texts = [one.text.strip() for one in new.completions]
     if len(set(texts)) < len(texts):
-        raise BadInput(_("Two completions are the same text; make them differ."), field="completions")
+        raise BadInput(_("Two completions have the same text; change one of them."), field="completions")
     if new.completions:
         _check_says_something(new.completions)
     _check_explanation(new.part, new.explanation)
@@ -127,14 +129,14 @@ def _check(new: ExerciseIn) -> None:
 def _check_says_something(references: Sequence[ReferenceIn]) -> None:
     if len({one.tier for one in references} - {None}) < 2 and not any(one.flags for one in references):
         raise BadInput(
-            _("Put at least two completions in different places, or answer flags: without that nothing is compared."),
+            _("Give at least two completions different places or answer flags; otherwise there is nothing to compare."),
             field="completions",
         )
 
 
 def _check_explanation(part: RoundPurpose, explanation: str) -> None:
     if part == RoundPurpose.PRACTICE and not explanation.strip():
-        raise BadInput(_("Say why the reference is as it is; labelers learn from that."), field="explanation")
+        raise BadInput(_("Explain the reference; labelers learn from the explanation."), field="explanation")
 
 
 def _reference(round: Round, prompt: Prompt, one: ReferenceIn) -> dict:

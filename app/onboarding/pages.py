@@ -52,7 +52,7 @@ def next_exercise(request: Request, part: FormText = RoundPurpose.PRACTICE):
     """To the next exercise, or back to the steps when all are done."""
     labeler = signed_in(request)
     if part not in ONBOARDING:
-        raise NotFound(_("There is no such page."))
+        raise NotFound(_("Page not found."))
     try:
         with transaction() as session:
             begun = rules.begin(session, labeler, RoundPurpose(part))
@@ -89,7 +89,7 @@ def assess(request: Request, form: Posted):
         if form.get("do") == "hand_in":
             with transaction() as session:
                 screening.hand_in(session, labeler)
-            note_after = _("Handed in. Thank you; you will find the answer here.")
+            note_after = _("Submitted. Thank you! You will find the decision here.")
     except BadInput as error:
         return _onboarding(request, error)
     response = redirect("/onboarding")
@@ -133,7 +133,7 @@ def review(request: Request, id: str, form: Posted):
     rating, note = str(form.get("rating", "")), str(form.get("note", ""))
     try:
         if rating not in set("1234567"):
-            raise BadInput(_("Rate it from 1 to 7."), field="rating")
+            raise BadInput(_("Rate the demonstration from 1 to 7."), field="rating")
         with transaction() as session:
             screening.review(session, id, account, int(rating), note)
     except BadInput as error:

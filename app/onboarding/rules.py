@@ -57,9 +57,9 @@ def begin(session: Session, labeler: Account, part: RoundPurpose) -> Assignment 
     if part == RoundPurpose.SCREENING:
         screening = queries.screening_of(session, labeler)
         if screening is None:
-            raise NotFound(_("You are not being screened; an admin invites people."))
+            raise NotFound(_("You have not been invited to a screening; ask an admin."))
         if screening.handed_in_at:
-            raise Conflict(_("You have handed in your screening; nothing more can be added."))
+            raise Conflict(_("You have submitted your screening; nothing more can be added."))
     item = queries.next_item(session, labeler, part)
     if item is None:
         return None
@@ -115,7 +115,7 @@ def feedback(session: Session, assignment: Assignment, labeler: Account) -> Feed
     item = assignment.item
     answer = queries.comparison(session, item, labeler) if item.round.purpose is RoundPurpose.PRACTICE else None
     if answer is None:
-        raise NotFound(_("There is no feedback on this; hand it in first."))
+        raise NotFound(_("There is no feedback on this exercise; submit it first."))
     exercise = exercise_(session, item.public_id)
     references = {one.completion_id: one for one in exercise.references}
     judged = [

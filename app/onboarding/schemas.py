@@ -23,41 +23,43 @@ class _Strict(BaseModel):
 
 
 class ReferenceIn(_Strict):
-    """What is right about one completion."""
+    """The reference for one completion."""
 
-    tier: int | None = Field(None, ge=1, le=9, description="1 is best; equal: either order is right; null: open.")
-    flags: dict[Text, StrictBool] = Field({}, description="A flag that is left out is not compared.")
-    why: Long = Field("", description="Shown beside the completion after practice.")
+    tier: int | None = Field(
+        None, ge=1, le=9, description="1 is best; equal: either order is right; null: not compared."
+    )
+    flags: dict[Text, StrictBool] = Field({}, description="Omitted flags are not compared.")
+    why: Long = Field("", description="Shown next to the completion after practice.")
 
 
 class ExerciseCompletion(ReferenceIn):
-    """A completion of an exercise and what is right about it."""
+    """A completion of an exercise with its reference."""
 
     text: Annotated[Text, Field(min_length=1, max_length=50_000)]
 
 
 class ExerciseIn(_Strict):
-    """A new exercise; without completions, it asks for a demonstration, which only a screening can."""
+    """A new exercise. Without completions it asks for a demonstration, which only screening exercises can do."""
 
     part: Part
     prompt: Annotated[Text, Field(min_length=1, max_length=50_000)]
-    sensitive: StrictBool = Field(False, description="Labelers are warned before they see it.")
+    sensitive: StrictBool = Field(False, description="Labelers are warned before they see the prompt.")
     completions: list[ExerciseCompletion] = Field([], max_length=9)
     explanation: Long = Field("", description="Markdown; shown after practice.")
 
 
 class ExerciseChange(_Strict):
-    """What may change of an exercise; its texts stay, and so does what is left out."""
+    """Changes to an exercise. Its prompt and completions cannot change; omitted fields stay as they are."""
 
     explanation: Long | None = None
     references: list[ReferenceIn] | None = Field(
-        None, max_length=9, description="One for each completion, in the order in which they are told."
+        None, max_length=9, description="One for each completion, in the order in which the exercise lists them."
     )
-    retired: StrictBool | None = Field(None, description="Given to nobody any more; what was answered stays.")
+    retired: StrictBool | None = Field(None, description="No longer assigned; existing answers are kept.")
 
 
 class ReferenceOut(BaseModel):
-    """A completion of an exercise and what is right about it."""
+    """A completion of an exercise with its reference."""
 
     text: str
     tier: int | None
@@ -103,9 +105,9 @@ class ProgressOut(BaseModel):
 
 
 class OnboardingOut(BaseModel):
-    """Where somebody stands with the onboarding."""
+    """A labeler's onboarding status."""
 
-    guideline: str | None = Field(description="Public id of the guideline to read first; null: it is read.")
+    guideline: str | None = Field(description="Public id of the guideline to read first; null: already read.")
     practice: ProgressOut
     screening: ProgressOut | None = Field(description="null: not invited.")
     handed_in: bool
@@ -113,19 +115,19 @@ class OnboardingOut(BaseModel):
 
 
 class NextIn(_Strict):
-    """Which exercises."""
+    """The part to take the next exercise from."""
 
     part: Part = RoundPurpose.PRACTICE
 
 
 class GivenOut(BaseModel):
-    """An exercise was given: work on it under /api/v1/assignments/{assignment}."""
+    """The assigned exercise; work on it under /api/v1/assignments/{assignment}."""
 
     assignment: str
 
 
 class FlagDifference(BaseModel):
-    """A flag on which answer and reference differ."""
+    """A flag on which the answer and the reference differ."""
 
     flag: str
     reference: bool
@@ -133,43 +135,43 @@ class FlagDifference(BaseModel):
 
 
 class FeedbackCompletion(BaseModel):
-    """One completion of a practice exercise, as answered and as it should be."""
+    """One completion of a practice exercise: the answer and the reference."""
 
     letter: str
     text: str
     tier: int | None
     reference_tier: int | None
-    flags: list[FlagDifference] = Field(description="Only where the two differ.")
+    flags: list[FlagDifference] = Field(description="Only flags on which the two differ.")
     why: str
 
 
 class FeedbackPair(BaseModel):
-    """Two completions that the reference orders and the answer orders otherwise."""
+    """Two completions that the answer orders differently from the reference."""
 
     better: str
     worse: str
-    tied: bool = Field(description="The answer calls it a tie; that is no mistake.")
+    tied: bool = Field(description="The answer ties the pair, which is not a mistake.")
 
 
 class FeedbackOut(BaseModel):
-    """What the reference says of a practice exercise that was handed in."""
+    """How a submitted practice exercise compares with the reference."""
 
     alike: int = Field(description="Pairs ordered as in the reference.")
-    compared: int = Field(description="Pairs that both order.")
+    compared: int = Field(description="Pairs that both the answer and the reference order.")
     pairs: list[FeedbackPair]
     completions: list[FeedbackCompletion]
     explanation: str = Field(description="Markdown.")
 
 
 class AssessmentIn(_Strict):
-    """How able somebody is to tell sensitive speech, by topic."""
+    """How comfortable a labeler is identifying sensitive speech, by topic."""
 
     comfort: dict[Text, Comfort] = {}
     note: Annotated[Text, Field(max_length=2_000)] = ""
 
 
 class InviteIn(_Strict):
-    """Who is to be screened."""
+    """The user name of an account."""
 
     username: Text = Field(max_length=80)
 
@@ -183,26 +185,28 @@ class CriterionOut(BaseModel):
 
 
 class ComparedOut(BaseModel):
-    """One comparison of a screening beside its reference."""
+    """Agreement of one comparison of a screening with its reference."""
 
     exercise: str
     pairs_alike: int
-    pairs: int = Field(description="Ordered by both.")
+    pairs: int = Field(description="Pairs that both the answer and the reference order.")
     completions_alike: int
-    completions: int = Field(description="Whether they are sensitive, answered by both.")
+    completions: int = Field(description="Completions for which both answer whether they are sensitive.")
 
 
 class ScreeningOut(BaseModel):
-    """A screening under its number; until the verdict it names nobody."""
+    """A screening, identified by its number; until the verdict it names nobody."""
 
     number: int
     handed_in: bool
     sensitive_agreement: CriterionOut
     order_agreement: CriterionOut
     demonstration_score: CriterionOut
-    recommended: bool = Field(description="All three soft cut-offs are met; the decision is an admin's.")
-    counts: dict = Field(description="What the figures are made of.")
-    compared: list[ComparedOut] = Field(description="Comparison by comparison, as the references are now.")
+    recommended: bool = Field(description="Whether all three soft cutoffs are met; an admin decides.")
+    counts: dict = Field(description="The counts behind the figures.")
+    compared: list[ComparedOut] = Field(
+        description="One entry per comparison, measured against the current references."
+    )
     comfort: dict[str, Comfort]
     comfort_note: str
     verdict: Verdict | None
@@ -252,7 +256,7 @@ class VerdictIn(_Strict):
 
 
 class ToReviewOut(BaseModel):
-    """A demonstration to be rated, without a name."""
+    """A demonstration to rate, without the labeler's name."""
 
     id: str
     prompt: Sequence[Message]
@@ -272,8 +276,8 @@ class ReviewIn(_Strict):
 
 
 class SurveyResults(BaseModel):
-    """How often each answer was given, once at least five have answered."""
+    """How often each answer was given, once at least five people have answered."""
 
     enough: bool
-    answered: int | None = Field(description="null while fewer than five have.")
+    answered: int | None = Field(description="null while fewer than five people have answered.")
     questions: dict[str, dict[str, int]]

@@ -13,7 +13,7 @@ from app.accounts.tables import Account, Role
 from app.assignments.leaving import change_account
 from app.database import changed_rows, insert_into, utc_now
 from app.errors import BadInput, Conflict, Forbidden, NotFound
-from app.kit.i18n import N_
+from app.kit.i18n import N_, ngettext
 from app.kit.i18n import gettext as _
 from app.kit.text import require_text
 from app.onboarding import queries
@@ -26,7 +26,7 @@ from training.contract.records import Pool
 # "For what topics or cultural groups are you comfortable identifying sensitive speech?" (B.1); others are free text.
 TOPICS = {
     "religion": N_("Religion and belief"),
-    "ethnicity": N_("Ethnicity and skin colour"),
+    "ethnicity": N_("Ethnicity and skin color"),
     "nationality": N_("Nationality and migration"),
     "gender": N_("Gender"),
     "orientation": N_("Sexual orientation"),
@@ -45,7 +45,9 @@ def invite(session: Session, username: str, by: Account | None) -> Screening:
     """Have a labeler screened; until the verdict they get no other new work."""
     labeler = account_queries.by_username(session, username)
     if labeler is None or labeler.role is not Role.LABELER:
-        raise BadInput(_("There is no labeler “%(name)s”.") % {"name": username.strip()}, field="username")
+        raise BadInput(
+            _("There is no labeler “%(name)s”; check the user name.") % {"name": username.strip()}, field="username"
+        )
     if not queries.progress(session, labeler, RoundPurpose.SCREENING).all:
         raise BadInput(_no_exercises(session, labeler), field="username")
     made = insert_into(session, Screening)
@@ -54,7 +56,7 @@ def invite(session: Session, username: str, by: Account | None) -> Screening:
         row = {"labeler_id": labeler.id, "number": secrets.randbelow(900_000) + 100_000}
         taken = session.scalar(made.values(row).on_conflict_do_nothing().returning(Screening.labeler_id))
         if taken is None and session.get(Screening, labeler.id):
-            raise Conflict(_("“%(name)s” has been invited already.") % {"name": labeler.username}, field="username")
+            raise Conflict(_("“%(name)s” has already been invited.") % {"name": labeler.username}, field="username")
     change_account(session, labeler, by=by, paused=True)
     accounts.record(session, by, "screening.invite", subject=labeler.public_id)
     return session.get_one(Screening, labeler.id)
@@ -64,10 +66,10 @@ def _no_exercises(session: Session, labeler: Account) -> str:
     """Why a screening would have nothing to do for this labeler, and what to do first."""
     if any(not one.retired_at for one in queries.exercises(session, RoundPurpose.SCREENING)):
         return _(
-            "“%(name)s” opted out of sensitive prompts, and every screening exercise is about one: write another, then "
-            "invite them."
+            "“%(name)s” opted out of sensitive prompts, and every screening exercise has a sensitive prompt. Write "
+            "another exercise, then invite them."
         ) % {"name": labeler.username}
-    return _("The screening has no exercises yet: write a screening exercise, or restore a retired one, then invite.")
+    return _("The screening has no exercises yet. Write one or restore a retired one, then invite the labeler.")
 
 
 def call_off(session: Session, username: str, by: Account | None) -> None:
@@ -75,7 +77,7 @@ def call_off(session: Session, username: str, by: Account | None) -> None:
     labeler = account_queries.by_username(session, username)
     found = labeler and queries.screening_of(session, labeler)
     if not found or found.verdict:
-        raise NotFound(_("Nobody of that name is being screened."))
+        raise NotFound(_("Nobody with that user name is being screened."))
     session.delete(found)
     session.flush()
     change_account(session, labeler, by=by, paused=False)
@@ -87,7 +89,7 @@ def assess(session: Session, labeler: Account, comfort: Mapping[str, str], note:
     for topic, answer in comfort.items():
         if topic not in TOPICS or answer not in COMFORT:
             raise BadInput(
-                _("“%(topic)s: %(answer)s” is no answer here; topics: %(topics)s, answers: %(answers)s.")
+                _("“%(topic)s: %(answer)s” is not a valid answer. Topics: %(topics)s; answers: %(answers)s.")
                 % {"topic": topic, "answer": answer, "topics": ", ".join(TOPICS), "answers": ", ".join(COMFORT)},
                 field="comfort",
             )
@@ -105,10 +107,15 @@ def hand_in(session: Session, labeler: Account) -> Screening:
     """End the labeler's part: every exercise done or skipped, and the self-assessment given."""
     left = queries.progress(session, labeler, RoundPurpose.SCREENING).left
     if left:
-        raise BadInput(_("%(n)d exercises are left; do them or skip them first.") % {"n": left})
+        message = ngettext(
+            "%(num)d exercise is left; complete or skip it first.",
+            "%(num)d exercises are left; complete or skip them first.",
+            left,
+        )
+        raise BadInput(message % {"num": left})
     found = queries.screening_of(session, labeler)
     if found and not found.comfort and not found.comfort_note:
-        raise BadInput(_("Say first which sensitive speech you can tell well; it may be none."), field="comfort")
+        raise BadInput(_("First say which sensitive speech you can identify; “no” is a fine answer."), field="comfort")
     changed = changed_rows(
         session,
         update(Screening)
@@ -121,9 +128,9 @@ def hand_in(session: Session, labeler: Account) -> Screening:
 def _own(session: Session, labeler: Account, changed: int) -> Screening:
     found = session.get(Screening, labeler.id, populate_existing=True)
     if found is None:
-        raise NotFound(_("You are not being screened; an admin invites people."))
+        raise NotFound(_("You have not been invited to a screening; ask an admin."))
     if not changed:
-        raise Conflict(_("You have handed in your screening; nothing more can be added."))
+        raise Conflict(_("You have submitted your screening; nothing more can be added."))
     return found
 
 
@@ -133,19 +140,21 @@ def _own(session: Session, labeler: Account, changed: int) -> Screening:
 def check_reviewer(session: Session, account: Account) -> None:
     """Admins and named reviewers may rate demonstrations; for anybody else there is nothing here."""
     if account.role is not Role.ADMIN and not queries.may_review(session, account):
-        raise NotFound(_("There is no such page."))
+        raise NotFound(_("Page not found."))
 
 
 def name_reviewer(session: Session, username: str, by: Account | None) -> Account:
     """Let somebody rate the demonstrations of screenings."""
     account = account_queries.by_username(session, username)
     if account is None:
-        raise BadInput(_("There is no account “%(name)s”.") % {"name": username.strip()}, field="username")
+        raise BadInput(
+            _("There is no account “%(name)s”; check the user name.") % {"name": username.strip()}, field="username"
+        )
     try:
         with session.begin_nested():
             session.add(Reviewer(account_id=account.id))
     except IntegrityError as error:
-        raise Conflict(_("“%(name)s” is a reviewer already.") % {"name": account.username}, field="username") from error
+        raise Conflict(_("“%(name)s” is already a reviewer.") % {"name": account.username}, field="username") from error
     accounts.record(session, by, "reviewer.name", subject=account.public_id)
     return account
 
@@ -155,7 +164,7 @@ def dismiss_reviewer(session: Session, public_id: str, by: Account | None) -> No
     account = account_queries.get(session, public_id)
     found = session.get(Reviewer, account.id)
     if found is None:
-        raise NotFound(_("There is no such reviewer."))
+        raise NotFound(_("Reviewer not found."))
     session.delete(found)
     session.flush()
     accounts.record(session, by, "reviewer.dismiss", subject=public_id)
@@ -166,18 +175,18 @@ def review(session: Session, public_id: str, reviewer: Account, rating: int, not
     check_reviewer(session, reviewer)
     found = queries.demonstration_to_review(session, public_id)
     if found is None:
-        raise NotFound(_("There is no such demonstration, or its screening is decided."))
+        raise NotFound(_("Demonstration not found, or its screening has been decided."))
     if found.labeler_id == reviewer.id:
-        raise Forbidden(_("This is your own demonstration; others rate it."))
+        raise Forbidden(_("This is your own demonstration; other reviewers rate it."))
     if not 1 <= rating <= 7:
-        raise BadInput(_("Rate it from 1 to 7."), field="rating")
+        raise BadInput(_("Rate the demonstration from 1 to 7."), field="rating")
     require_text(note, "note", may_be_empty=True, at_most=NOTE_CHARACTERS)
     row = {"demonstration_id": found.id, "reviewer_id": reviewer.id, "rating": rating, "note": note.strip()}
     try:
         with session.begin_nested():
             session.execute(insert(DemonstrationReview).values(row))
     except IntegrityError as error:
-        raise Conflict(_("You have rated this one already.")) from error
+        raise Conflict(_("You have already rated this demonstration.")) from error
     return session.get_one(DemonstrationReview, (found.id, reviewer.id))
 
 
@@ -226,7 +235,7 @@ def decide(session: Session, number: int, verdict: Verdict, by: Account, reason:
     """Take somebody into a pool, or decline; the first verdict stands, whoever else decides at the same moment."""
     found = screening_(session, number)
     if found.handed_in_at is None:
-        raise Conflict(_("Screening %(number)s is not handed in yet.") % {"number": number})
+        raise Conflict(_("Screening %(number)s has not been submitted yet.") % {"number": number})
     measured = figures(session, found).as_dict()
     decided = changed_rows(
         session,
@@ -241,7 +250,9 @@ def decide(session: Session, number: int, verdict: Verdict, by: Account, reason:
         ),
     )
     if not decided:
-        raise Conflict(_("Screening %(number)s is decided already; load it again to see how.") % {"number": number})
+        raise Conflict(
+            _("Screening %(number)s has already been decided; reload it to see the decision.") % {"number": number}
+        )
     pool = None if verdict is Verdict.DECLINED else Pool(verdict)
     change_account(session, found.labeler, by=by, pool=pool, paused=verdict is Verdict.DECLINED)
     accounts.record(session, by, "screening.decide", subject=found.labeler.public_id, verdict=verdict, number=number)

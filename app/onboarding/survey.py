@@ -118,7 +118,7 @@ def end_asking(session: Session, account: Account) -> None:
         .values(survey=SurveyState.ASKED),
     )
     if not asked:
-        raise Conflict(_("The survey is put to everybody once, and you have been asked. Thank you."))
+        raise Conflict(_("Everyone is asked to take the survey once, and you have already been asked. Thank you."))
 
 
 def count(session: Session, given: Mapping[str, Iterable[str]]) -> None:

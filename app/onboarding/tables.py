@@ -14,7 +14,7 @@ from app.rounds.tables import Item
 
 
 class Verdict(StrEnum):
-    """What an admin decided about somebody who was screened."""
+    """An admin's decision about a screened labeler."""
 
     TRAIN = "train"  # works, and the work is trained on
     HELD_OUT = "held-out"  # works, and the work only measures

@@ -70,7 +70,7 @@ def admin(request: Request) -> Account:
     """The admin signed in; for anyone else the page does not exist."""
     account = signed_in(request)
     if account.role is not Role.ADMIN:
-        raise NotFound(_("There is no such page."))
+        raise NotFound(_("Page not found."))
     return account
 
 

@@ -95,7 +95,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
 def test_what_a_person_can_mend_is_one_line(database, tmp_path):
     failed = run("token", "list", "nobody")
     assert failed.returncode == 1 and failed.stdout == ""
-    assert failed.stderr == "plumbline: there is no account “nobody”; see `plumbline account list`\n"
+    assert failed.stderr == "plumbline: There is no account “nobody”; see `plumbline account list`.\n"
     empty = {"PLUMBLINE_DATA_DIR": str(tmp_path / "empty"), "PLUMBLINE_DATABASE_URL": ""}
     failed = run("account", "list", **empty)
     assert failed.returncode == 1 and failed.stderr.count("\n") == 1 and "plumbline doctor" in failed.stderr

@@ -56,7 +56,7 @@ def test_the_tool_finds_messages_of_code_templates_and_errors():
         "Sign in",
         "Please sign in",
         "Please sign in to go on.",
-        ("Signed in at %(num)s place.", "Signed in at %(num)s places."),
+        ("Signed in on %(num)s device.", "Signed in on %(num)s devices."),
     } <= found
 
 

@@ -53,9 +53,9 @@ def test_an_admins_errand_with_the_keyboard_alone(page, people):
     page.keyboard.type("four unrelated words")
     tab_to(page, "Pool")
     page.keyboard.press("ArrowDown")
-    tab_to(page, "Make the account")
+    tab_to(page, "Create account")
     page.keyboard.press("Enter")
-    page.get_by_role("status").get_by_text("may sign in now").wait_for()
+    page.get_by_role("status").get_by_text("can now sign in as").wait_for()
     assert account("bo").pool == "held-out"
 
 

@@ -66,11 +66,11 @@ def act(page, name: str) -> None:
 def test_practice_with_the_keyboard_alone(page, people):
     write()
     sign_in(page, people.labeler())
-    act(page, "Practise")
+    act(page, "Practice")
     page.get_by_role("heading", name="Onboarding").wait_for()
-    act(page, "Read it")
+    act(page, "Read guideline")
     page.get_by_role("heading", name="How to label: training").first.wait_for()
-    act(page, "I have read it")
+    act(page, "I have read this guideline")
     page.get_by_role("heading", name="Onboarding").wait_for()
     act(page, "Next practice exercise")
     page.get_by_role("heading", name="Before you read on").wait_for()
@@ -89,11 +89,11 @@ def test_a_whole_practice_exercise_with_the_keyboard_alone(page, people):
     act(page, "Next practice exercise")
     rate(page, "63")
     page.keyboard.press("Control+Enter")
-    page.get_by_role("heading", name="How the reference answers").wait_for()
+    page.get_by_role("heading", name="Your answer and the reference").wait_for()
     assert page.get_by_text("The second belittles people").is_visible()
     prompt, completion = page.locator("section.prompt"), page.locator("article").first
     assert prompt.bounding_box()["y"] < completion.bounding_box()["y"], "one reads what was asked, then the answers"
-    act(page, "That was the last")
+    act(page, "Practice done")
     page.get_by_text("1 of 1 done").wait_for()
 
 
@@ -114,10 +114,10 @@ def test_feedback_on_practice_by_the_ordinary_form_without_scripts(browser, live
     page.locator(f"[name='{kind}'][value='2']").check()
     page.locator(f"[name='{rude}'][value='1']").check()
     page.get_by_role("button", name="Submit and stop").click()
-    page.get_by_role("heading", name="How the reference answers").wait_for()
-    assert page.get_by_text("You order 0 of 1 pair as the reference does.").is_visible()
+    page.get_by_role("heading", name="Your answer and the reference").wait_for()
+    assert page.get_by_text("You ordered 0 of 1 pair the same way as the reference.").is_visible()
     assert page.get_by_text("The second belittles people").is_visible()
-    page.get_by_role("link", name="That was the last").click()
+    page.get_by_role("link", name="Practice done").click()
     assert page.get_by_text("1 of 1 done").is_visible()
 
 
@@ -133,11 +133,11 @@ def test_an_admin_writes_an_exercise_with_the_keyboard_alone(page, people):
         page.keyboard.type(text)
         tab_to(page, "Place")
         page.keyboard.press("ArrowDown" if text == "Apple." else "End")
-    tab_to(page, "Why the reference is as it is")
+    tab_to(page, "Explanation of the reference")
     page.keyboard.type("A stone is no fruit.")
-    tab_to(page, "Save the exercise")
+    tab_to(page, "Save exercise")
     page.keyboard.press("Enter")
-    page.get_by_role("status").get_by_text("The exercise is written").wait_for()
+    page.get_by_role("status").get_by_text("Exercise saved").wait_for()
     with reading() as session:
         (made,) = queries.exercises(session)
     assert [one.tier for one in made.references] == [1, 4]
@@ -164,7 +164,7 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
     wrong += look(page, "account")
     page.goto("/survey")
     wrong += look(page, "survey")
-    page.get_by_role("button", name="Send my answers").click()
+    page.get_by_role("button", name="Submit answers").click()
     page.get_by_role("status").get_by_text("You will not be asked again.").wait_for()
     page.goto("/survey")
     wrong += look(page, "survey-asked")
@@ -197,8 +197,8 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
     page.goto("/onboarding")
     page.locator("[name='comfort.religion'][value=yes]").check()
     wrong += look(page, "onboarding-screening")
-    page.get_by_role("button", name="Save, and hand in").click()
-    page.get_by_role("status").get_by_text("Handed in.").wait_for()
+    page.get_by_role("button", name="Save and submit").click()
+    page.get_by_role("status").get_by_text("Submitted.").wait_for()
     wrong += look(page, "onboarding-handed-in")
 
     page.context.clear_cookies()
@@ -228,12 +228,12 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
     wrong += look(page, "survey-results")
     page.goto("/reviews")
     page.locator("[name=rating][value='6']").check()
-    page.get_by_role("button", name="Save and go on").click()
-    page.get_by_text("Nothing is waiting to be rated.").wait_for()
+    page.get_by_role("button", name="Save and continue").click()
+    page.get_by_text("No demonstrations to rate").wait_for()
     wrong += look(page, "reviews-empty")
     page.goto(f"/admin/onboarding/screenings/{number}")
-    page.get_by_role("button", name="Take into the train pool").click()
-    page.get_by_role("status").get_by_text("Decided.").wait_for()
+    page.get_by_role("button", name="Accept into train pool").click()
+    page.get_by_role("status").get_by_text("Decision saved.").wait_for()
     wrong += look(page, "screening-decided")
     with reading() as session:
         assert not session.get_one(Account, ana.id).paused
@@ -252,7 +252,7 @@ def test_a_half_written_self_assessment_waits_in_the_browser(page, people):
     for written, button in (
         ("Basque, and Bask folklo", None),
         ("Basque folklore", "Save"),
-        ("Basque", "Save, and hand in"),
+        ("Basque", "Save and submit"),
     ):
         note.fill(written)
         page.reload()
@@ -261,7 +261,7 @@ def test_a_half_written_self_assessment_waits_in_the_browser(page, people):
         if button:
             page.locator("[name='comfort.religion'][value=yes]").check()
             page.get_by_role("button", name=button, exact=button == "Save").click()
-            page.get_by_role("status").get_by_text("Saved." if button == "Save" else "Handed in.").wait_for()
+            page.get_by_role("status").get_by_text("Saved." if button == "Save" else "Submitted.").wait_for()
             assert copies(page) == [] and page.get_by_text("Not sent yet").count() == 0
     with reading() as session:
         assert session.query(Screening).one().comfort_note == "Basque"
@@ -282,6 +282,6 @@ def test_a_changed_guideline_is_read_before_new_work(page, people):
     page.get_by_role("heading", name="The guideline has changed").wait_for()
     assert page.locator("ins", has_text="very").count() == 1
     assert not look(page, "guideline-changed")
-    page.get_by_role("button", name="I have read it: go on").click()
+    page.get_by_role("button", name="I have read this guideline").click()
     page.get_by_role("button", name="Start labeling").click()
     page.wait_for_url("**/assignments/*")

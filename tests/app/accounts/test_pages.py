@@ -75,7 +75,7 @@ def test_recovering_ones_own_account_revokes_tokens_unless_they_are_kept(client,
     form = {**people.csrf(client), "current": PASSWORD, "password": "four unrelated words"}
     client.post(f"/account/{act}", data=form | ({"keep_tokens": "yes"} if kept else {}))
     assert client.get("/api/v1/accounts/me", headers=bearer).status_code == (200 if kept else 401)
-    assert ("still work" if kept else "no API tokens any more") in client.get("/account").text
+    assert ("still work" if kept else "your API tokens are revoked") in client.get("/account").text
     assert ('name="keep_tokens"' in client.get("/account").text) == kept
 
 
@@ -235,9 +235,9 @@ def test_the_audit_trail_says_from_where(client, people):
         ("account.create", "olga", "rest"),
         ("account.create", None, "command_line"),
     } <= told
-    cells = r"<td>(\S*|nobody signed in)</td>\s*<td[^>]*>(.*?)</td>\s*<td[^>]*><code>(.*?)<"
+    cells = r"<td>(\S*|not signed in)</td>\s*<td[^>]*>(.*?)</td>\s*<td[^>]*><code>(.*?)<"
     rows = re.findall(cells, client.get("/admin/audit").text)
-    assert {("nobody signed in", "page", "sign_in.fail"), ("olga", "REST", "account.create")} <= set(rows)
+    assert {("not signed in", "page", "sign_in.fail"), ("olga", "REST", "account.create")} <= set(rows)
 
 
 def test_the_last_admin_is_told_why_they_stay(client, people):
@@ -324,7 +324,7 @@ def test_somebody_who_is_paused_signs_in_and_gets_no_new_work(client, people):
     people.sign_in(client, olga)
     fields = people.csrf(client)
     assert client.post(f"/admin/accounts/{ana.public_id}/pause", data=fields).status_code == 303
-    assert "Give work again" in client.get(f"/admin/accounts/{ana.public_id}").text
+    assert ">Resume<" in client.get(f"/admin/accounts/{ana.public_id}").text
     me = people.bearer(account("ana"))
     assert client.post("/api/v1/assignments/next", headers=me).status_code == 204
     assert client.post(f"/admin/accounts/{ana.public_id}/resume", data=fields).status_code == 303
@@ -342,7 +342,7 @@ def test_people_of_the_demo_sign_in_at_one_click_on_this_machine_alone(client, p
     with app_database.transaction() as session:
         session.get_one(Account, made.id).password_hash = str(hash_password(DEMO_PASSWORD))
     shown = client.get("/sign-in").text
-    assert "Ada, labeler" in shown and "people of your own" in shown and "no admin yet" not in shown
+    assert "Ada, labeler" in shown and "your own team" in shown and "no admin yet" not in shown
     assert DEMO_PASSWORD not in shown
     token = re.search(r'csrf_token" value="(\w+)"', shown)[1]
     proxied = {"X-Forwarded-For": "203.0.113.9"}

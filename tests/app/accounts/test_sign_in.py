@@ -65,7 +65,7 @@ def test_a_wrong_sign_in_says_the_same_for_every_cause(client, people):
     for username, password in (("ana", "wrong"), ("nobody", PASSWORD), ("", ""), ("ana", "x" * 400)):
         response = sign_in(client, username, password)
         assert response.status_code == 422
-        assert "do not go together" in response.text
+        assert "name or password is wrong" in response.text
         assert cookie_name("session") not in client.cookies
 
 
@@ -151,7 +151,7 @@ def test_guessing_is_slowed_per_user_and_starts_anew_after_a_right_one(client, p
     refused = sign_in(client)  # the right password does not help now
     assert refused.status_code == 429
     assert 0 < int(refused.headers["retry-after"]) <= limits.PER_USER.longest_seconds + 1
-    assert "Too many attempts" in refused.text
+    assert "Too many sign-in attempts" in refused.text
 
 
 def lock_out(client) -> None:

@@ -39,8 +39,8 @@ def test_a_new_version_leaves_the_old_one_and_its_rounds_alone(people):
         (FormKind.COMPLETION, COMPLETION_FORM[1:], "questions", "one rating, not 0"),
         (FormKind.COMPLETION, COMPLETION_FORM[:1], "questions", "at least one question"),
         (FormKind.COMPLETION, [*COMPLETION_FORM, COMPLETION_FORM[1]], "questions.12.name", "each needs its own"),
-        (FormKind.COMPLETION, with_own(name="Too Long"), "questions.12.name", "small"),
-        (FormKind.COMPLETION, with_own(label=" "), "questions.12.label", "what is asked"),
+        (FormKind.COMPLETION, with_own(name="Too Long"), "questions.12.name", "lowercase"),
+        (FormKind.COMPLETION, with_own(label=" "), "questions.12.label", "write the question"),
         (FormKind.COMPLETION, with_own(definition="a\nb"), "questions.12.definition", "one line"),
         (FormKind.COMPLETION, with_own(key="k"), "questions.12.key", "letters"),
         (FormKind.PROMPT, [*PROMPT_FORM, COMPLETION_FORM[0]], "questions.11.kind", "only completions are rated"),
@@ -62,7 +62,7 @@ def test_what_cannot_be_asked_is_refused_with_its_question_named(database, kind,
 
 def test_two_with_one_key_are_told_apart(database):
     same = [one.model_copy(update={"key": "q"}) for one in COMPLETION_FORM[1:3]]
-    with pytest.raises(BadInput, match="both have “q”"):
+    with pytest.raises(BadInput, match="both use “q”"):
         add(FormKind.COMPLETION, [COMPLETION_FORM[0], *same])
 
 

@@ -13,7 +13,7 @@ def test_reading_and_a_new_version(client, people):
     assert "How to label: training" in client.get("/guidelines").text
     page = client.get(f"/guidelines/{first}").text
     assert "<strong>Ties are welcome</strong>" in page
-    assert "Write a new version" not in page
+    assert "Write new version" not in page
     assert client.get("/guidelines/nowhere").status_code == 404
 
     people.sign_in(client, olga)
@@ -40,6 +40,6 @@ def test_a_guideline_of_a_new_name(client, people):
     people.sign_in(client, people.admin())
     fields = people.csrf(client)
     new = {"name": "House Rules", "title": "House", "body": "Be kind."}
-    assert "small letters, digits" in client.post("/admin/guidelines/new", data={**fields, **new}).text
+    assert "lowercase letters, digits" in client.post("/admin/guidelines/new", data={**fields, **new}).text
     assert client.post("/admin/guidelines/new", data={**fields, **new, "name": "house-rules"}).status_code == 303
     assert "house-rules" in client.get("/admin/guidelines").text

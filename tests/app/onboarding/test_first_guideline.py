@@ -8,7 +8,7 @@ from app.guidelines.schemas import GuidelineIn
 from app.rounds.tables import ItemKind
 from tests.desk import make_round
 
-WAITS = "waits to be read"
+WAITS = "Please read the guideline"
 
 
 @pytest.fixture
@@ -23,17 +23,18 @@ def acknowledge(client, people) -> None:
     with transaction() as session:
         newest = guidelines.current_guideline(session, "training")
     page = client.get(f"/guidelines/{newest.public_id}/changes").text
-    assert "I have read it" in page
+    assert "I have read this guideline" in page
     sent = client.post(f"/guidelines/{newest.public_id}/acknowledge", data=people.csrf(client) | {"next": "/"})
     assert sent.status_code == 303
 
 
 def test_the_first_one_waits_on_while_its_labeler_works(ana, client, people):
     make_round(3, kind=ItemKind.DEMONSTRATION)
-    assert f"version 1, {WAITS}" in client.get("/").text
+    waits = f"{WAITS} “How to label: training” (v1)"
+    assert waits in client.get("/").text
     for _ in range(2):
         ana.submit(ana.next())
-        assert f"version 1, {WAITS}" in client.get("/").text, "to work under it is not to have read it"
+        assert waits in client.get("/").text, "to work under it is not to have read it"
     acknowledge(client, people)
     assert WAITS not in client.get("/").text
     assert ana.next() is not None
@@ -46,7 +47,7 @@ def test_so_does_a_later_one_and_what_changed_is_shown(ana, client, people):
     new = GuidelineIn(name="training", title="How to label", body="Be very kind.", what_changed="Kindness.")
     with transaction() as session:
         newest = guidelines.add_version(session, new, None)
-    assert f"version 2, {WAITS}" in client.get("/").text
+    assert f"{WAITS} “How to label” (v2)" in client.get("/").text
     shown = client.get(f"/guidelines/{newest.public_id}/changes").text
     assert "The guideline has changed" in shown and "you have read version 1" in shown and "<ins>" in shown
     acknowledge(client, people)

@@ -229,7 +229,7 @@ def test_by_page_from_writing_to_feedback(client, people):
     more = client.post("/admin/onboarding/exercises/new", data={**given, "more": "1"}).text
     assert more.count('name="text"') == 5 and "It insults." in more
     missing = client.post("/admin/onboarding/exercises/new", data={**given, "explanation": ""})
-    assert missing.status_code == 422 and "Say why" in missing.text and "Idiot." in missing.text
+    assert missing.status_code == 422 and "Explain the reference" in missing.text and "Idiot." in missing.text
     assert client.post("/admin/onboarding/exercises/new", data=given).status_code == 303
     listed = client.get("/admin/onboarding").text
     path = re.search(r"/admin/onboarding/exercises/[0-9a-f]{16}", listed)[0]
@@ -245,16 +245,16 @@ def test_by_page_from_writing_to_feedback(client, people):
 
     people.sign_in(client, ana)
     fields = people.csrf(client)
-    assert "1 practice exercise waits" in client.get("/").text
+    assert "You have 1 practice exercise to do" in client.get("/").text
     to_read = client.post("/onboarding/next", data={**fields, "part": "practice"}).headers["location"]
-    assert to_read.startswith("/guidelines/") and "I have read it" in client.get(to_read).text
+    assert to_read.startswith("/guidelines/") and "I have read this guideline" in client.get(to_read).text
     read_guideline(ana)
     work = client.post("/onboarding/next", data={**fields, "part": "practice"}).headers["location"]
     assert "Name a fruit." in client.get(work).text
     answer = {"completions": {"A": {"tier": 1}, "B": {"tier": 1}}}
     assert client.post(f"/api/v1{work}/submit", json=answer, headers=people.bearer(ana)).status_code == 200
     after = client.get(client.get(work).headers["location"])
-    assert after.status_code == 200 and "which is no mistake" in after.text and "Still <em>kind</em>." in after.text
+    assert after.status_code == 200 and "which is not a mistake" in after.text and "Still <em>kind</em>." in after.text
     with reading() as session:
         stored = session.scalars(select(Comparison)).one()
     assert stored.guideline_id and stored.form_id

@@ -382,7 +382,7 @@ def test_the_pages_of_a_screening(client, people):
     )
     assert done.status_code == 303
     page = client.get("/onboarding").text
-    assert "handed in" in page and "About yourself" not in page
+    assert ">submitted<" in page and "About you" not in page
 
     people.sign_in(client, olga)
     fields = people.csrf(client)
@@ -404,7 +404,7 @@ def test_the_pages_of_a_screening(client, people):
     assert client.post(f"{path}/decide", data={**fields, "verdict": "train", "reason": "kind"}).status_code == 303
     assert "Ana" in client.get(path).text and "kind" in client.get(path).text
     people.sign_in(client, ana)
-    assert "Welcome: your screening is done" in client.get("/onboarding").text
+    assert "Welcome! Your screening is done" in client.get("/onboarding").text
 
 
 def test_simulated_labelers_can_be_screened_like_any_other(client, people, admin):
@@ -469,7 +469,7 @@ def test_the_page_refuses_it_and_says_what_to_do(client, people, admin):
     assert "the screening has no exercises" in page and "exercises/new?part=screening" in page
     fields = people.csrf(client) | {"username": "ana"}
     refused = client.post("/admin/onboarding/invite", data=fields)
-    assert refused.status_code == 422 and "write a screening exercise" in refused.text
+    assert refused.status_code == 422 and "Write one or restore a retired one" in refused.text
     console(client, admin)
     assert "the screening has no exercises" not in client.get("/admin/onboarding").text
     assert client.post("/admin/onboarding/invite", data=fields).status_code == 303
@@ -482,9 +482,9 @@ def test_who_was_invited_before_the_last_exercise_went_ends_the_screening(client
     assert client.post(INVITE, json={"username": "ana"}, headers=admin).status_code == 204
     client.patch(f"/api/v1/onboarding/exercises/{only}", json={"retired": True}, headers=admin)
     people.sign_in(client, ana)
-    assert "No exercise is left" in client.get("/").text
+    assert "There are no exercises left" in client.get("/").text
     page = client.get("/onboarding").text
-    assert "There is no exercise at the moment" in page and "0 of 0" not in page
+    assert "There are no exercises at the moment" in page and "0 of 0" not in page
     hand_in(client, me)
     decided = client.get(INVITE, headers=admin).json()["items"][0]["number"]
     verdict = client.post(f"{INVITE}/{decided}/decide", json={"verdict": "train"}, headers=admin)

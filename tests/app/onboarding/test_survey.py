@@ -117,7 +117,7 @@ def test_by_page(client, people):
     olga, ana = people.admin(), people.labeler()
     people.sign_in(client, ana)
     assert "survey" not in client.get("/").text
-    assert "asked already" in client.get("/survey").text
+    assert "already been asked" in client.get("/survey").text
     people.sign_in(client, olga)
     fields = people.csrf(client)
     assert client.post("/admin/onboarding/survey/offer", data=fields).status_code == 303
@@ -139,7 +139,7 @@ def test_by_page(client, people):
         client.post("/survey", data={**people.csrf(client), "do": "answer", "ethnicity": ["white", "black"]})
     people.sign_in(client, olga)
     shown = client.get("/admin/onboarding/survey").text
-    assert "5 have answered" in shown and "Philippines" not in shown  # a country nobody named is not listed
+    assert "5 people have answered" in shown and "Philippines" not in shown  # a country nobody named is not listed
     with reading() as session:
         audit = session.scalars(select(AuditEntry).where(AuditEntry.action.contains("survey"))).all()
         assert all(entry.account_id != ana.id for entry in audit)

@@ -68,7 +68,7 @@ def test_a_person_first_meets_something_worth_reading(database):
 
 def test_a_person_may_practise_first(database, client, people):
     people.sign_in(client, account("ada"))
-    assert "3 practice exercises wait for you" in client.get("/").text
+    assert "You have 3 practice exercises to do" in client.get("/").text
     assert "0 of 3" in client.get("/onboarding").text
 
 
