@@ -55,9 +55,9 @@ def test_from_a_file_to_an_open_round_by_keyboard(page, people, files):
     page.wait_for_url("**/admin/rounds/new")
     page.keyboard.type("By keyboard")  # the name has the focus
     press(page, "checkbox", "mine", "Space")
-    press(page, "button", "Make the draft")
-    page.get_by_text("A draft with 5 items").wait_for()
-    press(page, "button", "Open it")
-    page.get_by_text("0 of 5 answers handed in").wait_for()
+    press(page, "button", "Create draft")
+    page.get_by_text("Created a draft with 5 items").wait_for()
+    press(page, "button", "Open round")
+    page.get_by_text("0 of 5 answers submitted").wait_for()
     with reading() as session:
         assert session.scalars(select(Round)).one().state is RoundState.OPEN
