@@ -108,7 +108,7 @@ class Keyboard:
         if more:
             more()
         self.fill("Collection", collection)
-        self.press("Check the file", f"What {path.name} holds")
+        self.press("Check file", f"Contents of {path.name}")
 
 
 def test_the_tour_with_the_keyboard_alone(page, database, tmp_path):

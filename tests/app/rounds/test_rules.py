@@ -237,7 +237,7 @@ def test_prompts_that_are_known_join_another_collection(database, tmp_path):
     again = import_prompts(path, as_csv=False, defaults=PromptDefaults("two"))
     for report in (dry, again):
         assert (report.rows, report.added, report.known, report.joined) == (12, 0, 12, 12)
-        assert report.notes == ["12 prompts are stored already; they are added to the collection."]
+        assert report.notes == ["12 prompts are already stored; they are added to the collection."]
     assert again.written and not dry.written
     third = import_prompts(path, as_csv=False, defaults=PromptDefaults("two"))
     assert (third.known, third.joined, third.written) == (12, 0, False)
