@@ -68,7 +68,7 @@ def test_only_a_policy_that_can_be_asked_suggests(client, people):
     for plan, says in (
         ({"topics": ["x"], "suggests": "texts"}, "cannot be asked"),
         ({"topics": ["x"], "policies": [{"policy": "texts"}]}, "cannot be asked"),
-        ({"topics": ["x"], "suggests": "nobody"}, "There are: texts"),
+        ({"topics": ["x"], "suggests": "nobody"}, "Existing policies: texts"),
         ({"suggests": ""}, "starters or topics"),
         ({"topics": ["x"], "alternatives": 10}, "less than or equal to 9"),
         ({"topics": ["prompt 1"]}, "is a prompt in the bank"),

@@ -208,7 +208,7 @@ def test_what_is_no_plan(plan, says):
 
 def test_an_unknown_policy_is_told(database):
     bank(1, a=["A"])
-    with pytest.raises(BadInput, match=r"no policy “b”\. There are: a"):
+    with pytest.raises(BadInput, match=r"no policy “b”\. Existing policies: a"):
         make({"comparisons": {}, "policies": [{"policy": "b"}]})
 
 
