@@ -123,7 +123,9 @@ def _one(path: Path, name: str, given: dict[str, str], by: Account, *, dry_run: 
         return import_completions(path, policy=policy, file_name=name, add_prompts=add_prompts, **shared)
     if given["kind"] == "comparisons":
         if not (policy or collection) and format is not ComparisonFormat.RANKINGS:
-            raise BadInput(_("Enter a collection; it names the policy of the pairs' completions."), field="collection")
+            raise BadInput(
+                _("Enter a collection; the policy of the pairs' completions is named after it."), field="collection"
+            )
         return import_comparisons(path, format=format, defaults=defaults, policy=policy or collection, **shared)
     raise BadInput(_("“%(kind)s” cannot be imported.") % {"kind": given["kind"]}, field="kind")
 

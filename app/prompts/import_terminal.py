@@ -22,9 +22,9 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the good rows 
 Collection = Annotated[
     str, typer.Option(help="A name for finding these later, e.g. when choosing prompts for a round.")
 ]
-Source = Annotated[PromptSource, typer.Option(help="Where the prompts come from, for rows that do not say.")]
+Source = Annotated[PromptSource, typer.Option(help="Source of the prompts, for rows that name none.")]
 Owner = Annotated[
-    str, typer.Option(help="Whose prompts these are, for rows that do not say. All prompts of an owner share a split.")
+    str, typer.Option(help="Owner of the prompts, for rows that name none. All prompts of an owner share a split.")
 ]
 OwnerField = Annotated[str, typer.Option(help="The field that names the owner.")]
 
