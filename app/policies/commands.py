@@ -26,7 +26,7 @@ Name = Annotated[str, typer.Argument(help="The policy's name.")]
 
 @policies.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List policies, the newest first."""
+    """List policies, newest first."""
     with reading() as session:
         found = queries.policies(session)
     rows = [
