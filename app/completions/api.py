@@ -34,7 +34,7 @@ def list_completions(
     cursor: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> CompletionsOut:
-    """Completions, the newest first."""
+    """List completions, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.page(session, cursor, limit, prompt=prompt, policy=policy)
@@ -43,7 +43,7 @@ def list_completions(
 
 @router.post("", status_code=201)
 def create(request: Request, given: CompletionIn | CompletionsIn) -> CompletionOut | CompletionsOut:
-    """Store a completion, or many ({"completions": [...]}): all or none. The same text is stored once."""
+    """Store a completion, or many ({"completions": [...]}): all or none. Identical texts are stored once."""
     api_account(request, "write")
     many = isinstance(given, CompletionsIn)
     with transaction() as session:
@@ -64,7 +64,7 @@ def _draft(session: Session, given: CompletionIn) -> rules.CompletionDraft:
     prompt = prompts.prompt(session, given.prompt)
     known = policy_queries.by_name(session, given.policy)
     if known is not None and known.kind is PolicyKind.PEOPLE:
-        raise BadInput(_("What people write comes from the desk; name another policy."), field="policy")
+        raise BadInput(_("Completions by people are written at the desk; name another policy."), field="policy")
     policy = known or policies.get_or_create(session, given.policy, PolicyKind.IMPORTED)
     return rules.CompletionDraft(
         prompt.id, policy.id, require_text(given.text, "text"), given.settings, given.tokens, given.finished
@@ -77,13 +77,13 @@ def import_file(
     file: UploadFile,
     defaults: Annotated[PromptDefaults, Depends()],
     policy: Annotated[
-        Text, Query(max_length=120, description="Of rows that name none; without one, the file's name.")
+        Text, Query(max_length=120, description="Policy of rows that name none. Default: the file's name.")
     ] = "",
     add_prompts: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
 ) -> dict:
-    """Import a file as `plumbline import completions` does; `written` says whether anything was stored."""
+    """Import a file like `plumbline import completions`; `written` says whether anything was stored."""
     by = api_account(request, "write")
     name = file.filename or ""
     with uploads.kept(file.file, name) as path:
@@ -102,7 +102,7 @@ def import_file(
 
 @router.get("/{id}")
 def read(request: Request, id: str) -> CompletionOut:
-    """One completion."""
+    """Get a completion."""
     api_account(request, "read")
     with reading() as session:
         return CompletionOut.of(rules.completion(session, id))

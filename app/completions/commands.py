@@ -19,11 +19,11 @@ def import_completions(
     policy: Annotated[
         str,
         typer.Option(
-            help="Name of what wrote them, unless a row names its own; otherwise the file's. Labelers never see it."
+            help="Policy that wrote them, for rows that name none. Default: the file's name. Labelers never see it."
         ),
     ] = "",
     add_prompts: Annotated[
-        bool, typer.Option("--add-prompts", help="Also store prompts that are not there yet.")
+        bool, typer.Option("--add-prompts", help="Also store prompts that are not in the bank yet.")
     ] = False,
     collection: Collection = "",
     source: Source = PromptSource.CUSTOMER,
@@ -33,10 +33,10 @@ def import_completions(
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import what a policy answered: a row names its prompt as in `import prompts` and holds "completion" beside it.
+    """Import a policy's completions: each row has a prompt, as in `import prompts`, and a "completion".
 
-    The text may also be called "response", "output" or "text", and a dialogue may end with it. A round then chooses K
-    of the distinct texts. Empty completions are left out and counted.
+    The completion can also be called "response", "output" or "text", or be the last message of a dialogue. A round then
+    chooses K of the distinct texts. Empty completions are left out and counted.
 
     Example: plumbline import completions answers-of-a.jsonl answers-of-b.jsonl
     """

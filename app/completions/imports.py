@@ -29,7 +29,7 @@ from app.prompts.shapes import dialogue_field
 
 TEXT_FIELDS = ("completion", "response", "output", "text")
 POLICY_FIELDS = ("policy", "generator")  # AlpacaEval's word for it
-NAMED_AFTER_FILE = N_("%(n)d completions name no policy and are of one named after the file.")
+NAMED_AFTER_FILE = N_("%(n)d completions name no policy and belong to one named after the file.")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def import_completions(
             if problems:
                 report.refuse(problems)
             elif is_blank(answer.text):
-                report.leave_out(row.line, "completion", _("The completion is empty, or shows nothing."))
+                report.leave_out(row.line, "completion", _("The completion is empty or has no visible characters."))
             else:
                 report.unused.update(row.values.unused())
                 if after_file and not any(row.values.get(name) for name in POLICY_FIELDS):
@@ -106,7 +106,7 @@ class _Chunk:
             if answer.prompt_sha256 in prompt_ids:
                 known.append(answer)
             elif not self.adds_prompts:
-                message = _("No stored prompt has this text; import the prompts first, or let the import add them.")
+                message = _("No stored prompt has this text; import the prompts first, or let this import add them.")
                 self.report.refuse([Problem(answer.line, "prompt", message)])
         self._store(known, prompt_ids)
 
@@ -205,13 +205,13 @@ def _text(values: Given) -> str:
         if isinstance(value, list):  # a list that holds the assistant's message alone
             if len(value) != 1:
                 raise BadInput(
-                    _("%(field)s holds %(n)d messages; it must be the assistant's one.")
+                    _("%(field)s has %(n)d messages; it must have only the assistant's message.")
                     % {"field": name, "n": len(value)},
                     field=name,
                 )
             last = message(value[0], f"{name}.0", may_be_empty=True)
             if last.role != "assistant":
-                raise BadInput(_("%(field)s must be a message of the assistant.") % {"field": name}, field=name)
+                raise BadInput(_("%(field)s must be a message from the assistant.") % {"field": name}, field=name)
             return last.text
         if value is not None:
             return require_text(value, name, may_be_empty=True)
@@ -227,7 +227,7 @@ def _text(values: Given) -> str:
 def _policy(values: Given, otherwise: str) -> str:
     field, name = next(((field, values[field]) for field in POLICY_FIELDS if values.get(field)), ("policy", otherwise))
     if not name:
-        raise BadInput(_("No policy: name what wrote it in the row, or for the whole file."), field="policy")
+        raise BadInput(_("No policy: name the policy in the row, or for the whole file."), field="policy")
     return require_text(name, field, at_most=120).strip()
 
 

@@ -97,5 +97,5 @@ def completion(session: Session, public_id: str) -> Completion:
     """One completion with its prompt and policy, or NotFound."""
     found = queries.completion(session, public_id)
     if found is None:
-        raise NotFound(_("There is no such completion."))
+        raise NotFound(_("Completion not found."))
     return found

@@ -14,15 +14,17 @@ class CompletionIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: Text = Field(description="Public id of the prompt.")
-    policy: Text = Field(description="Name of the policy; an imported one is made where there is none.", max_length=120)
+    policy: Text = Field(
+        description="Name of the policy; if there is none, an imported policy is created.", max_length=120
+    )
     text: Text = Field(min_length=1)
     settings: dict[Text, float | int | Text] = {}
     tokens: int | None = Field(None, ge=0, le=1_000_000_000)
-    finished: bool | None = Field(None, description="false: it ran into the token limit.")
+    finished: bool | None = Field(None, description="False if the text was cut off at the token limit.")
 
 
 class CompletionsIn(BaseModel):
-    """Many completions at once: all of them are stored, or none."""
+    """Several completions at once: all of them are stored, or none."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,7 +32,7 @@ class CompletionsIn(BaseModel):
 
 
 class CompletionOut(BaseModel):
-    """A completion as REST tells it."""
+    """A stored completion."""
 
     id: str
     prompt: str

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/v1/policies", tags=["policies"])
 def list_policies(
     request: Request, cursor: Text | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> PoliciesOut:
-    """Policies, the newest first."""
+    """List policies, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.page(session, cursor, limit)
@@ -30,7 +30,7 @@ def list_policies(
 
 @router.post("", status_code=201)
 def create(request: Request, given: PolicyIn) -> PolicyOut:
-    """Make an imported policy or an endpoint."""
+    """Create an imported policy or an endpoint."""
     by = api_account(request, "write")
     with transaction() as session:
         made = rules.create(session, given, by)
@@ -40,7 +40,7 @@ def create(request: Request, given: PolicyIn) -> PolicyOut:
 
 @router.get("/{id}")
 def read(request: Request, id: str) -> PolicyOut:
-    """One policy."""
+    """Get a policy."""
     api_account(request, "read")
     with reading() as session:
         return PolicyOut.of(rules.policy(session, id))
@@ -48,7 +48,7 @@ def read(request: Request, id: str) -> PolicyOut:
 
 @router.patch("/{id}")
 def change(request: Request, id: str, given: PolicyChange) -> PolicyOut:
-    """Change what is said of an imported policy, or where and how an endpoint is asked."""
+    """Change an imported policy or an endpoint. Omitted fields stay unchanged."""
     by = api_account(request, "write")
     with transaction() as session:
         found = rules.policy(session, id)
@@ -65,15 +65,15 @@ def _changed(policy: Policy, given: PolicyChange) -> PolicyIn:
 
 @router.delete("/{id}", status_code=204)
 def delete(request: Request, id: str) -> None:
-    """Delete an imported policy or an endpoint that has written nothing."""
+    """Delete an imported policy or an endpoint that has no completions or suggestions."""
     by = api_account(request, "write")
     with transaction() as session:
         rules.delete(session, rules.policy(session, id), by)
 
 
-@router.post("/{id}/try", responses={502: {"description": "It did not answer; `detail` says why."}})
+@router.post("/{id}/try", responses={502: {"description": "The policy did not answer; `detail` says why."}})
 def try_(request: Request, id: str, given: TrialIn) -> TrialOut:
-    """Put a question to an endpoint or a trained policy; nothing of it is kept."""
+    """Ask an endpoint or a trained policy a question; neither question nor answer is saved."""
     api_account(request, "write")
     with reading() as session:
         found = rules.policy(session, id)

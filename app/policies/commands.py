@@ -17,8 +17,8 @@ from app.serving import rules as serving
 
 policies = typer.Typer(
     no_args_is_help=True,
-    help="Policies: named sources of completions; endpoints that suggest and answer.\n\n"
-    "To add a server that speaks OpenAI's chat protocol:\n\n"
+    help="Policies: named sources of completions; endpoints and trained policies can also suggest messages.\n\n"
+    "To add a server with an OpenAI-compatible chat API:\n\n"
     "plumbline policy add live --url http://127.0.0.1:8001/v1 --model mine",
 )
 Name = Annotated[str, typer.Argument(help="The policy's name.")]
@@ -26,7 +26,7 @@ Name = Annotated[str, typer.Argument(help="The policy's name.")]
 
 @policies.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List policies, the newest first."""
+    """List policies, newest first."""
     with reading() as session:
         found = queries.policies(session)
     rows = [
@@ -39,21 +39,21 @@ def list_(as_json: AsJson = False) -> None:
         }
         for one in found
     ]
-    show(rows, as_json, "No policy yet; import completions, train one, or add an endpoint with `policy add`.")
+    show(rows, as_json, "No policies yet; import completions, train a policy, or add an endpoint with `policy add`.")
 
 
 @policies.command("add")
 def add(
     name: Name,
-    url: Annotated[str, typer.Option(help="Base address of an OpenAI-compatible server; without: an imported policy.")]
+    url: Annotated[str, typer.Option(help="Base address of an OpenAI-compatible server. Omit for an imported policy.")]
     = "",
-    model: Annotated[str, typer.Option(help="The model's name there.")] = "",
+    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "",
     key_variable: Annotated[
-        str, typer.Option(help="Environment variable with the key, one of PLUMBLINE_ENDPOINT_KEYS.")
+        str, typer.Option(help="Environment variable with the key; must be listed in PLUMBLINE_ENDPOINT_KEYS.")
     ] = "",
-    description: Annotated[str, typer.Option(help="A sentence about it.")] = "",
+    description: Annotated[str, typer.Option(help="Short description.")] = "",
 ) -> None:  # fmt: skip
-    """Make an endpoint or an imported policy and print its id."""
+    """Create an endpoint or an imported policy and print its id."""
     with _readable():
         new = PolicyIn(
             name=name,
@@ -82,12 +82,12 @@ def _readable() -> Iterator[None]:
 @policies.command("change")
 def change(
     name: Name,
-    url: Annotated[str | None, typer.Option(help="Another base address of the endpoint.")] = None,
-    model: Annotated[str | None, typer.Option(help="Another name of the model there.")] = None,
-    key_variable: Annotated[str | None, typer.Option(help="Another variable with the key; empty: no key.")] = None,
-    description: Annotated[str | None, typer.Option(help="Another sentence about it.")] = None,
+    url: Annotated[str | None, typer.Option(help="New base address of the endpoint.")] = None,
+    model: Annotated[str | None, typer.Option(help="New name of the model on the server.")] = None,
+    key_variable: Annotated[str | None, typer.Option(help="New variable with the key; empty for no key.")] = None,
+    description: Annotated[str | None, typer.Option(help="New description.")] = None,
 ) -> None:
-    """Change an endpoint or an imported policy; what is not given stays, and so does its name."""
+    """Change an endpoint or an imported policy. Omitted options stay unchanged; the name cannot change."""
     given = {"endpoint_url": url, "endpoint_model": model, "key_variable": key_variable, "description": description}
     with transaction() as session:
         found = rules.named(session, name)
@@ -99,7 +99,7 @@ def change(
 
 @policies.command("delete")
 def delete(name: Name) -> None:
-    """Delete an endpoint or an imported policy that has written nothing."""
+    """Delete an endpoint or an imported policy that has no completions or suggestions."""
     with transaction() as session:
         rules.delete(session, rules.named(session, name), None)
     typer.echo(f"Deleted {name}.")
@@ -107,7 +107,7 @@ def delete(name: Name) -> None:
 
 @policies.command("try")
 def try_(name: Name, question: Annotated[str, typer.Argument(help="What to ask.")] = "Hello!") -> None:
-    """Ask a policy something and print its answer; the error says why it gives none."""
+    """Ask a policy a question and print its answer, or an error that says why there is none."""
     with reading() as session:
         found = rules.named(session, name)
     written, _seconds = serving.trial(found, question)

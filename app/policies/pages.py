@@ -76,7 +76,7 @@ def create(request: Request, what: WhatItIs, name: FormText = "", kind: FormText
     except PlumblineError as error:
         return _new_page(request, account, given, error)
     response = redirect(f"/admin/policies/{made.public_id}")
-    flash(response, _("Made the policy %(name)s.") % {"name": made.name})
+    flash(response, _("Created the policy %(name)s.") % {"name": made.name})
     return response
 
 
@@ -86,15 +86,15 @@ def _checked(given: dict[str, str]) -> PolicyIn:
     except ValidationError as error:
         field = str((error.errors()[0]["loc"] or ["endpoint_url"])[0])
         messages = {
-            "name": _("A name has 1 to 120 characters."),
+            "name": _("The name must have 1 to 120 characters."),
             "kind": _("Choose imported or endpoint."),
             "description": _("Keep it under 2,000 characters."),
             "endpoint_url": _(
-                "An endpoint, and nothing else, has an address, such as http://127.0.0.1:8001/v1, without user name, "
-                "password or question mark, and perhaps a model and a key."
+                "An endpoint needs an address, such as http://127.0.0.1:8001/v1, without user name, password or "
+                "question mark. Leave address, model and key empty for an imported policy."
             ),
-            "endpoint_model": _("The model's name has at most 200 characters."),
-            "key_variable": _("Choose one of the variables."),
+            "endpoint_model": _("The model's name can have at most 200 characters."),
+            "key_variable": _("Choose one of the listed variables."),
         }
         raise BadInput(messages[field], field=field) from error
 

@@ -27,10 +27,13 @@ def get_or_create(
     """The policy of that name, made if there is none; one of another kind is refused."""
     name = name.strip()
     if not name or len(name) > 120:
-        raise BadInput(_("A policy's name has 1 to 120 characters, not %(n)d.") % {"n": len(name)}, field="policy")
+        raise BadInput(
+            _("A policy's name must have 1 to 120 characters, not %(n)d.") % {"n": len(name)}, field="policy"
+        )
     if kind is not PolicyKind.PEOPLE and name in PEOPLE.values():
         raise BadInput(
-            _("“%(name)s” is kept for what labelers write here; choose another name.") % {"name": name}, field="policy"
+            _("“%(name)s” is reserved for what labelers write here; choose another name.") % {"name": name},
+            field="policy",
         )
     made = insert_into(session, Policy).values(name=name, kind=kind, description=description, path=path)
     session.execute(made.on_conflict_do_nothing(index_elements=["name"]))
@@ -38,7 +41,7 @@ def get_or_create(
     assert found is not None
     if found.kind is not kind:
         raise BadInput(
-            _("“%(name)s” is the name of a policy of the kind %(kind)s; choose another name.")
+            _("“%(name)s” is already the name of a policy of kind %(kind)s; choose another name.")
             % {"name": name, "kind": found.kind},
             field="policy",
         )
@@ -87,7 +90,7 @@ def delete(session: Session, policy: Policy, by: Account | None) -> None:
         session.flush()
     except IntegrityError as error:
         raise Conflict(
-            _("“%(name)s” has written completions or suggestions, which are told by its name; it stays.")
+            _("“%(name)s” has written completions or suggestions, which refer to it, so it cannot be deleted.")
             % {"name": name}
         ) from error
 
@@ -96,7 +99,7 @@ def _check_made_by_hand(policy: Policy) -> None:
     if policy.kind not in (PolicyKind.IMPORTED, PolicyKind.ENDPOINT):
         raise BadInput(
             _("“%(name)s” was trained here or is what labelers write; only imported policies and endpoints can be "
-              "changed and deleted.") % {"name": policy.name},
+              "changed or deleted.") % {"name": policy.name},
             field="kind",
         )  # fmt: skip
 
@@ -104,7 +107,7 @@ def _check_made_by_hand(policy: Policy) -> None:
 def _set(policy: Policy, new: PolicyIn) -> None:
     if new.key_variable and new.key_variable not in settings().endpoint_key_names:
         raise BadInput(
-            _("“%(name)s” is none of the variables that may hold a key (%(known)s); name it in %(where)s.")
+            _("“%(name)s” is not one of the variables that may hold a key (%(known)s); add it to %(where)s.")
             % {
                 "name": new.key_variable,
                 "known": ", ".join(settings().endpoint_key_names) or "–",
@@ -123,7 +126,7 @@ def policy(session: Session, public_id: str) -> Policy:
     """One policy, or NotFound."""
     found = queries.policy(session, public_id)
     if found is None:
-        raise NotFound(_("There is no such policy."))
+        raise NotFound(_("Policy not found."))
     return found
 
 
@@ -133,7 +136,7 @@ def named(session: Session, name: str) -> Policy:
     if found is None:
         known = ", ".join(sorted(one.name for one in queries.policies(session)[:30]))
         raise BadInput(
-            _("There is no policy “%(name)s”. There are: %(known)s.") % {"name": name, "known": known or "–"},
+            _("There is no policy “%(name)s”. Existing policies: %(known)s.") % {"name": name, "known": known or "–"},
             field="policy",
         )
     return found
@@ -145,7 +148,7 @@ def writer(session: Session, name: str = "") -> Policy:
         found = named(session, name)
         if not found.writes:
             raise BadInput(
-                _("“%(name)s” is %(kind)s and cannot be asked; choose an endpoint or a policy that was trained here.")
+                _("“%(name)s” is %(kind)s and cannot be asked; choose an endpoint or a policy trained here.")
                 % {"name": name, "kind": found.kind},
                 field="policy",
             )
@@ -153,7 +156,7 @@ def writer(session: Session, name: str = "") -> Policy:
     newest = next(iter(queries.writers(session)), None)
     if newest is None:
         raise BadInput(
-            _("No policy can be asked yet: train one and make its checkpoint a policy, or add an endpoint."),
+            _("No policy can be asked yet: train a model and create a policy from its checkpoint, or add an endpoint."),
             field="policy",
         )
     return newest

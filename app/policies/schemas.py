@@ -10,7 +10,7 @@ from app.policies.tables import Policy, PolicyKind
 
 
 class PolicyIn(BaseModel):
-    """A policy made by hand; trained ones come from checkpoints."""
+    """An imported policy or an endpoint; trained policies are created from checkpoints."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,22 +23,24 @@ class PolicyIn(BaseModel):
     )  # fmt: skip
     endpoint_model: Text = Field("", max_length=200, description="Name of the model in requests to the endpoint.")
     key_variable: Text = Field(
-        "", max_length=120, description="Environment variable with the endpoint's key, one of PLUMBLINE_ENDPOINT_KEYS."
+        "",
+        max_length=120,
+        description="Environment variable with the endpoint's key; must be listed in PLUMBLINE_ENDPOINT_KEYS.",
     )
 
     @model_validator(mode="after")
     def _address_of_an_endpoint(self) -> "PolicyIn":
         if (self.kind is PolicyKind.ENDPOINT) != (self.endpoint_url is not None):
-            raise ValueError("endpoint_url: an endpoint has an address, and nothing else has one")
+            raise ValueError("endpoint_url: an endpoint needs an address, and only an endpoint can have one")
         if self.endpoint_url is None and (self.endpoint_model or self.key_variable):
-            raise ValueError("endpoint_model, key_variable: only an endpoint has them")
+            raise ValueError("endpoint_model, key_variable: only an endpoint can have them")
         if self.endpoint_url and "@" in self.endpoint_url:  # an address is shown to admins
-            raise ValueError("endpoint_url: leave user name and password out; name a key_variable")
+            raise ValueError("endpoint_url: leave out user name and password; use key_variable instead")
         return self
 
 
 class PolicyChange(BaseModel):
-    """What may be changed of a policy made by hand; what is not sent stays. Its name stays: answers are told by it."""
+    """Changes to an imported policy or an endpoint; its name cannot change. Omitted fields stay unchanged."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,7 +51,7 @@ class PolicyChange(BaseModel):
 
 
 class PolicyOut(BaseModel):
-    """A policy as REST tells it."""
+    """A policy."""
 
     id: str
     name: str
@@ -57,8 +59,8 @@ class PolicyOut(BaseModel):
     description: str
     endpoint_url: str | None
     endpoint_model: str
-    key_variable: str = Field(description="The name of the variable; the key itself is never told.")
-    last_error: str = Field(description="What went wrong when it was last asked; empty: it answered.")
+    key_variable: str = Field(description="Name of the environment variable; the key itself is never returned.")
+    last_error: str = Field(description="Error of the last request to the policy; empty if it answered.")
     created_at: datetime
 
     @classmethod
@@ -85,7 +87,7 @@ class PoliciesOut(BaseModel):
 
 
 class TrialIn(BaseModel):
-    """A question to try a policy with."""
+    """A question to ask a policy as a trial."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -93,7 +95,7 @@ class TrialIn(BaseModel):
 
 
 class TrialOut(BaseModel):
-    """What a policy answered to a question that was put to it as a trial."""
+    """A policy's answer to a trial question."""
 
     text: str
     seconds: float

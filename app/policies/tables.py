@@ -10,7 +10,7 @@ from app.database import Base, UTCDateTime, choice, public_id, utc_now
 
 
 class PolicyKind(StrEnum):
-    """What stands behind a policy."""
+    """The kind of a policy."""
 
     TRAINED = "trained"  # a checkpoint of ours
     IMPORTED = "imported"  # texts that came from elsewhere

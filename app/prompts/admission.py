@@ -18,9 +18,9 @@ from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from training.contract.records import Split, strictest
 
 OWNER_CAP = 200  # InstructGPT 3.2
-PERSONAL_DATA = N_("Prompts with personal data, in no snapshot until an admin decides: %(n)d.")
-OTHER_SPLIT = N_("Prompts stored already in another split than the row says, which stay in theirs: %(n)d.")
-NEAR = N_("Prompts that say nearly the same as another, both in the stricter split: %(n)d.")
+PERSONAL_DATA = N_("Prompts with personal data, left out of snapshots until an admin decides: %(n)d.")
+OTHER_SPLIT = N_("Prompts already stored in a different split than the row specifies, which keep their split: %(n)d.")
+NEAR = N_("Prompts that are near-duplicates of another prompt, with both in the stricter split: %(n)d.")
 _LOCK = 7_063_001  # any number: the advisory lock of the prompt bank
 
 
@@ -245,9 +245,9 @@ def remark(decision: Decision, report: ImportReport) -> None:
 def reason(decision: Decision) -> str:
     """Why a draft was kept out, in words that are the same for many."""
     if decision.verdict is Verdict.SAME_BEGINNING:
-        return _("It begins with the same 200 characters as another prompt; keep similar ones if it shall stay.")
+        return _("It begins with the same 200 characters as another prompt; to import it, keep near-duplicates.")
     if decision.verdict is Verdict.SIMILAR:
-        return _("It says nearly the same as another prompt; keep similar ones if it shall stay.")
+        return _("It is a near-duplicate of another prompt; to import it, keep near-duplicates.")
     return ""
 
 
@@ -255,23 +255,24 @@ def refusal(decision: Decision, draft: PromptDraft) -> str:
     """Why this draft was kept out, and the way out."""
     if decision.verdict is Verdict.SPLIT:
         return _(
-            "The prompts of owner “%(owner)s” are in the split %(own)s, so this one cannot be in %(split)s: "
-            "leave the split out or change the owner."
+            "The prompts of owner “%(owner)s” are in the split %(own)s, so this one cannot be in %(split)s. "
+            "Omit the split or change the owner."
         ) % {"owner": draft.owner, "own": decision.split, "split": draft.split}
     if decision.verdict is Verdict.TOO_LONG:
-        return _("Longer than %(most)d tokens; shorten it.") % {"most": MAX_TOKENS}
+        return _("The prompt has more than %(most)d tokens; shorten it.") % {"most": MAX_TOKENS}
     if decision.verdict is Verdict.OVER_CAP:
-        return _("Owner “%(owner)s” has %(cap)d prompts already; withdraw one first.") % {
+        return _("Owner “%(owner)s” already has %(cap)d prompts; withdraw one first.") % {
             "owner": draft.owner,
             "cap": OWNER_CAP,
         }
     name = {"prompt": decision.like.name}
     if decision.verdict is Verdict.SAME_BEGINNING:
         return (
-            _("It begins with the same 200 characters as %(prompt)s; ask something else, or keep similar ones.") % name
+            _("It begins with the same 200 characters as %(prompt)s; change the prompt, or keep near-duplicates.")
+            % name
         )
     assert decision.verdict is Verdict.SIMILAR, decision
-    return _("It says nearly the same as %(prompt)s; ask something else, or keep similar ones.") % name
+    return _("It is a near-duplicate of %(prompt)s; change the prompt, or keep near-duplicates.") % name
 
 
 def refused_field(decision: Decision) -> str:

@@ -27,7 +27,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 class PromptChange(BaseModel):
-    """What may be set of a stored prompt; its text, owner and split stay."""
+    """Changes to a stored prompt; its text, owner and split cannot change."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class PromptChange(BaseModel):
 def list_prompts(
     request: Request, wanted: Annotated[PromptQuery, Query()], cursor: Text | None = None, limit: Limit = 100
 ) -> PromptsOut:
-    """Prompts, the newest first."""
+    """List prompts, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = cursors.page(session, queries.matching(session, **wanted.filters()), Prompt, cursor, limit)
@@ -50,7 +50,7 @@ def list_prompts(
 def create(request: Request, given: PromptIn | PromptsIn, keep_similar: bool = False) -> PromptOut | PromptsOut:
     """Store a prompt, or many ({"prompts": [...]}, or one with `instances`): all or none.
 
-    What is there already is found by its text.
+    A prompt whose text is already stored is returned, not stored again.
     """
     by = api_account(request, "write")
     many = isinstance(given, PromptsIn)
@@ -83,7 +83,7 @@ def import_file(
     skip_bad: bool = False,
     dry_run: bool = False,
 ) -> dict:
-    """Import a file as `plumbline import prompts` does; `written` says whether anything was stored."""
+    """Import a file like `plumbline import prompts`; `written` says whether anything was stored."""
     by = api_account(request, "write")
     name = file.filename or ""
     with uploads.kept(file.file, name) as path:
@@ -101,7 +101,7 @@ def import_file(
 
 @router.get("/{id}")
 def read(request: Request, id: str) -> PromptOut:
-    """One prompt."""
+    """Get a prompt."""
     api_account(request, "read")
     with reading() as session:
         return PromptOut.of(rules.prompt(session, id))
@@ -109,7 +109,7 @@ def read(request: Request, id: str) -> PromptOut:
 
 @router.patch("/{id}")
 def change(request: Request, id: str, given: PromptChange) -> PromptOut:
-    """Set the use case and the answers of the prompt form; what is not sent stays."""
+    """Set the use case and the answers of the prompt form. Omitted fields stay unchanged."""
     by = api_account(request, "write")
     with transaction() as session:
         prompt = rules.prompt(session, id)
@@ -121,13 +121,13 @@ def change(request: Request, id: str, given: PromptChange) -> PromptOut:
 
 @router.post("/{id}/withdraw")
 def withdraw(request: Request, id: str) -> PromptOut:
-    """Take a prompt out of lists and new rounds."""
+    """Withdraw a prompt from lists and new rounds."""
     return _turn(id, api_account(request, "write"), rules.withdraw)
 
 
 @router.post("/{id}/restore")
 def restore(request: Request, id: str) -> PromptOut:
-    """Undo a withdrawal."""
+    """Restore a withdrawn prompt."""
     return _turn(id, api_account(request, "write"), rules.restore)
 
 

@@ -15,10 +15,10 @@ from app.prompts.tables import PromptSource
 
 imports = typer.Typer(
     no_args_is_help=True,
-    help="Bring your own data in: prompts, what policies answered, comparisons; docs/import.md is an example.\n\n"
-    "Each command checks the whole file first. A bad row is named by line and field and stops the import; --dry-run "
-    "only checks, and shows the first entries as they would be stored. The same file twice adds nothing. Names that "
-    "end in .csv are CSV; .gz is read as it is. Several files are imported one after another.",
+    help="Import your own prompts, completions and comparisons; see docs/import.md for an example.\n\n"
+    "Each command checks the whole file first. A bad row stops the import and is reported by line and field; --dry-run "
+    "only checks, and shows the first entries as they would be stored. Importing a file twice adds nothing. Names that "
+    "end in .csv are read as CSV; gzipped files are read directly. Several files are imported one after another.",
 )
 
 
@@ -31,16 +31,18 @@ def import_prompts(
     owner_field: OwnerField = "owner",
     keep_similar: Annotated[
         bool,
-        typer.Option("--keep-similar", help="Also take prompts that begin like another one or nearly repeat it."),
+        typer.Option(
+            "--keep-similar", help="Keep near-duplicates: same first 200 characters, or nearly the same text."
+        ),
     ] = False,
     dry_run: DryRun = False,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import prompts: one a row, as "prompt", or "messages", or "instruction" with "input".
+    """Import prompts, one per row, as "prompt", or "messages", or "instruction" with "input".
 
-    A row may also say owner, source, use_case, split, collection and answers. Left out and counted are prompts of more
-    than 1,024 tokens, those that begin like another one or say nearly the same, and those over an owner's 200.
+    A row can also have owner, source, use_case, split, collection and answers. Prompts with more than 1,024 tokens,
+    near-duplicates, and prompts beyond the limit of 200 per owner are left out and counted.
 
     Example: plumbline import prompts instructions.jsonl --collection mine --owner-field customer
     """

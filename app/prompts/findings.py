@@ -26,7 +26,7 @@ BATCH = 100  # findings a transaction
 
 
 class Action(StrEnum):
-    """What may be done about a finding."""
+    """An action on a finding."""
 
     MASK = "mask"  # its text is replaced for good
     ALLOW = "allow"  # it is no personal data, or may stay
@@ -106,7 +106,7 @@ def find(session: Session, public_id: str) -> Finding:
     _lock(session, session.scalars(select(Finding.prompt_id).where(named)))
     found = session.scalar(select(Finding).where(named).options(joinedload(Finding.prompt)))
     if found is None:
-        raise NotFound(_("There is no finding %(id)s.") % {"id": public_id})
+        raise NotFound(_("Finding %(id)s not found.") % {"id": public_id})
     return found
 
 
@@ -140,7 +140,7 @@ def decide(session: Session, finding: Finding, action: Action, by: Account | Non
     """Decide on one finding; raises Conflict where that was done already and cannot be undone."""
     possible = FindingState.ALLOWED if action is Action.REOPEN else FindingState.OPEN
     if finding.state is not possible:
-        raise Conflict(_("This was decided meanwhile: it is %(state)s.") % {"state": finding.state})
+        raise Conflict(_("This finding has been decided in the meantime: it is %(state)s.") % {"state": finding.state})
     if action is Action.DROP:
         prompts.withdraw(session, finding.prompt, by)
         session.refresh(finding.prompt)

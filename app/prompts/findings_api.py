@@ -19,16 +19,16 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 class FindingOut(BaseModel):
-    """A piece of personal data as REST tells it."""
+    """A piece of personal data found in a prompt."""
 
     id: str
     prompt: str = Field(description="Id of the prompt.")
-    message: int = Field(description="Number of the message, from 0.")
-    start: int = Field(description="Place of its first character in the message's text.")
-    stop: int = Field(description="Place behind its last character.")
+    message: int = Field(description="Index of the message, starting from 0.")
+    start: int = Field(description="Index of the first character in the message's text.")
+    stop: int = Field(description="Index after the last character.")
     kind: PersonalData
     state: FindingState
-    before: str = Field(description="What stands before it.")
+    before: str = Field(description="Text before the finding.")
     text: str
     behind: str
     decided_at: datetime | None
@@ -53,7 +53,7 @@ class FindingOut(BaseModel):
 
 
 class FindingsOut(BaseModel):
-    """A page of what waits for a decision, and how many of each kind wait."""
+    """A page of open findings, and the number of open findings of each kind."""
 
     items: list[FindingOut]
     counts: dict[PersonalData, int]
@@ -61,22 +61,24 @@ class FindingsOut(BaseModel):
 
 
 class Decided(BaseModel):
-    """What is to be done about one finding, or about all of a kind."""
+    """A decision on a finding."""
 
     model_config = ConfigDict(extra="forbid")
 
-    action: Action = Field(description="mask: replaced for good. allow: it may stay. drop: the prompt is withdrawn.")
+    action: Action = Field(
+        description="mask: replace the text permanently. allow: keep the text. drop: withdraw the prompt."
+    )
 
 
 class DecidedForAll(Decided):
-    """What is to be done about every open finding of a kind."""
+    """A decision on all open findings, or on those of one kind."""
 
-    kind: PersonalData | None = Field(None, description="Absent: of every kind.")
-    until: Text = Field(description="Id of the newest finding that was seen: later ones wait on.")
+    kind: PersonalData | None = Field(None, description="Default: every kind.")
+    until: Text = Field(description="Id of the newest finding that was seen; later findings stay open.")
 
 
 class Count(BaseModel):
-    """How many findings were decided on."""
+    """The number of findings that were decided."""
 
     decided: int
 
@@ -85,7 +87,7 @@ class Count(BaseModel):
 def list_findings(
     request: Request, kind: PersonalData | None = None, cursor: Text | None = None, limit: Limit = 100
 ) -> FindingsOut:
-    """What waits for a decision, the oldest first. Prompts that hold it are in no snapshot."""
+    """List open findings, oldest first. Snapshots leave out prompts with open findings."""
     api_account(request, "read")
     with reading() as session:
         found, following = findings.page(session, kind, cursor, limit)
@@ -95,14 +97,14 @@ def list_findings(
 
 @router.post("/decide")
 def decide_all(request: Request, given: DecidedForAll) -> Count:
-    """Decide alike on all that waits, of one kind or of all."""
+    """Make the same decision on all open findings, or on those of one kind."""
     by = api_account(request, "write")
     return Count(decided=findings.decide_all(given.kind, given.action, given.until, by))
 
 
 @router.post("/{id}")
 def decide(request: Request, id: str, given: Decided) -> FindingOut:
-    """Decide on one; `reopen` lets one wait again that was allowed."""
+    """Decide on one finding; `reopen` reopens an allowed finding."""
     by = api_account(request, "write")
     with transaction() as session:
         finding = findings.find(session, id)

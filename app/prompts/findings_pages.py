@@ -47,7 +47,9 @@ def _one_of(values: type, word: str):
     try:
         return values(word)
     except ValueError as error:
-        raise BadInput(_("“%(word)s” is none of: %(known)s.") % {"word": word, "known": ", ".join(values)}) from error
+        raise BadInput(
+            _("“%(word)s” is not one of: %(known)s.") % {"word": word, "known": ", ".join(values)}
+        ) from error
 
 
 @router.post(PLACE)
@@ -62,7 +64,7 @@ def decide_all(request: Request, form: Posted):
         account,
     )
     response = redirect(PLACE)
-    flash(response, ngettext("One finding is decided on.", "%(num)d findings are decided on.", count) % {"num": count})
+    flash(response, ngettext("One finding was decided.", "%(num)d findings were decided.", count) % {"num": count})
     return response
 
 
@@ -80,8 +82,8 @@ def decide(request: Request, id: str, form: Posted):
 
 def _done(action: Action) -> str:
     return {
-        Action.MASK: _("Masked: the prompt no longer holds it."),
-        Action.ALLOW: _("Allowed: it may stay in the prompt."),
+        Action.MASK: _("Masked: the prompt no longer contains the found text."),
+        Action.ALLOW: _("Allowed: the found text stays in the prompt."),
         Action.DROP: _("The prompt is withdrawn: new rounds and snapshots leave it out."),
-        Action.REOPEN: _("It waits for a decision again."),
+        Action.REOPEN: _("The finding is open again."),
     }[action]

@@ -123,9 +123,11 @@ def _one(path: Path, name: str, given: dict[str, str], by: Account, *, dry_run: 
         return import_completions(path, policy=policy, file_name=name, add_prompts=add_prompts, **shared)
     if given["kind"] == "comparisons":
         if not (policy or collection) and format is not ComparisonFormat.RANKINGS:
-            raise BadInput(_("Name the collection: the completions of the pairs go by it."), field="collection")
+            raise BadInput(
+                _("Enter a collection; the policy of the pairs' completions is named after it."), field="collection"
+            )
         return import_comparisons(path, format=format, defaults=defaults, policy=policy or collection, **shared)
-    raise BadInput(_("There is no import of “%(kind)s”.") % {"kind": given["kind"]}, field="kind")
+    raise BadInput(_("“%(kind)s” cannot be imported.") % {"kind": given["kind"]}, field="kind")
 
 
 def _done(given: dict[str, str], reports: Sequence[ImportReport]):
@@ -137,6 +139,6 @@ def _done(given: dict[str, str], reports: Sequence[ImportReport]):
     }
     flash(
         response,
-        _("Imported: %(added)d added, %(known)d there already, %(left_out_rows)d left out, %(bad_rows)d bad.") % counts,
+        _("Imported %(added)d (%(known)d duplicates, %(left_out_rows)d left out, %(bad_rows)d bad).") % counts,
     )
     return response

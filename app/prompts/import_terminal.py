@@ -17,14 +17,16 @@ Files = Annotated[
         exists=True, dir_okay=False, readable=True, help="JSON Lines, a JSON array, or CSV; may be gzipped."
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check the file and say what an import would do.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the good rows although there are bad ones.")]
-Collection = Annotated[str, typer.Option(help="A name to find these by, e.g. when choosing a round's prompts.")]
-Source = Annotated[PromptSource, typer.Option(help="Where the prompts come from, unless a row says it.")]
-Owner = Annotated[
-    str, typer.Option(help="Whose prompts these are, unless a row says it; all of an owner share a split.")
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check the file and report what an import would do.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the good rows even if there are bad rows.")]
+Collection = Annotated[
+    str, typer.Option(help="A name for finding these later, e.g. when choosing prompts for a round.")
 ]
-OwnerField = Annotated[str, typer.Option(help="The field of a row that names the owner.")]
+Source = Annotated[PromptSource, typer.Option(help="Source of the prompts, for rows that name none.")]
+Owner = Annotated[
+    str, typer.Option(help="Owner of the prompts, for rows that name none. All prompts of an owner share a split.")
+]
+OwnerField = Annotated[str, typer.Option(help="The field that names the owner.")]
 
 
 def run_each(
@@ -55,7 +57,7 @@ def _tell(report: ImportReport, noun: str, *, stopped: bool, dry_run: bool) -> N
         typer.echo(f"line {problem.line}: {problem.field}: {problem.message}", err=True)
     would = "would be " if dry_run or stopped else ""
     typer.echo(
-        f"{report.rows} rows: {report.added} {noun} {would}added, {report.known} there already, "
+        f"{report.rows} rows: {report.added} {noun} {would}added, {report.known} duplicates, "
         f"{report.left_out_rows} left out, {report.bad_rows} bad."
     )
     for reason, count in report.reasons.most_common():
@@ -66,4 +68,4 @@ def _tell(report: ImportReport, noun: str, *, stopped: bool, dry_run: bool) -> N
         for entry in report.preview:
             typer.echo(f"line {entry['line']} as it would be stored: {orjson.dumps(entry).decode()}")
     if stopped and not report.written:
-        typer.echo("Nothing was imported. Mend the rows, or import the good ones with --skip-bad.", err=True)
+        typer.echo("Nothing was imported. Fix the rows, or import the good ones with --skip-bad.", err=True)

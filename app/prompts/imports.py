@@ -23,7 +23,7 @@ from app.prompts.shapes import prompts_of
 from app.prompts.tables import PromptSource
 from training.contract.records import Split, UseCase
 
-JOINED = N_("%(n)d prompts are stored already; they are added to the collection.")
+JOINED = N_("%(n)d prompts are already stored; they are added to the collection.")
 T = TypeVar("T")
 Name = Annotated[Text, Field(max_length=120)]
 
@@ -178,7 +178,7 @@ def _one_of(known: str, word: str, field: str, values: type, aliases: Mapping[st
     if known in list(values):
         return values(known)
     raise BadInput(
-        _("%(field)s is “%(word)s”; it must be one of: %(known)s. Or leave it out.")
+        _("%(field)s is “%(word)s”; it must be one of: %(known)s. It can also be omitted.")
         % {"field": field, "word": word[:80], "known": ", ".join(values)},
         field=field,
     )

@@ -27,8 +27,8 @@ def canonical(messages: object, field: str = "messages") -> tuple[Message, ...]:
     made = dialogue(messages, field)
     if made[-1].role != "user":
         raise BadInput(
-            _("The last message is from “%(role)s”; a prompt ends with the user's. Leave out what follows, or import "
-              "the rows as completions.") % {"role": made[-1].role},
+            _("The last message is from “%(role)s”, but a prompt must end with a user message. Leave out what follows, "
+              "or import the rows as completions.") % {"role": made[-1].role},
             field=f"{field}.{len(made) - 1}.role",
         )  # fmt: skip
     return made
@@ -40,7 +40,7 @@ def dialogue(messages: object, field: str) -> tuple[Message, ...]:
         raise BadInput(_("%(field)s must be a list of {role, text}.") % {"field": field}, field=field)
     made = [message(one, f"{field}.{number}") for number, one in enumerate(messages)]
     if not made:
-        raise BadInput(_("%(field)s is empty; a prompt has at least one message.") % {"field": field}, field=field)
+        raise BadInput(_("%(field)s is empty; a prompt needs at least one message.") % {"field": field}, field=field)
     return tuple(made)
 
 
@@ -62,12 +62,13 @@ def message(given: object, field: str, *, may_be_empty: bool = False) -> Message
     key, text = keys[0], _only_part(given.get(keys[0]))
     if any(given[other] != given[key] for other in keys[1:]):
         raise BadInput(
-            _("%(field)s has several texts, in %(keys)s; keep one.") % {"field": field, "keys": ", ".join(keys)},
+            _("%(field)s has different texts in %(keys)s; keep one.") % {"field": field, "keys": ", ".join(keys)},
             field=field,
         )
     if media := next((name for name in _MEDIA if given.get(name)), None):
         raise BadInput(
-            _("%(field)s holds %(kind)s, which cannot be stored; leave the row out.") % {"field": field, "kind": media},
+            _("%(field)s contains %(kind)s, which cannot be stored; leave the row out.")
+            % {"field": field, "kind": media},
             field=f"{field}.{media}",
         )
     if given.get("tool_calls") or given.get("function_call"):
@@ -142,7 +143,7 @@ def few_shot(instruction: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[s
     """(prompt text, its own completion) for each of K pairs, the other K - 1 as examples (InstructGPT A.1)."""
     if len(pairs) < 2:
         raise BadInput(
-            _("A few-shot prompt needs at least two pairs; one is asked, the others are shown."), field="pairs"
+            _("A few-shot prompt needs at least two pairs: one to ask, the others as examples."), field="pairs"
         )
     instruction = require_text(instruction, "instruction").strip()
     trimmed = [

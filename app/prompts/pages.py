@@ -42,7 +42,7 @@ def prompts(request: Request, cursor: Text | None = None):
         field = str(error.errors()[0]["loc"][0])
         if error.errors()[0]["type"] == "string_too_long":
             raise BadInput(f"{field}: {error.errors()[0]['msg']}", field=field) from error
-        raise BadInput(_("There is no %(field)s “%(value)s”.") % {"field": field, "value": given[field]}) from error
+        raise BadInput(_("“%(value)s” is not a valid %(field)s.") % {"field": field, "value": given[field]}) from error
     with reading() as session:
         matching = queries.matching(session, **wanted.filters())
         found, following = cursors.page(session, matching, Prompt, cursor, PAGE)
@@ -70,7 +70,7 @@ def _use_case(value: str) -> UseCase | None:
     try:
         return UseCase(value) if value else None
     except ValueError as error:
-        raise BadInput(_("There is no use case “%(value)s”.") % {"value": value}, field="use_case") from error
+        raise BadInput(_("“%(value)s” is not a valid use case.") % {"value": value}, field="use_case") from error
 
 
 @router.get("/admin/prompts/{id}")
@@ -116,7 +116,7 @@ def withdraw(request: Request, id: str):
     with transaction() as session:
         found = rules.prompt(session, id)
         rules.withdraw(session, found, account)
-    return _back(found, _("Withdrawn: new rounds leave it out; what was answered for it stays."))
+    return _back(found, _("Prompt withdrawn. New rounds leave it out; existing answers stay."))
 
 
 @router.post("/admin/prompts/{id}/restore")
@@ -126,7 +126,7 @@ def restore(request: Request, id: str):
     with transaction() as session:
         found = rules.prompt(session, id)
         rules.restore(session, found, account)
-    return _back(found, _("It is back."))
+    return _back(found, _("Prompt restored."))
 
 
 def _back(prompt: Prompt, note: str):

@@ -68,7 +68,7 @@ def prompt(session: Session, public_id: str) -> Prompt:
     """One prompt, or NotFound."""
     found = queries.prompt(session, public_id)
     if found is None:
-        raise NotFound(_("There is no such prompt."))
+        raise NotFound(_("Prompt not found."))
     return found
 
 

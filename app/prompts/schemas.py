@@ -40,7 +40,7 @@ class PromptDraft:
 
 
 class PromptQuery(BaseModel):
-    """What a list of prompts asks for."""
+    """Filters of a list of prompts."""
 
     q: SearchText = ""
     collection: Text | None = None
@@ -48,7 +48,9 @@ class PromptQuery(BaseModel):
     use_case: UseCase | None = None
     source: PromptSource | None = None
     owner: Text | None = None
-    language: Text | None = Field(None, description="ISO 639-1, such as en; und: those whose language is not clear.")
+    language: Text | None = Field(
+        None, description="ISO 639-1 code, such as en; und for prompts whose language is unclear."
+    )
     withdrawn: bool = False
 
     def filters(self) -> dict[str, object]:
@@ -57,9 +59,9 @@ class PromptQuery(BaseModel):
 
 
 class PromptIn(BaseModel):
-    """A prompt as REST takes it: `prompt`, a dialogue in `messages` or `conversations`, or `instruction`.
+    """A prompt to store: `prompt`, a dialogue in `messages` or `conversations`, or `instruction`.
 
-    An instruction has an `input`, or `instances`, each of which is a prompt.
+    An instruction can have an `input`, or `instances`, each of which becomes a prompt.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -79,16 +81,18 @@ class PromptIn(BaseModel):
 
 
 class PromptsIn(BaseModel):
-    """Many prompts at once: all of them are stored, or none."""
+    """Several prompts at once: all of them are stored, or none."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompts: list[PromptIn] = Field(min_length=1, max_length=10_000)
-    keep_similar: bool = Field(False, description="Also take prompts that begin like another one.")
+    keep_similar: bool = Field(
+        False, description="Keep near-duplicates: same first 200 characters, or nearly the same text."
+    )
 
 
 class PromptOut(BaseModel):
-    """A prompt as REST tells it."""
+    """A stored prompt."""
 
     id: str
     messages: Sequence[Message]
@@ -96,9 +100,9 @@ class PromptOut(BaseModel):
     use_case: UseCase | None
     owner: str
     split: Split
-    collection: str = Field(description="The first of its collections.")
+    collection: str = Field(description="The prompt's first collection by name.")
     collections: list[str]
-    language: str | None = Field(description="ISO 639-1; empty where it is not clear.")
+    language: str | None = Field(description="ISO 639-1 code; empty if the language is unclear.")
     answers: dict[str, bool]
     withdrawn: bool
     created_at: datetime

@@ -16,7 +16,7 @@ SENSITIVE = "sensitive_content"  # the answer of the prompt form that marks a pr
 
 
 class PromptSource(StrEnum):
-    """Where a prompt comes from, InstructGPT section 3.2."""
+    """Where a prompt comes from (InstructGPT, section 3.2)."""
 
     LABELER_PLAIN = "labeler_plain"
     LABELER_FEW_SHOT = "labeler_few_shot"
@@ -98,7 +98,7 @@ class PromptBand(Base):
 
 
 class FindingState(StrEnum):
-    """What was decided about a piece of personal data."""
+    """The decision on a piece of personal data."""
 
     OPEN = "open"
     MASKED = "masked"

@@ -33,7 +33,7 @@ def path(key: str) -> Path:
     """Where an upload lies."""
     found = settings().data_dir / "uploads" / key
     if not re.fullmatch(r"[0-9a-f]{32}\.(csv|jsonl)", key) or not found.is_file():
-        raise BadInput(_("The file is here no longer; upload it again."), field="file")
+        raise BadInput(_("The uploaded file is no longer available; upload it again."), field="file")
     return found
 
 

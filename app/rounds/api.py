@@ -34,7 +34,7 @@ def _out(session: Session, found: list[Round]) -> list[RoundOut]:
 
 @router.get("")
 def list_rounds(request: Request, cursor: Text | None = None, limit: Limit = 100) -> RoundsOut:
-    """Rounds, the newest first."""
+    """List rounds, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.rounds(session, cursor, limit)
@@ -43,7 +43,7 @@ def list_rounds(request: Request, cursor: Text | None = None, limit: Limit = 100
 
 @router.post("", status_code=201)
 def create(request: Request, given: RoundIn) -> RoundOut:
-    """Make a draft and its items."""
+    """Create a draft round and its items."""
     by = api_account(request, "write")
     with transaction() as session:
         made = rules.create(
@@ -65,7 +65,7 @@ def create(request: Request, given: RoundIn) -> RoundOut:
 
 @router.get("/{id}")
 def read(request: Request, id: str) -> RoundOut:
-    """One round with its progress."""
+    """Get a round with its progress."""
     api_account(request, "read")
     with reading() as session:
         return _out(session, [rules.round_(session, id)])[0]
@@ -73,7 +73,7 @@ def read(request: Request, id: str) -> RoundOut:
 
 @router.patch("/{id}")
 def change(request: Request, id: str, given: RoundChange) -> RoundOut:
-    """Change how its tasks are handed out."""
+    """Change how a round's tasks are handed out."""
     by = api_account(request, "write")
     with transaction() as session:
         round = rules.round_(session, id)
@@ -83,7 +83,7 @@ def change(request: Request, id: str, given: RoundChange) -> RoundOut:
 
 @router.delete("/{id}", status_code=204)
 def discard(request: Request, id: str) -> None:
-    """Delete a draft."""
+    """Delete a draft round."""
     by = api_account(request, "write")
     with transaction() as session:
         rules.discard(session, rules.round_(session, id), by)
@@ -93,10 +93,10 @@ def discard(request: Request, id: str) -> None:
 def list_items(
     request: Request,
     id: str,
-    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="Position to start at.")] = 0,
+    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="Position to start from.")] = 0,
     limit: Limit = 100,
 ) -> ItemsOut:
-    """The round's items in the order they are handed out."""
+    """List the round's items in the order they are handed out."""
     api_account(request, "read")
     with reading() as session:
         found = queries.items(session, rules.round_(session, id), cursor, limit + 1)
@@ -115,27 +115,31 @@ def list_items(
 
 @router.post("/{id}/prepare")
 def prepare(request: Request, id: str) -> RoundOut:
-    """Choose a draft's items anew, after prompts or completions were added."""
+    """Resample a draft's items, for example after prompts or completions were added."""
     return _act(id, api_account(request, "write"), "round.prepare", rules.prepare)
 
 
 @router.post("/{id}/open")
 def open_(request: Request, id: str) -> RoundOut:
-    """Let labelers work on a draft."""
+    """Open a draft round for labelers."""
     return _act(id, api_account(request, "write"), "round.open", assignments.open_round)
 
 
-@router.post("/{id}/close", responses={409: {"description": "Drafts are begun; `current` counts what is open."}})
+@router.post(
+    "/{id}/close", responses={409: {"description": "There are unsubmitted drafts; `current` counts what is open."}}
+)
 def close_(request: Request, id: str, given: CloseIn | None = None) -> RoundOut:
-    """Close an open round, over drafts that labelers have begun only with `confirm`; its answers can then be frozen."""
+    """Close an open round; with unsubmitted drafts, only with `confirm`. Its answers can then be frozen."""
     by = api_account(request, "write")
     with closing.asks_for_confirm():
         return _act(id, by, "round.close", partial(closing.close, confirmed=bool(given and given.confirm)))
 
 
-@router.post("/{id}/reopen", responses={409: {"description": "It is not closed, or a plan or snapshot needs it."}})
+@router.post(
+    "/{id}/reopen", responses={409: {"description": "The round is not closed, or a plan or snapshot needs it."}}
+)
 def reopen(request: Request, id: str) -> RoundOut:
-    """Open a closed round again; snapshots made from it stay as they are."""
+    """Reopen a closed round; existing snapshots of it stay as they are."""
     return _act(id, api_account(request, "write"), "round.reopen", reopen_round)
 
 

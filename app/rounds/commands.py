@@ -25,12 +25,12 @@ from training.contract.records import Pool, Split, UseCase
 
 rounds = typer.Typer(
     no_args_is_help=True,
-    help="Rounds: choose prompts and completions, let labelers work on them, close.\n\n"
-    "To compare all that was imported: plumbline round create Look --collection mine --comparisons 0 --k 8\n\n"
+    help="Rounds: choose prompts and completions, open the round for labelers, close it.\n\n"
+    "To compare everything that was imported: plumbline round create Look --collection mine --comparisons 0 --k 8\n\n"
     "and then: plumbline round open 1",
 )
 Checked = TypeVar("Checked", bound=BaseModel)
-Priority = Annotated[RoundPriority, typer.Option(help="Tasks of a higher one are handed out first.")]
+Priority = Annotated[RoundPriority, typer.Option(help="Tasks with a higher priority are handed out first.")]
 Reserved = Annotated[
     float, typer.Option(min=0, max=1, help="Share of the items that simulated labelers leave to people, such as 0.1.")
 ]
@@ -40,7 +40,7 @@ Number = Annotated[int, typer.Argument(help="The round's number, as `round list`
 def _found(session, number: int) -> Round:
     found = queries.by_number(session, number)
     if found is None:
-        raise NotFound(f"There is no round {number}; `plumbline round list` shows them.")
+        raise NotFound(f"There is no round {number}; run `plumbline round list` to see all rounds.")
     return found
 
 
@@ -54,39 +54,46 @@ def _share(text: str) -> PolicyShare:
 
 @rounds.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="What the round is called.")],
-    comparisons: Annotated[int | None, typer.Option(help="Prompts to compare completions of; 0 is all.")] = None,
-    demonstrations: Annotated[int | None, typer.Option(help="Prompts to write completions for; 0 is all.")] = None,
-    conversations: Annotated[int | None, typer.Option(help="Prompts that open a conversation; 0 is all.")] = None,
-    topic: Annotated[list[str] | None, typer.Option(help="Description of a use to begin a conversation from.")] = None,
-    suggests: Annotated[str, typer.Option(help="Policy that suggests messages; absent: the newest that writes.")] = "",
+    name: Annotated[str, typer.Argument(help="Name of the round.")],
+    comparisons: Annotated[int | None, typer.Option(help="Number of prompts for comparisons; 0 for all.")] = None,
+    demonstrations: Annotated[int | None, typer.Option(help="Number of prompts for demonstrations; 0 for all.")] = None,
+    conversations: Annotated[
+        int | None, typer.Option(help="Number of prompts that open a conversation; 0 for all.")
+    ] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="Use-case description to start a conversation from.")] = None,
+    suggests: Annotated[str, typer.Option(help="Policy that suggests messages. Default: the newest available.")] = "",
     alternatives: Annotated[
-        int, typer.Option(help="K, completions sampled in place of one model-written message, 4 to 9; 0 is none.")
+        int,
+        typer.Option(
+            help="K, the number of alternatives sampled for one model-written message: 4 to 9, or 0 for none."
+        ),
     ] = 4,
-    collection: Annotated[list[str] | None, typer.Option(help="Only prompts of these collections.")] = None,
-    split: Annotated[list[Split] | None, typer.Option(help="Only prompts of these splits.")] = None,
-    use_case: Annotated[list[UseCase] | None, typer.Option(help="Only prompts of these use cases.")] = None,
-    source: Annotated[list[PromptSource] | None, typer.Option(help="Only prompts of these sources.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Only prompts that no other round asks for this.")] = False,
+    collection: Annotated[list[str] | None, typer.Option(help="Only prompts in these collections.")] = None,
+    split: Annotated[list[Split] | None, typer.Option(help="Only prompts in these splits.")] = None,
+    use_case: Annotated[list[UseCase] | None, typer.Option(help="Only prompts with these use cases.")] = None,
+    source: Annotated[list[PromptSource] | None, typer.Option(help="Only prompts from these sources.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Only prompts that no other round uses for the same kind of task.")
+    ] = False,
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="A policy that gives completions; NAME:3 takes at most 3. Absent: all but people."),
+        typer.Option(help="Policy to compare; NAME:3 takes at most 3 completions. Default: all but people."),
     ] = None,
-    k: Annotated[int, typer.Option(min=2, max=9, help="Completions of an item; fewer where texts coincide.")] = 4,
-    overlap: Annotated[int, typer.Option(min=1, max=50, help="Labelers asked for each item.")] = 1,
-    pool: Annotated[list[Pool] | None, typer.Option(help="Who may work on it; all if not given.")] = None,
-    purpose: Annotated[RoundPurpose, typer.Option(help="What its answers are for.")] = RoundPurpose.TRAINING,
-    guideline: Annotated[str, typer.Option(help="Name of the guideline; else as the purpose has it.")] = "",
+    k: Annotated[int, typer.Option(min=2, max=9, help="Completions per item; fewer if texts are the same.")] = 4,
+    overlap: Annotated[int, typer.Option(min=1, max=50, help="Number of labelers per item.")] = 1,
+    pool: Annotated[list[Pool] | None, typer.Option(help="Pools that can work on the round. Default: all.")] = None,
+    purpose: Annotated[RoundPurpose, typer.Option(help="What the answers are used for.")] = RoundPurpose.TRAINING,
+    guideline: Annotated[str, typer.Option(help="Name of the guideline. Default: the one for this purpose.")] = "",
     priority: Priority = RoundPriority.NORMAL,
     reserved_for_people: Reserved = 0.0,
-    seed: Annotated[int, typer.Option(help="Chooses prompts and completions.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed that chooses prompts and completions.")] = 0,
     plan: Annotated[
-        Path | None, typer.Option(help="A JSON file with a whole plan, instead of the options above.")
+        Path | None, typer.Option(help="JSON file with the whole plan, in place of the options above.")
     ] = None,
-    open_it: Annotated[bool, typer.Option("--open", help="Let labelers work on it at once.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the round at once.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a draft with its items, and print it."""
+    """Create a draft round with its items and print it."""
     made = _plan_file(plan) if plan else None
     if made is None:
         shared = {
@@ -159,7 +166,7 @@ def _checked(kind: type[Checked], values: object, what: str = "") -> Checked:
 
 @rounds.command("prepare")
 def prepare(number: Number, as_json: AsJson = False) -> None:
-    """Choose a draft's items anew, after prompts or completions were added."""
+    """Resample a draft's items, for example after prompts or completions were added."""
     with transaction() as session:
         rules.prepare(session, _found(session, number))
     _tell(number, as_json)
@@ -167,7 +174,7 @@ def prepare(number: Number, as_json: AsJson = False) -> None:
 
 @rounds.command("open")
 def open_(number: Number, as_json: AsJson = False) -> None:
-    """Let labelers work on a draft."""
+    """Open a draft round for labelers."""
     with transaction() as session:
         round = _found(session, number)
         assigning.open_round(session, round)
@@ -182,7 +189,7 @@ def change(
     reserved_for_people: Reserved | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change how a round's tasks are handed out; what is left out stays."""
+    """Change how a round's tasks are handed out. Omitted options stay unchanged."""
     share = None if reserved_for_people is None else _reserved(reserved_for_people)
     with transaction() as session:
         handing_out.change(session, _found(session, number), None, priority=priority, reserved_for_people=share)
@@ -192,7 +199,7 @@ def change(
 @rounds.command("close")
 def close(
     number: Number,
-    yes: Annotated[bool, typer.Option("--yes", help="Close it over drafts that are begun and not submitted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Close even if there are unsubmitted drafts.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Close an open round; its answers can then be frozen in a snapshot."""
@@ -201,7 +208,7 @@ def close(
         try:
             closing.close(session, round, confirmed=yes)
         except closing.Unfinished as error:
-            error.message += " Close it all the same with --yes."
+            error.message += " Use --yes to close the round anyway."
             raise
         accounts.record(session, None, "round.close", subject=round.public_id)
     _tell(number, as_json)
@@ -209,7 +216,7 @@ def close(
 
 @rounds.command("reopen")
 def reopen(number: Number, as_json: AsJson = False) -> None:
-    """Open a closed round again; snapshots made from it stay as they are."""
+    """Reopen a closed round; existing snapshots of it stay as they are."""
     with transaction() as session:
         round = _found(session, number)
         reopen_round(session, round)
@@ -219,7 +226,7 @@ def reopen(number: Number, as_json: AsJson = False) -> None:
 
 @rounds.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List rounds, the newest first."""
+    """List rounds, newest first."""
     with reading() as session:
         found, _cursor = queries.rounds(session, None, 100_000)
         items = queries.items_by_kind(session, [round.id for round in found])
@@ -236,7 +243,7 @@ def list_(as_json: AsJson = False) -> None:
         }
         for round in found
     ]
-    show(rows, as_json, "No rounds yet; make one with `plumbline round create`.")
+    show(rows, as_json, "No rounds yet; create one with `plumbline round create`.")
 
 
 @rounds.command("show")

@@ -45,9 +45,9 @@ def planned(given: dict, chosen: dict) -> dict:
 def messages() -> dict[str, str]:
     """What to say about a field that is wrong."""
     return {
-        "alternatives": _("A message gets 4 to 9 alternatives; leave it empty for none."),
-        "topics": _("A description has at most 4,000 characters."),
-        "conversations": _("The number of prompts is 1 to 1,000,000."),
+        "alternatives": _("A message can have 4 to 9 alternatives; leave the field empty for none."),
+        "topics": _("A description can have at most 4,000 characters."),
+        "conversations": _("The number of prompts must be from 1 to 1,000,000."),
     }
 
 
@@ -59,9 +59,9 @@ def in_words(plan: dict) -> list[tuple[str, str]]:
         filters = [", ".join(values) for values in starters.values() if isinstance(values, list)]
         said.append((_("Prompts that open a conversation"), "; ".join([*filters, most])))
     if topics := plan.get("topics"):
-        said.append((_("Descriptions of a use to talk about"), str(len(topics))))
-    said.append((_("Messages are suggested by"), plan.get("suggests") or _("the newest policy that can be asked")))
+        said.append((_("Use-case descriptions to start from"), str(len(topics))))
+    said.append((_("Messages are suggested by"), plan.get("suggests") or _("the newest available policy")))
     k = plan.get("alternatives", 4)
-    writers = ", ".join(share["policy"] for share in plan.get("policies", [])) or _("the policy that suggests")
-    alternatives = _("%(k)d of %(policies)s") % {"k": k, "policies": writers} if k else _("none")
-    return [*said, (_("Alternatives of one message"), alternatives)]
+    writers = ", ".join(share["policy"] for share in plan.get("policies", [])) or _("the policy that suggests messages")
+    alternatives = _("%(k)d from %(policies)s") % {"k": k, "policies": writers} if k else _("none")
+    return [*said, (_("Alternatives to one message"), alternatives)]

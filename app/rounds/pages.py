@@ -130,7 +130,7 @@ def create(request: Request, form: Annotated[FormData, Depends(form_data)]):
     except PlumblineError as error:
         return _new_page(request, account, given, error)
     response = redirect(f"/admin/rounds/{made.public_id}")
-    flash(response, _("A draft with %(n)d items. Look it over, then open it.") % {"n": count})
+    flash(response, _("Created a draft with %(n)d items. Review it, then open the round.") % {"n": count})
     return response
 
 
@@ -166,8 +166,8 @@ def _checked(given: dict) -> RoundIn:
     asked = {
         kind: {**chosen, "count": number_or_all(given, kind, label)}
         for kind, label in (
-            ("comparisons", _("Prompts to compare completions of")),
-            ("demonstrations", _("Prompts to write completions for")),
+            ("comparisons", _("Prompts for comparisons")),
+            ("demonstrations", _("Prompts for demonstrations")),
         )
         if given[f"ask_{kind}"]
     }
@@ -200,13 +200,13 @@ def _checked(given: dict) -> RoundIn:
             field = where[1]
         messages = {
             "name": _("Give the round a name of 1 to 120 characters."),
-            "overlap": _("The overlap is a number from 1 to 50."),
-            "priority": _("The priority is high, normal or low."),
-            "completions": _("An item has 2 to 9 completions."),
+            "overlap": _("The overlap must be a number from 1 to 50."),
+            "priority": _("The priority must be high, normal or low."),
+            "completions": _("An item must have 2 to 9 completions."),
             **conversation_form.messages(),
             "pools": _("Choose at least one pool of labelers."),
-            "seed": _("The seed is a whole number from 0 on."),
-            "comparisons": _("The number of prompts is 1 to 1,000,000."),
-            "demonstrations": _("The number of prompts is 1 to 1,000,000."),
+            "seed": _("The seed must be a whole number, 0 or greater."),
+            "comparisons": _("The number of prompts must be from 1 to 1,000,000."),
+            "demonstrations": _("The number of prompts must be from 1 to 1,000,000."),
         }
         raise BadInput(messages.get(field, first["msg"].removeprefix("Value error, ")), field=field) from error

@@ -74,14 +74,17 @@ def _round_page(request: Request, account: Account, id: str, cursor: int = 0, er
 def _plan_in_words(round: Round) -> list[tuple[str, str]]:
     """The plan as (what, which) lines."""
     said = []
-    for kind, label in (("comparisons", _("Prompts to compare")), ("demonstrations", _("Prompts to answer"))):
+    for kind, label in (
+        ("comparisons", _("Prompts for comparisons")),
+        ("demonstrations", _("Prompts for demonstrations")),
+    ):
         if (wanted := round.plan.get(kind)) is None:
             continue
         parts = [", ".join(wanted[name]) for name in FILTERS if wanted.get(name)]
         if wanted.get("prompts"):
-            parts.append(_("%(n)d chosen ones") % {"n": len(wanted["prompts"])})
+            parts.append(_("%(n)d chosen prompts") % {"n": len(wanted["prompts"])})
         if wanted.get("fresh"):
-            parts.append(_("new ones only"))
+            parts.append(_("only new prompts"))
         most = _("at most %(n)d") % {"n": wanted["count"]} if wanted.get("count") else _("all")
         said.append((label, "; ".join([*parts, most])))
     if talks := round.plan.get("conversations"):
@@ -91,8 +94,8 @@ def _plan_in_words(round: Round) -> list[tuple[str, str]]:
             f"{share['policy']} ({share['count']})" if share.get("count") else share["policy"]
             for share in round.plan.get("policies", [])
         ]
-        said.append((_("Completions of"), ", ".join(shares) or _("every policy but people, in turn")))
-        said.append((_("Completions of an item"), _("at most %(n)d") % {"n": round.plan.get("completions", 4)}))
+        said.append((_("Policies to compare"), ", ".join(shares) or _("every policy but people, in turn")))
+        said.append((_("Completions per item"), _("at most %(n)d") % {"n": round.plan.get("completions", 4)}))
     said.append((_("Seed"), str(round.plan.get("seed", 0))))
     return said
 
@@ -100,13 +103,19 @@ def _plan_in_words(round: Round) -> list[tuple[str, str]]:
 @router.post("/admin/rounds/{id}/prepare")
 def prepare(request: Request, id: str):
     """Choose a draft's items anew."""
-    return _act(request, id, "round.prepare", rules.prepare, _("The items were chosen anew."))
+    return _act(request, id, "round.prepare", rules.prepare, _("The items were resampled."))
 
 
 @router.post("/admin/rounds/{id}/open")
 def open_(request: Request, id: str):
     """Let labelers work on a draft."""
-    return _act(request, id, "round.open", assignments.open_round, _("The round is open; its work waits at the desk."))
+    return _act(
+        request,
+        id,
+        "round.open",
+        assignments.open_round,
+        _("The round is open; its tasks are now at the labelers' desks."),
+    )
 
 
 @router.get("/admin/rounds/{id}/close")
@@ -147,14 +156,14 @@ def change(request: Request, id: str, priority: FormText = "", reserved: FormTex
     account = admin(request)
     try:
         if priority not in set(RoundPriority):
-            raise BadInput(_("The priority is high, normal or low."), field="priority")
+            raise BadInput(_("The priority must be high, normal or low."), field="priority")
         with transaction() as session:
             found = rules.round_(session, id)
             chosen = RoundPriority(priority)
             handing_out.change(session, found, account, priority=chosen, reserved_for_people=share(reserved.strip()))
     except BadInput as error:
         return _round_page(request, account, id, error=error)
-    return _to(found, _("Saved; it holds from the next task on."))
+    return _to(found, _("Saved. The change takes effect with the next task."))
 
 
 def _act(request: Request, id: str, name: str, act: Callable[[Session, Round], object], note: str):
@@ -173,7 +182,7 @@ def discard(request: Request, id: str):
     with transaction() as session:
         rules.discard(session, rules.round_(session, id), account)
     response = redirect("/admin/rounds")
-    flash(response, _("The draft is deleted."))
+    flash(response, _("The draft was deleted."))
     return response
 
 

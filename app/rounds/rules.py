@@ -64,7 +64,7 @@ def create(
         raise BadInput(_("A round needs a name."), field="name")
     if purpose in ONBOARDING:
         raise BadInput(
-            _("Practice and screening are not planned as rounds; write their exercises under Onboarding."),
+            _("Practice and screening cannot be created as rounds; write their exercises under Onboarding."),
             field="purpose",
         )
     if not pools:
@@ -72,7 +72,7 @@ def create(
     for share in plan.policies:
         if policy_rules.named(session, share.policy).name == HELD_OUT_PEOPLE and Pool.TRAIN in pools:
             raise BadInput(
-                _("“%(name)s” is what held-out labelers wrote: leave it out, or choose the pool held-out alone.")
+                _("“%(name)s” is what held-out labelers wrote; leave it out, or choose only the held-out pool.")
                 % {"name": share.policy},
                 field="policies",
             )
@@ -101,7 +101,7 @@ def create(
         with session.begin_nested():
             session.add(made)
     except IntegrityError as error:
-        raise Conflict(_("Another round was made at the same moment; try again.")) from error
+        raise Conflict(_("Another round was created at the same time; try again.")) from error
     accounts.record(session, by, "round.create", subject=made.public_id, number=made.number, name=made.name)
     return made
 
@@ -116,14 +116,14 @@ def _check_choice(session: Session, plan: RoundPlan) -> None:
     for wanted, _kind in asked:
         if unknown := set(wanted.collections) - known:
             raise BadInput(
-                _("There is no collection “%(name)s”; there are: %(known)s.")
+                _("There is no collection “%(name)s”. Existing collections: %(known)s.")
                 % {"name": min(unknown), "known": ", ".join(sorted(known)) or _("none")},
                 field="collections",
             )
     if not (talks and talks.topics) and not any(choose_prompts(session, wanted, kind) for wanted, kind in asked):
         raise BadInput(
-            _("No prompt fits what the round asks for, so it would have no items: choose other collections, splits, "
-              "use cases or sources, also prompts that were asked before, or import some."),
+            _("No prompts match what the round asks for, so it would have no items. Choose other collections, splits, "
+              "use cases or sources, include prompts that other rounds already use, or import some."),
             field="collections",
         )  # fmt: skip
 
@@ -199,7 +199,7 @@ def _talked_about(session: Session, round: Round, plan: ConversationPlan, left_o
         made = prompts.add(session, messages=[{"role": "user", "text": topic}], source=PromptSource.USE_CASE)
         if made.source is not PromptSource.USE_CASE:
             raise BadInput(
-                _("“%(topic)s” is a prompt of the bank, not the description of a use; choose it among the prompts.")
+                _("“%(topic)s” is a prompt in the bank, not a use-case description; choose it as a prompt instead.")
                 % {"topic": topic[:60]},
                 field="topics",
             )
@@ -273,7 +273,7 @@ def round_(session: Session, public_id: str) -> Round:
     """One round, or NotFound."""
     found = queries.round_(session, public_id)
     if found is None:
-        raise NotFound(_("There is no such round."))
+        raise NotFound(_("Round not found."))
     return found
 
 

@@ -16,7 +16,7 @@ FILTERS = ("collections", "splits", "use_cases", "sources")  # of the fields bel
 
 
 class PromptFilter(BaseModel):
-    """Which prompts a round asks; an empty list means any. The same filter and seed choose the same prompts."""
+    """The prompts of a round. An empty list means any; the same filter and seed choose the same prompts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -24,19 +24,21 @@ class PromptFilter(BaseModel):
     splits: list[Split] = []
     use_cases: list[UseCase] = []
     sources: list[PromptSource] = []
-    prompts: list[Text] = Field([], description="Public ids: these prompts, in this order, and no others.")
-    fresh: bool = Field(False, description="Only prompts that no earlier round has asked for the same kind of work.")
-    count: int | None = Field(None, ge=1, le=1_000_000, description="At most so many; absent: all.")
-    seed: int = Field(0, ge=0, le=2**53, description="Chooses and orders the prompts.")
+    prompts: list[Text] = Field([], description="Public ids of the only prompts to use, in this order.")
+    fresh: bool = Field(False, description="Only prompts that no other round uses for the same kind of task.")
+    count: int | None = Field(None, ge=1, le=1_000_000, description="The maximum number of prompts. Default: all.")
+    seed: int = Field(0, ge=0, le=2**53, description="Seed that chooses and orders the prompts.")
 
 
 class PolicyShare(BaseModel):
-    """How many of the K completions of an item come from one policy, by its name."""
+    """How many of an item's K completions come from one policy, given by name."""
 
     model_config = ConfigDict(extra="forbid")
 
     policy: Text
-    count: int | None = Field(None, ge=1, le=9, description="At most so many; absent: it fills what is left of K.")
+    count: int | None = Field(
+        None, ge=1, le=9, description="The maximum number. Default: fills what the others leave of K."
+    )
 
 
 def _check_shares(shares: list[PolicyShare], completions: int) -> None:
@@ -45,34 +47,40 @@ def _check_shares(shares: list[PolicyShare], completions: int) -> None:
         raise ValueError(f"policies: {', '.join(sorted(twice))} is named twice")
     counted = sum(share.count or 0 for share in shares)
     if counted > completions:
-        raise ValueError(f"policies: their counts add up to {counted}, an item has {completions} completions")
+        raise ValueError(f"policies: their counts add up to {counted}, but an item has {completions} completions")
 
 
 class ConversationPlan(BaseModel):
-    """What conversations begin with, which policy suggests messages, and the alternatives that are ranked later."""
+    """What conversations start from, which policy suggests messages, and the alternatives that are ranked later."""
 
     model_config = ConfigDict(extra="forbid")
 
-    starters: PromptFilter | None = Field(None, description="Prompts that open a conversation, one each.")
+    starters: PromptFilter | None = Field(None, description="Prompts that each open one conversation.")
     topics: list[Annotated[Text, Field(min_length=1, max_length=4000)]] = Field(
-        [], max_length=1000, description="Descriptions of a use, from which the labeler writes both sides, one each."
+        [],
+        max_length=1000,
+        description="Use-case descriptions, each for one conversation in which the labeler writes both sides.",
     )
-    suggests: Text = Field("", description="Policy that suggests messages, by name; empty: the newest that writes.")
+    suggests: Text = Field(
+        "", description="Name of the policy that suggests messages. Default: the newest available policy."
+    )
     alternatives: int | None = Field(
-        4, ge=4, le=9, description="K, the completions sampled for one model-written message; null: none."
+        4, ge=4, le=9, description="K, the number of completions sampled for one model-written message; null for none."
     )
-    policies: list[PolicyShare] = Field([], description="Who writes the alternatives; empty: the policy that suggests.")
+    policies: list[PolicyShare] = Field(
+        [], description="Policies that write the alternatives. Default: the policy that suggests messages."
+    )
 
     @model_validator(mode="after")
     def _begins_with_something(self) -> "ConversationPlan":
         if self.starters is None and not self.topics:
-            raise ValueError("starters or topics: a conversation begins with a prompt or the description of a use")
+            raise ValueError("starters or topics: a conversation starts from a prompt or a use-case description")
         _check_shares(self.policies, self.alternatives or 9)
         return self
 
 
 class RoundPlan(BaseModel):
-    """Which prompts are answered, talked about and compared, and where the K completions come from."""
+    """The prompts for demonstrations, conversations and comparisons, and where the K completions come from."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,29 +88,36 @@ class RoundPlan(BaseModel):
     conversations: ConversationPlan | None = None
     comparisons: PromptFilter | None = None
     about_prompts: bool = Field(
-        True, description="Also ask those who write demonstrations the form about the prompt; no answer is required."
+        True,
+        description="Also show labelers who write demonstrations the form about the prompt; answers are optional.",
     )
-    policies: list[PolicyShare] = Field([], description="Empty: every policy but people, in turn.")
-    completions: int = Field(4, ge=2, le=9, description="K, the completions of an item; fewer where texts coincide.")
-    seed: int = Field(0, ge=0, le=2**53, description="Chooses the completions and their order within an item.")
+    policies: list[PolicyShare] = Field(
+        [], description="Policies to compare. Default: every policy but people, in turn."
+    )
+    completions: int = Field(
+        4, ge=2, le=9, description="K, the number of completions per item; fewer if texts are the same."
+    )
+    seed: int = Field(
+        0, ge=0, le=2**53, description="Seed that chooses the completions and their order within an item."
+    )
 
     @model_validator(mode="after")
     def _asks_something(self) -> "RoundPlan":
         if self.demonstrations is None and self.conversations is None and self.comparisons is None:
-            raise ValueError("demonstrations, conversations or comparisons: a round asks for at least one of them")
+            raise ValueError("demonstrations, conversations or comparisons: a round needs at least one of them")
         _check_shares(self.policies, self.completions)
         return self
 
 
 def _in_hundredths(share: float) -> float:
     if abs(100 * share - round(100 * share)) > 1e-9:
-        raise ValueError("give it in hundredths, such as 0.25")
+        raise ValueError("use hundredths, such as 0.25")
     return round(share, 2)
 
 
 ReservedShare = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(_in_hundredths)]
-RESERVED = "Share of the items, in hundredths, that simulated labelers leave to people: spread evenly, rounded down."
-PRIORITY = "Tasks of a higher one are handed out first, of an equal one the oldest round's."
+RESERVED = "Share of items, in hundredths, that simulated labelers leave to people; spread evenly and rounded down."
+PRIORITY = "Tasks with a higher priority are handed out first; with equal priority, the oldest round comes first."
 
 
 def percent(share: float) -> int:
@@ -113,27 +128,29 @@ def percent(share: float) -> int:
 def share(typed: str) -> float:
     """Return the share that somebody typed as a whole number of percent; nothing is none."""
     if not (typed or "0").isdecimal() or len(typed) > 3 or int(typed or 0) > 100:
-        raise BadInput(_("The share for people is a whole number of percent, from 0 to 100."), field="reserved")
+        raise BadInput(_("The share reserved for people must be a whole percentage from 0 to 100."), field="reserved")
     return int(typed or 0) / 100
 
 
 class RoundIn(BaseModel):
-    """What makes a round."""
+    """A new round."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Text = Field(min_length=1, max_length=120)
     purpose: RoundPurpose = RoundPurpose.TRAINING
     plan: RoundPlan
-    overlap: int = Field(1, ge=1, le=50, description="Labelers asked for each item.")
+    overlap: int = Field(1, ge=1, le=50, description="Number of labelers per item.")
     pools: list[Pool] = Field([Pool.TRAIN, Pool.HELD_OUT], min_length=1)
-    guideline: Text | None = Field(None, description='Name of the guideline; absent: "training" or "evaluation".')
+    guideline: Text | None = Field(
+        None, description='Name of the guideline. Default: "evaluation" if that is the purpose, else "training".'
+    )
     priority: RoundPriority = Field(RoundPriority.NORMAL, description=PRIORITY)
     reserved_for_people: ReservedShare = Field(0.0, description=RESERVED)
 
 
 class RoundChange(BaseModel):
-    """What may change of a round at any time; what is left out stays."""
+    """Changes to a round, allowed at any time. Omitted fields stay unchanged."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -142,15 +159,15 @@ class RoundChange(BaseModel):
 
 
 class CloseIn(BaseModel):
-    """A word that a round shall close although labelers are writing."""
+    """Confirms that a round closes although labelers have unsubmitted drafts."""
 
     model_config = ConfigDict(extra="forbid")
 
-    confirm: StrictBool = Field(False, description="Close it over drafts that are begun and not submitted.")
+    confirm: StrictBool = Field(False, description="Close the round even if there are unsubmitted drafts.")
 
 
 class RoundOut(BaseModel):
-    """A round as REST tells it."""
+    """A round."""
 
     id: str
     number: int
@@ -165,13 +182,13 @@ class RoundOut(BaseModel):
     form_version: int
     priority: RoundPriority
     reserved_for_people: float
-    items: dict[ItemKind, int] = Field(description="How many items of each kind.")
+    items: dict[ItemKind, int] = Field(description="Number of items of each kind.")
     assignments: dict[Literal["open", "leased", "submitted"], int]
     without_labeler: int = Field(
-        description="Items of an open round with a free slot that no labeler can be given: each of them has skipped, "
-        "answered or written them, or is paused, disabled or of another pool. Add labelers, or close the round."
+        description="Items of an open round that have a free slot but no eligible labeler: every labeler has skipped, "
+        "answered or written them, or is paused, disabled or in another pool. Add labelers, or close the round."
     )
-    left_out: list[dict] = Field(description="Prompts that became no item, and why.")
+    left_out: list[dict] = Field(description="Prompts that were left out, with the reason.")
     created_at: datetime
     opened_at: datetime | None
     closed_at: datetime | None
@@ -213,13 +230,15 @@ class RoundsOut(BaseModel):
 
 
 class ItemOut(BaseModel):
-    """An item as REST tells it to an admin."""
+    """An item of a round."""
 
     id: str
     position: int
     kind: ItemKind
     prompt: str
-    completions: list[str] = Field(description="Public ids, in the item's own order, never the shown one.")
+    completions: list[str] = Field(
+        description="Public ids in the item's own order, which is never the order that labelers see."
+    )
 
 
 class ItemsOut(BaseModel):

@@ -13,7 +13,7 @@ from app.prompts.tables import Prompt
 
 
 class RoundState(StrEnum):
-    """Where a round stands."""
+    """The state of a round."""
 
     DRAFT = "draft"  # its items may still change
     OPEN = "open"  # labelers work on it
@@ -21,7 +21,7 @@ class RoundState(StrEnum):
 
 
 class RoundPriority(StrEnum):
-    """Which rounds come first when tasks are handed out; rounds of one priority follow each other by number."""
+    """Which rounds' tasks are handed out first; rounds of equal priority are ordered by number."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -29,7 +29,7 @@ class RoundPriority(StrEnum):
 
 
 class RoundPurpose(StrEnum):
-    """What its answers are for."""
+    """What a round's answers are used for."""
 
     TRAINING = "training"
     EVALUATION = "evaluation"

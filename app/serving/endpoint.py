@@ -105,7 +105,7 @@ def _ask(endpoint: Endpoint, body: dict, headers: dict[str, str], seconds: float
         reply, content = _post(f"{endpoint.url}/chat/completions", body, headers, until)
     except httpx.ConnectError as error:
         raise _Passing(
-            _("Nothing answers at %(url)s (%(reason)s). Start the server, or add a policy with the right address.")
+            _("Could not connect to %(url)s (%(reason)s). Start the server, or correct the policy's address.")
             % {"url": endpoint.url, "reason": error}
         ) from error
     except httpx.TimeoutException as error:
@@ -143,7 +143,7 @@ def _key(endpoint: Endpoint) -> str:
         return endpoint.key
     if not (key := os.environ.get(endpoint.key_variable, "")):
         raise NoAnswer(
-            _("The variable %(name)s, which holds the endpoint's key, is not set here; set it for web and workers.")
+            _("The variable %(name)s, which holds the endpoint's key, is not set; set it for web and workers.")
             % {"name": endpoint.key_variable}
         )
     return key
@@ -162,7 +162,7 @@ def _post(address: str, body: dict, headers: dict[str, str], until: float) -> tu
         for chunk in reply.iter_bytes():
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
-                raise httpx.DecodingError(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
+                raise httpx.DecodingError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
             if time.monotonic() > until:
                 raise httpx.ReadTimeout("its answer does not end")
         return reply, bytes(content)
@@ -171,23 +171,28 @@ def _post(address: str, body: dict, headers: dict[str, str], until: float) -> tu
 def _refusal(endpoint: Endpoint, status: int, content: bytes, location: str) -> str:
     words = {"url": endpoint.url, "status": status, "model": endpoint.model, "said": _said(content)}
     if 300 <= status < 400:
-        return _("%(url)s leads elsewhere (to %(location)s), and redirects are not followed; name that address.") % {
+        return _("%(url)s redirects to %(location)s, and redirects are not followed; use that address instead.") % {
             **words,
             "location": location[:SHOWN_CHARACTERS],
         }
     if status in (401, 403):
         return (
-            _("%(url)s refused the key (%(status)d); set its variable for web and workers. It said: %(said)s") % words
+            _("%(url)s refused the key (%(status)d); check its variable for web and workers. The server said: %(said)s")
+            % words
         )
     if status == 404:
         return (
-            _("%(url)s has no model “%(model)s”, or the address does not end in /v1 (404). It said: %(said)s") % words
+            _("%(url)s has no model “%(model)s”, or the address does not end in /v1 (404). The server said: %(said)s")
+            % words
         )
     if status == 429:
-        return _("%(url)s is overloaded, or a limit is reached (429); try again later. It said: %(said)s") % words
+        return (
+            _("%(url)s is overloaded, or a rate limit was reached (429); try again later. The server said: %(said)s")
+            % words
+        )
     if status >= 500:
-        return _("%(url)s broke (%(status)d); see its own log. It said: %(said)s") % words
-    return _("%(url)s refused the request (%(status)d). It said: %(said)s") % words
+        return _("%(url)s failed (%(status)d); check the server's log. The server said: %(said)s") % words
+    return _("%(url)s refused the request (%(status)d). The server said: %(said)s") % words
 
 
 def _said(content: bytes) -> str:
@@ -216,9 +221,9 @@ def _written(endpoint: Endpoint, content: bytes, n: int) -> list[Written]:
             made = [Written(made[0].text, tokens if isinstance(tokens, int) else None, made[0].finished)]
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise _Passing(
-            _("%(url)s answered with something else than a chat completion; its address ends in /v1. It said: %(said)s")
+            _("%(url)s did not return a chat completion; does its address end in /v1? The server said: %(said)s")
             % {"url": endpoint.url, "said": _said(content)}
         ) from error
     if not made:
-        raise _Passing(_("%(url)s wrote an empty text; ask again.") % {"url": endpoint.url})
+        raise _Passing(_("%(url)s returned an empty text; try again.") % {"url": endpoint.url})
     return made

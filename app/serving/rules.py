@@ -88,14 +88,15 @@ def reach(policy: Policy, wait_seconds: float, alive: Callable[[], object] = lam
             return Endpoint(served.address, policy.public_id, key=key())
         if served.wanted_at is None:
             raise NoAnswer(
-                _("The network of “%(name)s” could not be loaded: %(error)s")
-                % {"name": policy.name, "error": served.error}
+                _("Model “%(name)s” could not be loaded: %(error)s") % {"name": policy.name, "error": served.error}
             )
         if time.monotonic() > until:
             raise NoAnswer(
-                _("The network of “%(name)s” is still being loaded; try again.") % {"name": policy.name}
+                _("Model “%(name)s” is still loading; try again.") % {"name": policy.name}
                 if held
-                else _("No sampler took up “%(name)s”; is `plumbline run` or `plumbline sampler` running?")
+                else _(
+                    "No sampler is serving “%(name)s”; check that `plumbline run` or `plumbline sampler` is running."
+                )
                 % {"name": policy.name}
             )
         alive()

@@ -120,9 +120,9 @@ def test_the_good_rows_of_a_file_again(database, tmp_path):
     (tmp_path / "some.jsonl").write_text('{"prompt": "Name a river."}\n{"prompt": 7}\n')
     words = ("import", "prompts", str(tmp_path / "some.jsonl"))
     assert "with --skip-bad" in plumbline(*words, code=1)
-    assert "1 prompts added, 0 there already, 0 left out, 1 bad" in plumbline(*words, "--skip-bad")
+    assert "1 prompts added, 0 duplicates, 0 left out, 1 bad" in plumbline(*words, "--skip-bad")
     again = plumbline(*words, "--skip-bad")
-    assert "0 prompts added, 1 there already, 0 left out, 1 bad" in again and "--skip-bad" not in again
+    assert "0 prompts added, 1 duplicates, 0 left out, 1 bad" in again and "--skip-bad" not in again
 
 
 def test_migrate_brings_an_empty_database_to_the_newest_schema(database):

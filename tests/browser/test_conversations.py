@@ -168,7 +168,7 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     wrong += complaints(page, "admin")
     shot(page, "admin")
     page.get_by_role("link", name="Talk").first.click()
-    page.get_by_role("heading", name="Plan").wait_for()
+    page.get_by_role("heading", name="Settings").wait_for()
     wrong += complaints(page, "round")
     page.goto("/admin/rounds/new")
     shot(page, "round")

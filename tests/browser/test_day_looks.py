@@ -130,7 +130,7 @@ def closing(page, ana, olga) -> Iterator[str]:
     page.get_by_role("link", name=re.compile("^Round 2")).click()
     yield "admin, an open round"
     page.get_by_role("link", name="Close round").click()
-    page.get_by_text("Drafts stay with their labelers").wait_for()
+    page.get_by_text("Labelers keep their drafts").wait_for()
     yield "admin, closing a round"
     page.get_by_role("button", name="Close round").click()
     page.get_by_role("button", name="Reopen round").wait_for()

@@ -108,7 +108,7 @@ class Keyboard:
         if more:
             more()
         self.fill("Collection", collection)
-        self.press("Check the file", f"What {path.name} holds")
+        self.press("Check file", f"Contents of {path.name}")
 
 
 def test_the_tour_with_the_keyboard_alone(page, database, tmp_path):
@@ -166,13 +166,13 @@ def _from_files_to_an_open_round(hands: Keyboard, prompts, completions) -> None:
     hands.press("New round", "New round")
     hands.start()
     hands.page.keyboard.type("By keyboard")
-    hands.fill("Prompts to compare completions of: at most", "2")
+    hands.fill("Prompts for comparisons: at most", "2")
     hands.tick("Write completions")
-    hands.fill("Prompts to write completions for: at most", "1")
+    hands.fill("Prompts for demonstrations: at most", "1")
     hands.tick("mine", "Collection")
-    hands.fill("Completions of an item", "3")
-    hands.press("Make the draft", "By keyboard draft")
-    hands.press("Open it", "By keyboard open")
+    hands.fill("Completions per item", "3")
+    hands.press("Create draft", "By keyboard draft")
+    hands.press("Open round", "By keyboard open")
 
 
 def _a_labelers_day(hands: Keyboard) -> list[str]:
@@ -231,7 +231,7 @@ def _from_the_closed_round_to_training(hands: Keyboard) -> None:
     hands.press("Close round", "Close round 1")
     hands.start()
     hands.enter("By keyboard closed")
-    hands.press("Make a snapshot", "New snapshot")
+    hands.press("New snapshot", "New snapshot")
     hands.choose("What is it for", "Reward model")
     hands.fill("Name", "Frozen by keyboard")
     hands.press("Create snapshot", "Frozen by keyboard")

@@ -216,7 +216,7 @@ def test_without_a_script_pairs_become_prompts(browser, live, people, wanted):
     page = context.new_page()
     sign_in(page, people.labeler("ana"))
     page.goto("/prompts/write")
-    page.get_by_role("region", name="A task by examples").get_by_role("button").click()
+    page.get_by_role("region", name="A task with examples").get_by_role("button").click()
     page.get_by_label("Instruction").fill("Name the colour.")
     for number, (given, answer) in enumerate((("sun", "yellow"), ("sky", "blue"))):
         page.get_by_label("Input").nth(number).fill(given)

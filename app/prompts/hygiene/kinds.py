@@ -7,7 +7,7 @@ from app.kit.i18n import gettext as _
 
 
 class PersonalData(StrEnum):
-    """What a text gives away; of two findings of one length the kind that is listed first is kept."""
+    """Kinds of personal data. Of two overlapping findings of equal length, the kind listed first is kept."""
 
     SECRET = "secret"
     BANK_ACCOUNT = "bank_account"

@@ -44,7 +44,7 @@ def _analyzer():
         from presidio_analyzer.predefined_recognizers import CryptoRecognizer, MedicalLicenseRecognizer, SpacyRecognizer
     except ImportError as error:
         raise PresidioMissing(
-            _("PLUMBLINE_PERSONAL_DATA is “presidio”, which is not installed: pip install -e '.[pii]', or unset it.")
+            _("PLUMBLINE_PERSONAL_DATA is “presidio”, which is not installed. Run pip install -e '.[pii]' or unset it.")
         ) from error
     model = next(filter(spacy.util.is_package, _MODELS), None)
     engine = SpacyNlpEngine()

@@ -105,10 +105,10 @@ def test_the_page_shows_what_is_open_and_asks(begun, client, people):
     path, fields = f"/admin/rounds/{round.public_id}", people.csrf(client)
     assert f'href="{path}/close"' in client.get(path).text
     asked = client.get(f"{path}/close").text
-    for what, count in (("Tasks that labelers have open now", 2), ("not submitted", 1), ("without an answer", 4)):
+    for what, count in (("Tasks that labelers have open now", 2), ("not yet submitted", 1), ("without an answer", 4)):
         assert what in asked and f"<dd>{count}</dd>" in asked.split(what)[1][:60]
     refused = client.post(f"{path}/close", data=fields)
-    assert refused.status_code == 409 and "Keep it open" in refused.text and state_of(round) == "open"
+    assert refused.status_code == 409 and "Keep round open" in refused.text and state_of(round) == "open"
     assert client.post(f"{path}/close", data={**fields, "confirm": "yes"}).status_code == 303
     assert state_of(round) == "closed"
     assert "This round is not open." in client.get(f"{path}/close").text

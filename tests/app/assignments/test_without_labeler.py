@@ -31,13 +31,13 @@ def test_a_round_that_all_labelers_skipped_says_so(worker, client, people):
     people.sign_in(client, people.admin())
     [round] = client.get("/api/v1/rounds", headers=people.bearer(people.admin("otto"))).json()["items"]
     assert (round["without_labeler"], round["assignments"]["open"]) == (3, 3)
-    assert "3 items are given to nobody any more" in client.get(f"/admin/rounds/{round['id']}").text
+    assert "3 items cannot be handed out anymore" in client.get(f"/admin/rounds/{round['id']}").text
     part = client.get(f"/admin/rounds/{round['id']}", headers={"HX-Request": "true"}).text
-    assert "3 items are given to nobody any more" in part
+    assert "3 items cannot be handed out anymore" in part
     assert "3 items without a labeler" in client.get("/admin/rounds").text
     worker("cleo")
     assert stuck() == {}, "somebody new can be given them"
-    assert "given to nobody" not in client.get(f"/admin/rounds/{round['id']}").text
+    assert "cannot be handed out anymore" not in client.get(f"/admin/rounds/{round['id']}").text
 
 
 def test_who_skipped_can_resume_it(worker):

@@ -272,10 +272,10 @@ def test_hh_harmless_is_2312_comparisons(database):
     report = run(path, HH, collection="hh_harmless")
     assert (report.rows, report.added, report.problems, report.left_out) == (2312, 2312, [], [])
     assert report.notes == [
-        "Prompts with personal data, in no snapshot until an admin decides: 10.",
+        "Prompts with personal data, left out of snapshots until an admin decides: 10.",
         "5 pairs diverge before their last turn; their prompt is the part that both dialogues share.",
         "4 rows have an empty completion, kept because it was ranked.",
-        "Prompts that say nearly the same as another, both in the stricter split: 1.",
+        "Prompts that are near-duplicates of another prompt, with both in the stricter split: 1.",
     ]
     assert run(path, HH, collection="hh_harmless").known == 2312
     with gzip.open(path, "rt") as lines:

@@ -196,7 +196,9 @@ def test_what_is_known_otherwise_is_said(database, tmp_path):
     for dry_run in (True, False):
         report = checked(import_prompts(rows, as_csv=False, defaults=PromptDefaults(), dry_run=dry_run))
         assert (report.added, report.known) == (1, 1)
-        assert report.notes == ["Prompts stored already in another split than the row says, which stay in theirs: 1."]
+        assert report.notes == [
+            "Prompts already stored in a different split than the row specifies, which keep their split: 1."
+        ]
     pairs = put(tmp_path / "pairs.jsonl", {"prompt": "Q", "chosen": "A", "rejected": "B"})
     compare(pairs)
     again = import_comparisons(pairs, format=PAIRS, defaults=PromptDefaults("other"))

@@ -104,7 +104,7 @@ def test_nobody_imports_in_the_name_of_people(database, tmp_path):
     bank("One?")
     path = jsonl(tmp_path / "answers.jsonl", {"prompt": "One?", "completion": "x"})
     for name in ("people", "held-out people"):
-        with pytest.raises(BadInput, match=f"“{name}” is kept for what labelers write"):
+        with pytest.raises(BadInput, match=f"“{name}” is reserved for what labelers write"):
             import_completions(path, as_csv=False, policy=name)
     assert stored() == []
     with transaction() as session:

@@ -98,7 +98,7 @@ def test_a_policy_that_is_away_is_asked_again_and_then_it_failed(client, people,
     for attempt in (1, 2):
         tried = run_alternatives(waiting.id)
         assert (tried.state, tried.attempt) == (AlternativesState.QUEUED, attempt)
-        assert "broke (500)" in tried.error
+        assert "failed (500)" in tried.error
     failed = run_alternatives(waiting.id)
     assert failed.state is AlternativesState.FAILED
     answer = client.post(again, headers=olga)

@@ -71,7 +71,7 @@ def test_no_suggestion_says_so_without_naming_anybody(people, talk, server):
     assert SECRET_POLICY not in none.value.message and server.url not in none.value.message
     with reading() as session:
         policy = session.scalar(select(Policy).where(Policy.name == SECRET_POLICY))
-        assert "broke (500)" in policy.last_error, "admins see why"
+        assert "failed (500)" in policy.last_error, "admins see why"
         assert session.scalar(select(func.count()).select_from(Suggestion)) == 0
 
 

@@ -22,10 +22,10 @@ def test_an_endpoint_is_added_tried_and_listed(database):
         assert plumbline("try", "live", "Which river?").stdout == "answer to Which river?\n"
         server.reply = (500, {}, b"")
         failed = plumbline("try", "live")
-        assert failed.exit_code != 0 and "broke (500)" in failed.exception.message
+        assert failed.exit_code != 0 and "failed (500)" in failed.exception.message
     (row,) = json.loads(plumbline("list", "--json").stdout)
     assert (row["name"], row["kind"], row["id"]) == ("live", "endpoint", made.stdout.strip())
-    assert "broke (500)" in row["last_error"]
+    assert "failed (500)" in row["last_error"]
 
 
 def test_one_made_by_hand_is_changed_and_deleted(database):
@@ -37,7 +37,7 @@ def test_one_made_by_hand_is_changed_and_deleted(database):
     for words, says in (
         (["change", "live", "--url", "file:///x"], "endpoint_url"),
         (["change", "live", "--key-variable", "HOME"], "PLUMBLINE_ENDPOINT_KEYS"),
-        (["change", "lives"], "There are: live"),
+        (["change", "lives"], "Existing policies: live"),
     ):
         assert says in plumbline(*words).exception.message
     assert plumbline("delete", "live").stdout == "Deleted live.\n"

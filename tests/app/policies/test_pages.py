@@ -71,8 +71,8 @@ def test_making_a_policy(admin):
     for fields, says in (
         ({"name": "live", "kind": "imported"}, "“live” already"),
         ({"name": "", "kind": "imported"}, "1 to 120 characters"),
-        ({"name": "x", "kind": "endpoint"}, "has an address"),
-        ({"name": "x", "kind": "endpoint", "endpoint_url": "file:///x"}, "has an address"),
+        ({"name": "x", "kind": "endpoint"}, "needs an address"),
+        ({"name": "x", "kind": "endpoint", "endpoint_url": "file:///x"}, "needs an address"),
         ({"name": "x", "kind": "people"}, "Choose imported or endpoint"),
     ):
         answer = admin.post("/admin/policies/new", data={**admin.fields, **fields})

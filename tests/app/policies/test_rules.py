@@ -17,7 +17,7 @@ def test_a_name_is_one_policy_of_one_kind(database):
     with transaction() as session:
         first = rules.get_or_create(session, "davinci", PolicyKind.IMPORTED)
         assert rules.get_or_create(session, " davinci ", PolicyKind.IMPORTED).id == first.id
-        with pytest.raises(BadInput, match="of the kind imported"):
+        with pytest.raises(BadInput, match="of kind imported"):
             rules.get_or_create(session, "davinci", PolicyKind.TRAINED)
         assert rules.people(session).id == rules.people(session).id
         assert rules.people(session).kind is PolicyKind.PEOPLE
@@ -40,7 +40,7 @@ def test_making_one_by_hand(people):
         second, end = queries.page(session, cursor, 1)
         assert [one.name for one in (*first, *second)] == ["live", "mine"]
         assert end is None
-        with pytest.raises(BadInput, match="There are: live, mine"):
+        with pytest.raises(BadInput, match="Existing policies: live, mine"):
             rules.named(session, "mien")
 
 

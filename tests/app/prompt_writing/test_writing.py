@@ -203,7 +203,7 @@ def test_the_whole_way_by_page(client, people, ask):
     people.sign_in(client, people.labeler("ana"))
     fields = people.csrf(client)
     listed = client.get("/prompts/write").text
-    assert "A task by examples" in listed and "0 of 5 written" in listed
+    assert "A task with examples" in listed and "0 of 5 written" in listed
     call = listed.split('name="call" value="')[1].split('"')[0]
     url = client.post("/prompts/write", data={**fields, "call": call}).headers["location"]
     assert client.post("/prompts/write", data={**fields, "call": call}).headers["location"] == url, (
@@ -244,7 +244,7 @@ def test_admins_say_what_is_wanted_and_take_pieces_back(client, people):
     id = listed.split('href="/admin/demonstrations/')[1].split('"')[0]
     one = client.get(f"/admin/demonstrations/{id}")
     assert one.status_code == 200 and "written by labelers" in one.text and "Input: sun" in one.text
-    assert "Withdraw all prompts of this piece" in client.get(f"/admin/prompts/{made[0].public_id}").text
+    assert "Withdraw all prompts from this submission" in client.get(f"/admin/prompts/{made[0].public_id}").text
     assert client.post(f"/admin/prompts/{made[0].public_id}/withdraw-piece", data=fields).status_code == 303
     with reading() as session:
         assert all(prompt.withdrawn_at for prompt in session.scalars(select(Prompt)))

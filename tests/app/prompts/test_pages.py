@@ -64,8 +64,8 @@ def test_finding_filtering_and_paging(admin):
     assert "Question 9?" in admin.get(older).text
     assert "30 prompts" in admin.get("/admin/prompts?collection=odd").text
     assert "1 prompt<" in admin.get("/admin/prompts?q=question+7%3F&split=").text
-    assert "No prompt is like that" in admin.get("/admin/prompts?q=nothing").text
-    assert "There is no split" in admin.get("/admin/prompts?split=other").text
+    assert "No matching prompts" in admin.get("/admin/prompts?q=nothing").text
+    assert "is not a valid split" in admin.get("/admin/prompts?split=other").text
     assert admin.get("/admin/prompts?split=other").status_code == 422
 
 
@@ -79,9 +79,9 @@ def test_describing_and_withdrawing(admin):
         found = session.scalar(select(Prompt))
         assert found.answers == {"closed_domain": True, "ambiguous": False}
         assert found.withdrawn_at is not None
-    assert "Bring it back" in admin.get(address).text
+    assert "Restore prompt" in admin.get(address).text
     admin.post(f"{address}/restore", data=admin.fields)
-    assert "Withdraw it" in admin.get(address).text
+    assert "Withdraw prompt" in admin.get(address).text
     assert admin.get("/admin/prompts/nowhere").status_code == 404
 
 
@@ -117,7 +117,7 @@ def test_importing_checks_first_and_then_imports(admin):
     assert go_on(admin, report).status_code == 422  # the upload is gone
 
     again = upload(admin, "x.jsonl", b'{"prompt": "One?"}\n', kind="prompts")
-    assert "nothing in it to add" in again.text
+    assert "There is nothing to add" in again.text
 
 
 def test_importing_completions_and_comparisons_by_page(admin):
@@ -128,7 +128,7 @@ def test_importing_completions_and_comparisons_by_page(admin):
     assert go_on(admin, report).headers["location"] == "/admin/policies"
     assert "a</a>" in admin.get("/admin/policies").text
     pair = json.dumps({"prompt": "One?", "chosen": "x", "rejected": "y"}).encode()
-    assert "Name the collection" in upload(admin, "c.jsonl", pair, kind="comparisons", format="pairs").text
+    assert "Enter a collection" in upload(admin, "c.jsonl", pair, kind="comparisons", format="pairs").text
     report = upload(admin, "c.jsonl", pair, kind="comparisons", format="pairs", collection="c")
     assert go_on(admin, report).headers["location"] == "/admin/comparisons"
     assert upload(admin, "x.jsonl", b"[]", kind="prompts").status_code == 422

@@ -54,7 +54,7 @@ def test_admins_decide_by_page_on_one_and_on_all_of_a_kind(client, people, promp
 
     done = client.post(f"{PLACE}/{second}", data={**fields, "action": "allow", "back": f"{PLACE}?kind=phone"})
     assert (done.status_code, done.headers["location"]) == (303, f"{PLACE}?kind=phone")
-    assert "Nothing waits for a decision." in client.get(f"{PLACE}?kind=phone").text
+    assert "No open findings." in client.get(f"{PLACE}?kind=phone").text
     twice = client.post(f"{PLACE}/{second}", data={**fields, "action": "mask"})
     assert twice.status_code == 409 and text_of(prompts[1]) == f"Call {PHONE} about the broken lift."
 
@@ -62,13 +62,13 @@ def test_admins_decide_by_page_on_one_and_on_all_of_a_kind(client, people, promp
     later = stored("Write to carol@corp-mail.org in Oslo.")
     seen = {**fields, "action": "mask", "kind": "email", "until": newest}
     assert client.post(PLACE, data=seen).status_code == 303
-    assert "2 findings are decided on." in client.get(PLACE).text
+    assert "2 findings were decided." in client.get(PLACE).text
     assert MAIL not in text_of(prompts[0]) and OTHER_MAIL not in text_of(prompts[2])
     assert "carol@corp-mail.org" in text_of(later), "it came after the page was shown"
     assert list(states().values()).count(FindingState.OPEN) == 1
 
     one = client.get(f"/admin/prompts/{prompts[1].public_id}").text
-    assert f"<mark>{PHONE}</mark>" in one and "Let it wait again" in one
+    assert f"<mark>{PHONE}</mark>" in one and "Reopen finding" in one
     client.post(f"{PLACE}/{second}", data={**fields, "action": "reopen"})
     client.post(f"{PLACE}/{second}", data={**fields, "action": "drop"})
     with reading() as session:

@@ -208,7 +208,7 @@ def test_tokens_are_counted_by_a_tokenizer_where_there_is_one(database, tmp_path
         ([{"role": "user", "text": 3}], "messages.0.text", "int, not text"),
         ([{"role": "user", "content": "a\x00b"}], "messages.0.content", "NUL or half a character .* at position 1"),
         ([{"role": "user", "text": "a\ud800"}], "messages.0.text", "half a character"),
-        ([*user("x"), {"role": "assistant", "text": "y"}], "messages.1.role", "ends with the user's"),
+        ([*user("x"), {"role": "assistant", "text": "y"}], "messages.1.role", "must end with a user message"),
         (["x"], "messages.0", "object"),
     ],
 )

@@ -53,7 +53,7 @@ def test_planning_conversations_by_page(client, people):
     made = client.post("/admin/rounds/new", data=given)
     assert made.status_code == 303, made.text
     page = client.get(made.headers["location"]).text
-    assert "9 of live, other" in page and "Prompts that open a conversation" in page
+    assert "9 from live, other" in page and "Prompts that open a conversation" in page
     with reading() as session:
         (round,), _ = queries.rounds(session, None, 5)
         items = queries.items(session, round, 0, 10)
@@ -68,10 +68,10 @@ def test_only_a_policy_that_can_be_asked_suggests(client, people):
     for plan, says in (
         ({"topics": ["x"], "suggests": "texts"}, "cannot be asked"),
         ({"topics": ["x"], "policies": [{"policy": "texts"}]}, "cannot be asked"),
-        ({"topics": ["x"], "suggests": "nobody"}, "There are: texts"),
+        ({"topics": ["x"], "suggests": "nobody"}, "Existing policies: texts"),
         ({"suggests": ""}, "starters or topics"),
         ({"topics": ["x"], "alternatives": 10}, "less than or equal to 9"),
-        ({"topics": ["prompt 1"]}, "is a prompt of the bank"),
+        ({"topics": ["prompt 1"]}, "is a prompt in the bank"),
     ):
         answer = client.post("/api/v1/rounds", json={"name": "r", "plan": {"conversations": plan}}, headers=bearer)
         assert answer.status_code == 422 and says in answer.text, (plan, answer.text)

@@ -49,7 +49,7 @@ def test_a_round_by_page(admin, people):
     assert made.status_code == 303
     address = made.headers["location"]
     page = admin.get(address).text
-    assert "A draft with 24 items" in page
+    assert "Created a draft with 24 items" in page
     assert "fewer than two distinct texts" in page
     assert "Question 3 " not in page or "left" in page
     assert "<b>?" not in page
@@ -58,7 +58,7 @@ def test_a_round_by_page(admin, people):
     assert admin.get(following).text.count("/admin/prompts/") >= 4
     assert admin.post(f"{address}/open", data=admin.fields).status_code == 303
     opened = admin.get(address).text
-    assert "0 of 24 answers handed in" in opened
+    assert "0 of 24 answers submitted" in opened
     assert f'hx-get="{address}"' in opened
     part = admin.get(address, headers={"HX-Request": "true"}).text
     assert part.lstrip().startswith("<section")
@@ -85,7 +85,7 @@ def test_a_draft_is_prepared_anew_and_deleted(admin):
 
 def test_a_round_that_fits_nothing_says_so(admin):
     refused = make(admin, ask_comparisons="yes", sources=["labeler_plain"])
-    assert refused.status_code == 422 and "No prompt fits" in refused.text
+    assert refused.status_code == 422 and "No prompts match" in refused.text
 
 
 WRONG = [

@@ -99,7 +99,7 @@ def test_filters_choose_prompts(database):
     assert asked() == set(range(20))
     assert asked(collections=["even"]) == set(range(0, 20, 2))
     assert asked(collections=["odd", "even"], splits=["validation"]) == {0, 5, 10, 15}
-    with pytest.raises(BadInput, match="No prompt fits"):
+    with pytest.raises(BadInput, match="No prompts match"):
         asked(sources=["labeler_plain"])
     assert asked(prompts=[ids[3], ids[1]]) == {3, 1}
     assert [text for _, text, _ in contents(make({"demonstrations": {"prompts": [ids[3], ids[1]]}}))] == [
@@ -208,7 +208,7 @@ def test_what_is_no_plan(plan, says):
 
 def test_an_unknown_policy_is_told(database):
     bank(1, a=["A"])
-    with pytest.raises(BadInput, match=r"no policy “b”\. There are: a"):
+    with pytest.raises(BadInput, match=r"no policy “b”\. Existing policies: a"):
         make({"comparisons": {}, "policies": [{"policy": "b"}]})
 
 
@@ -237,7 +237,7 @@ def test_prompts_that_are_known_join_another_collection(database, tmp_path):
     again = import_prompts(path, as_csv=False, defaults=PromptDefaults("two"))
     for report in (dry, again):
         assert (report.rows, report.added, report.known, report.joined) == (12, 0, 12, 12)
-        assert report.notes == ["12 prompts are stored already; they are added to the collection."]
+        assert report.notes == ["12 prompts are already stored; they are added to the collection."]
     assert again.written and not dry.written
     third = import_prompts(path, as_csv=False, defaults=PromptDefaults("two"))
     assert (third.known, third.joined, third.written) == (12, 0, False)
@@ -248,11 +248,11 @@ def test_prompts_that_are_known_join_another_collection(database, tmp_path):
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        ({"demonstrations": {"collections": ["evne"]}}, "no collection “evne”; there are: even, odd"),
+        ({"demonstrations": {"collections": ["evne"]}}, "no collection “evne”. Existing collections: even, odd"),
         ({"comparisons": {"collections": ["even", "none"]}}, "no collection “none”"),
-        ({"demonstrations": {"use_cases": ["chat"]}}, "No prompt fits"),
-        ({"comparisons": {"splits": ["test"]}}, "No prompt fits"),
-        ({"conversations": {"starters": {"sources": ["conversation"]}}}, "No prompt fits"),
+        ({"demonstrations": {"use_cases": ["chat"]}}, "No prompts match"),
+        ({"comparisons": {"splits": ["test"]}}, "No prompts match"),
+        ({"conversations": {"starters": {"sources": ["conversation"]}}}, "No prompts match"),
     ],
 )
 def test_a_round_that_can_ask_nothing_is_refused_when_it_is_made(database, plan, words):
