@@ -232,7 +232,7 @@ def _from_the_closed_round_to_training(hands: Keyboard) -> None:
     hands.start()
     hands.enter("By keyboard closed")
     hands.press("Make a snapshot", "New snapshot")
-    hands.choose("What is it for", "Reward model")
+    hands.choose("Purpose", "Reward model")
     hands.fill("Name", "Frozen by keyboard")
     hands.press("Create snapshot", "Frozen by keyboard")
     work()  # what the worker of the default queue does
