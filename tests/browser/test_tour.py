@@ -95,7 +95,7 @@ class Tour:
         """The line of descent of the newest policy, its names from the policy to the base."""
         self.page.get_by_role("link", name="Checkpoints").click()
         self.page.get_by_role("link", name=re.compile("ppo")).first.click()
-        self.page.get_by_role("heading", name="Line of descent").wait_for()
+        self.page.get_by_role("heading", name="Lineage").wait_for()
         return self.page.locator("ol.stack > li").all_inner_texts()
 
 
