@@ -85,7 +85,7 @@ class Tour:
         self.page.get_by_role("button", name="Train on it").last.click()
         self.page.get_by_text("The plan has begun").wait_for()
         work()
-        self.page.get_by_role("button", name="Cancel the plan").wait_for(state="detached")
+        self.page.get_by_role("button", name="Cancel plan").wait_for(state="detached")
         plan = self.page.url
         self.page.get_by_role("link", name="job", exact=True).last.click()
         self.page.locator("#live .badge", has_text="finished").first.wait_for()
