@@ -118,5 +118,5 @@ def metrics(request: Request) -> Response:
     if "authorization" in request.headers:
         api_account(request, "read")
     elif is_proxied(request) or not (request.client and is_loopback(request.client.host)):
-        raise NotFound(_("There is no such page."))
+        raise NotFound(_("Page not found."))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -194,7 +194,7 @@ def test_signing_out_can_let_words_go(writing):
     writing.route("**/draft", lambda route: route.abort())
     editor(writing).fill("let it go")
     writing.get_by_role("button", name="Sign out").click()
-    writing.get_by_role("button", name="Sign out and let it go").click()
+    writing.get_by_role("button", name="Sign out and discard text").click()
     writing.wait_for_url("**/sign-in")
     assert copies(writing) == [] and not saved_text("let it go")
 
@@ -238,7 +238,7 @@ def test_a_half_written_report_waits_in_the_browser_until_it_is_sent(writing, an
     writing.get_by_text("Report a problem with this item").click()
     report_note(writing).fill("And ano")
     writing.get_by_role("button", name="Sign out").click()
-    writing.get_by_role("button", name="Sign out and let it go").click()
+    writing.get_by_role("button", name="Sign out and discard text").click()
     writing.wait_for_url("**/sign-in")
     assert copies(writing) == []
 

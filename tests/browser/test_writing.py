@@ -75,11 +75,11 @@ def test_texts_are_shown_as_meant_and_as_written_and_fit(page, rich):
         assert wide > narrow, f"{inner} scrolls in itself"
     assert not complaints(page, "writing")
     top = prompt.bounding_box()["y"]
-    page.locator(".prompt").get_by_label("as written").check()
+    page.locator(".prompt").get_by_label("Show raw text").check()
     expect(prompt.locator("pre.raw")).to_have_text(RICH, use_inner_text=False)
     expect(prompt.locator(".markdown")).to_be_hidden()
     assert abs(prompt.bounding_box()["y"] - top) < 1 and not complaints(page, "writing")
-    page.locator(".prompt").get_by_label("as written").uncheck()
+    page.locator(".prompt").get_by_label("Show raw text").uncheck()
     expect(prompt.locator(".markdown")).to_be_visible()
 
 
@@ -119,7 +119,7 @@ def test_without_a_script_the_save_counts_and_shows(browser, live, rich):
     page.locator("details.preview summary").click()
     expect(page.locator("#preview em")).to_have_text("so")
     expect(page.locator("#length")).to_contain_text("about 1 of 1024")
-    page.locator(".prompt").get_by_label("as written").check()
+    page.locator(".prompt").get_by_label("Show raw text").check()
     expect(page.locator(".prompt .markdown")).to_be_hidden()
     page.locator("#text").fill("word " * 1000)
     page.get_by_role("button", name="Hand in and go on").click()
