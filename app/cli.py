@@ -45,54 +45,60 @@ cli.add_typer(policies, name="policy")
 
 @cli.command("run")
 def run(
-    demo: bool = typer.Option(False, "--demo", help="Load the demo first, where it is not there yet."),
-    end_with_parent: bool = typer.Option(False, help="End when the process that started this one does."),
+    demo: bool = typer.Option(False, "--demo", help="Load the demo first, unless it is already loaded."),
+    end_with_parent: bool = typer.Option(False, help="Stop when the process that started this one ends."),
 ) -> None:
-    """Run everything from one folder: queue, workers and web server; Ctrl-C ends it."""
+    """Run everything from one folder: queue, workers and web server. Press Ctrl-C to stop."""
     launcher.run(demo=demo, end_with_parent=end_with_parent)
 
 
 @cli.command("web")
-def web(fd: int = typer.Option(None, help="A listening socket that is handed down.")) -> None:
-    """Run the web server alone."""
+def web(fd: int = typer.Option(None, help="File descriptor of an inherited listening socket.")) -> None:
+    """Run only the web server."""
     entry_points.web(fd)
 
 
 @cli.command("worker")
-def worker(queue: str = typer.Option("default", help="`default` (beat runs inside) or `training`.")) -> None:
-    """Run one worker alone."""
+def worker(
+    queue: str = typer.Option("default", help="`default` (which also runs the scheduler) or `training`."),
+) -> None:
+    """Run only one worker."""
     entry_points.worker(queue)
 
 
 @cli.command("sampler")
 def hold_networks() -> None:
-    """Hold the networks of trained policies in memory while they are asked, for suggestions and alternatives."""
+    """Keep the models of trained policies in memory while they are in use, for suggestions and alternatives."""
     sampler.run()
 
 
 @cli.command("migrate")
 def bring_up_to_date(
-    revision: str = typer.Argument("head", help="The revision to go to; `head` is the newest."),
+    revision: str = typer.Argument("head", help="The revision to migrate to; `head` is the newest."),
 ) -> None:
-    """Bring the database to the schema that this code needs; safe to repeat, all or nothing.
+    """Migrate the database to the schema that this version needs; safe to repeat, all or nothing.
 
-    The database is PLUMBLINE_DATABASE_URL, or plumbline.db in PLUMBLINE_DATA_DIR. `plumbline run` does this by itself.
+    The database is PLUMBLINE_DATABASE_URL, or plumbline.db in PLUMBLINE_DATA_DIR. `plumbline run` also does this.
     """
     before = migrate.current()
     migrate.upgrade(revision)
     after = migrate.current()
-    typer.echo(f"The schema is {after}." if before == after else f"The schema was {before or 'none'} and is {after}.")
+    typer.echo(
+        f"The schema is {after}." if before == after else f"The schema was {before or 'none'} and is now {after}."
+    )
 
 
 @cli.command("backup")
-def back_up(folder: Path = typer.Argument(help="A folder that is not there yet."), as_json: AsJson = False) -> None:
-    """Copy the database, snapshots, runs and the secret into a folder; nothing has to be stopped."""
+def back_up(folder: Path = typer.Argument(help="A folder that does not exist yet."), as_json: AsJson = False) -> None:
+    """Copy the database, snapshots, runs and the secret into a folder; nothing needs to be stopped."""
     show([{"table": name, "rows": count} for name, count in backup.back_up(folder).items()], as_json)
 
 
 @cli.command("restore")
-def bring_back(folder: Path = typer.Argument(help="What `plumbline backup` made."), as_json: AsJson = False) -> None:
-    """Bring a backup into an empty database and data folder, and up to this version.
+def bring_back(
+    folder: Path = typer.Argument(help="A folder that `plumbline backup` wrote."), as_json: AsJson = False
+) -> None:
+    """Restore a backup into an empty database and data folder, and migrate it to this version.
 
     The database is PLUMBLINE_DATABASE_URL, or plumbline.db in PLUMBLINE_DATA_DIR. Stop everything that uses them first.
     """
@@ -101,7 +107,7 @@ def bring_back(folder: Path = typer.Argument(help="What `plumbline backup` made.
 
 @cli.command("doctor")
 def examine(as_json: AsJson = False) -> None:
-    """Check what this installation has and lacks: database, queue, workers, disk, torch. Fails if one is missing."""
+    """Check this installation: database, queue, workers, disk, torch. Fails if one of them is missing."""
     checks = doctor.examine()
     show(checks, as_json)
     raise typer.Exit(0 if all(check["ok"] for check in checks) else 1)
@@ -118,7 +124,9 @@ def main() -> None:
         sys.exit(f"plumbline: {error.message}")
     except (OperationalError, ProgrammingError) as error:
         reason = str(error.orig).strip().splitlines()[0]
-        sys.exit(f"plumbline: the database says: {reason}. Is it there and migrated? See `plumbline doctor`.")
+        sys.exit(
+            f"plumbline: database error: {reason}. Does the database exist, and is it migrated? See `plumbline doctor`."
+        )
 
 
 if __name__ == "__main__":

@@ -23,32 +23,39 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
     port: int = Field(8000, description="Port the web server listens on.")
-    public_url: str = Field("", description="Address people type; https makes cookies Secure. Empty: host and port.")
-    data_dir: Path = Field(ROOT / "data", description="Folder of the database, snapshots, runs and the secret.")
-    database_url: str = Field("", description="SQLAlchemy URL. Empty: SQLite in the data folder.")
+    public_url: str = Field("", description="Address people type in; https makes cookies Secure. Empty: host and port.")
+    data_dir: Path = Field(ROOT / "data", description="Folder for the database, snapshots, runs and the secret.")
+    database_url: str = Field("", description="SQLAlchemy URL of the database. Empty: SQLite in the data folder.")
     broker_url: str = Field("", description="Redis URL of the queue. Empty: the Valkey that `plumbline run` starts.")
-    secret: str = Field("", description="Key of pseudonyms and CSRF tokens, at least 32 bytes. Empty: one is made.")
-    trusted_proxies: str = Field("", description="Addresses whose X-Forwarded-* headers are believed, comma-separated.")
-    argon2_memory_kib: int = Field(65536, description="Memory that hashing one password takes; tests need little.")
+    secret: str = Field("", description="Key for pseudonyms and CSRF tokens, at least 32 bytes. Empty: one is created.")
+    trusted_proxies: str = Field("", description="Addresses whose X-Forwarded-* headers are trusted, comma-separated.")
+    argon2_memory_kib: int = Field(65536, description="Memory used to hash one password; tests use little.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     session_hours: int = Field(24 * 14, description="How long a sign-in lasts.")
-    idle_hours: int = Field(24 * 3, ge=1, description="How long a sign-in lasts without use; live pages are none.")
-    lease_minutes: int = Field(30, description="How long an assignment stays with a labeler without a heartbeat.")
-    job_lease_seconds: int = Field(60, description="How long a job stays with a supervisor that does not renew it.")
-    training_processes: int = Field(
-        1, ge=1, description="Processes that share one training, as many as there are GPUs."
+    idle_hours: int = Field(
+        24 * 3, ge=1, description="How long a sign-in lasts without use; live pages do not count as use."
     )
-    job_attempts: int = Field(3, description="How often a job is started in all before it counts as failed.")
-    max_body_bytes: int = Field(4_000_000, description="Largest request accepted that is not an import.")
-    endpoint_keys: str = Field("", description="Environment variables that may hold keys of endpoints, by comma.")
-    endpoint_hosts: str = Field("", description="Hosts that endpoints may have, by comma. Empty: any, but no metadata.")
-    folders: str = Field("", description="Folders of networks and texts besides the data folder, by comma.")
-    sampler_host: str = Field("127.0.0.1", description="Address at which `plumbline sampler` lets networks answer.")
-    tokenizer: str = Field("", description="A tokenizer.json to count texts by. Empty: 4 bytes of text a token.")
-    max_completion_tokens: int = Field(1024, description="Longest completion that a labeler may hand in, in tokens.")
+    lease_minutes: int = Field(30, description="How long an assignment stays with a labeler without a heartbeat.")
+    job_lease_seconds: int = Field(
+        60, description="How long a job stays with a supervisor that does not renew its lease."
+    )
+    training_processes: int = Field(
+        1, ge=1, description="Processes that share one training run; set it to the number of GPUs."
+    )
+    job_attempts: int = Field(3, description="How many times a job is started before it counts as failed.")
+    max_body_bytes: int = Field(4_000_000, description="Largest request accepted, except for imports.")
+    endpoint_keys: str = Field("", description="Environment variables that may hold endpoint keys, comma-separated.")
+    endpoint_hosts: str = Field(
+        "", description="Hosts allowed for endpoints, comma-separated. Empty: any except cloud metadata."
+    )
+    folders: str = Field("", description="Folders for models and texts besides the data folder, comma-separated.")
+    sampler_host: str = Field("127.0.0.1", description="Address that `plumbline sampler` listens on.")
+    tokenizer: str = Field("", description="A tokenizer.json to count tokens with. Empty: 4 bytes of text per token.")
+    max_completion_tokens: int = Field(1024, description="Longest completion that a labeler may submit, in tokens.")
     max_upload_bytes: int = Field(200_000_000, description="Largest import file accepted.")
     personal_data: Literal["built-in", "presidio"] = Field(
-        "built-in", description="What finds personal data in prompts; presidio, the extra `pii`, adds names and places."
+        "built-in",
+        description="What finds personal data in prompts; presidio (the extra `pii`) also finds names and places.",
     )
 
     @property

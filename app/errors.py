@@ -1,4 +1,4 @@
-"""Plain exceptions that carry a status; web.py turns them into a page or problem details."""
+"""Plain exceptions that carry a status; web/error_pages.py turns them into a page or problem details."""
 
 from app.kit.i18n import N_
 

@@ -26,7 +26,7 @@ from app.kit.surface import Surface
 DEFAULT, TRAINING = "default", "training"
 QUEUES = {
     DEFAULT: "imports, snapshots, next rounds and the reconcilers; beat runs inside",
-    TRAINING: "jobs and trials of networks, one at a time for each worker",
+    TRAINING: "jobs and model checks, one at a time for each worker",
 }
 RECONCILE_SECONDS = 10
 WORKER_SEEN_SECONDS = 20  # a worker that has told nothing for so long counts as gone

@@ -45,7 +45,7 @@ def out(session: Session, checkpoint: Checkpoint) -> CheckpointOut:
 def list_checkpoints(
     request: Request, role: CheckpointRole | None = None, cursor: Text | None = None, limit: Limit = 100
 ) -> CheckpointPage:
-    """Checkpoints, the newest first."""
+    """List checkpoints, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.listing(session, cursor, limit, role)
@@ -54,7 +54,7 @@ def list_checkpoints(
 
 @router.post("/api/v1/checkpoints", status_code=201)
 def add_checkpoint(request: Request, given: CheckpointIn) -> CheckpointOut:
-    """Bring a network of one's own by path."""
+    """Add a model of your own by path."""
     by = api_account(request, "jobs")
     with transaction() as session:
         made = rules.register_path(session, given.path, given.name, role=given.role, by=by)
@@ -64,15 +64,15 @@ def add_checkpoint(request: Request, given: CheckpointIn) -> CheckpointOut:
 
 @router.get("/api/v1/checkpoints/{id}")
 def read_checkpoint(request: Request, id: str) -> CheckpointOut:
-    """One checkpoint."""
+    """Get one checkpoint."""
     api_account(request, "read")
     with reading() as session:
         return out(session, queries.find(session, id))
 
 
-@router.get("/api/v1/checkpoints/{id}/descent")
+@router.get("/api/v1/checkpoints/{id}/descent", summary="Read Lineage")
 def read_descent(request: Request, id: str) -> DescentOut:
-    """Where it came from: checkpoint, parent, and so on up to the first network."""
+    """Get the lineage of a checkpoint: itself, its parent, and so on back to the first model."""
     api_account(request, "read")
     with reading() as session:
         line = queries.descent(session, queries.find(session, id))
@@ -84,7 +84,7 @@ def read_descent(request: Request, id: str) -> DescentOut:
 
 @router.post("/api/v1/checkpoints/{id}/policy", status_code=201)
 def make_policy(request: Request, id: str, given: PolicyNameIn) -> CheckpointOut:
-    """Make the checkpoint a policy, whose completions rounds can take; done already, it stays as it is."""
+    """Make the checkpoint a policy, whose completions rounds can use. If it already is one, nothing changes."""
     by = api_account(request, "jobs")
     with transaction() as session:
         checkpoint = queries.find(session, id)

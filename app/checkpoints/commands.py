@@ -14,8 +14,8 @@ from app.kit.terminal import AsJson, show
 
 checkpoints = typer.Typer(
     no_args_is_help=True,
-    help="Checkpoints: trained networks and where each came from; networks of one's own by path.\n\n"
-    "To start from a Hugging Face network: plumbline checkpoint add /models/mine --name 'My network'",
+    help="Checkpoints: trained models and their lineage, and models of your own added by path.\n\n"
+    "To start from a Hugging Face model: plumbline checkpoint add /models/mine --name 'My model'",
 )
 Id = Annotated[str, typer.Argument(help="The checkpoint's id, as `checkpoint list` shows it.")]
 
@@ -37,19 +37,23 @@ def _row(one: Checkpoint) -> dict:
 
 @checkpoints.command("list")
 def list_checkpoints(
-    role: Annotated[CheckpointRole | None, typer.Option(help="Only those of one role.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
+    role: Annotated[CheckpointRole | None, typer.Option(help="Only checkpoints with this role.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list, newest first.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List checkpoints."""
     with reading() as session:
         found, _following = queries.listing(session, limit=limit, role=role)
-    show([_row(one) for one in found], as_json, "No network yet; a job trains one, or bring one with `checkpoint add`.")
+    show(
+        [_row(one) for one in found],
+        as_json,
+        "No checkpoints yet; train one with a job, or add a model with `plumbline checkpoint add`.",
+    )
 
 
 @checkpoints.command("show")
 def show_descent(id: Id, as_json: AsJson = False) -> None:
-    """Show where a checkpoint came from: itself, its parent, and so on up to the first network."""
+    """Show the lineage of a checkpoint: itself, its parent, and so on back to the first model."""
     with reading() as session:
         line = queries.descent(session, queries.find(session, id))
         rows = [
@@ -62,11 +66,11 @@ def show_descent(id: Id, as_json: AsJson = False) -> None:
 
 @checkpoints.command("add")
 def add(
-    path: Annotated[Path, typer.Argument(help="A folder that plain transformers loads; nothing is copied.")],
-    name: Annotated[str, typer.Option(help="What it is called.")],
-    role: Annotated[CheckpointRole, typer.Option(help="What it is.")] = CheckpointRole.BASE,
+    path: Annotated[Path, typer.Argument(help="A folder that plain transformers can load; nothing is copied.")],
+    name: Annotated[str, typer.Option(help="Name of the model.")],
+    role: Annotated[CheckpointRole, typer.Option(help="Role of the model.")] = CheckpointRole.BASE,
 ) -> None:
-    """Try a network, bring it by path and print its id."""
+    """Check a model, add it by path and print its id."""
     trial = tried(path.absolute())
     if trial and trial["refused"]:
         raise BadInput(trial["refused"], field="path")
@@ -79,9 +83,9 @@ def add(
 
 @checkpoints.command("policy")
 def make_policy(
-    id: Id, name: Annotated[str, typer.Option(help="What the policy is called; absent: as the checkpoint.")] = ""
+    id: Id, name: Annotated[str, typer.Option(help="Name of the policy; default: the checkpoint's name.")] = ""
 ) -> None:
-    """Make a checkpoint a policy, whose completions rounds can compare; print its name."""
+    """Make a checkpoint a policy, whose completions rounds can compare, and print its name."""
     with transaction() as session:
         policy = rules.make_policy(session, queries.find(session, id), name=name)
     typer.echo(policy.name)

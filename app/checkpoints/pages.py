@@ -74,7 +74,7 @@ def make_policy(request: Request, id: str, name: FormText = ""):
     try:
         with transaction() as session:
             policy = rules.make_policy(session, queries.find(session, id), name=name, by=account)
-        flash(response, _("It is the policy “%(name)s” now.") % {"name": policy.name})
+        flash(response, _("This checkpoint is now the policy “%(name)s”.") % {"name": policy.name})
     except PlumblineError as error:
         if error.status == 404:
             raise

@@ -160,7 +160,7 @@ def register_path(
     place = Path(require_text(str(path), "path")).absolute()
     name = require_text(name, "name", may_be_empty=True, at_most=120).strip()
     if not name:
-        raise BadInput(_("Give the network a name."), field="name")
+        raise BadInput(_("Give the model a name."), field="name")
     try:
         check_files(place)
     except ValueError as error:
@@ -174,7 +174,7 @@ def register_path(
     found = session.scalar(select(Checkpoint).where(Checkpoint.path == str(place), Checkpoint.job_id.is_(None)))
     if found is not None:
         raise Conflict(
-            _("%(path)s is known already, as “%(name)s” (%(id)s).")
+            _("%(path)s has already been added, as “%(name)s” (%(id)s).")
             % {"path": place, "name": found.name, "id": found.public_id},
             field="path",
         )

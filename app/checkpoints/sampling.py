@@ -28,10 +28,10 @@ CHUNK = 500  # completions stored in one transaction
 def check(session: Session, job: Job) -> None:
     """Raise BadInput unless the job has sampled completions that belong to a policy."""
     if job.verb is not JobVerb.SAMPLE_COMPLETIONS or job.state is not JobState.FINISHED:
-        raise BadInput(_("Only a finished job of sample_completions has completions to add."))
+        raise BadInput(_("Only a finished sample_completions job has completions to add."))
     if job.snapshot_id is None or rules.referred(session, job.config["init_from"]) is None:
         raise BadInput(
-            _("The job began from paths, so nobody knows whose completions these are; start it from a checkpoint.")
+            _("The job started from paths, so the policy of its completions is unknown; start a job from a checkpoint.")
         )
 
 

@@ -10,7 +10,7 @@ from training.contract.events import Verdict
 
 
 class CheckpointIn(BaseModel):
-    """A network brought by path: a folder that plain transformers loads, on the machine of the training worker."""
+    """A model to add by path: a folder that plain transformers can load, on the machine of the training worker."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -20,7 +20,7 @@ class CheckpointIn(BaseModel):
 
 
 class PolicyNameIn(BaseModel):
-    """How the policy that a checkpoint becomes is called; absent: after the checkpoint."""
+    """The name of the policy that a checkpoint becomes; absent: the name of the checkpoint."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,7 +28,7 @@ class PolicyNameIn(BaseModel):
 
 
 class FindingOut(BaseModel):
-    """One property of a network that was tried."""
+    """One finding of a model check."""
 
     check: str
     verdict: Verdict
@@ -36,14 +36,14 @@ class FindingOut(BaseModel):
 
 
 class TrialOut(BaseModel):
-    """What trying a network found; `refused` says why it cannot be used."""
+    """The result of a model check; `refused` says why the model cannot be used."""
 
     refused: str | None
     findings: list[FindingOut]
 
 
 class CheckpointOut(BaseModel):
-    """A checkpoint as REST tells it, with the public ids of what it came from."""
+    """A checkpoint, with the public ids of what it came from."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ class CheckpointOut(BaseModel):
     step: int
     chosen: bool
     metrics: dict
-    trial: TrialOut | None = Field(description="What trying the network found; null until it was tried.")
+    trial: TrialOut | None = Field(description="The result of the model check; null until the model has been checked.")
     path: str
     job: str | None
     snapshot: str | None
@@ -64,14 +64,14 @@ class CheckpointOut(BaseModel):
 
 
 class CheckpointPage(BaseModel):
-    """One page of the checkpoints, the newest first."""
+    """One page of checkpoints, newest first."""
 
     items: list[CheckpointOut]
     next_cursor: str | None
 
 
 class DescentOut(BaseModel):
-    """A checkpoint's line of descent, itself first, each with the config of the job that made it."""
+    """A checkpoint's lineage, itself first, each with the config of the job that made it."""
 
     line: list[CheckpointOut]
     configs: list[dict | None]

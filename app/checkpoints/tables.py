@@ -12,7 +12,7 @@ from app.policies.tables import Policy
 
 
 class CheckpointRole(StrEnum):
-    """What a network is for; the values are those of training.contract.events.CheckpointSaved.role."""
+    """What a model is for; the values are those of training.contract.events.CheckpointSaved.role."""
 
     BASE = "base"
     SFT = "sft"

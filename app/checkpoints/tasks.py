@@ -21,7 +21,9 @@ def try_network(id: int) -> None:
     except NoResultFound:
         return
     if known is None:
-        trial = tried(folder) or broke_off(_("this worker has no torch"))  # else it would be asked again and again
+        trial = tried(folder) or broke_off(
+            _("torch is not installed on this worker")
+        )  # else it would be asked again and again
         with transaction() as session:
             session.get_one(Checkpoint, id).trial = trial
 

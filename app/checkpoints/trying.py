@@ -37,5 +37,5 @@ def tried(folder: Path) -> dict[str, Any] | None:
 
 def broke_off(why: str) -> dict[str, Any]:
     """A trial that found nothing, which does not say that the network cannot be used."""
-    said = _("Trying it broke off: %(why)s") % {"why": why}
+    said = _("The check did not finish: %(why)s") % {"why": why}
     return {"refused": None, "findings": [{"check": "trial", "verdict": "note", "said": said}]}

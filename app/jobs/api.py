@@ -32,7 +32,7 @@ def out(job: Job) -> JobOut:
 
 @router.get("/api/v1/jobs")
 def list_jobs(request: Request, cursor: Text | None = None, limit: Limit = 100) -> JobPage:
-    """Jobs, the newest first, and the workers that could run them."""
+    """List jobs, newest first, and the workers that could run them."""
     api_account(request, "read")
     workers = queue.workers(queue.TRAINING)
     with reading() as session:
@@ -53,7 +53,7 @@ def create_job(request: Request, given: JobIn) -> JobOut:
 
 @router.get("/api/v1/jobs/{id}")
 def read_job(request: Request, id: str) -> JobOut:
-    """One job."""
+    """Get one job."""
     api_account(request, "read")
     with reading() as session:
         return out(queries.find(session, id))
@@ -63,7 +63,7 @@ def read_job(request: Request, id: str) -> JobOut:
 def read_events(
     request: Request, id: str, cursor: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0, limit: Limit = 500
 ) -> EventPage:
-    """What its run has reported since the event with number `cursor`."""
+    """List what the job's run has reported since the event with number `cursor`."""
     api_account(request, "read")
     with reading() as session:
         found = queries.events(session, queries.find(session, id), cursor, limit)
@@ -73,7 +73,7 @@ def read_events(
 
 @router.post("/api/v1/jobs/{id}/cancel")
 def cancel_job(request: Request, id: str) -> JobOut:
-    """Stop a job; a running one ends within a minute and can be resumed."""
+    """Cancel a job. A running job stops within a minute and can be resumed."""
     by = api_account(request, "jobs")
     with transaction() as session:
         job = queries.find(session, id)
@@ -83,7 +83,7 @@ def cancel_job(request: Request, id: str) -> JobOut:
 
 @router.post("/api/v1/jobs/{id}/resume")
 def resume_job(request: Request, id: str) -> JobOut:
-    """Queue a failed or cancelled job again; it goes on from its last state."""
+    """Resume a failed or canceled job from its last saved state."""
     by = api_account(request, "jobs")
     with transaction() as session:
         job = queries.find(session, id)
@@ -91,9 +91,9 @@ def resume_job(request: Request, id: str) -> JobOut:
         return out(job)
 
 
-@router.post("/api/v1/jobs/{id}/completions", status_code=202)
+@router.post("/api/v1/jobs/{id}/completions", status_code=202, summary="Add Completions")
 def take_in(request: Request, id: str) -> JobOut:
-    """Add what a sample job wrote to the completions of its checkpoint's policy, in the background."""
+    """Add the completions that a sampling job wrote to its checkpoint's policy, in the background."""
     by = api_account(request, "jobs")
     with transaction() as session:
         job = queries.find(session, id)

@@ -18,12 +18,12 @@ from app.kit.terminal import AsJson, show
 
 jobs = typer.Typer(
     no_args_is_help=True,
-    help="Jobs: train and sample on frozen data; a training worker runs them one after another.\n\n"
+    help="Jobs: train models and sample completions on snapshots; a training worker runs them one at a time.\n\n"
     "To train a reward model: plumbline job create train_reward_model --recipe miniature_reward_model "
     "--data SNAPSHOT --init-from CHECKPOINT",
 )
 Id = Annotated[str, typer.Argument(help="The job's id, as `job list` shows it.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Come back when it is over; exit status 1 unless it finished.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the job ends; exit with status 1 unless it finished.")]
 
 
 def _row(job: Job) -> dict:
@@ -40,19 +40,19 @@ def _row(job: Job) -> dict:
 
 @jobs.command("list")
 def list_jobs(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50, as_json: AsJson = False
+    limit: Annotated[int, typer.Option(min=1, help="How many to list, newest first.")] = 50, as_json: AsJson = False
 ) -> None:
     """List jobs."""
     with reading() as session:
         found, _following = queries.listing(session, limit=limit)
-    show([_row(job) for job in found], as_json, "No job has run yet; make one with `plumbline job create`.")
+    show([_row(job) for job in found], as_json, "No jobs yet; create one with `plumbline job create`.")
     if not as_json and any(job.state is JobState.QUEUED for job in found) and not queue.workers(queue.TRAINING):
         typer.echo("No training worker is running: start one with `plumbline worker --queue training`.", err=True)
 
 
 @jobs.command("show")
 def show_job(id: Id, as_json: AsJson = False) -> None:
-    """Show a job: where it stands, why it failed, its config and its result."""
+    """Show a job: its state, its error, its config and its result."""
     with reading() as session:
         job = queries.find(session, id)
         networks = [f"{one.public_id} ({one.name})" for one in checkpoint_queries.of_job(session, job)]
@@ -77,13 +77,13 @@ def show_job(id: Id, as_json: AsJson = False) -> None:
 
 @jobs.command("create")
 def create(
-    verb: Annotated[JobVerb, typer.Argument(help="What to do.")],
-    recipe: Annotated[str | None, typer.Option(help="A named recipe; keys below stand over it.")] = None,
+    verb: Annotated[JobVerb, typer.Argument(help="Type of the job.")],
+    recipe: Annotated[str | None, typer.Option(help="A named recipe; the options below override it.")] = None,
     data: Annotated[str | None, typer.Option(help="Id of a snapshot.")] = None,
     init_from: Annotated[str | None, typer.Option(help="Id of the checkpoint to start from.")] = None,
     reward_model: Annotated[str | None, typer.Option(help="Id of the reward model's checkpoint.")] = None,
-    set: Annotated[list[str] | None, typer.Option(help="A further key of the config: key=value.")] = None,
-    name: Annotated[str, typer.Option(help="What it is called.")] = "",
+    set: Annotated[list[str] | None, typer.Option(help="Override a key of the config: key=value.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the job.")] = "",
     wait: Wait = False,
 ) -> None:
     """Queue a job and print its id."""
@@ -101,20 +101,20 @@ def create(
 
 @jobs.command("cancel")
 def cancel(id: Id) -> None:
-    """Stop a job; it can be resumed."""
+    """Cancel a job; it can be resumed."""
     with transaction() as session:
         job = queries.find(session, id)
         rules.cancel(session, job, None)
     over = job.state is JobState.CANCELLED
-    typer.echo("It is cancelled." if over else "It is asked to stop and ends within a minute.")
+    typer.echo("The job is canceled." if over else "The job is being canceled and stops within a minute.")
 
 
 @jobs.command("resume")
 def resume(id: Id, wait: Wait = False) -> None:
-    """Queue a failed or cancelled job again; it goes on where it stood."""
+    """Resume a failed or canceled job where it stopped."""
     with transaction() as session:
         rules.resume(session, queries.find(session, id), None)
-    typer.echo("It is queued.")
+    typer.echo("The job is queued.")
     if wait:
         _wait(id)
 

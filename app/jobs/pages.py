@@ -90,7 +90,7 @@ def create(
     verb, _slash, name = recipe.partition("/")
     try:
         if verb not in list(JobVerb):
-            raise BadInput(_("Choose what to do."), field="recipe")
+            raise BadInput(_("Choose a type of job."), field="recipe")
         config = {"recipe": name} if name else {}
         config |= {"data": f"snapshot:{data}"} if data else {}
         config |= {key: f"checkpoint:{given[key]}" for key in ("init_from", "reward_model") if given[key]}
@@ -193,19 +193,19 @@ def metrics_page(request: Request, id: str):
 @router.post("/admin/jobs/{id}/cancel")
 def cancel(request: Request, id: str):
     """Stop the job."""
-    return _act(request, id, rules.cancel, _("The job is being cancelled."))
+    return _act(request, id, rules.cancel, _("The job is being canceled."))
 
 
 @router.post("/admin/jobs/{id}/resume")
 def resume(request: Request, id: str):
     """Queue the job again."""
-    return _act(request, id, rules.resume, _("The job is queued again and goes on where it stood."))
+    return _act(request, id, rules.resume, _("The job is queued again and resumes where it stopped."))
 
 
 @router.post("/admin/jobs/{id}/completions")
 def take_in(request: Request, id: str):
     """Add what a sample job wrote to the bank."""
-    return _act(request, id, sampling.request, _("The completions are being added to those of the job's policy."))
+    return _act(request, id, sampling.request, _("The completions are being added to the job's policy."))
 
 
 def _act(request: Request, id: str, act, done: str):
@@ -215,7 +215,7 @@ def _act(request: Request, id: str, act, done: str):
         with transaction() as session:
             job = queries.find(session, id)
             act(session, job, account)
-        flash(response, _("The job is cancelled.") if job.state is JobState.CANCELLED else done)
+        flash(response, _("The job is canceled.") if job.state is JobState.CANCELLED else done)
     except PlumblineError as error:
         if error.status == 404:
             raise

@@ -62,7 +62,7 @@ def create(
     try:
         verb = JobVerb(verb)
     except ValueError:
-        raise BadInput(f"verb: {verb!r} is none of {', '.join(JobVerb)}", field="verb") from None
+        raise BadInput(f"verb: {verb!r} is not one of {', '.join(JobVerb)}", field="verb") from None
     if snapshot is not None:
         config = {**config, "data": f"{SNAPSHOT_PREFIX}{snapshot.public_id}"}
     try:
@@ -90,21 +90,21 @@ def create(
 
 _CHOOSE = {  # keys that a person chooses from a list
     "init_from": N_(
-        "%(verb)s needs a network to start from (init_from). Choose one; if none is listed, bring one of your own or "
+        "%(verb)s needs a model to start from (init_from). Choose one; if none is listed, add one of your own or "
         "train one first."
     ),
     "reward_model": N_(
         "%(verb)s needs a reward model (reward_model). Choose one; if none is listed, train one on rankings first: "
         "train_reward_model."
     ),
-    "data": N_("%(verb)s needs a snapshot (data). Choose one; if none is listed, freeze one first."),
+    "data": N_("%(verb)s needs a snapshot (data). Choose one; if none is listed, create one first."),
 }
 
 
 def _missing(verb: JobVerb, error: recipes.MissingKey) -> BadInput:
     words = _CHOOSE.get(error.key)
     if words is None:
-        said = _("%(verb)s needs the key %(key)s: %(what)s. Write it as a further key: %(key)s = …")
+        said = _("%(verb)s needs the key %(key)s: %(what)s. Set it as an override: %(key)s = …")
         return BadInput(said % {"verb": verb, "key": error.key, "what": error.what}, field="set")
     return BadInput(i18n.gettext(words) % {"verb": verb}, field=error.key)
 
@@ -282,7 +282,7 @@ def cancel(session: Session, job: Job, by: Account | None) -> None:
     )
     session.refresh(job)
     if changed is None:
-        raise Conflict(_("The job is over (%(state)s); nothing is left to cancel.") % {"state": job.state})
+        raise Conflict(_("The job has already ended (%(state)s); there is nothing to cancel.") % {"state": job.state})
     record(session, by, "job.cancel", job.public_id)
 
 
@@ -303,9 +303,7 @@ def resume(session: Session, job: Job, by: Account | None) -> None:
     )
     session.refresh(job)
     if changed is None:
-        raise Conflict(
-            _("Only a failed or cancelled job can be resumed; this one is %(state)s.") % {"state": job.state}
-        )
+        raise Conflict(_("Only a failed or canceled job can be resumed; this one is %(state)s.") % {"state": job.state})
     record(session, by, "job.resume", job.public_id)
     queue.send(session, "jobs.run", job.id, queue.TRAINING)
 
@@ -320,7 +318,8 @@ def reconcile(session: Session, *, queue_is_empty: bool) -> Iterable[Job]:
         elif job.state is JobState.RUNNING and job.attempt >= settings().job_attempts:
             job.state = JobState.FAILED
             job.error = _(
-                "Its worker died %(count)s times; see the log below and the worker's. Resume it when mended."
+                "The worker died %(count)s times; see the log below and the worker's log. Resume the job when this is "
+                "fixed."
             ) % {"count": job.attempt}
         elif job.state is JobState.RUNNING or queue_is_empty:
             job.state, job.owner, job.lease_until = JobState.QUEUED, "", utc_now(RESEND_SECONDS)

@@ -9,19 +9,20 @@ from app.kit.text import JsonObject, Text
 
 
 class JobIn(BaseModel):
-    """What makes a job: keys over a recipe's; networks are "checkpoint:ID", data is "snapshot:ID", or real paths."""
+    """A request to create a job. Models are given as "checkpoint:ID" and data as "snapshot:ID", or as paths."""
 
     model_config = ConfigDict(extra="forbid")
 
     verb: JobVerb
     name: Text = Field("", max_length=120)
     config: JsonObject = Field(
-        description='e.g. {"recipe": "miniature_sft", "data": "snapshot:ID", "init_from": "checkpoint:ID"}'
+        description="A recipe and the keys that override it, e.g. "
+        '{"recipe": "miniature_sft", "data": "snapshot:ID", "init_from": "checkpoint:ID"}'
     )
 
 
 class JobOut(BaseModel):
-    """A job as REST tells it."""
+    """A job."""
 
     id: str
     name: str
@@ -41,7 +42,7 @@ class JobOut(BaseModel):
 
 
 class EventOut(BaseModel):
-    """One event of a job's run; `body` is as training.contract.events writes it."""
+    """One event of a job's run; training.contract.events defines `body`."""
 
     number: int
     kind: str
@@ -50,7 +51,7 @@ class EventOut(BaseModel):
 
 
 class JobPage(BaseModel):
-    """One page of the jobs, the newest first; `workers` says who could run them (null: the queue does not answer)."""
+    """One page of jobs, newest first; `workers` lists those that could run them (null: the queue does not answer)."""
 
     items: list[JobOut]
     next_cursor: str | None
@@ -58,7 +59,7 @@ class JobPage(BaseModel):
 
 
 class EventPage(BaseModel):
-    """One page of a job's events in order; `next_cursor` is the number to ask after, also once more comes."""
+    """One page of a job's events in order. Pass the number of the last event as `cursor` to get newer ones."""
 
     items: list[EventOut]
     next_cursor: str | None

@@ -11,7 +11,7 @@ from app.snapshots.tables import Snapshot
 
 
 class JobVerb(StrEnum):
-    """Which command of training/ a job runs."""
+    """The training command that a job runs."""
 
     TRAIN_BASE = "train_base"
     TRAIN_SFT = "train_sft"
@@ -24,7 +24,7 @@ class JobVerb(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands; queued and running ones whose lease ran out belong to the reconciler."""
+    """State of a job; the reconciler takes over queued and running jobs whose lease has expired."""
 
     QUEUED = "queued"
     RUNNING = "running"

@@ -31,7 +31,7 @@ def some_or_all(given: dict[str, Collection[str]], name: str, label: str) -> lis
         raise BadInput(_("%(list)s: choose some or all, not both.") % {"list": label}, field=name)
     if not some and name not in given[ALL]:
         raise BadInput(
-            _("%(list)s: nothing is chosen. Choose what you mean, or tick all.") % {"list": label}, field=name
+            _("%(list)s: nothing is chosen. Choose what you want, or check “all”.") % {"list": label}, field=name
         )
     return some or None
 

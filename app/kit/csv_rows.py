@@ -44,10 +44,10 @@ def _check_separator(start: bytes) -> None:
     """Refuse a table whose first line, what is quoted in it aside, has no comma and another separator."""
     first = start.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode(errors="replace").strip()
     if re.fullmatch(r"sep=.", first):
-        raise BadInput(_("The first line, %(line)s, is for Excel; remove it, and separate the columns by commas.")
+        raise BadInput(_("The first line, %(line)s, is for Excel; remove it, and separate the columns with commas.")
                        % {"line": first})  # fmt: skip
     bare = re.sub(r'"[^"]*"', "", first)
-    for separator, word in ((";", _("semicolons")), ("\t", _("tabs")), ("|", _("bars"))):
+    for separator, word in ((";", _("semicolons")), ("\t", _("tabs")), ("|", _("vertical bars"))):
         if "," not in bare and separator in bare:
             raise BadInput(
                 _("The columns are separated by %(word)s; save the file with commas: %(line)s")
@@ -71,7 +71,7 @@ class _Table:
             self.size += len(line.text or b"") + 1
             if line.text is None or self.size > MAX_LINE_BYTES:
                 raise BadInput(
-                    _("The row that begins in line %(n)d is longer than %(most)d MB; is a quote in it never closed?")
+                    _("The row that begins on line %(n)d is longer than %(most)d MB; is a quote in it never closed?")
                     % {"n": self.began, "most": MAX_LINE_MB}
                 )
             yield line.text.decode("utf-8", "surrogateescape") + "\n"
@@ -88,15 +88,15 @@ class _Table:
 
     def _broken(self, error: csv.Error) -> str:
         if "end of data" in str(error):
-            return _("The quote that opens in the row of line %(n)d is never closed; close it, or double the quotes "
+            return _("The quote that opens in the row on line %(n)d is never closed; close it, or double the quotes "
                      "that belong to the text.") % {"n": self.began}  # fmt: skip
         if "new-line" in str(error):
-            return _("In line %(n)d a value holds a carriage return without quotes; quote the value, or remove it.") % {
-                "n": self.line
-            }
+            return _(
+                "On line %(n)d, a value without quotes has a carriage return; quote the value, or remove the return."
+            ) % {"n": self.line}
         return _(
-            "In line %(n)d, in the row that begins in line %(began)d, something follows a closing quote (%(error)s); "
-            "quotes within a quoted value are doubled. What rows come after it cannot be told, so nothing was read."
+            "On line %(n)d, in the row that begins on line %(began)d, something follows a closing quote (%(error)s). "
+            "Double the quotes within a quoted value. The rows after it cannot be determined, so nothing was read."
         ) % {"n": self.line, "began": self.began, "error": error}
 
     def header(self) -> list[str]:
@@ -114,7 +114,7 @@ class _Table:
             names.pop()
         if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
             raise BadInput(
-                _("The first line of a CSV names the columns; here a name stands twice: %(names)s")
+                _("The first line of a CSV names the columns; here a name appears twice: %(names)s")
                 % {"names": ", ".join(twice)}
             )
         return names

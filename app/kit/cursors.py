@@ -47,7 +47,7 @@ def last_shown(session: Session, table: type[Base], cursor: str, column: Mapped[
 
 def no_cursor(cursor: str) -> BadInput:
     """What is said of a cursor that names nothing."""
-    message = _("“%(cursor)s” is no cursor of this list; begin without one.") % {"cursor": cursor}
+    message = _("“%(cursor)s” is not a cursor of this list; start without one.") % {"cursor": cursor}
     return BadInput(message, field="cursor")
 
 
@@ -56,6 +56,6 @@ def round_number(given: str) -> int | None:
     if not (given := given.strip()):
         return None
     if not given.isdecimal() or len(given) > 9:
-        message = _("“%(given)s” is no number of a round. Type one, for example 3, or nothing for all.")
+        message = _("“%(given)s” is not a round number. Enter one, for example 3, or leave it empty for all.")
         raise BadInput(message % {"given": given}, field="round")
     return int(given)

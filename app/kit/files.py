@@ -24,9 +24,9 @@ _KINDS = {
     b"PAR1": N_(
         "Parquet: convert it to JSON Lines, e.g. with pandas: read_parquet, to_json(orient='records', lines=True)"
     ),
-    b"BZh": N_("packed with bzip2: unpack it, or pack it with gzip"),
-    b"\xfd7zXZ": N_("packed with xz: unpack it, or pack it with gzip"),
-    b"\x28\xb5\x2f\xfd": N_("packed with zstd: unpack it, or pack it with gzip"),
+    b"BZh": N_("compressed with bzip2: decompress it, or compress it with gzip"),
+    b"\xfd7zXZ": N_("compressed with xz: decompress it, or compress it with gzip"),
+    b"\x28\xb5\x2f\xfd": N_("compressed with zstd: decompress it, or compress it with gzip"),
     b"%PDF": N_("a PDF: save its data as JSON Lines or CSV"),
     b"\xff\xfe": N_("UTF-16: save it as UTF-8, e.g. with: iconv -f UTF-16 -t UTF-8 FILE"),
     b"\xfe\xff": N_("UTF-16: save it as UTF-8, e.g. with: iconv -f UTF-16 -t UTF-8 FILE"),
@@ -49,7 +49,7 @@ class Line(NamedTuple):
 def opened(path: Path) -> Iterator["Source"]:
     """Open a file for reading, unpacked if it is gzipped; BadInput says what another kind of file is."""
     if not path.is_file():
-        raise BadInput(_("%(path)s is no regular file; save what it gives to a file first.") % {"path": path})
+        raise BadInput(_("%(path)s is not a regular file; save its output to a file first.") % {"path": path})
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -84,12 +84,12 @@ class Source:
         if self.raw is not None:
             if self.unpacked > max(FREE_BYTES, MOST_RATIO * self.raw.tell()):
                 raise BadInput(
-                    _("The file unpacks to over %(ratio)d times its size, as no text does; unpack it and look at it.")
+                    _("The file unpacks to over %(ratio)d times its size, unlike any text; unpack it and look at it.")
                     % {"ratio": MOST_RATIO}
                 )
             if self.unpacked > MOST_UNPACKED_BYTES:
                 raise BadInput(
-                    _("The file unpacks to more than %(most)d MB: unpack it and import the parts.")
+                    _("The file unpacks to more than %(most)d MB; unpack it and import it in parts.")
                     % {"most": MOST_UNPACKED_BYTES // 1_000_000}
                 )
         return chunk
@@ -117,12 +117,12 @@ class Source:
     def _check_kind(self) -> None:
         for magic, kind in _KINDS.items():
             if self.start.startswith(magic):
-                raise BadInput(_("The file is not text in UTF-8 but %(kind)s.") % {"kind": i18n.gettext(kind)})
+                raise BadInput(_("The file is not UTF-8 text but %(kind)s.") % {"kind": i18n.gettext(kind)})
         if b"\x00" in self.start[:8]:
-            raise BadInput(_("The file is binary, or text in UTF-16 or UTF-32; save it as UTF-8."))
+            raise BadInput(_("The file is binary, or UTF-16 or UTF-32 text; save it as UTF-8."))
         if b"\r" in self.start and b"\n" not in self.start and self.start.rstrip(b"\r").count(b"\r"):
             raise BadInput(
-                _("The lines of the file end in CR alone, as on old Macs; save it with LF, e.g.: tr '\\r' '\\n' < FILE")
+                _("The lines of the file end in CR only, as on old Macs; save it with LF, e.g.: tr '\\r' '\\n' < FILE")
             )
 
 

@@ -81,7 +81,7 @@ class ImportReport:
         notes = [i18n.gettext(sentence) % {"n": count} for sentence, count in self.remarks.most_common() if count]
         if self.unused:
             fields = ", ".join(f"{name} ({count})" for name, count in self.unused.most_common(20))
-            notes.append(_("Not used, with how many rows hold something there: %(fields)s.") % {"fields": fields})
+            notes.append(_("Unused fields, with the number of rows that have them: %(fields)s.") % {"fields": fields})
         return notes
 
     def as_dict(self) -> dict:
@@ -186,8 +186,8 @@ def _check_same(path: Path, as_seen: tuple[int, int], written: ImportReport) -> 
     """Raise BadInput if the rows may differ from those that the first pass looked at."""
     if fingerprint(path) != as_seen:
         raise BadInput(
-            _("The file was changed while it was imported; what was stored until then stays: %(n)d. Import the file "
-              "again when it is whole; what is stored is known by then.") % {"n": written.added}
+            _("The file changed while it was being imported. What was stored before that is kept: %(n)d. Import the "
+              "file again when it is complete; what is already stored will be recognized.") % {"n": written.added}
         )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ def _lines_of_objects(source: Source) -> Iterator[Line]:
         if line.text is None or line.text.strip():
             if line.text is not None and line.text.strip() == b"{":
                 raise BadInput(
-                    _("Line %(n)d begins an object that goes over several lines; write one object per line, e.g. with: "
+                    _("Line %(n)d begins an object that spans several lines; write one object per line, e.g. with: "
                       "jq -c . FILE") % {"n": line.number}
                 )  # fmt: skip
             yield line
@@ -37,7 +37,7 @@ def _json_row(line: Line) -> Row:
         return too_long_row(line.number)
     size = len(line.text)
     if twice := _name_given_twice(line.text):
-        message = _("The name “%(name)s” stands twice in one object; keep one.") % {"name": twice[:NAME_CHARACTERS]}
+        message = _("The name “%(name)s” appears twice in one object; keep one.") % {"name": twice[:NAME_CHARACTERS]}
         return bad_row(line.number, message, size)
     try:
         values = orjson.loads(line.text)
@@ -74,7 +74,7 @@ def _not_json(text: bytes, error: orjson.JSONDecodeError) -> str:
     except UnicodeDecodeError:
         return _("The row is not UTF-8; save the file as UTF-8.")
     if found := re.search(rb"[:\[,]\s*-?(NaN|Infinity)\b", text):
-        return _("%(word)s is not JSON; write null in its place.") % {"word": found[1].decode()}
+        return _("%(word)s is not JSON; write null instead.") % {"word": found[1].decode()}
     return _("Not JSON: %(error)s. Write one object per line.") % {"error": error}
 
 
@@ -108,13 +108,13 @@ def _elements(source: Source) -> Iterator[Line]:
                 if closed:
                     if mark != b"]":
                         raise BadInput(
-                            _("The array ends with %(mark)s in line %(n)d; it must end with ].")
+                            _("The array ends with %(mark)s on line %(n)d; it must end with ].")
                             % {"mark": mark.decode(), "n": line}
                         )
                     break
         if closed and data[taken:].strip():
             raise BadInput(
-                _("Something follows the array that ends in line %(n)d; write one array, or one object per line.")
+                _("Something follows the array that ends on line %(n)d; write one array, or one object per line.")
                 % {"n": began}
             )
         element += data[taken:]
@@ -124,7 +124,7 @@ def _elements(source: Source) -> Iterator[Line]:
             element, too_long = bytearray(), True
     if not closed:
         raise BadInput(
-            _("The array is never closed: a quote or a bracket is missing in the element of line %(n)d, or after it.")
+            _("The array is never closed: a quote or a bracket is missing in the element on line %(n)d, or after it.")
             % {"n": began}
         )
 

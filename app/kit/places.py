@@ -18,8 +18,8 @@ def check_folder(path: str | Path, field: str) -> None:
     if ours or not any(place.is_relative_to(folder) for folder in allowed):
         raise BadInput(
             _(
-                "%(path)s is outside of the folders that may be used here (%(known)s). Move it there, ask the operator "
-                "to add its folder to PLUMBLINE_FOLDERS, or use the command line."
+                "%(path)s is outside the allowed folders (%(known)s). Move it there, ask the operator to add its "
+                "folder to PLUMBLINE_FOLDERS, or use the command line."
             )
             % {"path": path, "known": ", ".join(map(str, allowed))},
             field=field,
@@ -32,13 +32,13 @@ def check_address(url: str, field: str) -> None:
     allowed = settings().allowed_endpoint_hosts
     if allowed and host not in allowed:
         raise BadInput(
-            _("%(host)s is none of the hosts that may be asked (%(known)s); the operator names it in %(where)s.")
+            _("%(host)s is not one of the allowed hosts (%(known)s); the operator can add it to %(where)s.")
             % {"host": host, "known": ", ".join(allowed), "where": "PLUMBLINE_ENDPOINT_HOSTS"},
             field=field,
         )
     if not allowed and any(_is_reserved(address) for address in _addresses(host)):
         raise BadInput(
-            _("%(host)s is an address of the machine's own network, as for a cloud's metadata; name the server's own.")
+            _("%(host)s is a link-local or reserved address, as for cloud metadata; give the server's own address.")
             % {"host": host},
             field=field,
         )

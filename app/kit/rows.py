@@ -27,7 +27,7 @@ def rows(path: Path, *, as_csv: bool) -> Iterator[Row]:
         first = next(found, None)
         if first is None:
             raise BadInput(
-                _("The file names its columns and holds no row; is it the right one?")
+                _("The file has column names but no rows; is it the right one?")
                 if as_csv and source.start.strip()
                 else _("The file is empty; is it the right one?")
             )

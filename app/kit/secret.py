@@ -26,7 +26,7 @@ def stored(path: Path) -> bytes:
     if not path.exists():
         _make(path)
     key = path.read_bytes().strip()
-    _check(key, str(path), "Restore it from a backup, or remove it and a new one is made")
+    _check(key, str(path), "Restore it from a backup, or remove it to have a new one created")
     return key
 
 
@@ -35,8 +35,8 @@ def _check(key: bytes, place: str, way_out: str) -> None:
         return
     raise WeakSecret(
         f"the secret in {place} is too easy to guess: it has {len(key)} bytes, {len(set(key))} of them different, and "
-        f"at least {LEAST_BYTES} random ones are needed. {way_out}. With a new secret everybody signs in again, and "
-        "new snapshots give labelers other pseudonyms; snapshots that exist stay as they are"
+        f"at least {LEAST_BYTES} random ones are needed. {way_out}. With a new secret everyone has to sign in again, "
+        "and new snapshots give labelers other pseudonyms; existing snapshots stay as they are"
     )
 
 

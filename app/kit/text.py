@@ -75,7 +75,8 @@ def require_text(value: object, field: str, *, may_be_empty: bool = False, at_mo
         raise BadInput(f"{field}: {_unstorable(bad)}", field=field)
     if not may_be_empty and is_blank(value):
         raise BadInput(
-            _("%(field)s is empty, or holds nothing that can be seen; write a text or remove it.") % {"field": field},
+            _("%(field)s is empty or has no visible characters; write some text, or remove the field.")
+            % {"field": field},
             field=field,
         )
     if at_most is not None and len(value) > at_most:

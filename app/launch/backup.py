@@ -40,9 +40,9 @@ def back_up(folder: Path) -> dict[str, int]:
     Raises CannotBackUp where the folder is there already, or where the database has no schema.
     """
     if folder.exists():
-        raise CannotBackUp(f"{folder} is there already; name a folder that is not")
+        raise CannotBackUp(f"{folder} already exists; name a new folder")
     if settings().data_dir.resolve() in folder.resolve().parents:
-        raise CannotBackUp(f"{folder} lies in the folder that is backed up; name one outside {settings().data_dir}")
+        raise CannotBackUp(f"{folder} is inside the folder to back up; name one outside {settings().data_dir}")
     if migrate.current() is None:
         raise CannotBackUp("the database is empty, so there is nothing to back up; see `plumbline doctor`")
     draft = folder.with_name(folder.name + ".part")
@@ -88,7 +88,7 @@ def _bring_back(folder: Path, sign: dict) -> dict[str, int]:
     shutil.copytree(folder / "files", settings().data_dir, dirs_exist_ok=True)
     found = _counted(sign["rows"])
     if found != sign["rows"]:
-        raise CannotBackUp(f"{folder} does not hold the rows that its {SIGN} counts; use another backup")
+        raise CannotBackUp(f"{folder} does not have the number of rows that its {SIGN} says; use another backup")
     migrate.upgrade()
     return found
 
@@ -167,13 +167,13 @@ def _read_sign(folder: Path) -> dict:
         sign = json.loads((folder / SIGN).read_text())
         form, kind, schema = sign["plumbline"], sign["database"], sign["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CannotBackUp(f"{folder} is no backup: it lacks a {SIGN} that `plumbline backup` wrote") from error
+        raise CannotBackUp(f"{folder} is not a backup: it has no {SIGN} written by `plumbline backup`") from error
     if form != FORM or schema not in migrate.known():
-        raise CannotBackUp(f"{folder} was made by a newer version of Plumbline; restore it with that one")
+        raise CannotBackUp(f"{folder} was made by a newer version of Plumbline; restore it with that version")
     if kind != engine().dialect.name:
         raise CannotBackUp(
-            f"{folder} is a backup of {kind}, and the database here is {engine().dialect.name}: "
-            "name one of the same kind in PLUMBLINE_DATABASE_URL"
+            f"{folder} is a backup of {kind}, but the database here is {engine().dialect.name}; "
+            f"set PLUMBLINE_DATABASE_URL to a {kind} database"
         )
     return sign
 
@@ -186,13 +186,13 @@ def _check_empty(folder: Path) -> None:
     else:
         taken = any(_counted(inspect(engine()).get_table_names()).values())
     if taken:
-        raise CannotBackUp(f"the database {database} is not empty; name an empty one in PLUMBLINE_DATABASE_URL")
+        raise CannotBackUp(f"the database {database} is not empty; set PLUMBLINE_DATABASE_URL to an empty one")
     held = {path.name for path in (folder / "files").iterdir()} - NOT_COPIED
     both = sorted(name for name in held if (settings().data_dir / name).exists())
     if both:
         raise CannotBackUp(
-            f"{settings().data_dir} has {', '.join(both)} already; move the folder away, or name another one in "
-            "PLUMBLINE_DATA_DIR"
+            f"{settings().data_dir} already has {', '.join(both)}; move the folder away, or set PLUMBLINE_DATA_DIR to "
+            "another one"
         )
 
 
@@ -207,7 +207,7 @@ def _check_unused() -> None:
             ).fetchone()
         if others:
             raise CannotBackUp(
-                f"{others} others are connected to the database; stop web, workers and sampler first "
+                f"the database is in use (other connections: {others}); stop web, workers and sampler first "
                 "(in Compose: docker compose stop web worker training-worker sampler)"
             )
 

@@ -19,12 +19,12 @@ def exclusive() -> TextIO:
         lock = (folder / "run.lock").open("w")
     except OSError as error:
         raise CannotRun(
-            f"the data folder {folder} cannot be written ({error.strerror}); set PLUMBLINE_DATA_DIR to another"
+            f"the data folder {folder} is not writable ({error.strerror}); set PLUMBLINE_DATA_DIR to another"
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise CannotRun(
-            f"Plumbline runs already on the data folder {folder}; end it, or set PLUMBLINE_DATA_DIR to another"
+            f"Plumbline is already running on the data folder {folder}; stop it, or set PLUMBLINE_DATA_DIR to another"
         ) from error
     return lock

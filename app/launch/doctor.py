@@ -31,7 +31,7 @@ def _check(name: str, ok: bool, detail: str) -> dict:
 
 def _python() -> dict:
     found = ".".join(map(str, sys.version_info[:3]))
-    return _check("python", sys.version_info >= (3, 11), f"{found}; 3.11 or newer is needed")
+    return _check("python", sys.version_info >= (3, 11), f"{found}; 3.11 or newer is required")
 
 
 def _data_folder() -> dict:
@@ -41,12 +41,12 @@ def _data_folder() -> dict:
         free_gb = shutil.disk_usage(folder).free / 1e9
         open_to_others = folder.stat().st_mode & 0o077
     except OSError as error:
-        advice = "free room, or set PLUMBLINE_DATA_DIR to a writable folder"
+        advice = "free disk space, or set PLUMBLINE_DATA_DIR to a writable folder"
         return _check("data folder", False, f"{folder}: {error.strerror}; {advice}")
     if open_to_others:
-        return _check("data folder", False, f"{folder} can be read by others on this machine: chmod 700 {folder}")
+        return _check("data folder", False, f"{folder} can be read by others on this machine; run: chmod 700 {folder}")
     enough = free_gb >= LEAST_FREE_GB
-    advice = "" if enough else f"; checkpoints need room: free {LEAST_FREE_GB:.0f} GB, or move PLUMBLINE_DATA_DIR"
+    advice = "" if enough else f"; checkpoints need disk space: free {LEAST_FREE_GB:.0f} GB, or move PLUMBLINE_DATA_DIR"
     return _check("data folder", enough, f"{folder}, {free_gb:.1f} GB free{advice}")
 
 
@@ -71,22 +71,22 @@ def _database() -> dict:
 
 def _broker() -> dict:
     if queue.workers(queue.DEFAULT) is not None:
-        return _check("broker", True, f"it answers; {queue.waiting(queue.DEFAULT)} messages wait")
-    return _check("broker", False, "it does not answer; start `plumbline run`, or set PLUMBLINE_BROKER_URL to a Redis")
+        return _check("broker", True, f"connected; messages waiting: {queue.waiting(queue.DEFAULT)}")
+    return _check("broker", False, "does not answer; start `plumbline run`, or set PLUMBLINE_BROKER_URL to a Redis")
 
 
 def _worker(name: str) -> dict:
     names = queue.workers(name) or []
-    detail = ", ".join(names) if names else f"none lives; start one with `plumbline worker --queue {name}`"
+    detail = ", ".join(names) if names else f"none is running; start one with `plumbline worker --queue {name}`"
     return _check(f"{name} worker", bool(names), detail)
 
 
 def _proxy() -> dict:
     """Whether limits on sign-ins count people: https takes a proxy, whose address all of them else share."""
     if not settings().base_url.startswith("https://") or settings().trusted_proxies:
-        return _check("proxy", True, settings().trusted_proxies or "none is needed for http")
-    advice = "set PLUMBLINE_TRUSTED_PROXIES to the address that your https proxy comes from (docs/deploy.md)"
-    return _check("proxy", False, f"all sign-ins count as one address, so failed ones slow everybody; {advice}")
+        return _check("proxy", True, settings().trusted_proxies or "not needed for http")
+    advice = "set PLUMBLINE_TRUSTED_PROXIES to the address of your https proxy (docs/deploy.md)"
+    return _check("proxy", False, f"all sign-ins count as one address, so failed ones slow everyone down; {advice}")
 
 
 def _torch() -> dict:
@@ -95,4 +95,4 @@ def _torch() -> dict:
     try:
         return _check("torch", True, f"torch {version('torch')}, transformers {version('transformers')}")
     except PackageNotFoundError as error:
-        return _check("torch", False, f"{error}; install it anew: pip install -e '.[train]'")
+        return _check("torch", False, f"{error}; reinstall it: pip install -e '.[train]'")

@@ -47,7 +47,7 @@ def worker(queue: str) -> None:
     from app.web.monitoring import configure_logging
 
     if queue not in QUEUES:
-        raise CannotRun(f"there is no queue {queue}: name {' or '.join(QUEUES)} with --queue")
+        raise CannotRun(f"there is no queue {queue}; use --queue {' or --queue '.join(QUEUES)}")
     configure_logging()
     settings().make_data_dir()
     _ = settings().key  # a weak one is refused before anything is frozen under it

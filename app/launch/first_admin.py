@@ -13,4 +13,4 @@ def tell_the_first_admin() -> None:
     with reading() as session:
         if not queries.has_admin(session):
             code = "" if is_loopback(settings().host) else f"?code={rules.first_run_code()}"
-            typer.echo(f"  make the first admin at {settings().base_url}/first-run{code}")
+            typer.echo(f"  create the first admin at {settings().base_url}/first-run{code}")

@@ -24,7 +24,7 @@ def readyz() -> JSONResponse:
     try:
         disk.check()
     except OSError as error:
-        lacking["disk"] = f"nothing can be written ({error.strerror}); free room, see plumbline doctor"
+        lacking["disk"] = f"nothing can be written ({error.strerror}); free disk space, see plumbline doctor"
     try:
         migrate.check()
     except migrate.WrongSchema as error:
@@ -32,5 +32,5 @@ def readyz() -> JSONResponse:
     except SQLAlchemyError as error:
         lacking["database"] = type(error).__name__
     if workers(DEFAULT) is None:
-        lacking["broker"] = "it does not answer"
+        lacking["broker"] = "does not answer"
     return JSONResponse({"status": "not ready" if lacking else "ready", **lacking}, 503 if lacking else 200)

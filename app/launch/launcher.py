@@ -59,7 +59,7 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
                 child.watch(guard)
             time.sleep(0.2)
     except Stop:
-        typer.echo("\nEnding ...")
+        typer.echo("\nStopping ...")
     finally:
         _end(children, guard)
         lock.close()
@@ -82,7 +82,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         raise CannotRun(
-            f"port {port} at {host} cannot be used ({error.strerror}); choose another, for example "
+            f"port {port} on {host} cannot be used ({error.strerror}); choose another, for example "
             f"PLUMBLINE_PORT={port + 1 if 1024 < port < 65535 else 8001}"
         ) from error
     listener.set_inheritable(True)
@@ -99,14 +99,14 @@ def _broker() -> Child:
         binary = get_binary_path()
     except Exception as error:
         raise CannotRun(
-            f"there is no embedded queue for this system ({error}); run a Redis 6.2 or newer and set "
+            f"there is no embedded queue for this system ({error}); run Redis 6.2 or newer and set "
             "PLUMBLINE_BROKER_URL=redis://host:6379/0"
         ) from error
     path = settings().broker_socket
     for folder in (path.parent.parent, path.parent):
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid() or folder.is_symlink():
-            raise CannotRun(f"{folder} belongs to somebody else; remove it, or set PLUMBLINE_BROKER_URL")
+            raise CannotRun(f"{folder} belongs to another user; remove it, or set PLUMBLINE_BROKER_URL")
     path.unlink(missing_ok=True)
     kept = settings().data_dir / "valkey"
     kept.mkdir(exist_ok=True)
@@ -155,7 +155,7 @@ def _wait_until_ready(children: list[Child], guard: Guard) -> None:
                     child.start(guard)
                     continue
                 tail = "\n".join(child.log.read_text(errors="replace").splitlines()[-15:])
-                raise CannotRun(f"{child.name} ended at once; its log {child.log} says:\n{tail}")
+                raise CannotRun(f"{child.name} exited immediately; its log {child.log} says:\n{tail}")
         with suppress(httpx.HTTPError, redis.RedisError):
             if not settings().broker_url:
                 redis.Redis(unix_socket_path=str(socket_path)).ping()
@@ -167,14 +167,14 @@ def _wait_until_ready(children: list[Child], guard: Guard) -> None:
 
 def _welcome(demo: bool, seconds: float) -> None:
     """Say where it is and who may sign in."""
-    typer.echo(f"\nPlumbline runs at {settings().base_url}   (ready in {seconds:.1f} s; Ctrl-C ends it)")
+    typer.echo(f"\nPlumbline is running at {settings().base_url}   (ready in {seconds:.1f} s; press Ctrl-C to stop)")
     if demo:
         if is_loopback(settings().host):
             width = max(len(person.username) for person in demo_data.PEOPLE)
             for person in demo_data.PEOPLE:
                 typer.echo(f"  {person.username:<{width}}  {person.password}   {person.what}")
         else:
-            typer.echo(f"  demo accounts do not sign in while it listens on {settings().host}")
+            typer.echo(f"  demo accounts cannot sign in while Plumbline listens on {settings().host}")
     else:
         tell_the_first_admin()
     typer.echo(f"  data and logs: {settings().data_dir}\n")

@@ -39,13 +39,13 @@ def upgrade(revision: str = "head") -> None:
     before = current()
     if before is not None and before not in known():
         raise WrongSchema(
-            f"the database has schema {before}, and this version of Plumbline knows none newer than {newest()}: "
-            "run the newer version that made it, or restore the backup made before that upgrade"
+            f"the database has schema {before}, but the newest that this version of Plumbline knows is {newest()}; "
+            "run the newer version that created it, or restore the backup made before that upgrade"
         )
     if before is None and (found := sorted(set(_tables()) & set(metadata.tables))):
         raise WrongSchema(
-            f"the database has tables of Plumbline ({', '.join(found[:MOST_NAMED])} ...) and no schema version, so "
-            "nothing was changed: restore a backup of it, or name an empty database in PLUMBLINE_DATABASE_URL"
+            f"the database has Plumbline's tables ({', '.join(found[:MOST_NAMED])} ...) but no schema version, so "
+            "nothing was changed; restore a backup, or set PLUMBLINE_DATABASE_URL to an empty database"
         )
     try:
         command.upgrade(config(), revision)
@@ -77,7 +77,7 @@ def current() -> str | None:
 def check() -> None:
     """Raise WrongSchema unless the database has the newest revision and the tables of the code."""
     if (revision := current()) != newest():
-        raise WrongSchema(f"the database has schema {revision or 'none'}; run `plumbline migrate` for {newest()}")
+        raise WrongSchema(f"the database has schema {revision or 'none'}; run `plumbline migrate` to get {newest()}")
     check_tables(engine().url, revision)
 
 
@@ -88,7 +88,7 @@ def check_tables(_url: object, revision: str) -> None:
     if found := differences():
         more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         raise WrongSchema(
-            f"the database says that it has schema {revision}, but {'; '.join(found[:MOST_NAMED])}{more}: "
+            f"the database is marked as schema {revision}, but {'; '.join(found[:MOST_NAMED])}{more}: "
             "something other than `plumbline migrate` changed it. Restore a backup, then run `plumbline migrate`"
         )
 
@@ -104,7 +104,7 @@ def _phrase(difference: tuple | list) -> str:
     """Put a difference found by alembic into words; none for what is there in excess."""
     if isinstance(difference, list):  # what one column has otherwise
         kind, _schema, table, column = difference[0][:4]
-        return f"the column {table}.{column} has another {kind.removeprefix('modify_')}"
+        return f"the column {table}.{column} has a different {kind.removeprefix('modify_')}"
     kind = difference[0]
     if kind == "add_table":
         return f"the table {difference[1].name} is missing"
@@ -113,7 +113,7 @@ def _phrase(difference: tuple | list) -> str:
     if kind == "remove_column" and not difference[3].nullable:
         return f"the column {difference[2]}.{difference[3].name} is unknown and cannot be left empty"
     if kind.startswith("add_"):
-        return f"{difference[1].name} is missing on {difference[1].table.name}"
+        return f"{difference[1].name} is missing from {difference[1].table.name}"
     return ""
 
 

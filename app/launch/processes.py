@@ -71,8 +71,8 @@ class Child:
         self.rebuilt.rename(broken)
         self.rebuilt.mkdir()
         typer.echo(
-            f"{self.name} could not read what it had stored and starts empty; that is now in {broken}. Nothing is "
-            f"lost: waiting work is sent again from the database. See {self.log}",
+            f"{self.name} could not read its stored data and starts empty; the old data is now in {broken}. Nothing "
+            f"is lost: waiting tasks are sent again from the database. See {self.log}",
             err=True,
         )
         return True
@@ -96,8 +96,8 @@ class Child:
             self.restarts = self.restarts + 1 if now - self.started_at < STEADY_SECONDS else 0
             pause = min(2**self.restarts - 1, LONGEST_PAUSE_SECONDS)
             self.restart_at = now + pause
-            again = f"again in {pause} s" if pause else "again now"
-            typer.echo(f"{self.name} ended ({self.process.returncode}) and starts {again}; see {self.log}", err=True)
+            again = f"in {pause} s" if pause else "now"
+            typer.echo(f"{self.name} exited ({self.process.returncode}) and restarts {again}; see {self.log}", err=True)
 
 
 def _end_with(parent: int) -> Callable[[], None] | None:
@@ -147,7 +147,7 @@ class Guard:
         """Start it again if it died, and tell the new one every group."""
         if self.process.poll() is None:
             return
-        typer.echo(f"the guard ended ({self.process.returncode}) and starts again", err=True)
+        typer.echo(f"the guard exited ({self.process.returncode}) and restarts", err=True)
         with suppress(BrokenPipeError):
             self.process.stdin.close()
         self._start()

@@ -5,24 +5,24 @@ from app.config import ROOT, Settings
 PATH = ROOT / "docs" / "settings.md"
 BEGIN = """# Settings
 
-For whoever runs Plumbline. Each setting is an environment variable; none has to be set. `make run`, `plumbline` and
-every service read them when they start. In Compose they stand in `.env` ([deploy.md](deploy.md)). This page is written
-by `make settings` from `app/config.py`.
+For people who run Plumbline. Each setting is an environment variable, and all are optional. `make run`, `plumbline` and
+every service read them when they start. In Compose, set them in `.env` ([deploy.md](deploy.md)). `make settings` writes
+this page from `app/config.py`.
 
-| setting | default | what it is |
+| setting | default | description |
 |---|---|---|
 """
 END = """
-What other programs read:
+Variables that other programs read:
 
-| variable | read by | what it is |
+| variable | read by | description |
 |---|---|---|
-| `PLUMBLINE_BIND` | `docker-compose.yml` | address and port of the host for the web server, `127.0.0.1:8000` |
+| `PLUMBLINE_BIND` | `docker-compose.yml` | address and port on the host for the web server; default `127.0.0.1:8000` |
 | `POSTGRES_PASSWORD` | `docker-compose.yml` | password of the database, letters and digits |
-| `PLUMBLINE_PASSWORD` | `plumbline account` | the password, which is asked for otherwise |
+| `PLUMBLINE_PASSWORD` | `plumbline account` | the password; without it, the command asks for one |
 | `PLUMBLINE_TOKEN` | `plumbline simulate` | with `--url`, an admin's token in place of `--token` |
 | `ENDPOINT_KEY` | `training.sample_completions`, `training.evaluate` | key of the server that `endpoint` names |
-| `SERVE_POLICY_KEY` | `training.serve_policy` | bearer token that requests need |
+| `SERVE_POLICY_KEY` | `training.serve_policy` | bearer token that requests must send |
 | `CUDA_VISIBLE_DEVICES` | torch | the GPUs that a training worker or the sampler uses; empty: none |
 """
 

@@ -44,7 +44,7 @@ def out(plan: Plan) -> PlanOut:
 
 @router.get("/api/v1/plans")
 def list_plans(request: Request, cursor: Text | None = None, limit: Limit = 100) -> PlanPage:
-    """Plans, the newest first."""
+    """List plans, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.listing(session, cursor, limit)
@@ -53,7 +53,7 @@ def list_plans(request: Request, cursor: Text | None = None, limit: Limit = 100)
 
 @router.post("/api/v1/plans", status_code=201)
 def start_plan(request: Request, given: PlanIn) -> PlanOut:
-    """Close a round (over drafts that are begun only with `confirm`), train on it, and make the next round."""
+    """Close a round, train on it, and create the next round. Needs `confirm` if the round has unsubmitted drafts."""
     by = api_account(request, "jobs")
     with transaction() as session, closing.asks_for_confirm():
         round = round_(session, given.round)
@@ -63,7 +63,7 @@ def start_plan(request: Request, given: PlanIn) -> PlanOut:
 
 @router.get("/api/v1/plans/{id}")
 def read_plan(request: Request, id: str) -> PlanOut:
-    """One plan with its steps."""
+    """Get one plan with its steps."""
     api_account(request, "read")
     with reading() as session:
         return out(queries.find(session, id))
@@ -71,7 +71,7 @@ def read_plan(request: Request, id: str) -> PlanOut:
 
 @router.post("/api/v1/plans/{id}/retry")
 def retry_plan(request: Request, id: str, given: RetryIn) -> PlanOut:
-    """Try the failed step again, with `set` over its config if something is to be changed."""
+    """Retry the failed step, optionally with overrides for its config in `set`."""
     by = api_account(request, "jobs")
     with transaction() as session:
         rules.retry(session, queries.find(session, id), by, given.set)
@@ -80,7 +80,7 @@ def retry_plan(request: Request, id: str, given: RetryIn) -> PlanOut:
 
 @router.post("/api/v1/plans/{id}/cancel")
 def cancel_plan(request: Request, id: str) -> PlanOut:
-    """End a plan and the job it waits for."""
+    """Cancel a plan and the job it waits for."""
     by = api_account(request, "jobs")
     with transaction() as session:
         rules.cancel(session, queries.find(session, id), by)

@@ -40,7 +40,7 @@ def make(session: Session, plan: Plan) -> Round:
     )
     if not rounds.prepare(session, made):
         raise BadInput(
-            _("no prompt has two distinct completions; sample more of them (completions), or at a higher temperature.")
+            _("no prompt has two distinct completions; sample more of them (completions), or use a higher temperature.")
         )
     if wanted.open:
         open_round(session, made)

@@ -119,7 +119,7 @@ def _config(given: dict) -> dict:
         step, dot, name = key.partition(".")
         if not dot or step not in (*TRAININGS, "train_base", "sample"):
             raise BadInput(
-                _("“%(key)s”: write step.key = value, with one of the steps %(steps)s.")
+                _("“%(key)s”: write step.key = value, where step is one of %(steps)s.")
                 % {"key": key, "steps": ", ".join((*TRAININGS, "train_base", "sample"))},
                 field="set",
             )
@@ -169,14 +169,14 @@ def detail_page(request: Request, id: str):
 def retry(request: Request, id: str, set: Annotated[TypedText, Form(max_length=20_000)] = ""):
     """Try the failed step again, changed or as it is."""
     return _act(
-        request, id, lambda session, plan, by: rules.retry(session, plan, by, parse_keys(set)), _("The plan goes on.")
+        request, id, lambda session, plan, by: rules.retry(session, plan, by, parse_keys(set)), _("The plan continues.")
     )
 
 
 @router.post("/admin/plans/{id}/cancel")
 def cancel(request: Request, id: str):
     """End the plan."""
-    return _act(request, id, rules.cancel, _("The plan is cancelled; what it has finished stays."))
+    return _act(request, id, rules.cancel, _("The plan is canceled; what it has finished is kept."))
 
 
 def _act(request: Request, id: str, act: Callable[[Session, Plan, Account], object], done: str):

@@ -65,14 +65,14 @@ def start(
         raise BadInput(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", field="config") from error
     if round.purpose is not RoundPurpose.TRAINING:
         raise BadInput(
-            _("Round %(number)s is for %(purpose)s; only training rounds are trained on.")
+            _("Round %(number)s is for %(purpose)s; plans train only on training rounds.")
             % {"number": round.number, "purpose": round.purpose},
             field="round",
         )
     session.refresh(round, ["state"], with_for_update=True)  # nobody reopens it meanwhile
     if round.state is RoundState.DRAFT:
         raise BadInput(
-            _("Round %(number)s is a draft; open it and let it be worked on first.") % {"number": round.number},
+            _("Round %(number)s is a draft; open it and let labelers work on it first.") % {"number": round.number},
             field="round",
         )
     if round.state is RoundState.OPEN:
@@ -82,7 +82,7 @@ def start(
     demonstrations, left_out = steps.survey(session, Purpose.SFT, config)
     if not demonstrations:
         none = _(
-            "No closed training round holds a demonstration; the first network is trained on those. Open a round that "
+            "No closed training round has demonstrations, which the first model is trained on. Open a round that "
             "asks for some, or train a reward model on rankings alone: Jobs → New job."
         )
         why = _("Left out: %(what)s.") % {"what": listed(left_out)} + " " + way_out(left_out) if left_out else ""
@@ -93,7 +93,7 @@ def start(
         config.base = known.public_id
     steps.check(session, config)
     plan = Plan(
-        name=name.strip() or _("After round %(number)s") % {"number": round.number},
+        name=name.strip() or _("Train on round %(number)s") % {"number": round.number},
         round_id=round.id,
         config=config.model_dump(mode="json"),
         created_by_id=by.id if by else None,
@@ -102,7 +102,7 @@ def start(
         with session.begin_nested():
             session.add(plan)
     except IntegrityError as error:
-        raise Conflict(_("A plan trains on this round already."), field="round") from error
+        raise Conflict(_("A plan already trains on this round."), field="round") from error
     for number, (title, kind) in enumerate(_steps(session, plan, config), 1):
         session.add(PlanStep(plan_id=plan.id, number=number, name=title, kind=kind))
     session.flush()
@@ -116,12 +116,12 @@ def reopen_round(session: Session, round: Round) -> None:
     plan = queries.of_round(session, round)
     if plan is not None and plan.state is not PlanState.FINISHED:
         raise Conflict(
-            _("The plan “%(name)s” trains on round %(number)s and is not finished: wait for its end, or cancel it.")
+            _("The plan “%(name)s” trains on round %(number)s; wait until the plan finishes, or cancel it.")
             % {"name": plan.name, "number": round.number}
         )
     if unwritten := [one for one in snapshots_of(session, round) if one.state is not SnapshotState.READY]:
         raise Conflict(
-            _("The snapshot “%(name)s” is being made from round %(number)s: reopen the round when it is ready.")
+            _("The snapshot “%(name)s” is being written from round %(number)s; reopen the round when it is ready.")
             % {"name": unwritten[0].name, "number": round.number}
         )
     assignments.reopen_round(session, round)
@@ -205,7 +205,7 @@ def _look(session: Session, plan: Plan, step: PlanStep) -> tuple[StepState, str]
     if step.kind is StepKind.JOB:
         job = session.get_one(Job, step.job_id, populate_existing=True)
         if job.state is JobState.CANCELLED:
-            return StepState.CANCELLED, _("its job was cancelled")
+            return StepState.CANCELLED, _("its job was canceled")
         return _OF_JOB[job.state], job.error
     return StepState.RUNNING if plan.next_round_id is None else StepState.FINISHED, ""
 
@@ -223,7 +223,7 @@ def retry(session: Session, plan: Plan, by: Account | None, set: dict | None = N
     """Try the failed step again: resumed as it is, or anew with `set` over its config; raises Conflict otherwise."""
     plan = queries.locked(session, plan.id)
     if plan.state is not PlanState.FAILED:
-        raise Conflict(_("Only a failed plan can be tried again; this one is %(state)s.") % {"state": plan.state})
+        raise Conflict(_("Only a failed plan can be retried; this one is %(state)s.") % {"state": plan.state})
     step = next(step for step in plan.steps if step.state is not StepState.FINISHED)
     if step.job_id is not None and not set:
         job = session.get_one(Job, step.job_id)
@@ -232,7 +232,9 @@ def retry(session: Session, plan: Plan, by: Account | None, set: dict | None = N
     else:
         if set:
             if step.kind is not StepKind.JOB:
-                raise BadInput(_("Only a job has a config to change; leave it empty to try again."), field="set")
+                raise BadInput(
+                    _("Only a step with a job takes overrides; leave the field empty to retry."), field="set"
+                )
             config = steps.with_changes(plan.config, step.name, set)
             steps.check(session, PlanConfig.model_validate(config))
             plan.config = config
@@ -246,7 +248,7 @@ def cancel(session: Session, plan: Plan, by: Account | None) -> Plan:
     """End a plan and the job it waits for, unless another plan does too; what is finished stays."""
     plan = queries.locked(session, plan.id)
     if plan.state in (PlanState.FINISHED, PlanState.CANCELLED):
-        raise Conflict(_("The plan is %(state)s already.") % {"state": plan.state})
+        raise Conflict(_("The plan is already %(state)s.") % {"state": plan.state})
     for step in plan.steps:
         if step.state is StepState.FINISHED:
             continue

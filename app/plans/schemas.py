@@ -1,4 +1,4 @@
-"""What a plan does, as it is stored in Plan.config and spoken over REST."""
+"""What a plan does, as stored in Plan.config and sent over REST."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ from training.contract.records import Pool
 
 
 class Source(StrEnum):
-    """Which network of the loop writes completions for the next round."""
+    """Which model of the loop writes completions for the next round."""
 
     POLICY = "policy"  # the one this plan trains with PPO
     PREVIOUS = "previous"  # what the last plan trained with PPO
@@ -23,12 +23,12 @@ class Source(StrEnum):
 
 
 class Training(BaseModel):
-    """A recipe of training.contract.recipes and the keys that stand over it."""
+    """A recipe of training.contract.recipes, and keys that override it."""
 
     model_config = ConfigDict(extra="forbid")
 
     recipe: Text | None = None
-    set: JsonObject = Field(default_factory=dict, description="keys of the verb's config over the recipe's")
+    set: JsonObject = Field(default_factory=dict, description="Config keys that override the recipe's.")
 
     def config(self) -> dict:
         """Keys over the recipe's, as a job's config has them."""
@@ -36,22 +36,22 @@ class Training(BaseModel):
 
 
 class NextRound(BaseModel):
-    """The round that a plan makes and opens in the end."""
+    """The round that a plan creates and opens at its end."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Text = Field("", max_length=120)
-    prompts: int = Field(100, ge=0, description="Prompts to compare completions of; new ones where there are enough.")
-    validation_share: float = Field(0.1, ge=0, le=1, description="Share of them from the validation split.")
-    completions: int = Field(4, ge=2, le=9, description="K")
+    prompts: int = Field(100, ge=0, description="Prompts to compare completions of; unused ones first.")
+    validation_share: float = Field(0.1, ge=0, le=1, description="Share of these prompts from the validation split.")
+    completions: int = Field(4, ge=2, le=9, description="Completions per prompt (K).")
     mix: dict[Source, int] = Field(
         default_factory=lambda: {Source.POLICY: 2, Source.PREVIOUS: 1, Source.SFT: 1},
-        description="How many of the K each network writes; for one that is not there another does.",
+        description="How many of the K each model writes; a missing model is replaced by another.",
     )
-    overlap: int = Field(1, ge=1, le=50, description="Labelers asked for each prompt.")
+    overlap: int = Field(1, ge=1, le=50, description="Labelers per prompt.")
     pools: list[Pool] = Field([Pool.TRAIN, Pool.HELD_OUT], min_length=1)
-    demonstrations: int = Field(0, ge=0, description="Further train prompts to write demonstrations for.")
-    open: bool = Field(True, description="Open it at once; else it waits as a draft.")
+    demonstrations: int = Field(0, ge=0, description="Additional train prompts to write demonstrations for.")
+    open: bool = Field(True, description="Open the round immediately; otherwise it stays a draft.")
     priority: RoundPriority = Field(RoundPriority.NORMAL, description=PRIORITY)
     reserved_for_people: ReservedShare = Field(0.0, description=RESERVED)
 
@@ -59,7 +59,7 @@ class NextRound(BaseModel):
     def _adds_up(self) -> "NextRound":
         if sum(self.mix.values()) != self.completions or min(self.mix.values(), default=0) < 0:
             raise ValueError(
-                f"mix: its numbers add up to {sum(self.mix.values())}, completions says {self.completions}"
+                f"mix: the numbers add up to {sum(self.mix.values())}, but completions is {self.completions}"
             )
         if not self.prompts and not self.demonstrations:
             raise ValueError("prompts: a round asks for comparisons, demonstrations or both; both are 0")
@@ -67,12 +67,12 @@ class NextRound(BaseModel):
 
 
 class PlanConfig(BaseModel):
-    """Which networks a plan trains and what the round after it asks; the defaults are the miniature world's."""
+    """Which models a plan trains and what the next round asks for; the defaults are for the miniature world."""
 
     model_config = ConfigDict(extra="forbid")
 
     base: Text | None = Field(
-        None, description="Checkpoint to start from; absent: the newest base, else one is trained."
+        None, description="Checkpoint to start from; absent: the newest base model, or a new one."
     )
     train_base: Training = Training(recipe="miniature_base")
     sft: Training = Training(recipe="miniature_sft")
@@ -81,36 +81,36 @@ class PlanConfig(BaseModel):
     ppo: Training = Training(recipe="miniature_ppo_ptx")
     sample: Training = Training(recipe="miniature_sample")
     continue_from_last: bool = Field(
-        False, description="PPO goes on from the last plan's policy; the SFT network stays the KL reference."
+        False, description="Continue PPO from the last plan's policy; the SFT model stays the KL reference."
     )
     collections: list[Text] | None = Field(
-        None, description="Collections of prompts for PPO and the next round; absent: those of the round."
+        None, description="Prompt collections for PPO and the next round; absent: those of the round."
     )
     also: list[Also] = Field([], description=ALSO)
     imported: list[Text] = Field(
-        [], description="Collections of imported comparisons that the reward model learns from too."
+        [], description="Collections of imported comparisons that the reward model also learns from."
     )
     next_round: NextRound | None = Field(default_factory=NextRound, description="null: the plan ends with training.")
 
 
 class PlanIn(BaseModel):
-    """What starts a plan."""
+    """A request to start a plan."""
 
     model_config = ConfigDict(extra="forbid")
 
-    round: Text = Field(description="Public id of the round it trains on; it is closed first.")
+    round: Text = Field(description="Public id of the round to train on; if open, it is closed first.")
     name: Text = Field("", max_length=120)
     config: PlanConfig = Field(default_factory=PlanConfig)
-    confirm: StrictBool = Field(False, description="Close the round over drafts that are begun and not submitted.")
+    confirm: StrictBool = Field(False, description="Close the round even if labelers have unsubmitted drafts.")
 
 
 class RetryIn(BaseModel):
-    """How a failed step is tried again."""
+    """A request to retry a failed step."""
 
     model_config = ConfigDict(extra="forbid")
 
     set: JsonObject = Field(
-        default_factory=dict, description="Keys over the failed job's config; empty: it is resumed as it is."
+        default_factory=dict, description="Overrides for the failed job's config; empty: the job is resumed as it is."
     )
 
 
@@ -125,7 +125,7 @@ class StepOut(BaseModel):
 
 
 class PlanOut(BaseModel):
-    """A plan as REST tells it."""
+    """A plan."""
 
     id: str
     name: str
@@ -139,7 +139,7 @@ class PlanOut(BaseModel):
 
 
 class PlanPage(BaseModel):
-    """One page of the plans, the newest first."""
+    """One page of plans, newest first."""
 
     items: list[PlanOut]
     next_cursor: str | None

@@ -116,7 +116,7 @@ def network(session: Session, plan: Plan, source: Source | str) -> Checkpoint:
         job = step_job(plan, "ppo" if source == Source.POLICY else source)
         found = checkpoint_queries.chosen_of(session, job) if job else None
     if found is None:
-        raise NotFound(_("%(source)s has left no checkpoint.") % {"source": source})
+        raise NotFound(_("There is no checkpoint of %(source)s.") % {"source": source})
     return found
 
 
@@ -168,7 +168,7 @@ def _prompts_to_compare(session: Session, plan: Plan, config: PlanConfig) -> lis
         chosen += list(here)[:count]
     if not chosen:
         raise BadInput(
-            _("the collections %(names)s hold no prompt to compare completions of; import some.")
+            _("the collections %(names)s hold no prompts to compare completions of; import some.")
             % {"names": ", ".join(config.collections or [])}
         )
     return chosen

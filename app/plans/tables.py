@@ -13,7 +13,7 @@ from app.snapshots.tables import Snapshot
 
 
 class PlanState(StrEnum):
-    """Where a plan stands."""
+    """State of a plan."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -22,7 +22,7 @@ class PlanState(StrEnum):
 
 
 class StepKind(StrEnum):
-    """What a step of a plan does."""
+    """What a plan's step does."""
 
     SNAPSHOT = "snapshot"
     JOB = "job"
@@ -30,7 +30,7 @@ class StepKind(StrEnum):
 
 
 class StepState(StrEnum):
-    """Where a step stands."""
+    """State of a plan's step."""
 
     WAITING = "waiting"
     RUNNING = "running"

@@ -29,7 +29,7 @@ def make_round(id: int) -> None:
             return _make(id)
         except OperationalError as error:
             log.warning("the next round of step %s, %s tries left: %s", id, tries_left, error)
-            reason = _("the database refused it %(count)s times: %(error)s. Mend that and try again.") % {
+            reason = _("the database refused the round %(count)s times: %(error)s. Fix that and retry.") % {
                 "count": TRIES,
                 "error": error.orig,
             }

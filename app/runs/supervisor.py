@@ -207,7 +207,7 @@ class Supervisor:
                 log.warning("job %s: the training died (%s) and is started again", self.job.public_id, status)
                 rules.put_back(session, self.job, counts=True)
             else:
-                died = _("The training died %(count)s times (exit status %(status)s). Its last words:") % {
+                died = _("The training died %(count)s times (exit status %(status)s). Last lines of its log:") % {
                     "count": self.job.attempt,
                     "status": status,
                 }
@@ -215,7 +215,7 @@ class Supervisor:
             plans.advance_after(session, job=self.job)
 
     def _last_words(self) -> str:
-        return "\n".join(tail(self.folder, 15)) or _("It wrote nothing to its log.")
+        return "\n".join(tail(self.folder, 15)) or _("The log is empty.")
 
 
 def _launcher(verb: str) -> list[str]:

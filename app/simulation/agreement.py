@@ -46,7 +46,7 @@ def calibrate(crew: Sequence[Labeler], items: Mapping[str, Sequence[str]], targe
     while agree(high) > target:
         low, high = high, 2 * high
         if high > 64:
-            raise ValueError("items: the labelers agree whatever the noise; there is nothing to tell apart in them")
+            raise ValueError("items: the labelers agree at any noise; there is nothing to tell apart in them")
     for _ in range(12):
         middle = (low + high) / 2
         low, high = (middle, high) if agree(middle) > target else (low, middle)

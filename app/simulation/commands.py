@@ -28,9 +28,9 @@ from app.simulation.table import lines
 
 
 def demo(
-    reset: bool = typer.Option(False, "--reset", help="Delete the demo and all work in it, then load it anew."),
+    reset: bool = typer.Option(False, "--reset", help="Delete the demo and all work in it, then load it again."),
 ) -> None:
-    """Load the demo: three accounts, texts to rank and to write, and the miniature loop; `--reset` starts it anew."""
+    """Load the demo: three accounts, texts to rank and to write, and the miniature loop. `--reset` starts over."""
     if reset and not settings().broker_url:
         with exclusive():
             migrate.upgrade()
@@ -46,17 +46,19 @@ def demo(
 
 
 def simulate(
-    labelers: int = typer.Option(8, min=2, help="How many; the last quarter of them are in the held-out pool."),
+    labelers: int = typer.Option(8, min=2, help="How many labelers; the last quarter are in the held-out pool."),
     rounds: int = typer.Option(2, min=1, help="Rounds of comparisons, each with its own reward model and policy."),
     seed: int = typer.Option(1, help="The same seed gives the same table."),
-    url: str = typer.Option("", help="A running Plumbline; without it one is started for this and stopped again."),
-    token: str = typer.Option("", envvar="PLUMBLINE_TOKEN", help="With --url: an admin's token of all scopes."),
-    quick: bool = typer.Option(False, help="Two minutes: shows that everything works, not that anything is learnt."),
+    url: str = typer.Option("", help="Address of a running Plumbline; default: start one and stop it again."),
+    token: str = typer.Option("", envvar="PLUMBLINE_TOKEN", help="With --url: an admin's token with all scopes."),
+    quick: bool = typer.Option(
+        False, help="Takes two minutes: shows that everything works, not that anything is learned."
+    ),
     as_json: AsJson = False,
 ) -> None:
-    """Turn the whole loop with simulated labelers, who sign up and work over REST, and print what was learnt.
+    """Run the whole loop with simulated labelers, who sign up and work over REST, and print what was learned.
 
-    Without --url everything is kept in PLUMBLINE_DATA_DIR if that is set, else in a temporary folder that goes again.
+    Without --url, everything is kept in PLUMBLINE_DATA_DIR if that is set, or else in a temporary folder.
     """
     with _server(url, token) as api:
         simulation = Simulation(
@@ -80,7 +82,7 @@ def _server(url: str, token: str) -> Iterator[Api]:
     if url:
         if not token:
             raise BadInput(
-                "token: --url needs an admin's token; make one with "
+                "token: --url needs an admin's token; create one with "
                 "`plumbline token create NAME --scope read --scope write --scope jobs --scope accounts`",
                 field="token",
             )

@@ -57,7 +57,7 @@ class Person:
 
 PEOPLE = (
     Person("ada", "Ada", "labeler: ranks completions and writes demonstrations"),
-    Person("ben", "Ben", "labeler of the held-out pool, whose work only tests", pool=Pool.HELD_OUT),
+    Person("ben", "Ben", "labeler in the held-out pool, whose work is only for testing", pool=Pool.HELD_OUT),
     Person("carla", "Carla", "admin: rounds, jobs, policies, people", role=Role.ADMIN),
 )
 
@@ -92,7 +92,7 @@ def load(say: Callable[[str], object] = print) -> None:
             exercises.write(session, ExerciseIn(part=RoundPurpose.PRACTICE, **exercise), admin)
         _readable_rounds(session, admin)
         _miniature_round(session, admin)
-        create_job(session, JobVerb.TRAIN_BASE, {"recipe": "miniature_base"}, name="Miniature base network", by=admin)
+        create_job(session, JobVerb.TRAIN_BASE, {"recipe": "miniature_base"}, name="Miniature base model", by=admin)
 
 
 def _readable_rounds(session: Session, by: Account) -> None:

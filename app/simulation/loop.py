@@ -106,7 +106,7 @@ class Simulation:
             )
             round = self._demonstration_round()
             answers = list(day(self._crew()))
-            self._wait("/jobs", base, "the base network")
+            self._wait("/jobs", base, "the base model")
             self.base = self._chosen()[base["id"]]["id"]
             plan = self._plan(round, next_round=self._next_round({"sft": self.sizes.completions}))
             for number in range(1, self.rounds + 1):
@@ -197,7 +197,7 @@ class Simulation:
         job = self.api.get(f"/jobs/{step['job']}") if step and step["job"] else thing
         name = step["name"] if step else what
         done = 4 * job["step"] // job["total_steps"] if job.get("total_steps") else 0
-        return f"{name} {25 * done} %" if done else name
+        return f"{name} {25 * done}%" if done else name
 
     def _comparison_round(self, plan: dict, number: int, demonstrations: int) -> list[Answer]:
         """Let the labelers rank what a plan has sampled, and see on items that all of them rank how far they agree."""
@@ -298,8 +298,8 @@ def _evaluated(metrics: dict[str, float]) -> dict[str, float]:
 def agreement_line(round: RoundReport) -> str:
     """How far the labelers agree, with its interval and of what, for people."""
     if round.agreement is None:
-        return "labelers agree: not measured, there is no pair that both of two labelers order"
+        return "labelers agree: not measured, because no pair was ordered by two labelers"
     return (
-        f"labelers agree in {round.agreement:.1%} [{round.agreement_low:.1%}, {round.agreement_high:.1%}] of "
-        f"{round.agreement_pairs} pairs of {round.agreement_items} items that neither ties"
+        f"labelers agree on {round.agreement:.1%} [{round.agreement_low:.1%}, {round.agreement_high:.1%}] of "
+        f"{round.agreement_pairs} pairs without ties, from {round.agreement_items} items"
     )

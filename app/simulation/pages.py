@@ -60,7 +60,7 @@ def let_them_work(request: Request):
     with transaction() as session:
         start_work(session, account)
     response = redirect("/admin/simulation")
-    flash(response, _("Simulated labelers have begun; their answers are marked as simulated everywhere."))
+    flash(response, _("Simulated labelers have started. Their answers are marked as simulated everywhere."))
     return response
 
 
@@ -74,10 +74,10 @@ def start_plan(request: Request, round: FormText = ""):
             plan = plans.start(session, round_(session, round), config, account)
     except Unfinished as unfinished:  # its page shows what is open, and asks
         response = redirect(f"/admin/rounds/{round}/close")
-        flash(response, unfinished.message + " " + _("Close it here, then train on it."))
+        flash(response, unfinished.message + " " + _("Close the round here, then train on it."))
         return response
     response = redirect(f"/admin/plans/{plan.public_id}")
     steps = len(plan.steps)
-    note = ngettext("The plan has begun: %(num)d step.", "The plan has begun: %(num)d steps.", steps)
+    note = ngettext("The plan has started: %(num)d step.", "The plan has started: %(num)d steps.", steps)
     flash(response, note % {"num": steps})
     return response

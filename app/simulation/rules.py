@@ -14,7 +14,7 @@ def start_work(session: Session, by: Account) -> int:
     """Send simulated labelers to work; returns how many pieces of work wait, raises BadInput when none does."""
     waiting = queries.waiting(queries.turns(session))
     if not waiting:
-        raise BadInput(_("No miniature prompt waits for an answer; start a plan, which makes the next round."))
+        raise BadInput(_("No miniature tasks to do; start a plan, which creates the next round."))
     record(session, by, "simulation.work", waiting=waiting)
     send(session, "simulation.work", by.id)
     return waiting

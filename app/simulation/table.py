@@ -65,7 +65,7 @@ def _evaluation(evaluation: dict) -> list[str]:
     ]
     return [
         "",
-        "solved, of held-out prompts:",
+        "share of held-out prompts solved:",
         *(
             f"  {name:<{first}}{count:>{second + 2}}" + "".join(f"{c:>{wide}}" for c in cells)
             for name, count, cells in rows

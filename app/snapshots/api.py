@@ -24,7 +24,7 @@ def out(snapshot: Snapshot) -> SnapshotOut:
 
 @router.get("/api/v1/snapshots")
 def list_snapshots(request: Request, cursor: Text | None = None, limit: Limit = 100) -> SnapshotPage:
-    """Snapshots, the newest first."""
+    """List snapshots, newest first."""
     api_account(request, "read")
     with reading() as session:
         found, following = queries.listing(session, cursor, limit)
@@ -33,7 +33,7 @@ def list_snapshots(request: Request, cursor: Text | None = None, limit: Limit = 
 
 @router.post("/api/v1/snapshots", status_code=201)
 def create_snapshot(request: Request, given: SnapshotIn) -> SnapshotOut:
-    """Freeze closed work; it is written in the background: read it again until its state is ready."""
+    """Create a snapshot. It is written in the background: read it again until its state is `ready`."""
     by = api_account(request, "write")
     with transaction() as session:
         made = rules.create(session, given.purpose, given.filter, name=given.name, by=by)
@@ -43,7 +43,7 @@ def create_snapshot(request: Request, given: SnapshotIn) -> SnapshotOut:
 
 @router.get("/api/v1/snapshots/{id}")
 def read_snapshot(request: Request, id: str) -> SnapshotOut:
-    """One snapshot with its manifest."""
+    """Get one snapshot with its manifest."""
     api_account(request, "read")
     with reading() as session:
         return out(queries.find(session, id))
@@ -55,9 +55,9 @@ def read_snapshot(request: Request, id: str) -> SnapshotOut:
     responses={200: {"content": {kind: {} for kind in exports.MEDIA_TYPES.values()}}},
 )
 def export(request: Request, id: str, name: Text):
-    """Data: {demonstrations,comparisons,prompts,messages,pairs,kto,prompt_only}.{jsonl,jsonl.gz,parquet}.
+    """Export data as {demonstrations,comparisons,prompts,messages,pairs,kto,prompt_only}.{jsonl,jsonl.gz,parquet}.
 
-    The first three are as they were frozen; the others are what trainers read: SFT, DPO and reward models, KTO, PPO.
+    The first three are the records as frozen. The others are what trainers read: SFT, DPO and reward models, KTO, PPO.
     """
     api_account(request, "read")
     return export_response(id, name)

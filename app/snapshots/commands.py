@@ -16,8 +16,8 @@ from training.contract.records import Purpose, Split
 
 snapshots = typer.Typer(
     no_args_is_help=True,
-    help="Frozen data: freeze closed rounds, list what is frozen, and save it as files.\n\n"
-    "To save what a trainer reads: plumbline export save SNAPSHOT pairs.parquet (messages: SFT; pairs: DPO and reward "
+    help="Snapshots: freeze closed rounds, list snapshots, and save their data as files.\n\n"
+    "To save data for a trainer: plumbline export save SNAPSHOT pairs.parquet (messages: SFT; pairs: DPO and reward "
     "models; kto; prompt_only: PPO and GRPO)",
 )
 
@@ -36,34 +36,34 @@ def _row(one: Snapshot) -> dict:
 
 @snapshots.command("list")
 def list_snapshots(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50, as_json: AsJson = False
+    limit: Annotated[int, typer.Option(min=1, help="How many to list, newest first.")] = 50, as_json: AsJson = False
 ) -> None:
     """List snapshots."""
     with reading() as session:
         found, _following = queries.listing(session, limit=limit)
-    show([_row(one) for one in found], as_json, "Nothing is frozen yet; `plumbline export freeze` does it.")
+    show([_row(one) for one in found], as_json, "No snapshots yet; create one with `plumbline export freeze`.")
 
 
 @snapshots.command("freeze")
 def freeze(
     purpose: Annotated[Purpose, typer.Argument(help="sft: demonstrations; rm: comparisons; ppo: prompts.")],
-    round: Annotated[list[int] | None, typer.Option(help="Only these closed rounds; absent: all.")] = None,
+    round: Annotated[list[int] | None, typer.Option(help="Only these closed rounds; default: all.")] = None,
     collection: Annotated[
-        list[str] | None, typer.Option(help="sft: few-shot pairs; rm: imported comparisons; ppo: prompts.")
+        list[str] | None, typer.Option(help="Collections. sft: few-shot pairs; rm: imported comparisons; ppo: prompts.")
     ] = None,
-    no_rounds: Annotated[bool, typer.Option("--no-rounds", help="No round at all, only what was imported.")] = False,
+    no_rounds: Annotated[bool, typer.Option("--no-rounds", help="No rounds, only imported data.")] = False,
     also: Annotated[
         list[Also] | None,
-        typer.Option(help="Beside people's answers, those of simulated labelers or of the demo's accounts."),
+        typer.Option(help="Besides people's answers, include those of simulated labelers or demo accounts."),
     ] = None,
     split: Annotated[list[Split] | None, typer.Option(help="Only records of these splits.")] = None,
     train_on_evaluation: Annotated[
-        bool, typer.Option("--train-on-evaluation", help="The evaluation rounds that are named may train too.")
+        bool, typer.Option("--train-on-evaluation", help="Also train on the evaluation rounds that are named.")
     ] = False,
-    name: Annotated[str, typer.Option(help="What it is called.")] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Come back when it is written.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the snapshot.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the snapshot is written.")] = False,
 ) -> None:
-    """Freeze data into a snapshot that a worker writes; print its id."""
+    """Create a snapshot, which a worker writes, and print its id."""
     rounds = [] if no_rounds else round or None
     filter = {
         "rounds": rounds,
@@ -89,9 +89,9 @@ def freeze(
 def save(
     snapshot: Annotated[str, typer.Argument(help="The snapshot's id, as `export list` shows it.")],
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(exports.What)}, with .jsonl, .jsonl.gz or .parquet.")],
-    to: Annotated[Path | None, typer.Option(help="The file or the folder to save to; absent: this folder.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The file or folder to save to; default: the current folder.")] = None,
 ) -> None:
-    """Save one of a snapshot's data as a file."""
+    """Save one export of a snapshot as a file."""
     kind, format = exports.parse_name(what)
     with reading() as session:
         found = queries.find(session, snapshot)
@@ -99,9 +99,9 @@ def save(
     if place.is_dir():
         place /= what
     if not place.parent.is_dir():
-        raise BadInput(f"to: {place.parent} is no folder")
+        raise BadInput(f"to: {place.parent} is not a folder")
     exports.save(found, kind, format, place)
     typer.echo(str(place))
     neither = found.manifest["counts"].get("kto_left_out", 0)
     if kind is exports.What.KTO and neither:
-        typer.echo(f"{neither} completions are neither plainly good nor plainly bad and left out.", err=True)
+        typer.echo(f"Left out {neither} completions that are neither clearly good nor clearly bad.", err=True)

@@ -39,10 +39,10 @@ def check_examined(session: Session) -> None:
     if count := session.scalar(waiting.select_from(Prompt)):
         raise Conflict(
             ngettext(
-                "%(num)d prompt is not examined for personal data and near-duplicates yet. Run `plumbline migrate`, "
-                "which examines it, then freeze again.",
-                "%(num)d prompts are not examined for personal data and near-duplicates yet. Run `plumbline migrate`, "
-                "which examines them, then freeze again.",
+                "%(num)d prompt has not been checked for personal data and near-duplicates yet. Run "
+                "`plumbline migrate` to check it, then freeze again.",
+                "%(num)d prompts have not been checked for personal data and near-duplicates yet. Run "
+                "`plumbline migrate` to check them, then freeze again.",
                 count,
             )
             % {"num": count}

@@ -48,7 +48,7 @@ def parse_name(name: str) -> tuple[What, Format]:
         return What(stem), Format(ending)
     except ValueError:
         raise NotFound(
-            _("There is no export %(name)s; there are %(what)s with the endings %(endings)s.")
+            _("There is no export %(name)s. Available: %(what)s, with the extensions %(endings)s.")
             % {"name": name, "what": ", ".join(What), "endings": ", ".join(Format)}
         ) from None
 

@@ -20,9 +20,9 @@ from training.contract.records import Purpose, Split
 
 LISTED = 20  # names that a refusal lists
 UNKNOWN = {
-    Purpose.SFT: N_("No collection “%(name)s” holds few-shot pairs that labelers wrote."),
+    Purpose.SFT: N_("There is no collection “%(name)s” of few-shot pairs that labelers wrote."),
     Purpose.RM: N_("No comparisons were imported into a collection “%(name)s”."),
-    Purpose.PPO: N_("There is no collection of prompts “%(name)s”."),
+    Purpose.PPO: N_("There is no prompt collection “%(name)s”."),
 }
 
 
@@ -36,22 +36,22 @@ def explicit(session: Session, purpose: Purpose, filter: SnapshotFilter | dict) 
     if purpose is Purpose.PPO:
         if filter.rounds is not None or filter.train_on_evaluation:
             raise BadInput(
-                _("A snapshot for PPO holds prompts, not the work of rounds; leave rounds out."), field="rounds"
+                _("A PPO snapshot holds prompts, not answers from rounds; leave “rounds” out."), field="rounds"
             )
         if filter.also:
-            raise BadInput(_("A snapshot for PPO holds prompts and nobody's answers; leave “also” out."), field="also")
+            raise BadInput(_("A PPO snapshot holds prompts and no answers; leave “also” out."), field="also")
         if filter.prompts is not None and filter.collections:
-            raise BadInput(_("Name either prompts or collections: prompts named by id are frozen whatever collections "
-                             "they are in."), field="prompts")  # fmt: skip
+            raise BadInput(_("Name either prompts or collections, not both: prompts named by id are frozen regardless "
+                             "of their collections."), field="prompts")  # fmt: skip
         check_prompts(session, filter.prompts or ())
     else:
         if filter.prompts is not None:
-            raise BadInput(_("Prompts are named only in a snapshot for PPO; choose rounds here."), field="prompts")
+            raise BadInput(_("Only a PPO snapshot can name prompts; choose rounds here."), field="prompts")
         rounds = _rounds(session, filter)
         filter.rounds = [round.number for round in rounds]
         if filter.train_on_evaluation and all(round.purpose is RoundPurpose.TRAINING for round in rounds):
             raise BadInput(
-                _("No evaluation round is among the rounds; name the one whose answers may train, or leave "
+                _("None of the rounds is an evaluation round; name the one to train on, or leave "
                   "train_on_evaluation out."),
                 field="train_on_evaluation",
             )  # fmt: skip
@@ -79,22 +79,26 @@ def _rounds(session: Session, filter: SnapshotFilter) -> list[Round]:
 def _check_round(round: Round, filter: SnapshotFilter) -> None:
     number = {"number": round.number}
     if round.purpose is RoundPurpose.DEMO:
-        raise BadInput(_("Round %(number)s is of the demo; its answers are never trained on.") % number, field="rounds")
+        raise BadInput(
+            _("Round %(number)s is a demo round; its answers are never trained on.") % number, field="rounds"
+        )
     if round.purpose in ONBOARDING:
         raise BadInput(
-            _("Round %(number)s is practice or screening; its answers are never trained on.") % number, field="rounds"
+            _("Round %(number)s is for practice or screening; its answers are never trained on.") % number,
+            field="rounds",
         )
     if round.state is not RoundState.CLOSED:
         raise BadInput(
-            _("Round %(number)s is not closed; close it first, then its answers can be frozen.") % number,
+            _("Round %(number)s is not closed; close it before you freeze its answers.") % number,
             field="rounds",
         )
     may_train = not filter.splits or Split.TRAIN in filter.splits
     if round.purpose is RoundPurpose.EVALUATION and may_train and not filter.train_on_evaluation:
         raise BadInput(
-            _("Round %(number)s is an evaluation: its answers only measure, and here they would train. Leave it out, "
-              "choose other splits than train, or allow it: tick “Train on evaluation rounds too” (over REST "
-              "“train_on_evaluation”: true; --train-on-evaluation on the command line).") % number,
+            _("Round %(number)s is an evaluation round: its answers are for measuring, and here a model would train "
+              "on them. Leave the round out, choose splits other than train, or allow it: check “Also train on "
+              "evaluation rounds” (over REST “train_on_evaluation”: true; --train-on-evaluation on the command line).")
+            % number,
             field="rounds",
         )  # fmt: skip
 
@@ -118,7 +122,7 @@ def check_collections(session: Session, purpose: Purpose, names: Iterable[str], 
         held, left_out = _of_collection(session, purpose, name, also)
         if not held:
             raise BadInput(
-                _("Nothing of the collection “%(name)s” can be frozen; left out: %(what)s. Leave the collection out.")
+                _("Nothing in the collection “%(name)s” can be frozen; left out: %(what)s. Leave this collection out.")
                 % {"name": name, "what": listed(left_out)},
                 field="collections",
             )
@@ -143,11 +147,11 @@ def check_prompts(session: Session, ids: Iterable[str]) -> None:
     for wrong, words in (
         (
             [id for id in ids if id not in found],
-            N_("There is no prompt with the id %(ids)s; the page Prompts shows the id of each."),
+            N_("There is no prompt with the id %(ids)s; the Prompts page shows the id of each prompt."),
         ),
         (
             [id for id in ids if id in found and found[id].source is PromptSource.USE_CASE],
-            N_("Descriptions of a use are asked of no policy; leave out %(ids)s."),
+            N_("Use-case descriptions are not prompts for a policy; leave out %(ids)s."),
         ),
         (
             [id for id in ids if id in found and found[id].withdrawn_at is not None],
@@ -163,4 +167,4 @@ def _there_are(known: list) -> str:
     if not known:
         return _("There are none yet.")
     more = ["…"] if len(known) > LISTED else []
-    return _("There are: %(known)s.") % {"known": ", ".join([*map(str, known[:LISTED]), *more])}
+    return _("Available: %(known)s.") % {"known": ", ".join([*map(str, known[:LISTED]), *more])}

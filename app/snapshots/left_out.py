@@ -42,29 +42,29 @@ class Reason(StrEnum):
 
 
 WORDS = {
-    "demonstrations_surplus": N_("demonstrations that came after their slot was filled or their round closed"),
+    "demonstrations_surplus": N_("demonstrations submitted after their slot was filled or their round closed"),
     "demonstrations_of_withdrawn_prompts": N_("demonstrations of withdrawn prompts"),
     "demonstrations_by_simulated_labelers": N_("demonstrations by simulated labelers"),
-    "demonstrations_by_demo_accounts": N_("demonstrations by accounts of the demo"),
-    "demonstrations_with_open_personal_data": N_("demonstrations of prompts with undecided personal data"),
-    "demonstrations_of_other_splits": N_("demonstrations of splits that were not chosen"),
-    "conversations_surplus": N_("conversations that came after their slot was filled or their round closed"),
+    "demonstrations_by_demo_accounts": N_("demonstrations by demo accounts"),
+    "demonstrations_with_open_personal_data": N_("demonstrations of prompts with unreviewed personal data"),
+    "demonstrations_of_other_splits": N_("demonstrations in splits that were not chosen"),
+    "conversations_surplus": N_("conversations submitted after their slot was filled or their round closed"),
     "conversations_of_withdrawn_prompts": N_("conversations about withdrawn prompts"),
     "conversations_by_simulated_labelers": N_("conversations by simulated labelers"),
-    "conversations_by_demo_accounts": N_("conversations by accounts of the demo"),
-    "conversations_with_open_personal_data": N_("conversations about prompts with undecided personal data"),
-    "conversations_of_other_splits": N_("conversations of splits that were not chosen"),
+    "conversations_by_demo_accounts": N_("conversations by demo accounts"),
+    "conversations_with_open_personal_data": N_("conversations about prompts with unreviewed personal data"),
+    "conversations_of_other_splits": N_("conversations in splits that were not chosen"),
     "comparisons_by_ai_judges": N_("comparisons by AI judges"),
-    "comparisons_surplus": N_("comparisons that came after their slot was filled or their round closed"),
+    "comparisons_surplus": N_("comparisons submitted after their slot was filled or their round closed"),
     "comparisons_of_withdrawn_prompts": N_("comparisons of withdrawn prompts"),
     "comparisons_by_simulated_labelers": N_("comparisons by simulated labelers"),
-    "comparisons_by_demo_accounts": N_("comparisons by accounts of the demo"),
-    "comparisons_with_open_personal_data": N_("comparisons of prompts with undecided personal data"),
-    "comparisons_of_other_splits": N_("comparisons of splits that were not chosen"),
-    "prompts_describing_uses": N_("descriptions of a use, which no policy is asked"),
+    "comparisons_by_demo_accounts": N_("comparisons by demo accounts"),
+    "comparisons_with_open_personal_data": N_("comparisons of prompts with unreviewed personal data"),
+    "comparisons_of_other_splits": N_("comparisons in splits that were not chosen"),
+    "prompts_describing_uses": N_("use-case descriptions, which are not prompts for a policy"),
     "prompts_withdrawn": N_("withdrawn prompts"),
-    "prompts_with_open_personal_data": N_("prompts with undecided personal data"),
-    "prompts_of_other_splits": N_("prompts of splits that were not chosen"),
+    "prompts_with_open_personal_data": N_("prompts with unreviewed personal data"),
+    "prompts_of_other_splits": N_("prompts in splits that were not chosen"),
 }
 
 
@@ -101,5 +101,8 @@ def refuse_if_empty(purpose: Purpose, held: Mapping[Kind, int], left_out: Mappin
 def way_out(left_out: Mapping[str, int]) -> str:
     """Return what to do where nothing is left that a snapshot is to hold."""
     if any(name.endswith((Reason.BY_SIMULATED_LABELERS, Reason.BY_DEMO_ACCOUNTS)) for name in left_out):
-        return _("Tick under “Whose answers” whose answers count too (over REST “also”; --also on the command line).")
+        return _(
+            "Under “Whose answers”, check which other answers to include (“also” over REST, --also on the command "
+            "line)."
+        )
     return _("Choose other rounds, collections, prompts or splits.")

@@ -84,7 +84,7 @@ def create(request: Request, form: Posted):
     }
     try:
         if purpose not in list(Purpose):
-            raise BadInput(_("Choose what it is for."), field="purpose")
+            raise BadInput(_("Choose the purpose of the snapshot."), field="purpose")
         filter = _filter(Purpose(purpose), given)
         with transaction() as session:
             made = rules.create(session, Purpose(purpose), filter, name=given["name"], by=account)
@@ -99,7 +99,7 @@ def _filter(purpose: Purpose, given: dict) -> dict:
     """What the form says to freeze; what was ticked for another purpose does not count."""
     filter = {"splits": some_or_all(given, "splits", _("Splits")) or []}
     if purpose is Purpose.PPO:
-        return filter | {"collections": some_or_all(given, "collections", _("Collections of prompts")) or []}
+        return filter | {"collections": some_or_all(given, "collections", _("Prompt collections")) or []}
     rounds = some_or_all(given, "rounds", _("Closed rounds"))
     return filter | {
         "collections": given[COLLECTIONS[purpose]],

@@ -117,8 +117,8 @@ def _check_personal_data(session: Session, snapshot: Snapshot) -> None:
         .execution_options(synchronize_session=False)
     )
     words = _(
-        "Personal data was found in prompts of this snapshot while it was being written. Decide on it on the page for "
-        "personal data, under Prompts, then freeze again."
+        "Personal data was found in prompts of this snapshot while it was being written. Review it on the “Personal "
+        "data” page under Prompts, then freeze again."
     )
     try:
         found = changed_rows(session, marked)
@@ -151,7 +151,7 @@ def reconcile(session: Session) -> list[Snapshot]:
     for snapshot in session.scalars(stale.with_for_update(skip_locked=True)):
         if snapshot.state is SnapshotState.WRITING and snapshot.attempt >= ATTEMPTS:
             snapshot.state, snapshot.lease_until = SnapshotState.FAILED, None
-            snapshot.error = _("Its worker died %(count)s times while writing it; see the worker's log.") % {
+            snapshot.error = _("The worker died %(count)s times while writing this snapshot; see the worker's log.") % {
                 "count": snapshot.attempt
             }
             failed.append(snapshot)

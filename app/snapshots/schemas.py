@@ -1,4 +1,4 @@
-"""What a snapshot freezes, as it is stored in Snapshot.filter and spoken over REST."""
+"""What a snapshot freezes, as stored in Snapshot.filter and sent over REST."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,33 +12,33 @@ from training.contract.records import Purpose, Split
 
 
 class Also(StrEnum):
-    """Whose answers are left out unless they are asked for; values of training.contract.records.AnsweredBy."""
+    """Whose answers are left out unless requested; values of training.contract.records.AnsweredBy."""
 
     SIMULATED = "simulated"
     DEMO = "demo"
 
 
-ALSO = "Whose answers to hold beside people's: simulated labelers', the demo's accounts'; empty: neither."
+ALSO = "Whose answers to include besides people's: simulated labelers' or demo accounts'; empty: neither."
 
 
 class SnapshotFilter(BaseModel):
-    """Which closed work, or which prompts, a snapshot freezes; the same filter over the same data freezes the same."""
+    """The closed rounds or the prompts that a snapshot freezes. The same filter over the same data freezes the same."""
 
     model_config = ConfigDict(extra="forbid")
 
     rounds: list[Annotated[int, Field(ge=1, le=2**31 - 1)]] | None = Field(
         None,
         max_length=10_000,
-        description="Numbers of closed rounds (sft, rm); absent: every closed training round there is by now.",
+        description="Numbers of closed rounds (sft, rm); absent: every training round closed so far.",
     )
     train_on_evaluation: bool = Field(
-        False, description="The evaluation rounds that are named train too (sft, rm); without it they are refused."
+        False, description="Also train on the evaluation rounds that are named (sft, rm); otherwise they are refused."
     )
     also: list[Also] = Field([], description=f"{ALSO} (sft, rm)")
     collections: list[Text] = Field(
         [],
         max_length=1000,
-        description="sft: few-shot pairs of these. rm: imported comparisons. ppo: prompts; empty: all.",
+        description="sft: few-shot pairs of these collections. rm: imported comparisons. ppo: prompts; empty: all.",
     )
     splits: list[Split] = Field([], description="Only records of these splits; empty: all.")
     prompts: list[Text] | None = Field(
@@ -47,7 +47,7 @@ class SnapshotFilter(BaseModel):
 
 
 class SnapshotIn(BaseModel):
-    """What makes a snapshot."""
+    """A request to create a snapshot."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -57,7 +57,7 @@ class SnapshotIn(BaseModel):
 
 
 class SnapshotOut(BaseModel):
-    """A snapshot as REST tells it; `manifest` is there once it is ready."""
+    """A snapshot; `manifest` is set once it is ready."""
 
     id: str
     name: str
@@ -71,7 +71,7 @@ class SnapshotOut(BaseModel):
 
 
 class SnapshotPage(BaseModel):
-    """One page of the snapshots, the newest first."""
+    """One page of snapshots, newest first."""
 
     items: list[SnapshotOut]
     next_cursor: str | None

@@ -11,7 +11,7 @@ from training.contract.records import Pool, Purpose, Split
 
 
 class SnapshotState(StrEnum):
-    """Where a snapshot stands; a ready one never changes."""
+    """State of a snapshot; a ready one never changes."""
 
     QUEUED = "queued"
     WRITING = "writing"

@@ -27,7 +27,7 @@ def signed_in(request: Request) -> Account:
         if request.state.account is not None and not _asks_for_news(request):
             _note_use(found)
     if request.state.account is None:
-        raise NotSignedIn(_("Please sign in to go on."))
+        raise NotSignedIn(_("Please sign in to continue."))
     i18n.set_language(request.state.account.language)
     return request.state.account
 
@@ -84,10 +84,10 @@ def api_account(request: Request, scope: str | None) -> Account:
     """The account of the bearer token, which must have this scope (any but `work` needs an admin); None is any."""
     kind, _space, secret = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not secret:
-        raise NotSignedIn(_("Send an API token: Authorization: Bearer plumb_… (make one on your account page)."))
+        raise NotSignedIn(_("Send an API token: Authorization: Bearer plumb_… (create one on your account page)."))
     token = _token(request, secret.strip())
     if token is None or not _may_be_used(request, token.account):
-        raise NotSignedIn(_("This API token is unknown, revoked or expired; make a new one on your account page."))
+        raise NotSignedIn(_("This API token is unknown, revoked or expired; create a new one on your account page."))
     account = token.account
     i18n.set_language(account.language)
     if scope and scope not in token.scopes:
@@ -96,7 +96,7 @@ def api_account(request: Request, scope: str | None) -> Account:
             % {"scope": scope, "scopes": ", ".join(token.scopes)}
         )
     if scope not in (None, "work") and account.role is not Role.ADMIN:
-        raise Forbidden(_("The scope “%(scope)s” needs an admin's account.") % {"scope": scope})
+        raise Forbidden(_("The scope “%(scope)s” needs an admin account.") % {"scope": scope})
     _note_use(token)
     request.state.account = account
     return account

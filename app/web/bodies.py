@@ -41,7 +41,7 @@ class Bodies:
         address = client_address(request)
         try:
             if self.unfinished[address] >= MOST_UNFINISHED:
-                raise TooMany(_("Too many requests that are not complete. Try again."), retry_after_seconds=5)
+                raise TooMany(_("Too many incomplete requests. Try again in a moment."), retry_after_seconds=5)
             most = await run_in_threadpool(self._most_bytes, request)
         except (PlumblineError, HTTPException) as error:
             response = await run_in_threadpool(self.refuse, request, error)
@@ -71,7 +71,7 @@ class Bodies:
             account = self.who(request)
         if account is None:
             if announced is not None:
-                raise NotSignedIn(_("Please sign in to go on."))
+                raise NotSignedIn(_("Please sign in to continue."))
             return ANONYMOUS_BYTES
         if account.role is Role.ADMIN:
             return settings().max_upload_bytes + ANONYMOUS_BYTES

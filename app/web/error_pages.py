@@ -58,8 +58,8 @@ def _whose(request: Request, error: Exception) -> Account | None:
 def _problem(error: Exception) -> dict:
     if disk.is_full(error):
         detail = _(
-            "Plumbline cannot save anything, because its disk is full or fails. Keep this page open, ask an admin to "
-            "free room (“plumbline doctor” says where), and try again."
+            "Plumbline cannot save anything because its disk is full or failing. Keep this page open, ask an admin to "
+            "free disk space (“plumbline doctor” says where), and try again."
         )
         return {"title": _("The disk is full"), "status": 507, "detail": detail}
     if isinstance(error, PlumblineError):
@@ -88,15 +88,15 @@ def _problem(error: Exception) -> dict:
             "errors": errors,
         }
     if isinstance(error, DataError):  # the database refuses a value that no rule looked at
-        detail = _("Some text holds a NUL character, or a number is too large to be stored; take it out.")
+        detail = _("Some text has a NUL character, or a number is too large to store; remove it and try again.")
         return {"title": _("Please check what you entered"), "status": 422, "detail": detail}
     if isinstance(error, HTTPException):
-        titles = {404: _("Not found"), 405: _("Not possible here"), 408: _("Too slow"), 413: _("Too large")}
+        titles = {404: _("Not found"), 405: _("Method not allowed"), 408: _("Request timed out"), 413: _("Too large")}
         details = {
-            404: _("There is nothing at this address. Check it, or start again from the first page."),
-            405: _("This address does not take this kind of request."),
-            408: _("What you sent did not arrive in time. Send it again, or less at once."),
-            413: _("What you sent is larger than is accepted here. Send less at once."),
+            404: _("There is nothing at this address. Check the address, or start again from the home page."),
+            405: _("This address does not accept this kind of request."),
+            408: _("What you sent did not arrive in time. Send it again, or send less at once."),
+            413: _("What you sent is too large. Send less at once."),
         }
         status = error.status_code
         return {
@@ -104,7 +104,7 @@ def _problem(error: Exception) -> dict:
             "status": status,
             "detail": details.get(status, str(error.detail)),
         }
-    detail = _("Something broke on our side; it is written in the log under the number below. Try again in a moment.")
+    detail = _("Something broke on our side. The log has the details under the reference below. Try again in a moment.")
     return {"title": _("Something went wrong"), "status": 500, "detail": detail}
 
 

@@ -8,36 +8,36 @@ from app.web.responses import page
 
 router = APIRouter(include_in_schema=False)
 
-ABOUT = """Everything that pages do, and more, with an API token: `Authorization: Bearer plumb_…`. A token has scopes: \
-`work` is a labeler's day; `read`, `write`, `jobs` and `accounts` need an admin. Lists are `{items, next_cursor}`; \
-pass `cursor` to go on. Errors are problem details (RFC 9457)."""
+ABOUT = """Everything that the pages do, and more. Send an API token: `Authorization: Bearer plumb_…`. A token has \
+scopes: `work` is for labeling; `read`, `write`, `jobs` and `accounts` need an admin. Lists are \
+`{items, next_cursor}`; pass `next_cursor` as `cursor` to get the next page. Errors are problem details (RFC 9457)."""
 
 
 class Problem(BaseModel):
-    """What went wrong, in the form of RFC 9457."""
+    """Problem details, as in RFC 9457."""
 
     type: str = "about:blank"
     title: str
     status: int
-    detail: str = Field(description="What was wrong, with the field, the value and the way out.")
-    field: str | None = Field(None, description="The field at fault, if it is one.")
-    errors: list[dict] | None = Field(None, description="Every field at fault, if the body could not be read.")
-    current: object = Field(None, description="With 409: what stands now.")
-    request_id: str | None = Field(None, description="The number of this request in the log.")
+    detail: str = Field(description="What is wrong, with the field, the value and the next step.")
+    field: str | None = Field(None, description="The field at fault, if there is one.")
+    errors: list[dict] | None = Field(None, description="Every field at fault, if the request is not valid.")
+    current: object = Field(None, description="With 409: the current state.")
+    request_id: str | None = Field(None, description="The reference of this request in the log.")
 
 
 RESPONSES = {
     "400": "The request cannot be understood.",
-    "401": "No token, or one that is unknown, revoked or expired.",
-    "403": "The token lacks the scope.",
-    "404": "It does not exist, or not for this account.",
-    "405": "The address does not take this method.",
+    "401": "The token is missing, unknown, revoked or expired.",
+    "403": "The token lacks the scope that is needed.",
+    "404": "Not found, or not visible to this account.",
+    "405": "The address does not accept this method.",
     "408": "The body did not arrive in time.",
-    "409": "It has changed in the meantime, or cannot be done in its state.",
+    "409": "The resource has changed in the meantime, or its state does not allow this.",
     "413": "The body is too large.",
-    "422": "A value is refused; `field` names it.",
-    "429": "Too often; `Retry-After` says when again.",
-    "507": "Nothing can be saved: the disk is full or fails.",
+    "422": "A value is not valid; `field` names it.",
+    "429": "Too many requests; `Retry-After` says when to try again.",
+    "507": "Nothing can be saved: the disk is full or failing.",
 }
 
 

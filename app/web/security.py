@@ -140,9 +140,7 @@ async def check_csrf(request: Request) -> None:
         if request.url.path.startswith("/assignments/") and request.headers.get("sec-fetch-site") == "same-origin":
             request.state.draft_only = True  # the browser vouches for our page: the desk keeps the text, and no more
             return
-        raise Forbidden(
-            _("This form is from before you signed in or out. Go back, load the page again and repeat the step.")
-        )
+        raise Forbidden(_("This form was loaded before you signed in or out. Go back, reload the page, and try again."))
 
 
 def split_address(address: str) -> SplitResult | None:
@@ -210,7 +208,7 @@ class Guard:
 
         takes_cookies = scope["method"] not in SAFE_METHODS and not scope["path"].startswith("/api/")
         if takes_cookies and not same_origin(Headers(scope=scope)):
-            message = _("This came from another site and was not done. Repeat it on Plumbline's own page.")
+            message = _("This request came from another site and was refused. Try again on Plumbline's own page.")
             return await answer(Forbidden(message))
         try:
             await self.app(scope, receive, guarded_send)

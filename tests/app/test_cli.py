@@ -113,7 +113,7 @@ def test_the_demo_is_begun_anew_while_nothing_runs_and_its_people_may_have_token
 def test_a_worker_of_a_queue_that_there_is_not(database):
     failed = run("worker", "--queue", "nope")
     assert failed.returncode == 1
-    assert failed.stderr == "plumbline: there is no queue nope: name default or training with --queue\n"
+    assert failed.stderr == "plumbline: there is no queue nope; use --queue default or --queue training\n"
 
 
 def test_the_good_rows_of_a_file_again(database, tmp_path):

@@ -55,7 +55,7 @@ def test_the_tool_finds_messages_of_code_templates_and_errors():
     assert {
         "Sign in",
         "Please sign in",
-        "Please sign in to go on.",
+        "Please sign in to continue.",
         ("Signed in on %(num)s device.", "Signed in on %(num)s devices."),
     } <= found
 

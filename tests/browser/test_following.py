@@ -51,7 +51,7 @@ def test_a_job_s_page_shows_progress_curves_and_the_end(page, people):
     with transaction() as session:
         rules.fail(session, held, "the text has only one word")
     page.get_by_text("the text has only one word").wait_for()
-    page.get_by_role("button", name="Resume where it stood").wait_for()
+    page.get_by_role("button", name="Resume job").wait_for()
     assert page.locator("details[open]").count() == 1
     not_reloaded(page)
 
@@ -77,7 +77,7 @@ def test_a_plan_s_page_follows_its_steps_to_the_end(page, people):
         plan = plans.start(session, session.merge(round), {"next_round": None})
     page.goto(f"/admin/plans/{plan.public_id}")
     mark(page)
-    page.get_by_text("train the base network").wait_for()
+    page.get_by_text("train the base model").wait_for()
     work("train_ppo")
     page.locator("tr", has_text="reward model").locator(".badge", has_text="finished").wait_for()
     work()

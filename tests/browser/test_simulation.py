@@ -20,7 +20,7 @@ def test_the_page_follows_the_work_and_keeps_the_focus(page, people, monkeypatch
     page.goto("/sign-in")
     sign_in(page, carla, demo.DEMO_PASSWORD)
     page.goto("/admin/simulation")
-    button = page.get_by_role("button", name="Let simulated labelers work")
+    button = page.get_by_role("button", name="Start simulated labelers")
     button.focus()
     labeler = people.labeler("simulated-1-01", kind=AccountKind.SIMULATED)
     with transaction() as session:  # what its submission does to the assignment
@@ -31,7 +31,7 @@ def test_the_page_follows_the_work_and_keeps_the_focus(page, people, monkeypatch
             .values(state=AssignmentState.SUBMITTED, labeler_id=labeler.id, submitted_at=now(-60))
         )
     page.get_by_text("1 / 300").wait_for()
-    page.get_by_text("284 pieces of work wait").wait_for()
+    page.get_by_text("284 tasks to do").wait_for()
     assert button.evaluate("button => button === document.activeElement")
     page.keyboard.press("Enter")
-    page.get_by_text("Simulated labelers have begun").wait_for()
+    page.get_by_text("Simulated labelers have started").wait_for()

@@ -75,17 +75,17 @@ class Tour:
 
     def let_them_work(self, work: Callable[[], object]) -> None:
         """Let the simulated labelers work and wait until they are done; `work` does what a worker would."""
-        self.page.get_by_role("button", name="Let simulated labelers work").click()
-        self.page.get_by_text("Simulated labelers have begun").wait_for()
+        self.page.get_by_role("button", name="Start simulated labelers").click()
+        self.page.get_by_text("Simulated labelers have started").wait_for()
         work()
-        self.page.get_by_text(re.compile(r"^0 pieces of work wait")).wait_for()
+        self.page.get_by_text(re.compile(r"^0 tasks to do")).wait_for()
 
     def train(self, work: Callable[[], object]) -> None:
         """Train on the newest round, look at a job, and wait until the plan is finished."""
-        self.page.get_by_role("button", name="Train on it").last.click()
-        self.page.get_by_text("The plan has begun").wait_for()
+        self.page.get_by_role("button", name="Train on round").last.click()
+        self.page.get_by_text("The plan has started").wait_for()
         work()
-        self.page.get_by_role("button", name="Cancel the plan").wait_for(state="detached")
+        self.page.get_by_role("button", name="Cancel plan").wait_for(state="detached")
         plan = self.page.url
         self.page.get_by_role("link", name="job", exact=True).last.click()
         self.page.locator("#live .badge", has_text="finished").first.wait_for()
@@ -95,7 +95,7 @@ class Tour:
         """The line of descent of the newest policy, its names from the policy to the base."""
         self.page.get_by_role("link", name="Checkpoints").click()
         self.page.get_by_role("link", name=re.compile("ppo")).first.click()
-        self.page.get_by_role("heading", name="Line of descent").wait_for()
+        self.page.get_by_role("heading", name="Lineage").wait_for()
         return self.page.locator("ol.stack > li").all_inner_texts()
 
 

@@ -232,7 +232,7 @@ def _from_the_closed_round_to_training(hands: Keyboard) -> None:
     hands.start()
     hands.enter("By keyboard closed")
     hands.press("New snapshot", "New snapshot")
-    hands.choose("What is it for", "Reward model")
+    hands.choose("Purpose", "Reward model")
     hands.fill("Name", "Frozen by keyboard")
     hands.press("Create snapshot", "Frozen by keyboard")
     work()  # what the worker of the default queue does
@@ -241,7 +241,7 @@ def _from_the_closed_round_to_training(hands: Keyboard) -> None:
     hands.press("New plan", "New plan")
     hands.tab("Round to train on")
     page.keyboard.type("1")  # a select goes to what begins so
-    hands.press("Close the round and start", "After round 1")
+    hands.press("Close round and start plan", "Train on round 1")
     page.get_by_text("No training worker is running").wait_for()
     hands.press("job$", "base")
     page.locator("#live .badge", has_text="queued").wait_for()

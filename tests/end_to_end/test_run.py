@@ -189,8 +189,8 @@ def test_it_says_in_one_line_why_it_cannot_start(run, tmp_path):
     other = Run(tmp_path / "other")
     for environment, words in (
         ({**other.environment, "PLUMBLINE_PORT": str(run.port)}, f"port {run.port}"),
-        ({**other.environment, "PLUMBLINE_DATA_DIR": str(run.data)}, "runs already on the data folder"),
-        ({**other.environment, "PLUMBLINE_DATA_DIR": "/proc/nowhere"}, "cannot be written"),
+        ({**other.environment, "PLUMBLINE_DATA_DIR": str(run.data)}, "is already running on the data folder"),
+        ({**other.environment, "PLUMBLINE_DATA_DIR": "/proc/nowhere"}, "is not writable"),
     ):
         done = subprocess.run([*PLUMBLINE, "run"], env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1

@@ -312,7 +312,7 @@ def test_a_plan_asks_before_it_closes_a_round_over_drafts(begun, client, people)
     assert refused.status_code == 409 and '{"confirm": true}' in refused.json()["detail"]
     assert refused.json()["current"]["drafts"] == 1 and state_of(round) == "open"
     confirmed = client.post("/api/v1/plans", json={**given, "confirm": True}, headers=headers)
-    assert "No closed training round holds a demonstration" in confirmed.json()["detail"], "that was asked first"
+    assert "No closed training round has demonstrations" in confirmed.json()["detail"], "that was asked first"
 
 
 def test_so_do_the_pages_that_start_one(begun, client, people):
@@ -323,7 +323,7 @@ def test_so_do_the_pages_that_start_one(begun, client, people):
     assert refused.status_code == 409
     assert "Unsubmitted drafts: 1" in refused.text and 'name="confirm"' in refused.text and state_of(round) == "open"
     confirmed = client.post("/admin/plans/new", data=fields | {"confirm": "on"})
-    assert "No closed training round holds a demonstration" in confirmed.text
+    assert "No closed training round has demonstrations" in confirmed.text
     assert 'name="confirm"' not in client.get("/admin/plans/new").text
     there = client.post("/admin/simulation/plan", data=fields).headers["location"]
     assert there == f"/admin/rounds/{round.public_id}/close"

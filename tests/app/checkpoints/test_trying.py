@@ -82,7 +82,7 @@ def test_a_worker_tries_what_came_over_rest_once_and_its_page_tells(client, peop
         with transaction() as session:
             made = rules.register_path(session, folder, "Mine")
         assert made.trial is None
-        assert "tried once a training worker is free" in client.get(f"/admin/checkpoints/{made.public_id}").text
+        assert "checked once a training worker is free" in client.get(f"/admin/checkpoints/{made.public_id}").text
         tasks.try_network(made.id)
         assert words in client.get(f"/admin/checkpoints/{made.public_id}").text
     with reading() as session:

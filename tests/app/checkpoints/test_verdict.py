@@ -9,10 +9,10 @@ from tests.app.plans.test_pages import text_of
 from training.contract.events import CheckpointSaved
 
 CASES = [
-    ((0.43, 0.30, 0.57), "not clear of a coin", "PPO refuses it"),
-    ((0.31, 0.22, 0.41), "worse than a coin", "the wrong way round"),
-    ((0.62, 0.55, 0.69), "better than a coin", "95 % interval is 55 % to 69 %"),
-    (None, "never measured", "Nothing was held out"),
+    ((0.43, 0.30, 0.57), "not distinguishable from chance", "PPO refuses this model. Collect"),
+    ((0.31, 0.22, 0.41), "worse than chance", "in reverse order"),
+    ((0.62, 0.55, 0.69), "better than chance", "95% interval: 55% to 69%"),
+    (None, "not measured", "Nothing was held out"),
 ]
 
 
@@ -27,6 +27,6 @@ def test_a_verdict_stands_beside_the_step_that_a_run_kept(client, people, accura
     people.sign_in(client, people.admin())
     for path in ("/admin/checkpoints", f"/admin/checkpoints/{made}", f"/admin/jobs/{job.public_id}"):
         shown = text_of(client, path)
-        assert "kept by its run" in shown and verdict in shown, path
+        assert "selected by its run" in shown and verdict in shown, path
         assert "recommended" not in shown
     assert more in text_of(client, f"/admin/checkpoints/{made}")

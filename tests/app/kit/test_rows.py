@@ -67,11 +67,11 @@ def test_a_header_that_is_not_utf8_is_named(tmp_path):
     ("content", "words"),
     [
         ('prompt\nfine\n"unclosed\nthird\nfourth\n', ["line 3", "never closed"]),
-        ('prompt\nfine\n"He said "hello"\nand left"\n', ["line 3", "doubled", "nothing was read"]),
-        ('prompt\n"a"b\nnext\n', ["line 2", "doubled"]),
+        ('prompt\nfine\n"He said "hello"\nand left"\n', ["line 3", "Double the quotes", "nothing was read"]),
+        ('prompt\n"a"b\nnext\n', ["line 2", "Double the quotes"]),
         ("prompt;use_case\na;b\n", ["semicolons", "commas"]),
         ("prompt\tuse_case\na\tb\n", ["tabs"]),
-        ("prompt,prompt\na,b\n", ["stands twice", "prompt"]),
+        ("prompt,prompt\na,b\n", ["appears twice", "prompt"]),
         ("prompt,use_case\rOld one,chat\rOld two,chat\r", ["CR"]),
         ("prompt\n", ["no row"]),
         ("", ["empty"]),
@@ -286,8 +286,8 @@ def test_files_that_broke_the_reader_before_are_rows_or_one_message():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"prompt": "Q", "prompt": "R"}', "“prompt” stands twice"),
-        ('{"messages": [{"role": "user", "content": "A", "content": "B"}]}', "“content” stands twice"),
+        ('{"prompt": "Q", "prompt": "R"}', "“prompt” appears twice"),
+        ('{"messages": [{"role": "user", "content": "A", "content": "B"}]}', "“content” appears twice"),
         ('{"prompt": "Q", "score": NaN}', "NaN is not JSON"),
         ('{"prompt": "Q", "score": [1, -Infinity]}', "Infinity is not JSON"),
     ],
@@ -340,5 +340,5 @@ def test_messages_name_so_many_fields_and_no_more(tmp_path):
 
 def test_what_is_no_file_is_said_to_be_none(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(BadInput, match="no regular file"):
+    with pytest.raises(BadInput, match="not a regular file"):
         list(of(tmp_path / "pipe"))

@@ -81,7 +81,7 @@ def test_a_turn_of_the_loop_on_the_pages(client, olga, people):
     run(ppo)
     work()
     text = text_of(client, plan)
-    assert "After round 1" in text and "every 2s" not in text
+    assert "Train on round 1" in text and "After round 1" in text and "every 2s" not in text
     with reading() as session:
         jobs = session.scalars(select(Job)).all()
         assert session.scalar(select(Round.state).where(Round.number == 2)) is RoundState.OPEN

@@ -174,7 +174,7 @@ def test_a_job_resumed_on_its_own_page_takes_its_plan_along(bank):
     with transaction() as session:
         jobs.cancel(session, session.get_one(Job, job.id), None)
         rules.advance_after(session, job=job)
-    assert found(plan).state is PlanState.FAILED and "cancelled" in found(plan).error
+    assert found(plan).state is PlanState.FAILED and "canceled" in found(plan).error
     with transaction() as session:
         jobs.resume(session, session.get_one(Job, job.id), None)
     work()
@@ -205,7 +205,7 @@ def test_a_plan_whose_snapshot_would_be_empty_stops_and_says_what_was_left_out(b
     work()
     stopped = found(plan)
     assert stopped.state is PlanState.FAILED
-    said = "0 demonstrations and 0 conversations.*prompts with undecided personal data \\(8\\)"
+    said = "0 demonstrations and 0 conversations.*prompts with unreviewed personal data \\(8\\)"
     assert re.search(said, stopped.error), stopped.error
     with transaction() as session:
         session.execute(update(Finding).values(state=FindingState.ALLOWED))
@@ -342,7 +342,7 @@ def test_a_database_that_is_busy_does_not_fail_the_next_round_unless_it_stays_so
     now = found(plan)
     if times == tasks.TRIES:
         assert now.state is PlanState.FAILED and states(plan)["round"] is StepState.FAILED
-        assert now.error.startswith("round: ") and "database is locked" in now.error and "try again" in now.error
+        assert now.error.startswith("round: ") and "database is locked" in now.error and "retry" in now.error
         tasks.reconcile()
         assert found(plan).state is PlanState.FAILED  # nobody goes on by himself
         with transaction() as session:
@@ -373,7 +373,7 @@ def test_a_plan_trains_on_what_programs_answered_only_if_it_says_so(bank):
 def test_a_plan_on_programs_answers_alone_is_refused_with_the_next_step(bank):
     round = fill_round(prompts(4), kind=AccountKind.SIMULATED)
     with pytest.raises(
-        BadInput, match=r"Left out: demonstrations by simulated labelers \(4\)\. Tick .*“also”"
+        BadInput, match=r"Left out: demonstrations by simulated labelers \(4\)\. Under .*“also”"
     ) as refused:
         start(round)
     assert refused.value.field == "also"

@@ -263,7 +263,7 @@ def test_a_file_that_somebody_writes_to_is_refused_with_what_was_stored(database
         return was(given)
 
     monkeypatch.setattr(imports, "fingerprint", grows)
-    with pytest.raises(BadInput, match="was changed while it was imported"):
+    with pytest.raises(BadInput, match="changed while it was being imported"):
         run(path)
     with reading() as session:
         assert session.scalar(select(func.count()).select_from(Prompt)) == (0 if when == "before it writes" else 2)

@@ -138,7 +138,7 @@ def test_probability_and_ties_of_pairs_are_stored(database, tmp_path):
         ([(1, "a"), (1, "b")], None),
         ([(1, "a"), (2, "b")], None),
     ]
-    assert report.notes == ["Not used, with how many rows hold something there: label (1)."]
+    assert report.notes == ["Unused fields, with the number of rows that have them: label (1)."]
 
 
 def test_the_same_vote_of_nobody_known_is_two_votes_and_a_file_twice_adds_nothing(database, tmp_path):
@@ -266,7 +266,7 @@ def test_prompts_of_other_tools_and_what_is_not_used(database, tmp_path):
     report = checked(import_prompts(path, as_csv=False, defaults=PromptDefaults("mine"), skip_bad=True))
     assert [(one.line, one.field) for one in report.problems] == [(4, "messages.1.role"), (5, "messages.0.role")]
     assert "import the rows as completions" in report.problems[0].message
-    assert report.notes == ["Not used, with how many rows hold something there: output (1), id (1)."]
+    assert report.notes == ["Unused fields, with the number of rows that have them: output (1), id (1)."]
     with reading() as session:
         found = [asked(one) for one in session.scalars(select(Prompt).order_by(Prompt.id))]
     assert found == [[("user", "Sum up.\n\nA text.")], [("user", "Hi")], [("user", "Hello")]]

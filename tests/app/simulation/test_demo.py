@@ -118,12 +118,12 @@ def test_the_page_leads_from_work_to_a_plan(database, client, people):
     people.sign_in(client, admin)
     page = client.get("/admin/simulation").text
     assert "0 / 300" in page
-    assert "285 pieces of work wait" in page and "15 tasks are left to people" in page
-    button = r'<button class="primary"( aria-disabled="true")?>Let simulated labelers work'
+    assert "285 tasks to do" in page and "15 tasks are left for people" in page
+    button = r'<button class="primary"( aria-disabled="true")?>Start simulated labelers'
     assert re.search(button, page)[1] is None
     assert client.post("/admin/simulation/work", data=people.csrf(client)).status_code == 303
     page = client.get("/admin/simulation/state").text
-    assert re.search(button, page)[1] and "simulated labelers are at work" in page
+    assert re.search(button, page)[1] and "simulated labelers are working" in page
     with reading() as session:
         (turn,) = queries.turns(session)
         assert turn.waits_for_work

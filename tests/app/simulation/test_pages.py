@@ -12,7 +12,7 @@ def test_training_from_the_page_tells_the_steps(client, people):
     people.sign_in(client, people.admin())
     round = fill_round(prompts(4), comparisons=False, kind=AccountKind.SIMULATED)
     reply = client.post("/admin/simulation/plan", data=people.csrf(client) | {"round": round.public_id})
-    assert re.search(r"The plan has begun: \d+ steps\.", client.get(reply.headers["location"]).text)
+    assert re.search(r"The plan has started: \d+ steps\.", client.get(reply.headers["location"]).text)
     with reading() as session:
         assert session.query(Plan).one().config["also"] == ["simulated", "demo"]
 

@@ -35,9 +35,7 @@ def test_every_figure_has_its_interval_and_its_n():
     }
     ppo = {"kl_nats": 1.2, "kl_nats_low": 1.0, "kl_nats_high": 1.4, "score": 0.5, "start_score": -0.25, "prompts": 16.0}
     shown = printed(RoundReport(1, 32, 64, 8, 0.73, 520, 0.4, 0.61, 0.83, 6, accuracy, ppo))
-    assert (
-        "labelers agree in 73.0% [61.0%, 83.0%] of 520 pairs of 6 items that neither ties (noise scale 0.400)" in shown
-    )
+    assert "labelers agree on 73.0% [61.0%, 83.0%] of 520 pairs without ties, from 6 items (noise scale 0.400)" in shown
     assert (
         "reward model: 60.0% [51.0%, 68.0%] (90 pairs, 20 prompts) on held-out comparisons, "
         "not measured on held-out labelers"

@@ -254,9 +254,9 @@ def test_who_answered_is_told_in_every_line_and_people_count_alone_unless_others
 
 def test_nothing_but_simulated_answers_is_refused_with_the_next_step(database):
     fill_round(prompts(4), kind=AccountKind.SIMULATED)
-    with pytest.raises(BadInput, match=r"comparisons by simulated labelers \(4\)\. Tick .* --also"):
+    with pytest.raises(BadInput, match=r"comparisons by simulated labelers \(4\)\. Under .* --also"):
         freeze(Purpose.RM)
-    with pytest.raises(BadInput, match="nobody's answers"):
+    with pytest.raises(BadInput, match="no answers"):
         freeze(Purpose.PPO, also=["demo"])
 
 

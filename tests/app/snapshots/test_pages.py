@@ -61,7 +61,7 @@ def test_the_page_refuses_to_train_on_an_evaluation_until_the_box_is_ticked(clie
     page = client.post("/admin/snapshots/new", data=sent | {"train_on_evaluation": "on"}).headers["location"]
     work()
     shown = text_of(client, page)
-    assert "train too" in shown and newest().manifest["counts"]["comparisons"] == 8
+    assert "used for training" in shown and newest().manifest["counts"]["comparisons"] == 8
 
 
 def test_a_round_s_own_page_leads_to_a_snapshot_of_that_round(client, olga, people, rounds):
@@ -79,7 +79,7 @@ def test_programs_answers_count_only_where_they_are_ticked_and_the_page_says_how
     sent = people.csrf(client) | {"purpose": "rm", "rounds": ["1"], "all": "splits"}
     refused = client.post("/admin/snapshots/new", data=sent)
     assert refused.status_code == 422
-    assert "comparisons by simulated labelers (8). Tick under “Whose answers”" in html.unescape(refused.text)
+    assert "comparisons by simulated labelers (8). Under “Whose answers”, check" in html.unescape(refused.text)
     kept = client.post("/admin/snapshots/new", data=sent | {"also": "simulated", "rounds": ["9"]}).text
     assert re.search(r'value="simulated" checked', kept), "what was ticked stays ticked"
     place = client.post("/admin/snapshots/new", data=sent | {"also": "simulated"}).headers["location"]
@@ -135,8 +135,8 @@ def test_a_snapshot_s_page_says_what_each_line_is_for_and_what_is_left_out(clien
     uses = newest().manifest["uses"]
     for file, found in uses.items():
         assert [file, *(str(found.get(use, 0)) for use in ("train", "validation", "test", "held_out"))] in rows
-    assert ["comparisons that came after their slot was filled or their round closed", "1"] in rows
-    assert ["demonstrations of prompts with undecided personal data", "1"] in rows
+    assert ["comparisons submitted after their slot was filled or their round closed", "1"] in rows
+    assert ["demonstrations of prompts with unreviewed personal data", "1"] in rows
 
 
 def test_a_snapshot_of_an_earlier_version_has_its_page_and_its_exports(client, olga, people, rounds):

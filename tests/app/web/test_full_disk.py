@@ -90,7 +90,7 @@ def test_readyz_and_doctor_try_a_write(client):
     with nothing_written():
         answer, (found,) = client.get("/readyz"), [one for one in doctor.examine() if one["check"] == "data folder"]
     assert answer.status_code == 503 and "nothing can be written" in answer.json()["disk"]
-    assert not found["ok"] and "free room" in found["detail"]
+    assert not found["ok"] and "free disk space" in found["detail"]
     assert [path.name for path in settings().data_dir.iterdir() if "plumbline.db" not in path.name] == ["secret"]
 
 
