@@ -1,4 +1,4 @@
-# make run | make test | make bench      one .venv for all three; nothing outside this folder is touched
+# `make help` lists the targets. One .venv serves all; nothing outside this folder is touched.
 #
 #   PYTHON=python3.13   another interpreter (3.11 or newer)       DEMO=0      without the demo
 #   TORCH=cuda          the CUDA build of torch                   UV=1        install with uv where it is at hand
@@ -22,23 +22,45 @@ endif
 # again for each of a hundred packages.
 INSTALL_TORCH := $(BIN)/python -m pip install --disable-pip-version-check --retries 1 --timeout 15
 
-.PHONY: run test bench lint messages settings clean
-.DELETE_ON_ERROR:
+# Rules, formulas and house rules on SQLite: no browser, no training, no service but what the tests start themselves.
+FAST := tests/app/kit tests/app/test_names.py tests/app/test_templates.py tests/app/test_import_contracts.py \
+        tests/app/test_architecture.py tests/app/rounds/test_rules.py tests/app/prompts/test_rules.py \
+        tests/app/comparisons/test_comparisons.py tests/app/guidelines/test_rules.py tests/app/plans/test_rules.py \
+        tests/training/contract tests/training/ppo/test_math.py tests/training/reward/test_model.py
+T    :=
 
-run: .venv/run-$(TORCH)
+.PHONY: help run test test-fast coverage bench lint types messages settings clean
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+help:
+	@grep -E '^[a-z-]+:.*  # ' $(MAKEFILE_LIST) | sed -E 's/:.*  # /\t/' | expand -t 12
+
+run: .venv/run-$(TORCH)  # the product with its demo, at http://127.0.0.1:8000; Ctrl-C ends it
 	@exec $(BIN)/plumbline run --end-with-parent $(if $(filter 0,$(DEMO)),,--demo)
 
-test: .venv/test-$(TORCH) lint
+test: .venv/test-$(TORCH) lint  # everything, as CI does; of one file or folder: make test T=tests/app/rounds
 	@export OMP_NUM_THREADS=1; failed=0; \
+	if [ -n "$(T)" ]; then exec $(BIN)/python -m pytest $(T); fi; \
 	$(BIN)/python -m pytest tests/app tests/training -n 2 --dist loadfile || failed=1; \
 	$(BIN)/python -m pytest tests/browser tests/end_to_end -n 2 --dist loadfile || failed=1; exit $$failed
 
-lint: .venv/test-$(TORCH)
+test-fast: .venv/test-$(TORCH)  # rules, formulas and house rules in about two minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -k "not postgresql" $(FAST)
+
+coverage: .venv/test-$(TORCH)  # the lines and branches that tests of app/ and training/ reach; no threshold
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/app tests/training -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+
+lint: .venv/test-$(TORCH)  # ruff, imports between rooms, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@$(BIN)/mypy
 
-bench: .venv/test-$(TORCH) .venv/peers/trl/ready .venv/peers/trl_ppo/ready
+types: .venv/test-$(TORCH)  # how many type errors are left, outside of what `make lint` holds
+	-@$(BIN)/mypy --allow-untyped-defs app training | tail -1
+
+bench: .venv/test-$(TORCH) .venv/peers/trl/ready .venv/peers/trl_ppo/ready  # side by side with TRL and transformers
 	@$(BIN)/python -m tests.benchmarks $(ONLY)
 
 # A peer has an environment of its own, which sees ours: its packages never mix with the product's or the tests', and
@@ -61,7 +83,7 @@ messages:  # the catalogues of translations/ anew from what code and templates s
 settings:  # docs/settings.md, from app/config.py
 	@$(BIN)/python -m app.launch.settings_guide
 
-clean:
+clean:  # the environment
 	rm -rf .venv plumbline.egg-info
 
 .venv/bin/python:
