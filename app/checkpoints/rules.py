@@ -137,7 +137,7 @@ def make_policy(session: Session, checkpoint: Checkpoint, *, name: str = "", by:
     if session.scalar(select(Policy.id).where(Policy.name == name)) is not None:
         if name != checkpoint.name:
             raise Conflict(
-                _("There is a policy “%(name)s” already; choose another name.") % {"name": name}, field="name"
+                _("A policy named “%(name)s” already exists; choose another name.") % {"name": name}, field="name"
             )
         name = f"{name[:100]} {checkpoint.public_id}"
     policy = policies.get_or_create(session, name, PolicyKind.TRAINED)
