@@ -27,7 +27,7 @@ PREFIX = "checkpoint:"
 _TITLES = {  # by role, and by folder where a run saves two of a role
     CheckpointRole.BASE: "base",
     CheckpointRole.SFT: "SFT",
-    "sft_by_loss": "SFT of lowest loss",
+    "sft_by_loss": "SFT with lowest loss",
     CheckpointRole.REWARD_MODEL: "reward model",
     CheckpointRole.POLICY: "PPO",
     CheckpointRole.POLICY_EMA: "PPO averaged",
