@@ -27,7 +27,7 @@ PREFIX = "checkpoint:"
 _TITLES = {  # by role, and by folder where a run saves two of a role
     CheckpointRole.BASE: "base",
     CheckpointRole.SFT: "SFT",
-    "sft_by_loss": "SFT of lowest loss",
+    "sft_by_loss": "SFT with lowest loss",
     CheckpointRole.REWARD_MODEL: "reward model",
     CheckpointRole.POLICY: "PPO",
     CheckpointRole.POLICY_EMA: "PPO averaged",
@@ -137,7 +137,7 @@ def make_policy(session: Session, checkpoint: Checkpoint, *, name: str = "", by:
     if session.scalar(select(Policy.id).where(Policy.name == name)) is not None:
         if name != checkpoint.name:
             raise Conflict(
-                _("There is a policy “%(name)s” already; choose another name.") % {"name": name}, field="name"
+                _("A policy named “%(name)s” already exists; choose another name.") % {"name": name}, field="name"
             )
         name = f"{name[:100]} {checkpoint.public_id}"
     policy = policies.get_or_create(session, name, PolicyKind.TRAINED)

@@ -79,9 +79,9 @@ def show_job(id: Id, as_json: AsJson = False) -> None:
 def create(
     verb: Annotated[JobVerb, typer.Argument(help="Type of the job.")],
     recipe: Annotated[str | None, typer.Option(help="A named recipe; the options below override it.")] = None,
-    data: Annotated[str | None, typer.Option(help="Id of a snapshot.")] = None,
-    init_from: Annotated[str | None, typer.Option(help="Id of the checkpoint to start from.")] = None,
-    reward_model: Annotated[str | None, typer.Option(help="Id of the reward model's checkpoint.")] = None,
+    data: Annotated[str | None, typer.Option(help="ID of a snapshot.")] = None,
+    init_from: Annotated[str | None, typer.Option(help="ID of the checkpoint to start from.")] = None,
+    reward_model: Annotated[str | None, typer.Option(help="ID of the reward model's checkpoint.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="Override a key of the config: key=value.")] = None,
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
     wait: Wait = False,

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Surface(StrEnum):
-    """Where somebody acts, or that nobody does."""
+    """Where an action came from; a worker acts in the background."""
 
     PAGE = "page"
     REST = "rest"

@@ -41,7 +41,7 @@ class NextRound(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Text = Field("", max_length=120)
-    prompts: int = Field(100, ge=0, description="Prompts to compare completions of; unused ones first.")
+    prompts: int = Field(100, ge=0, description="Prompts for comparisons; unused ones first.")
     validation_share: float = Field(0.1, ge=0, le=1, description="Share of these prompts from the validation split.")
     completions: int = Field(4, ge=2, le=9, description="Completions per prompt (K).")
     mix: dict[Source, int] = Field(
@@ -50,7 +50,7 @@ class NextRound(BaseModel):
     )
     overlap: int = Field(1, ge=1, le=50, description="Labelers per prompt.")
     pools: list[Pool] = Field([Pool.TRAIN, Pool.HELD_OUT], min_length=1)
-    demonstrations: int = Field(0, ge=0, description="Additional train prompts to write demonstrations for.")
+    demonstrations: int = Field(0, ge=0, description="Additional train prompts for demonstrations.")
     open: bool = Field(True, description="Open the round immediately; otherwise it stays a draft.")
     priority: RoundPriority = Field(RoundPriority.NORMAL, description=PRIORITY)
     reserved_for_people: ReservedShare = Field(0.0, description=RESERVED)
@@ -72,7 +72,7 @@ class PlanConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     base: Text | None = Field(
-        None, description="Checkpoint to start from; absent: the newest base model, or a new one."
+        None, description="Checkpoint to start from; absent: the newest base model; if none exists, one is trained."
     )
     train_base: Training = Training(recipe="miniature_base")
     sft: Training = Training(recipe="miniature_sft")

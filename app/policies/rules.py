@@ -57,7 +57,9 @@ def create(session: Session, new: PolicyIn, by: Account | None) -> Policy:
     """Make an imported policy or an endpoint; the name must be new."""
     name = new.name.strip()
     if queries.by_name(session, name):
-        raise Conflict(_("There is a policy “%(name)s” already; choose another name.") % {"name": name}, field="name")
+        raise Conflict(
+            _("A policy named “%(name)s” already exists; choose another name.") % {"name": name}, field="name"
+        )
     made = get_or_create(session, name, new.kind)
     _set(made, new)
     session.flush()

@@ -58,7 +58,7 @@ def simulate(
 ) -> None:
     """Run the whole loop with simulated labelers, who sign up and work over REST, and print what was learned.
 
-    Without --url, everything is kept in PLUMBLINE_DATA_DIR if that is set, or else in a temporary folder.
+    Without --url, everything is kept in PLUMBLINE_DATA_DIR if set, else in a temporary folder, deleted at the end.
     """
     with _server(url, token) as api:
         simulation = Simulation(

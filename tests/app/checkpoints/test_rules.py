@@ -93,7 +93,7 @@ def test_a_reward_model_chooses_among_the_epochs_of_sft(trained):
         best = queries.chosen_of(session, job)
         assert (best.step, best.reward_model.id) == (54, trained["reward_model"].id)
         names = session.scalars(select(Checkpoint.name).where(Checkpoint.job_id == job.id).order_by(Checkpoint.step))
-        assert [name.partition(" after")[0] for name in names] == ["SFT of lowest loss", "SFT"]
+        assert [name.partition(" after")[0] for name in names] == ["SFT with lowest loss", "SFT"]
     with transaction() as session, pytest.raises(BadInput, match="nowhere"):
         rules.create_job(session, JobVerb.TRAIN_SFT, {**keys, "reward_model": "checkpoint:nowhere"}, snapshot=snapshot)
 

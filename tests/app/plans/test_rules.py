@@ -205,7 +205,7 @@ def test_a_plan_whose_snapshot_would_be_empty_stops_and_says_what_was_left_out(b
     work()
     stopped = found(plan)
     assert stopped.state is PlanState.FAILED
-    said = "0 demonstrations and 0 conversations.*prompts with unreviewed personal data \\(8\\)"
+    said = "0 demonstrations and 0 conversations.*prompts with open personal data findings \\(8\\)"
     assert re.search(said, stopped.error), stopped.error
     with transaction() as session:
         session.execute(update(Finding).values(state=FindingState.ALLOWED))

@@ -136,7 +136,7 @@ def test_a_snapshot_s_page_says_what_each_line_is_for_and_what_is_left_out(clien
     for file, found in uses.items():
         assert [file, *(str(found.get(use, 0)) for use in ("train", "validation", "test", "held_out"))] in rows
     assert ["comparisons submitted after their slot was filled or their round closed", "1"] in rows
-    assert ["demonstrations of prompts with unreviewed personal data", "1"] in rows
+    assert ["demonstrations of prompts with open personal data findings", "1"] in rows
 
 
 def test_a_snapshot_of_an_earlier_version_has_its_page_and_its_exports(client, olga, people, rounds):
