@@ -101,7 +101,7 @@ def test_pages_speak_the_language_of_the_browser_then_of_the_account(client, peo
         session.get_one(Account, ana.id).language = "de"
     page = client.get("/").text
     assert '<html lang="de">' in page and "Ihr Arbeitsplatz" in page
-    assert "Diese Seite gibt es nicht." in client.get("/admin").text, "errors too"
+    assert "Seite nicht gefunden." in client.get("/admin").text, "errors too"
 
 
 def test_plurals_and_the_empty_message():

@@ -33,7 +33,7 @@ def read_in(ana, zone, url="/"):
     [("Asia/Tokyo", "JST"), ("Etc/GMT+5", "-05"), ("UTC", "UTC"), ("", "UTC"), ("../../etc/passwd", "UTC")],
 )
 def test_a_page_tells_times_by_the_readers_clock(ana, zone, name):
-    [(exact, shown)] = re.findall(r'since <time datetime="(.+?)">(.+?)</time>', read_in(ana, zone, "/account"))
+    [(exact, shown)] = re.findall(r'Signed in <time datetime="(.+?)">(.+?)</time>', read_in(ana, zone, "/account"))
     moment = datetime.fromisoformat(exact)
     assert moment.utcoffset() == timedelta(0)
     there = moment.astimezone(ZoneInfo(zone) if name != "UTC" else UTC)

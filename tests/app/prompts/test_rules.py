@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from app.database import reading, transaction
 from app.errors import BadInput
+from app.kit import cursors
 from app.prompts import queries, rules
 from app.prompts.messages import canonical, few_shot, prefix_sha256, split_for, text_sha256, tokens
 from app.prompts.schemas import PromptDraft, Verdict
@@ -249,7 +250,7 @@ def test_pages_of_a_list_hold_every_prompt_once(database):
     seen, cursor = [], None
     with reading() as session:
         for _ in range(10):
-            prompts, cursor = queries.page(session, queries.matching(session, collection="c"), cursor, 10)
+            prompts, cursor = cursors.page(session, queries.matching(session, collection="c"), Prompt, cursor, 10)
             seen += [prompt.messages[0]["text"] for prompt in prompts]
             if cursor is None:
                 break
