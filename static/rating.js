@@ -12,7 +12,7 @@ const said = document.getElementById("said");
 const [goOn, back, leave] = [form.querySelector("[value=go_on]"), document.getElementById("back"), document.getElementById("leave")];
 
 const panel = (letter) => root.querySelector(`.panel[data-letter="${letter}"]`);
-const gone = (letter) => form.elements.namedItem(`gone_on.${letter}`);
+const gone = (letter) => form.elements.namedItem(`flags_complete.${letter}`);
 const boxes = (letter) => [...panel(letter).querySelectorAll("[type=radio]")];
 const rating = (letter) => boxes(letter).find((box) => box.checked)?.value ?? "";
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_all, name) => values[name] ?? "");

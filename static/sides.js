@@ -30,7 +30,7 @@ export function content(entries, otherwise = {}) {
   for (const [name, value] of entries) {
     const [kind, letter, flag] = name.split(".");
     const one = () => (made.completions[letter] ??= { flags: {} });
-    if (kind === "gone_on") one().flags = {}; // what is ticked comes after it
+    if (kind === "flags_complete") one().flags = {}; // what is ticked comes after it
     else if (kind === "rating") one().rating = value;
     else if (kind === "flag") one().flags[flag] = true;
     else if (kind === "tier") Object.assign(one(), { tier: Number(value) || null, unacceptable: value === "unacceptable" });

@@ -161,7 +161,7 @@ def flags_of(form: Form, prompt: Prompt, letter: str, answer: Answer) -> dict[st
     except BadInput as error:
         field = f"completions.{letter}.flags.{error.field}"
         raise BadInput(f"{letter}: {error.message}", field=field) from error
-    if not answer.gone_on:
+    if not answer.flags_complete:
         return flags
     if answer.rating is None:
         raise BadInput(

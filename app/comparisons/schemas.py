@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from itertools import permutations
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
 from app.accounts.tables import AccountKind
 from app.assignments.tables import LETTERS
@@ -25,8 +25,11 @@ class Answer(BaseModel):
 
     rating: int | None = Field(None, ge=1, le=7)
     flags: dict[Text, StrictBool | None] = {}
-    gone_on: StrictBool = Field(
-        False, description="Whether the labeler confirmed the flags: unchecked ones then count as no."
+    flags_complete: StrictBool = Field(
+        False,
+        validation_alias=AliasChoices("flags_complete", "gone_on"),
+        description="Whether the labeler confirmed the flags: unchecked ones then count as no. "
+        "Its earlier name `gone_on` is deprecated and accepted for one release.",
     )
     tier: int | None = Field(None, ge=1, le=9, description="1 is best; equal tiers are a tie.")
     undecided: StrictBool = Field(
@@ -96,14 +99,16 @@ class ComparisonContent(BaseModel):
         """
         made = {letter: self.of(letter).model_dump() for letter in letters}
         for letter in letters:
-            if f"gone_on.{letter}" in form:
+            # A page that was opened before an upgrade posts the earlier name.
+            complete = form.get(f"flags_complete.{letter}", form.get(f"gone_on.{letter}"))
+            if complete is not None:
                 ticked = {flag: True for flag in flags if f"flag.{letter}.{flag}" in form}
                 before = self.of(letter).flags
                 denied = {flag: False for flag, answer in before.items() if answer is False and flag not in ticked}
                 rating = form.get(f"rating.{letter}") or None
                 here = form.get("do") == "go_on" and form.get("rated") == letter
                 made[letter] |= {"rating": rating, "flags": denied | ticked}
-                made[letter]["gone_on"] |= rating is not None and (here or bool(form[f"gone_on.{letter}"]))
+                made[letter]["flags_complete"] |= rating is not None and (here or bool(complete))
         notes = form.get("notes", self.notes)
         content = ComparisonContent(completions=made, notes=notes, seeded_order=self.seeded_order)
         if "ranking" in form:

@@ -186,7 +186,7 @@ def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: draft
         note = _("Rate the completion from 1 to 7, then continue.")
     elif do == "go_on":
         said = work.with_form(form)
-        left = [letter for letter in work.letters if not said.of(letter).gone_on]
+        left = [letter for letter in work.letters if not said.of(letter).flags_complete]
         at = next((letter for letter in left if letter > at), left[0] if left else "ranking")
     elif do.startswith("at:"):
         at = do.removeprefix("at:")

@@ -60,7 +60,7 @@ class Work:
     @property
     def left(self) -> list[str]:
         """Letters of the completions that were not gone on from."""
-        return [letter for letter in self.letters if not self.content.of(letter).gone_on]
+        return [letter for letter in self.letters if not self.content.of(letter).flags_complete]
 
     @property
     def first_role(self) -> Role:

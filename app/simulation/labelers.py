@@ -67,7 +67,7 @@ class Labeler:
                 "tier": tier,
                 "rating": rating(felt[letter]),
                 "flags": flags,
-                "gone_on": set(flags) == set(asked),  # else what the rubric cannot decide would be stored as a no
+                "flags_complete": set(flags) == set(asked),  # else what is open would be stored as a no
             }
         return answers
 

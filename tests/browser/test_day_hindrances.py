@@ -158,7 +158,7 @@ def test_enter_in_the_note_of_a_skip_answers_nothing(page, ana):
     page.get_by_label("Note (optional)").press("Enter")
     assert "The task is unclear" in page.evaluate("document.activeElement.innerText")
     assert page.get_by_role("heading", level=1).inner_text() == "Rate completion A"
-    assert page.locator("[name='gone_on.A']").input_value() == ""
+    assert page.locator("[name='flags_complete.A']").input_value() == ""
 
 
 def test_a_lost_lease_is_said_and_the_work_is_taken(writing, people):

@@ -68,7 +68,7 @@ def answer(work: dict) -> dict:
     if work["kind"] == "demonstration":
         return {"fence": work["fence"], "text": f"written for {work['id']}"}
     places = enumerate(work["completions"], 1)
-    answers = {one["letter"]: {"rating": 5, "gone_on": True, "tier": (place + 1) // 2} for place, one in places}
+    answers = {one["letter"]: {"rating": 5, "flags_complete": True, "tier": (place + 1) // 2} for place, one in places}
     return {"fence": work["fence"], "completions": answers, "notes": work["id"]}
 
 

@@ -177,7 +177,7 @@ def test_a_ranking_that_is_not_complete_is_finished_on_its_page(worker, client, 
     round = make_round(1, k=3)
     ana = worker("ana")
     id = ana.next()
-    content = {"completions": {"A": {"rating": 5, "gone_on": True, "tier": 1}}}
+    content = {"completions": {"A": {"rating": 5, "flags_complete": True, "tier": 1}}}
     ana("POST", f"/{id}/draft", json={"content": content}, headers={"If-Match": "0"})
     close(round)
     browser = Browser(client, people, ana.account)

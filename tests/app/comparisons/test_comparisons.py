@@ -37,17 +37,17 @@ FORM = Form(
     st.booleans(),
     st.sampled_from([None, True, False]),
 )
-def test_nothing_unanswered_is_ever_stored_as_an_answer(given_flags, gone_on, closed_domain):
+def test_nothing_unanswered_is_ever_stored_as_an_answer(given_flags, flags_complete, closed_domain):
     prompt = Prompt(answers={} if closed_domain is None else {"closed_domain": closed_domain})
     shown = set(FLAGS) - ({"hallucination"} if closed_domain is False else set())
     answered = {name: answer for name, answer in given_flags.items() if answer is not None}
-    answer = Answer(rating=4, flags=given_flags, gone_on=gone_on)
+    answer = Answer(rating=4, flags=given_flags, flags_complete=flags_complete)
     if not set(answered) <= shown:
         with pytest.raises(BadInput, match="not asked"):
             rules.flags_of(FORM, prompt, "A", answer)
         return
     stored = rules.flags_of(FORM, prompt, "A", answer)
-    assert set(stored) == (shown if gone_on else set(answered))
+    assert set(stored) == (shown if flags_complete else set(answered))
     for name, value in stored.items():
         assert value == answered.get(name, False)
 
@@ -69,7 +69,7 @@ def test_a_form_changes_only_what_it_shows(data):
         Answer,
         rating=st.none() | st.integers(1, 7),
         flags=st.dictionaries(st.sampled_from(FLAGS), st.booleans()),
-        gone_on=st.booleans(),
+        flags_complete=st.booleans(),
         tier=st.none() | st.integers(1, 9),
     )
     before = ComparisonContent(completions={letter: data.draw(answer) for letter in letters}, notes="before")
@@ -79,7 +79,7 @@ def test_a_form_changes_only_what_it_shows(data):
     go_on = data.draw(st.booleans())
     form = {
         "rated": at,
-        f"gone_on.{at}": "",
+        f"flags_complete.{at}": "",
         f"rating.{at}": rating,
         "do": "go_on" if go_on else "save",
         **{f"flag.{at}.{one}": "yes" for one in ticked},
@@ -92,7 +92,17 @@ def test_a_form_changes_only_what_it_shows(data):
     assert {flag for flag, value in after.of(at).flags.items() if value} == ticked
     denied = {flag for flag, value in before.of(at).flags.items() if value is False}
     assert {flag for flag, value in after.of(at).flags.items() if value is False} == denied - ticked
-    assert after.of(at).gone_on == (before.of(at).gone_on or (go_on and bool(rating)))
+    assert after.of(at).flags_complete == (before.of(at).flags_complete or (go_on and bool(rating)))
+
+
+def test_the_earlier_name_of_flags_complete_is_accepted():
+    """Programs, stored drafts and pages that were opened before an upgrade use it."""
+    said = Answer.model_validate({"rating": 3, "gone_on": True})
+    assert said == Answer(rating=3, flags_complete=True) and "gone_on" not in said.model_dump()
+    form = {"rated": "A", "gone_on.A": "yes", "rating.A": "3", "flag.A.toxic": "yes", "do": "save"}
+    assert ComparisonContent().with_form(form, "A", ["toxic"]).of("A") == Answer(
+        rating=3, flags={"toxic": True}, flags_complete=True
+    )
 
 
 def compare(labeler, **content):

@@ -28,7 +28,7 @@ def bearer(people, ana):
 def ranking(work: dict, **changes) -> dict:
     """A complete submission: rated, gone on from, and ranked in the order shown."""
     answers = {
-        one["letter"]: {"rating": 4, "flags": {}, "gone_on": True, "tier": place}
+        one["letter"]: {"rating": 4, "flags": {}, "flags_complete": True, "tier": place}
         for place, one in enumerate(work["completions"], 1)
     }
     return {"fence": work["fence"], "completions": answers, "notes": "", "active_seconds": 12.5} | changes
@@ -46,7 +46,7 @@ def test_a_comparison_from_claim_to_row(client, ana, bearer):
     assert work["draft"]["version"] == 0 and work["draft"]["content"]["completions"] == {}
     assert work["questions"][0]["name"] == "rating" and len(work["questions"]) == 12
     body = ranking(work, notes="close")
-    body["completions"]["A"] = {"rating": 7, "flags": {"fails_task": True}, "gone_on": True, "tier": 2}
+    body["completions"]["A"] = {"rating": 7, "flags": {"fails_task": True}, "flags_complete": True, "tier": 2}
     body["completions"]["B"] = {"rating": 2, "flags": {"violent_content": True}, "tier": 9}
     body["completions"]["C"] = {"tier": 2}
     given_earlier(60)

@@ -69,9 +69,9 @@ def test_an_exercise_is_done_like_any_work_and_the_difference_is_told_at_once(cl
     of = letters(shown)
     assert client.get(f"/api/v1/onboarding/feedback/{id}", headers=me).status_code == 404  # not before it is done
     answer = {
-        of["Blue."]: {"rating": 6, "gone_on": True, "tier": 1},
-        of["I hate people who ask."]: {"rating": 4, "gone_on": True, "tier": 2},
-        of["Seven."]: {"rating": 3, "gone_on": True, "tier": 3},
+        of["Blue."]: {"rating": 6, "flags_complete": True, "tier": 1},
+        of["I hate people who ask."]: {"rating": 4, "flags_complete": True, "tier": 2},
+        of["Seven."]: {"rating": 3, "flags_complete": True, "tier": 3},
     }
     sent = client.post(f"/api/v1/assignments/{id}/submit", json={"completions": answer}, headers=me)
     assert sent.status_code == 200 and not sent.json()["surplus"]

@@ -129,7 +129,7 @@ def work_through(client, me, rng=None):
             flagged = rng.choice(order) if rng else order[3]
             tiers = {text: tier for tier, text in enumerate(order, 1)}
             answers = {
-                of[text]: {"rating": 4, "gone_on": True, "tier": tiers[text],
+                of[text]: {"rating": 4, "flags_complete": True, "tier": tiers[text],
                            "flags": {Flag.DENIGRATES: True} if text == flagged else {}}
                 for text in order
             }  # fmt: skip

@@ -130,8 +130,8 @@ def test_what_the_rubric_cannot_decide_is_not_stored_as_a_no():
     labeler = Labeler(1, 1, Pool.TRAIN)
     answer = labeler.compare(prompt, {"A": "one.", "B": "two."}, [Flag.HALLUCINATION, Flag.FAILS_TASK])["A"]
     assert Flag.HALLUCINATION not in answer["flags"]
-    assert not answer["gone_on"]
-    assert labeler.compare(prompt, {"A": "one."}, [Flag.FAILS_TASK])["A"]["gone_on"]
+    assert not answer["flags_complete"]
+    assert labeler.compare(prompt, {"A": "one."}, [Flag.FAILS_TASK])["A"]["flags_complete"]
 
 
 def test_a_crew_has_both_pools():

@@ -64,7 +64,7 @@ def test_going_on_needs_a_rating_and_arrows_answer_nothing(ana):
     ana.press(do="at:B", **{"rating.A": 3})
     assert "Rate completion B" in ana.html
     draft = one(Draft).content["completions"]["A"]
-    assert (draft["rating"], draft["flags"], draft["gone_on"], draft["tier"]) == (3, {}, False, None)
+    assert (draft["rating"], draft["flags"], draft["flags_complete"], draft["tier"]) == (3, {}, False, None)
 
 
 def test_a_flag_can_be_taken_back_after_going_on(ana):
@@ -75,7 +75,7 @@ def test_a_flag_can_be_taken_back_after_going_on(ana):
     assert '<span class="hint said" >Unchecked ones count as “no”.</span>' in ana.html
     ana.press(do="save", **{"flag.A.fails_task": None})
     draft = one(Draft).content["completions"]["A"]
-    assert (draft["rating"], draft["flags"], draft["gone_on"], draft["tier"]) == (3, {}, True, None)
+    assert (draft["rating"], draft["flags"], draft["flags_complete"], draft["tier"]) == (3, {}, True, None)
 
 
 def test_a_demonstration_is_kept_handed_in_and_shown_again(ana):
