@@ -279,3 +279,15 @@ def test_folders_of_the_readme_exist():
             place = parent / name if line.startswith("  ") else ROOT / name
             assert place.is_dir(), place
             parent = place if not line.startswith("  ") else parent
+
+
+def test_lines_of_the_docs_have_at_most_160_characters():
+    """Tables and code are as long as they are."""
+    long = []
+    for path in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
+        code = False
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            code ^= line.lstrip().startswith("```")
+            if len(line) > 160 and not code and not line.startswith(("|", "    ", "{")):
+                long.append(f"{path.name} {number}")
+    assert long == []
