@@ -3,10 +3,11 @@
 from app.assignments import drafts
 from app.assignments import queries as assignment_queries
 from app.assignments import rules as assignments
-from app.conversations import rules, suggesting
+from app.conversations import suggesting
 from app.conversations.schemas import ConversationContent
 from app.conversations.tables import Conversation
 from app.database import transaction
+from app.desk.submit import submit as submit_answer
 
 
 def begin(labeler) -> str:
@@ -27,7 +28,7 @@ def submit(labeler, id: str, messages: list, **fields) -> Conversation:
     with transaction() as session:
         found = assignment_queries.assignment(session, id, labeler)
         content = ConversationContent.model_validate({"messages": messages, **fields})
-        return rules.submit(session, found, labeler, content, active_seconds=9)
+        return submit_answer(session, found, labeler, content, active_seconds=9)
 
 
 def says(role: str, text: str, suggestion: str | None = None) -> dict:

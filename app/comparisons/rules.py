@@ -1,16 +1,16 @@
-"""Handing in a comparison: what was answered about each completion, and one ranking with ties."""
+"""What a comparison must be, and how it is stored: answers about each completion, and one ranking with ties."""
 
 import re
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
-from app.assignments import changes, late
+from app.assignments import late
 from app.assignments import rules as assignments
-from app.assignments.tables import LETTERS, Assignment
+from app.assignments.tables import LETTERS
 from app.comparisons.schemas import Answer, ComparisonContent
 from app.comparisons.tables import ComparedCompletion, Comparison, SeededOrder
 from app.errors import BadInput
@@ -19,6 +19,7 @@ from app.guidelines.tables import Form
 from app.kit.i18n import gettext as _
 from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemKind
+from training.contract.records import Pool
 
 Place = TypeVar("Place", int, tuple[bool, int])  # smaller is better
 # Silent reading takes 175 to 300 words a minute (Brysbaert 2019); at twice that and more, one skims.
@@ -27,30 +28,15 @@ READING_WORDS_A_MINUTE = 600
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
-def submit(
-    session: Session,
-    assignment: Assignment,
-    labeler: Account,
-    content: ComparisonContent,
-    *,
-    key: str = "",
-    version: int | None = None,
-    active_seconds: float = 0.0,
-) -> Comparison:
-    """Store a labeler's ranking, once; a repetition gives the same row, another ranking or key a Conflict."""
-    item = assignment.item
-    if item.kind is not ItemKind.COMPARISON:
-        raise BadInput(_("This is a demonstration; send “text”, not “completions”."), field="completions")
-    key = assignments.idempotency_key(key, content)
-    assignments.begin_submit(session, assignment, labeler, version)
-    before = assignments.handed_in(session, assignment, labeler, Comparison, key)
-    if before and before.idempotency_key == key:
-        return before
+def validate(
+    session: Session, item: Item, labeler: Account, content: ComparisonContent, pool: Pool
+) -> list[dict[str, Any]]:
+    """Refuse a ranking that is not complete; return the columns of what is compared, in the order shown."""
     shown = assignments.shown_completions(item, labeler)
     letters = LETTERS[: len(shown)]
     tiers = _tiers(letters, content)
     _check_seeded_order(letters, content)
-    rows = [
+    return [
         {
             "completion_id": completion.id,
             "shown_position": position,
@@ -61,26 +47,26 @@ def submit(
         }
         for position, (letter, completion) in enumerate(zip(letters, shown, strict=True))
     ]
-    filled = assignments.fill_slot(
-        session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
-    )
+
+
+def store(
+    session: Session,
+    item: Item,
+    content: ComparisonContent,
+    rows: list[dict[str, Any]],
+    columns: dict[str, Any],
+    before: Comparison | None,
+) -> Comparison:
+    """Store a ranking with what it compares; `before` is the one that was edited."""
+    at = columns["submitted_at"]
     comparison = Comparison(
-        id=before and before.id,
         prompt_id=item.prompt_id,
-        item_id=item.id,
-        assignment_id=filled.assignment_id,
-        labeler_id=labeler.id,
-        pool=before.pool if before else labeler.pool,
-        guideline_id=item.round.guideline_id,
         form_id=item.round.form_id,
         notes=content.notes,
-        surplus=filled.surplus,
-        idempotency_key=key,
         seeded_order=content.seeded_order,
         # A clock that goes ahead must not cost the answer.
-        first_action_at=min(content.first_action_at, filled.at) if content.first_action_at else None,
-        submitted_at=filled.at,
-        edited_at=filled.edited_at,
+        first_action_at=min(content.first_action_at, at) if content.first_action_at else None,
+        **columns,
     )
     comparison = session.merge(comparison)  # into the one that was edited, if one was
     session.flush()
@@ -90,12 +76,9 @@ def submit(
     return comparison
 
 
-def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Undo handing it in: the ranking is a draft again and nothing else."""
-    stored = assignments.answer(session, assignment, labeler, Comparison)
-    if changes.take_back(session, assignment, labeler) and stored:
-        session.execute(delete(Comparison).where(Comparison.id == stored.id))
-        late.fill(session, Item.id == assignment.item_id, left_by=labeler)
+def remove(session: Session, stored: Comparison) -> None:
+    """Delete a comparison with what it compared."""
+    session.execute(delete(Comparison).where(Comparison.id == stored.id))
 
 
 def dense(places: Iterable[Place]) -> dict[Place, int]:

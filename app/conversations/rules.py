@@ -1,7 +1,8 @@
-"""Handing in a conversation: every message with where its text came from, and which message gets alternatives."""
+"""What a conversation must be, and how it is stored: its messages, their origins, and alternatives to one of them."""
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -10,8 +11,6 @@ from app import queue
 from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.assignments import changes, late, own
-from app.assignments import rules as assignments
-from app.assignments.tables import Assignment
 from app.completions import rules as completions
 from app.conversations import queries
 from app.conversations.schemas import ConversationContent, Turn, first_role, opening
@@ -39,44 +38,26 @@ COLLECTION = "conversations"  # of the prompts that conversations were up to a m
 RESEND_SECONDS = 60
 
 
-def submit(
-    session: Session,
-    assignment: Assignment,
-    labeler: Account,
-    content: ConversationContent,
-    *,
-    key: str = "",
-    version: int | None = None,
-    active_seconds: float = 0.0,
-) -> Conversation:
-    """Store a labeler's conversation, once; a repetition gives the same row, another text or key a Conflict."""
-    item = assignment.item
-    if item.kind is not ItemKind.CONVERSATION:
-        raise BadInput(_("This is not a conversation; do not send “messages”."), field="messages")
-    key = assignments.idempotency_key(key, content)
-    assignments.begin_submit(session, assignment, labeler, version)
-    before = assignments.handed_in(session, assignment, labeler, Conversation, key)
-    if before and before.idempotency_key == key:
-        return before
+def validate(
+    session: Session, item: Item, labeler: Account, content: ConversationContent, pool: Pool
+) -> list[ConversationMessage]:
+    """Refuse messages that do not take turns, are empty or do not end with the assistant; return them as rows."""
     turns = _checked(content.whole(first_role(item.prompt)), first_role(item.prompt))
     messages = _messages(turns, queries.suggestions(session, item.id, labeler.id))
     own.note(session, labeler, _answers(item.prompt, turns))
-    filled = assignments.fill_slot(
-        session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
-    )
-    conversation = Conversation(
-        id=before and before.id,
-        item_id=item.id,
-        assignment_id=filled.assignment_id,
-        labeler_id=labeler.id,
-        pool=before.pool if before else labeler.pool,
-        guideline_id=item.round.guideline_id,
-        surplus=filled.surplus,
-        idempotency_key=key,
-        submitted_at=filled.at,
-        edited_at=filled.edited_at,
-    )
-    conversation = session.merge(conversation)  # into the one that was edited, if one was
+    return messages
+
+
+def store(
+    session: Session,
+    item: Item,
+    content: ConversationContent,
+    messages: list[ConversationMessage],
+    columns: dict[str, Any],
+    before: Conversation | None,
+) -> Conversation:
+    """Store a conversation with its messages, and ask for alternatives; `before` is the one that was edited."""
+    conversation = session.merge(Conversation(**columns))  # into the one that was edited, if one was
     session.flush()
     if before:
         _let_go_of_alternatives(session, conversation)
@@ -86,18 +67,15 @@ def submit(
     session.add_all(messages)
     session.flush()
     session.expire(conversation, ["messages"])
-    if not filled.surplus:
+    if not conversation.surplus:
         _ask_for_alternatives(session, conversation)
     return conversation
 
 
-def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Undo handing it in: the messages are a draft again and nothing else."""
-    stored = assignments.answer(session, assignment, labeler, Conversation)
-    if changes.take_back(session, assignment, labeler) and stored:
-        _let_go_of_alternatives(session, stored)
-        session.execute(delete(Conversation).where(Conversation.id == stored.id))
-        late.fill(session, Item.id == assignment.item_id, left_by=labeler)
+def remove(session: Session, stored: Conversation) -> None:
+    """Delete a conversation with its messages and the alternatives that were asked for."""
+    _let_go_of_alternatives(session, stored)
+    session.execute(delete(Conversation).where(Conversation.id == stored.id))
 
 
 def _checked(turns: list[Turn], first: Role) -> list[Turn]:

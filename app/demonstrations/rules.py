@@ -1,12 +1,13 @@
-"""Handing in a demonstration."""
+"""What a demonstration must be, and how it is stored."""
+
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
-from app.assignments import changes, late, own
-from app.assignments import rules as assignments
-from app.assignments.tables import Assignment
+from app.assignments import late, own
 from app.completions import rules as completions
+from app.completions.tables import Completion
 from app.demonstrations import lengths
 from app.demonstrations.schemas import DemonstrationContent
 from app.demonstrations.tables import Demonstration
@@ -17,65 +18,56 @@ from app.kit.i18n import gettext as _
 from app.policies import rules as policies
 from app.prompts import rules as prompts
 from app.rounds.tables import Item, ItemKind
+from training.contract.records import Pool
 
 
-def submit(
-    session: Session,
-    assignment: Assignment,
-    labeler: Account,
-    content: DemonstrationContent,
-    *,
-    key: str = "",
-    version: int | None = None,
-    active_seconds: float = 0.0,
-) -> Demonstration:
-    """Store what the labeler wrote, once; a repetition gives the same row, other text or another key a Conflict."""
-    item = assignment.item
-    if item.kind is not ItemKind.DEMONSTRATION:
-        raise BadInput(_("This is a comparison; send “completions”, not “text”."), field="text")
-    key = assignments.idempotency_key(key, content)
-    assignments.begin_submit(session, assignment, labeler, version)
-    before = assignments.handed_in(session, assignment, labeler, Demonstration, key)
-    if before and before.idempotency_key == key:
-        return before
+class Valid(NamedTuple):
+    """A demonstration that may be stored."""
+
+    completion: Completion
+    form: Form | None
+    answers: dict[str, bool]
+
+
+def validate(session: Session, item: Item, labeler: Account, content: DemonstrationContent, pool: Pool) -> Valid:
+    """Refuse a text that is empty or too long and answers that the form does not ask for; store the completion."""
     if not content.text.strip():
         raise BadInput(_("The completion is empty. Write it, or skip the prompt."), field="text")
     text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
     lengths.check(lengths.measure(text, lengths.tokenizer(session)))
     form, answers = answered(session, content)
-    pool = before.pool if before else labeler.pool  # where an answer was given, its edits are
     completion = completions.add(session, item.prompt, policies.people(session, pool), text)
     own.note(session, labeler, [(item.prompt.text_sha256, completion.text_sha256)])
-    filled = assignments.fill_slot(
-        session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
-    )
+    return Valid(completion, form, answers)
+
+
+def store(
+    session: Session,
+    item: Item,
+    content: DemonstrationContent,
+    valid: Valid,
+    columns: dict[str, Any],
+    before: Demonstration | None,
+) -> Demonstration:
+    """Store a demonstration, and fill in what is unknown of its prompt; `before` is the one that was edited."""
     was = before.completion_id if before else None
     prompts.learn(
         session,
         item.prompt,
         use_case=content.use_case,
-        answers=answers,
+        answers=valid.answers,
         said_before=(before.use_case, before.answers) if before else (None, {}),
     )
     demonstration = Demonstration(
-        id=before and before.id,
-        item_id=item.id,
-        assignment_id=filled.assignment_id,
-        labeler_id=labeler.id,
-        pool=pool,
-        completion_id=completion.id,
-        guideline_id=item.round.guideline_id,
+        completion_id=valid.completion.id,
         use_case=content.use_case,
-        answers=answers,
-        form_id=form and form.id,
-        surplus=filled.surplus,
-        idempotency_key=key,
-        submitted_at=filled.at,
-        edited_at=filled.edited_at,
+        answers=valid.answers,
+        form_id=valid.form and valid.form.id,
+        **columns,
     )
     demonstration = session.merge(demonstration)  # into the one that was edited, if one was
     session.flush()
-    if was not in (None, completion.id):
+    if was not in (None, valid.completion.id):
         completions.forget(session, was)
     return demonstration
 
@@ -89,14 +81,11 @@ def answered(session: Session, content: DemonstrationContent) -> tuple[Form | No
     return form, guidelines.check_form_answers(form, given)
 
 
-def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Undo handing it in: the text is a draft again and nothing else."""
-    stored = assignments.answer(session, assignment, labeler, Demonstration)
-    if changes.take_back(session, assignment, labeler) and stored:
-        session.delete(stored)
-        session.flush()
-        completions.forget(session, stored.completion_id)
-        late.fill(session, Item.id == assignment.item_id, left_by=labeler)
+def remove(session: Session, stored: Demonstration) -> None:
+    """Delete a demonstration, and its completion unless something else needs it."""
+    session.delete(stored)
+    session.flush()
+    completions.forget(session, stored.completion_id)
 
 
 late.register(ItemKind.DEMONSTRATION, Demonstration)

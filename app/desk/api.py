@@ -5,13 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from app.assignments import drafts, queries, rules
-from app.comparisons.schemas import ComparisonContent
-from app.conversations.schemas import ConversationContent
 from app.database import transaction
-from app.demonstrations.schemas import DemonstrationContent
-from app.desk.kinds import SUBMIT
 from app.desk.schemas import (
-    CONTENT,
     AssignmentOut,
     DraftIn,
     HeartbeatIn,
@@ -22,11 +17,12 @@ from app.desk.schemas import (
     Submission,
     SubmittedOut,
 )
+from app.desk.submit import matching
+from app.desk.submit import submit as submit_answer
 from app.desk.task_json import shown
 from app.errors import BadInput, Conflict
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
-from app.rounds.tables import ItemKind
 from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
@@ -96,11 +92,11 @@ def submit(
     with transaction() as session:
         found = queries.assignment(session, id, labeler)
         late = found.labeler_id != labeler.id or found.fence != body.fence
-        stored = SUBMIT[found.item.kind](
+        stored = submit_answer(
             session,
             found,
             labeler,
-            matching(found.item.kind, body),
+            body,
             key=idempotency_key,
             version=None if if_match is None else parse_etag(if_match),
             active_seconds=body.active_seconds,
@@ -136,14 +132,3 @@ def parse_etag(if_match: str) -> int:
             field="If-Match",
         )
     return int(version)
-
-
-def matching(kind: ItemKind, body: ComparisonContent | ConversationContent | DemonstrationContent):
-    """The bare content of a draft or submission, which must be of the item's kind."""
-    content = CONTENT[kind]
-    if not isinstance(body, content):
-        raise BadInput(
-            _("This is a %(kind)s; send %(fields)s.") % {"kind": kind, "fields": ", ".join(content.model_fields)},
-            field="content",
-        )
-    return content.model_construct(**{name: getattr(body, name) for name in content.model_fields})

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from app.assignments import changes, queries, rules, slots
 from app.database import reading, transaction
 from app.desk import overview
-from app.desk.kinds import WITHDRAW
 from app.desk.overview import Listing
 from app.desk.schemas import AssignmentOut, DayOut, LineOut, LinePage, NextIn, PartOut, VersionOut
+from app.desk.submit import withdraw
 from app.desk.task_json import shown
 from app.errors import Conflict
 from app.kit.clock import midnight
@@ -75,7 +75,7 @@ def undo(request: Request, response: Response, id: str) -> AssignmentOut:
     with transaction() as session:
         found = queries.assignment(session, id, labeler)
         changes.check(found)
-        WITHDRAW[found.item.kind](session, found, labeler)
+        withdraw(session, found, labeler)
     return shown(response.headers, id, labeler)
 
 

@@ -10,8 +10,8 @@ from app.assignments import changes, queries, rules, slots
 from app.database import reading, transaction
 from app.desk import overview
 from app.desk.form_posts import acting, chosen_round
-from app.desk.kinds import WITHDRAW
 from app.desk.overview import Listing
+from app.desk.submit import withdraw
 from app.errors import Conflict
 from app.guidelines.rules import NotRead
 from app.kit.clock import midnight
@@ -79,7 +79,7 @@ def undo(request: Request, id: str):
         with transaction() as session:
             found = queries.assignment(session, id, labeler)
             changes.check(found)
-            WITHDRAW[found.item.kind](session, found, labeler)
+            withdraw(session, found, labeler)
     except Conflict as refused:
         return _told(f"/assignments/{id}", refused.message)
     return _told(f"/assignments/{id}", _("Submission withdrawn; it is a draft again. Submit it when it is ready."))

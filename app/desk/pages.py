@@ -27,7 +27,7 @@ from app.desk.form_posts import (
     seen_version,
     to_message,
 )
-from app.desk.kinds import SUBMIT
+from app.desk.submit import submit as submit_answer
 from app.desk.task_view import Work, find_work, stands_as
 from app.errors import BadInput, Conflict, NotFound, PlumblineError
 from app.guidelines.forms import letters
@@ -210,7 +210,7 @@ def submit(request: Request, id: str, form: Posted):
     try:
         with transaction() as session:
             work = find_work(session, id, labeler)
-            stored = SUBMIT[work.kind](
+            stored = submit_answer(
                 session,
                 work.assignment,
                 labeler,

@@ -13,6 +13,7 @@ from app.assignments.tables import LETTERS
 from app.comparisons import queries, rules
 from app.comparisons.schemas import Answer, ComparisonContent
 from app.database import reading, transaction
+from app.desk.submit import submit
 from app.errors import BadInput
 from app.guidelines.tables import Form, FormKind
 from app.prompts.tables import Prompt
@@ -115,9 +116,7 @@ def compare(labeler, **content):
         answers = {
             letter: Answer(rating=6 if letter == "A" else 3, tier=1 if letter == "A" else 2) for letter in letters
         }
-        return rules.submit(
-            session, found, labeler, ComparisonContent(completions=answers, **content), active_seconds=61
-        )
+        return submit(session, found, labeler, ComparisonContent(completions=answers, **content), active_seconds=61)
 
 
 def test_pool_guideline_and_form_are_stamped_as_they_were(people):

@@ -15,6 +15,7 @@ from app.comparisons import rules
 from app.comparisons.schemas import Answer, ComparisonContent
 from app.comparisons.tables import ComparedCompletion, Comparison, SeededOrder
 from app.database import reading, transaction
+from app.desk.submit import submit
 from app.errors import BadInput
 from tests.desk import make_round
 
@@ -136,7 +137,7 @@ def hand_in(labeler, content: ComparisonContent) -> Comparison:
     with transaction() as session:
         claimed = assignments.claim(session, labeler)
         found = assignment_queries.assignment(session, claimed.public_id, labeler)
-        return rules.submit(session, found, labeler, content, active_seconds=3)
+        return submit(session, found, labeler, content, active_seconds=3)
 
 
 def test_an_undecided_tier_is_refused_with_words_and_the_rest_is_stored_as_said(people):

@@ -7,8 +7,9 @@ from app.assignments import queries as assignment_queries
 from app.assignments import rules as assignments
 from app.completions.tables import Completion
 from app.database import reading, transaction
-from app.demonstrations import queries, rules
+from app.demonstrations import queries
 from app.demonstrations.schemas import DemonstrationContent
+from app.desk.submit import submit
 from app.policies.tables import PolicyKind
 from app.rounds.tables import ItemKind
 from tests.desk import make_round
@@ -20,7 +21,7 @@ def write(labeler, text: str):
     with transaction() as session:
         claimed = assignments.claim(session, labeler)
         found = assignment_queries.assignment(session, claimed.public_id, labeler)
-        return rules.submit(session, found, labeler, DemonstrationContent(text=text), active_seconds=61)
+        return submit(session, found, labeler, DemonstrationContent(text=text), active_seconds=61)
 
 
 def test_a_demonstration_is_a_completion_of_the_people(people):

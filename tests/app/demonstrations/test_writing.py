@@ -10,9 +10,10 @@ from app.accounts.tables import Account
 from app.assignments import queries as assignments_queries
 from app.assignments import rules as assignments
 from app.database import reading, transaction
-from app.demonstrations import lengths, queries, rules
+from app.demonstrations import lengths, queries
 from app.demonstrations.schemas import DemonstrationContent
 from app.demonstrations.tables import Demonstration
+from app.desk.submit import submit
 from app.errors import BadInput, NotFound
 from app.policies.tables import Policy, PolicyKind
 from app.prompts.tables import Prompt
@@ -30,7 +31,7 @@ def hand_in(labeler: Account, content: DemonstrationContent, key: str = "") -> D
     with transaction() as session:
         claimed = assignments.claim(session, labeler)
         found = assignments_queries.assignment(session, claimed.public_id, labeler)
-        return rules.submit(session, found, labeler, content, key=key)
+        return submit(session, found, labeler, content, key=key)
 
 
 def word_tokenizer(path) -> str:

@@ -15,18 +15,16 @@ from app.accounts import rules as accounts
 from app.accounts.tables import Account, AccountKind
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS, Assignment
-from app.comparisons import rules as comparisons
 from app.comparisons.formats import ComparisonFormat
 from app.comparisons.imports import import_comparisons
 from app.comparisons.schemas import Answer, ComparisonContent
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions import rules as completions
-from app.conversations import rules as conversations
 from app.conversations.schemas import ConversationContent, first_role
 from app.conversations.tables import Role
 from app.database import transaction
-from app.demonstrations import rules as demonstrations
 from app.demonstrations.schemas import DemonstrationContent
+from app.desk.submit import submit
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompt_writing import rules as writing
@@ -214,12 +212,12 @@ class World:
         begun = session.scalars(own).one()
         kind = begun.item.kind
         if kind is ItemKind.DEMONSTRATION:
-            demonstrations.submit(session, begun, account, DemonstrationContent(text=self._words(labeler)))
+            submit(session, begun, account, DemonstrationContent(text=self._words(labeler)))
         elif kind is ItemKind.CONVERSATION:
-            conversations.submit(session, begun, account, self._talk(begun.item, labeler))
+            submit(session, begun, account, self._talk(begun.item, labeler))
         else:
             shown = LETTERS[: len(assignments.shown_completions(begun.item, account))]
-            comparisons.submit(session, begun, account, self._ranking(shown))
+            submit(session, begun, account, self._ranking(shown))
 
     def _talk(self, item: Item, labeler: str) -> ConversationContent:
         turns, role = [], first_role(item.prompt)
