@@ -277,7 +277,7 @@ def _known_language(code: str) -> str:
 
 
 def first_run_code() -> str:
-    """Return the code that opens the first-run page from another machine; shown on the console while no admin exists."""
+    """Return the code that opens the first-run page from other machines; the console shows it until an admin exists."""
     return hmac.new(settings().key, b"first-run", "sha256").hexdigest()[:12]
 
 
