@@ -35,7 +35,7 @@ def canonical(messages: object, field: str = "messages") -> tuple[Message, ...]:
 
 
 def dialogue(messages: object, field: str) -> tuple[Message, ...]:
-    """Return checked messages as {role, text}, whoever wrote the last one."""
+    """Return checked messages as {role, text}, the last one of any role; raises BadInput."""
     if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise BadInput(_("%(field)s must be a list of {role, text}.") % {"field": field}, field=field)
     made = [message(one, f"{field}.{number}") for number, one in enumerate(messages)]
