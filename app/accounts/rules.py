@@ -88,7 +88,7 @@ def change_account(
     paused: bool | None = None,
 ) -> Account:
     """Change the given fields; disabling also ends sessions and revokes tokens. Raises Conflict for the last admin."""
-    # All admins are locked, so that the last two cannot step down at the same moment.
+    # Lock all admins, so that the last two cannot step down at the same time.
     session.execute(select(Account.id).where(Account.role == Role.ADMIN).order_by(Account.id).with_for_update())
     account = session.get_one(Account, account.id, populate_existing=True)
     before = {key: getattr(account, key) for key in _CHANGING}

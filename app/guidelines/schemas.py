@@ -73,7 +73,7 @@ class GuidelineOut(BaseModel):
 
     @classmethod
     def of(cls, guideline: Guideline) -> "GuidelineOut":
-        """From its row."""
+        """Build from a row."""
         return cls(
             id=guideline.public_id,
             name=guideline.name,
@@ -123,7 +123,7 @@ class FormOut(BaseModel):
 
     @classmethod
     def of(cls, form: Form) -> "FormOut":
-        """From its row."""
+        """Build from a row."""
         return cls(
             id=form.public_id,
             kind=form.kind,
