@@ -37,7 +37,7 @@ _BEGIN = re.compile(r"[+(]|0[1-9]|00[1-9]|011[ -]|[2-9][0-9]{2}[-./]|1[ .-]?[(2-
 _DATE = re.compile(r"[0-9]{1,4}([./-])[0-9]{1,2}\1[0-9]{2,4}(?![0-9./-])")
 _HEX_PAIRS = re.compile(r" [0-9a-f]{2} [0-9a-f]{2}(?![0-9a-z])")
 # Amounts (12 000 000), what they count, and the words that may separate a word for phones from a number.
-_AMOUNT = re.compile("[1-9][0-9 .]+|0[0-9]{2} [0-9 ]+")  # the second is the rest of a longer one
+_AMOUNT = re.compile("[1-9][0-9 .]+|0[0-9]{2} [0-9 ]+")  # the second alternative is the tail of a longer amount
 _UNIT = re.compile(
     r" ?(?:[kKMGT]?(?:Hz|B|W|bit)|people|persons?|percent|per|million|euros?|yen|mal|menschen|personas|[€$£¥])(?![a-z])"
     r"| (?!(?:this|thus|plus|was|us|yes|always|unless|pls|thanks|gracias|tras|los|las|les|nous|vous|dans)\b)"
