@@ -1,4 +1,4 @@
-"""What admins see and change of people, and the audit trail."""
+"""Admin pages for accounts and the audit trail."""
 
 import secrets
 from typing import Annotated
@@ -40,14 +40,14 @@ def _is_admin(id: str) -> bool:
 
 @router.get("/admin")
 def admin_start(request: Request):
-    """The admin area begins at the rounds."""
+    """Redirect to the rounds, where the admin area starts."""
     admin(request)
     return redirect("/admin/rounds")
 
 
 @router.get("/admin/accounts")
 def accounts_page(request: Request, text: SearchText = "", cursor: Text | None = None):
-    """All accounts."""
+    """List the accounts."""
     account = admin(request)
     with reading() as session:
         found, following = queries.accounts(session, text=text, cursor=cursor, limit=PAGE)
@@ -56,7 +56,7 @@ def accounts_page(request: Request, text: SearchText = "", cursor: Text | None =
 
 @router.get("/admin/accounts/new")
 def new_account_page(request: Request):
-    """The form for a new account."""
+    """Show the form for a new account."""
     return _new_page(request)
 
 
@@ -86,7 +86,7 @@ def create_account(
     language: FormText = "en",
     current: FormText = "",
 ):
-    """Make an account; an admin takes one's own password."""
+    """Create an account; creating an admin requires one's own password."""
     by = admin(request)
     given = {"username": username, "name": name, "role": role, "pool": pool, "language": language}
     try:
@@ -113,7 +113,7 @@ def create_account(
 
 @router.get("/admin/accounts/{id}")
 def account_page(request: Request, id: str):
-    """One account: what it may, its tokens, and what was done to it."""
+    """Show an account: its permissions, tokens, sessions and history."""
     return _account_page(request, id)
 
 
@@ -153,7 +153,7 @@ def change_account(
     language: FormText = "en",
     current: FormText = "",
 ):
-    """Change an account's name, role, pool and language; to make an admin takes one's own password."""
+    """Change an account's name, role, pool and language; promoting to admin requires one's own password."""
     by = admin(request)
     try:
         if role == Role.ADMIN and not _is_admin(id):
@@ -189,13 +189,13 @@ def disable_account(request: Request, id: str):
 
 @router.post("/admin/accounts/{id}/enable")
 def enable_account(request: Request, id: str):
-    """Let a disabled account in again."""
+    """Let a disabled account sign in again."""
     return _change(request, id, _("The account can sign in again."), disabled=False)
 
 
 @router.post("/admin/accounts/{id}/pause")
 def pause_account(request: Request, id: str):
-    """Hand somebody no new work."""
+    """Pause an account: it gets no new assignments."""
     return _change(
         request, id, _("Paused: they get no new tasks, but can finish those they have started."), paused=True
     )
@@ -203,7 +203,7 @@ def pause_account(request: Request, id: str):
 
 @router.post("/admin/accounts/{id}/resume")
 def resume_account(request: Request, id: str):
-    """Hand somebody work again."""
+    """Resume an account: it gets new assignments again."""
     return _change(request, id, _("Resumed: they get new tasks again."), paused=False)
 
 
@@ -219,9 +219,9 @@ def _change(request: Request, id: str, note: str, **changes: bool):
 
 @router.post("/admin/accounts/{id}/password")
 def reset_password(request: Request, id: str, current: FormText = ""):
-    """Give an account a random password, shown this once, sign it out everywhere, and revoke its API tokens.
+    """Set a random password, shown once, sign the account out everywhere, and revoke its API tokens.
 
-    Who takes an admin's place that way gives their own password.
+    Resetting an admin's password requires one's own.
     """
     by = admin(request)
     try:
@@ -247,7 +247,7 @@ def sign_out_everywhere(request: Request, id: str):
 
 @router.post("/admin/accounts/{id}/tokens/{token_id}/revoke")
 def revoke_token(request: Request, id: str, token_id: str):
-    """Make one of an account's tokens worthless."""
+    """Revoke one of an account's API tokens."""
     by = admin(request)
     with transaction() as session:
         rules.revoke_token(session, queries.get(session, id), token_id, by=by)
@@ -262,7 +262,7 @@ def _done(id: str, note: str):
 
 @router.get("/admin/audit")
 def audit_page(request: Request, before: Annotated[int | None, Query(ge=0, lt=2**31)] = None):
-    """Who did what, the newest first."""
+    """Show the audit trail, newest first."""
     account = admin(request)
     with reading() as session:
         found = queries.audit(session, before=before, limit=PAGE + 1)

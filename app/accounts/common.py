@@ -1,4 +1,4 @@
-"""Passwords that are tried first: those of a list, alone or two together, keys in a row, and repetitions."""
+"""Easily guessed passwords: listed ones, alone or joined in pairs, keyboard runs, and repetitions."""
 
 import re
 import unicodedata
@@ -7,9 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 LIST = Path(__file__).parent / "common_passwords.txt"
-LEAST_UNIT = 10  # a repeated part counts as its own password
+LEAST_UNIT = 10  # a repeated part this long counts as a password of its own
 LEAST_DISTINCT = 5
-MEAN_RUN = 4  # "abcd1234qwer" is three runs of four; words hardly have runs of two
+MEAN_RUN = 4  # "abcd1234qwer" is three runs of four; ordinary words rarely contain a run of two
 _LEET = str.maketrans("013457@$!", "oleastasi")
 _SHIFTED = str.maketrans("!@#$%^&*()", "1234567890")
 _SHORT = {"my", "the", "new", "plumbline"}
@@ -23,12 +23,12 @@ _STEPS = {pair for row in _ROWS for way in (row, row[::-1]) for pair in pairwise
 
 @lru_cache
 def listed() -> frozenset[str]:
-    """The passwords of the list."""
+    """Return the passwords in the list."""
     return frozenset(line for line in LIST.read_text().splitlines() if not line.startswith("#"))
 
 
 def is_common(password: str, *own: str) -> bool:
-    """Whether a password is among those that are tried first; `own` are words such as the user name."""
+    """Return whether a password is easy to guess; `own` are words of its owner, such as the user name."""
     text = unicodedata.normalize("NFKC", password).casefold()
     known = listed() | _SHORT | {_letters(word.casefold()) for word in own if word}
     forms = {form for way in (text, text.translate(_LEET)) for form in (way, _bare(way), _letters(way))}
@@ -41,26 +41,26 @@ def is_common(password: str, *own: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    """A text without what parts its words: "iloveyou_monkey"."""
+    """Remove everything that separates words: "iloveyou_monkey" becomes "iloveyoumonkey"."""
     return re.sub(r"[\W_]+", "", _bare(text))
 
 
 def _bare(text: str) -> str:
-    """A text without digits and marks around it: "!!password2024" is "password"."""
+    """Strip digits and punctuation from both ends: "!!password2024" becomes "password"."""
     return re.sub(r"^[\W\d_]+|[\W\d_]+$", "", text)
 
 
 def _unit(text: str) -> int:
-    """Length of what a text repeats, the last time perhaps cut off; its own where it repeats nothing twice."""
+    """Return the length of the part that a text repeats (the last time perhaps cut off), else of the whole text."""
     periods = range(1, len(text) // 2 + 1)
     return next((length for length in periods if text == (text[:length] * len(text))[: len(text)]), len(text))
 
 
 def _runs(text: str) -> int:
-    """In how many pieces a text falls where each character is the one before or its neighbour in a row."""
+    """Count the runs in a text: within a run, each character equals the previous one or is next to it in _ROWS."""
     return 1 + sum(one != other and (one, other) not in _STEPS for one, other in pairwise(text))
 
 
 def _is_made_of(text: str, known: frozenset[str]) -> bool:
-    """Whether a text is one or two known passwords."""
+    """Return whether a text is one known password or two joined."""
     return text in known or any(text[:at] in known and text[at:] in known for at in range(2, len(text) - 1))

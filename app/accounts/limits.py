@@ -1,6 +1,6 @@
-"""How often a sign-in may fail before it has to wait, counted in the broker's Redis so that all webs agree.
+"""Rate limits for failed sign-ins, counted in the broker's Redis so that all web processes agree.
 
-A browser that signed in before is counted by itself: no guesses made elsewhere keep its owner out. A new password
+A browser that signed in before has its own counter, so guesses made elsewhere cannot lock its owner out. A new password
 starts new counters, because the keys contain the stored hash.
 """
 
@@ -27,25 +27,25 @@ FIRST_WAIT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Limit:
-    """From the failure number `amount` on each is followed by a wait, which doubles up to the longest."""
+    """From failure number `amount` on, each failure causes a wait, which doubles up to `longest_seconds`."""
 
     amount: int
     longest_seconds: int
 
 
 PER_USER = Limit(10, 900)  # one user name, from one address or one known browser
-FROM_EVERYWHERE = Limit(100, 900)  # one user name, from all browsers that are not known
-PER_ADDRESS = Limit(200, 60)  # a whole office may share one, or everybody behind a proxy that nobody declared
+FROM_EVERYWHERE = Limit(100, 900)  # one user name, from all unknown browsers
+PER_ADDRESS = Limit(200, 60)  # may be shared by a whole office, or by everyone behind an undeclared proxy
 
 
 @lru_cache
 def _storage(url: str) -> Storage:
-    if url.startswith("redis+socket://"):  # Celery's word for what limits calls redis+unix
+    if url.startswith("redis+socket://"):  # Celery's name for what the limits package calls redis+unix
         path, _mark, _options = url.removeprefix("redis+socket://").partition("?")
         url = f"redis+unix://{path}"
     if url == "memory://":
         return storage_from_string(url)
-    # Nobody waits at the sign-in for a broker that does not answer: redis-py itself would try for a minute.
+    # A sign-in must not wait for a broker that does not answer: redis-py itself would retry for a minute.
     patience = {"socket_connect_timeout": 1, "socket_timeout": 1, "retry": Retry(NoBackoff(), 0)}
     return storage_from_string(url, key_prefix="plumbline-limits", **patience)
 
@@ -55,14 +55,14 @@ def _counting(act: Callable[[Storage], float | None]) -> float | None:
         try:
             return act(_storage(url))
         except RedisError:
-            continue  # without the broker people still sign in, and this process alone counts
+            continue  # without the broker, people can still sign in; this process counts alone
     raise AssertionError("memory never fails")
 
 
 def count_attempt(username: str, address: str, *, account: Account | None = None, browser: str = "") -> None:
-    """Count a sign-in before the password is looked at, so that parallel ones count too; raises TooMany.
+    """Count a sign-in before its password is checked, so that parallel attempts count too; raises TooMany.
 
-    `browser` is the id of a browser that is known to have signed in with this name, "" for any other.
+    `browser` is the id of a browser known to have signed in with this name, "" for any other.
     """
     keys = _keys(username, address, account, browser)
     wait = _counting(lambda storage: _closed(storage, keys) or _count(storage, keys))
@@ -78,7 +78,7 @@ def count_attempt(username: str, address: str, *, account: Account | None = None
 
 
 def forget_attempts(username: str, address: str, *, account: Account | None = None, browser: str = "") -> None:
-    """Undo the count of a right sign-in: its own counter is cleared, those that guesses share go down by one."""
+    """Undo the count of a successful sign-in: clear its own counter and decrement the shared ones."""
     own, *shared = _keys(username, address, account, browser)
 
     def forget(storage: Storage) -> None:
@@ -91,7 +91,7 @@ def forget_attempts(username: str, address: str, *, account: Account | None = No
 
 
 def _keys(username: str, address: str, account: Account | None, browser: str) -> dict[str, Limit]:
-    """Counters of one attempt and their limits, the narrowest first."""
+    """Map the counters of one attempt to their limits, narrowest first."""
     of = f"{username.strip().lower()}\n{account.password_hash if account else ''}"
     user = hashlib.sha256(of.encode()).hexdigest()
     if browser:
@@ -105,7 +105,7 @@ def _keys(username: str, address: str, account: Account | None, browser: str) ->
 
 
 def _network(address: str) -> str:
-    """Return the /64 of an IPv6 address, which one subscriber has to themselves, and any other address as it is."""
+    """Return the /64 of an IPv6 address, which belongs to one subscriber; return other addresses unchanged."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -116,13 +116,13 @@ def _network(address: str) -> str:
 
 
 def _closed(storage: Storage, keys: dict[str, Limit]) -> float:
-    """Seconds until none of the counters waits any more."""
+    """Return the seconds until all counters accept attempts again; 0 if they do now."""
     waiting = [f"{key}:closed" for key in keys]
     return max((max(1.0, storage.get_expiry(key) - time.time()) for key in waiting if storage.get(key)), default=0.0)
 
 
 def _count(storage: Storage, keys: dict[str, Limit]) -> float:
-    """Count an attempt; returns the seconds to wait where one beside it was the last that might go on."""
+    """Count an attempt; returns the seconds to wait if a concurrent attempt was the last one allowed, else 0."""
     wait = 0.0
     for key, limit in keys.items():
         over = storage.incr(key, WINDOW_SECONDS) - limit.amount

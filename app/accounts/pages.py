@@ -1,4 +1,4 @@
-"""Signing in and out, the first admin, and what people see and change of their own account."""
+"""Pages for signing in and out, creating the first admin, and one's own account."""
 
 from typing import Annotated
 
@@ -43,7 +43,7 @@ def _secret(request: Request) -> str | None:
 
 @router.get("/sign-in")
 def sign_in_page(request: Request, next: Text = "/"):
-    """The sign-in form, with the demo's people as buttons on this machine; where nobody is, the first admin's."""
+    """Show the sign-in form (on this machine with demo buttons), or the first-run form if no account exists."""
     with reading() as session:
         nobody = queries.is_empty(session)
     return first_run_page(request) if nobody else _sign_in_form(request, next)
@@ -62,7 +62,7 @@ def _sign_in_form(request: Request, next: str, username: str = "", error: Plumbl
 def sign_in(
     request: Request, username: FormText = "", password: FormText = "", next: FormText = "/", demo: FormText = ""
 ):
-    """Sign in and go on to where the person wanted to be; `demo` names one of the demo's people."""
+    """Sign in and redirect to the requested page; `demo` is the user name of a demo account."""
     if demo:
         username, password = demo, DEMO_PASSWORD
     with reading() as session:
@@ -110,7 +110,7 @@ def _check_first_run(request: Request) -> None:
 
 @router.get("/first-run")
 def first_run_page(request: Request, code: Text = ""):
-    """The form that makes the first admin; it exists only while there is none."""
+    """Show the form that creates the first admin; raises NotFound once one exists."""
     _check_first_run(request)
     shown = {"code": code, "local": is_local(request), "username": "", "name": "", "error": None}
     return page(request, "accounts/first_run.html", **shown)
@@ -120,7 +120,7 @@ def first_run_page(request: Request, code: Text = ""):
 def first_run(
     request: Request, username: FormText = "", name: FormText = "", password: FormText = "", code: FormText = ""
 ):
-    """Make the first admin and sign them in."""
+    """Create the first admin and sign them in."""
     _check_first_run(request)
     local = is_local(request)
     try:
@@ -174,7 +174,7 @@ def _own_page(
 
 @router.get("/account")
 def account_page(request: Request):
-    """One's name, language, password, sign-ins and API tokens."""
+    """Show one's name, language, password, sessions and API tokens."""
     return _own_page(request, signed_in(request))
 
 
@@ -193,7 +193,7 @@ def change_own(request: Request, name: FormText = "", language: FormText = "en")
 
 @router.post("/account/sensitive")
 def change_sensitive(request: Request, show: FormText = ""):
-    """Opt out of sensitive prompts, or in again."""
+    """Opt out of sensitive prompts, or back in."""
     account = signed_in(request)
     with transaction() as session:
         rules.change_account(session, account, by=account, avoids_sensitive=not show)
@@ -202,7 +202,7 @@ def change_sensitive(request: Request, show: FormText = ""):
 
 @router.post("/account/password")
 def change_own_password(request: Request, current: FormText = "", password: FormText = "", keep_tokens: FormText = ""):
-    """Change one's password; everywhere else one is signed out, and one's API tokens are revoked."""
+    """Change one's password, sign out everywhere else, and revoke one's API tokens unless `keep_tokens`."""
     account = signed_in(request)
     try:
         check_current(client_address(request), account, current)
@@ -219,7 +219,7 @@ def change_own_password(request: Request, current: FormText = "", password: Form
 
 @router.post("/account/sign-out-everywhere")
 def sign_out_elsewhere(request: Request, keep_tokens: FormText = ""):
-    """End all of one's sessions but this one, and revoke one's API tokens."""
+    """End all of one's other sessions, and revoke one's API tokens unless `keep_tokens`."""
     account = signed_in(request)
     keep = {"keep": _secret(request), "keep_tokens": bool(keep_tokens)}
     with transaction() as session:
@@ -237,7 +237,7 @@ def create_own_token(
     scopes: Annotated[list[TypedText], Form()] = (),
     current: FormText = "",
 ):
-    """Make an API token and show its secret this once; takes the current password."""
+    """Create an API token and show its secret once; requires the current password."""
     account = signed_in(request)
     try:
         check_current(client_address(request), account, current)
@@ -254,7 +254,7 @@ def create_own_token(
 
 @router.post("/account/tokens/{id}/revoke")
 def revoke_own_token(request: Request, id: str):
-    """Make one of one's tokens worthless."""
+    """Revoke one of one's API tokens."""
     account = signed_in(request)
     with transaction() as session:
         rules.revoke_token(session, account, id, by=account)

@@ -1,4 +1,4 @@
-"""Asking somebody who is signed in for their password again, before an act that a stolen session must not do."""
+"""Re-authentication: the current password is required for actions that a stolen session must not perform."""
 
 from app.accounts import limits
 from app.accounts.passwords import verify
@@ -8,10 +8,10 @@ from app.kit.i18n import gettext as _
 
 
 def check_current(address: str, account: Account, current: str) -> None:
-    """Raise BadInput unless `current`, typed at `address`, is the account's password; guessing is slowed."""
+    """Raise BadInput unless `current` is the account's password; raise TooMany after too many attempts."""
     if not current:
         raise BadInput(_("Enter your own password, so that nobody else can do this on your device."), field="current")
-    counted = {"account": account, "browser": "signed in"}  # what others guess at the sign-in does not count here
+    counted = {"account": account, "browser": "signed in"}  # failed sign-ins by others do not count here
     limits.count_attempt(account.username, address, **counted)
     if not verify(current, account.password_hash)[0]:
         raise BadInput(_("The current password is wrong."), field="current")

@@ -1,4 +1,4 @@
-"""Passwords: argon2id, never hashed inside a transaction, and only a few at once, for each takes its memory."""
+"""Passwords: argon2id, never hashed inside a transaction, and only a few at once, since each hash needs much memory."""
 
 import re
 import threading
@@ -16,14 +16,14 @@ from app.errors import BadInput, TooMany
 from app.kit.i18n import gettext as _
 
 MIN_LENGTH, MAX_LENGTH = 10, 200
-DEMO_PASSWORD = "plumbline-demo"  # of the demo's people, who sign in on this machine alone
+DEMO_PASSWORD = "plumbline-demo"  # of the demo accounts, which can sign in on this machine only
 _parallel = threading.BoundedSemaphore(2)
-_waiting = threading.BoundedSemaphore(16)  # of 40 threads that serve requests: others must not wait for passwords
+_waiting = threading.BoundedSemaphore(16)  # of 40 request threads: other requests must not wait for password hashing
 
 
 @contextmanager
 def _turn() -> Iterator[None]:
-    """A place among the few that hash at once; raises TooMany when too many wait for one already."""
+    """Hold one of the few hashing slots; raises TooMany when too many threads already wait for one."""
     if not _waiting.acquire(blocking=False):
         raise TooMany(_("Many people are signing in right now. Try again in a few seconds."), retry_after_seconds=3)
     try:
@@ -34,7 +34,7 @@ def _turn() -> Iterator[None]:
 
 
 class PasswordHash(str):
-    """What may be stored of a password."""
+    """A password hash, safe to store."""
 
 
 @lru_cache
@@ -48,13 +48,16 @@ def _nobodys_hash() -> str:
 
 
 def hash_password(password: str) -> PasswordHash:
-    """The hash to store; takes a fifth of a second on purpose."""
+    """Hash a password for storage; takes a fifth of a second on purpose."""
     with _turn():
         return PasswordHash(_hasher().hash(password))
 
 
 def verify(password: str, stored: str | None) -> tuple[bool, PasswordHash | None]:
-    """Whether it is the password, and a new hash when the stored one is of older strength; no hash takes as long."""
+    """Return whether the password matches, and a new hash if the stored one is weaker than today's.
+
+    A missing hash (`stored` is None) takes as long to reject as a wrong password.
+    """
     stored = stored or _nobodys_hash()
     with _turn():
         try:
@@ -67,7 +70,7 @@ def verify(password: str, stored: str | None) -> tuple[bool, PasswordHash | None
 
 
 def check_new(password: str, username: str = "") -> str:
-    """The password, if it may be chosen."""
+    """Return a new password, or raise BadInput if it is too short, too long or easy to guess."""
     if len(password) < MIN_LENGTH:
         raise BadInput(
             _("The password has %(length)d characters; use at least %(minimum)d, for example four unrelated words.")

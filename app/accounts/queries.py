@@ -1,4 +1,4 @@
-"""Reading accounts, sessions, tokens and the audit trail."""
+"""Queries for accounts, sessions, tokens and the audit trail."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -12,22 +12,22 @@ from app.errors import NotFound
 from app.kit import cursors
 from app.kit.i18n import gettext as _
 
-# How long an expired session still tells whose it was, so that what its owner posts is kept as a draft.
+# How long an expired session still identifies its owner, so that text posted late is saved as a draft.
 GRACE = timedelta(days=7)
 
 
 def sha256(secret: str) -> str:
-    """What is stored of a random secret; 256 random bits need no slow hash."""
+    """Hash a random secret for storage; 256 random bits need no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def by_username(session: Session, username: str) -> Account | None:
-    """The account that signs in with this name."""
+    """Return the account with this user name, or None."""
     return session.scalar(select(Account).where(Account.username == username.strip().lower()))
 
 
 def get(session: Session, public_id: str) -> Account:
-    """The account with this public id."""
+    """Return the account with this public id, or raise NotFound."""
     account = session.scalar(select(Account).where(Account.public_id == public_id))
     if account is None:
         raise NotFound(_("Account not found."))
@@ -35,7 +35,7 @@ def get(session: Session, public_id: str) -> Account:
 
 
 def session_of(session: Session, token: str) -> SignInSession | None:
-    """The session of this cookie, expired or not, with its account, unless that is disabled."""
+    """Return a cookie's session, expired or not, with its account; None if unknown or the account is disabled."""
     return session.scalar(
         select(SignInSession)
         .join(SignInSession.account)
@@ -45,18 +45,18 @@ def session_of(session: Session, token: str) -> SignInSession | None:
 
 
 def ends_at(signed_in: SignInSession) -> datetime:
-    """When a session ends unless it is used: at its latest end, or after having been idle."""
+    """Return when a session ends if it is not used: when it expires, or earlier when it has been idle too long."""
     return min(signed_in.expires_at, signed_in.last_used_at + timedelta(hours=settings().idle_hours))
 
 
 def live_sessions(session: Session, account: Account) -> list[SignInSession]:
-    """Where this account is signed in now, the newest first."""
+    """Return the account's sessions that have not ended, newest first."""
     query = select(SignInSession).where(SignInSession.account_id == account.id).order_by(SignInSession.id.desc())
     return [one for one in session.scalars(query) if ends_at(one) > datetime.now(UTC)]
 
 
 def live_token(session: Session, token: str) -> ApiToken | None:
-    """The API token with this secret, with its account, while both are valid."""
+    """Return the API token with this secret, with its account; None unless both are valid."""
     now = datetime.now(UTC)
     return session.scalar(
         select(ApiToken)
@@ -72,7 +72,7 @@ def live_token(session: Session, token: str) -> ApiToken | None:
 
 
 def tokens_of(session: Session, account: Account) -> list[ApiToken]:
-    """An account's API tokens, the newest first, revoked ones left out."""
+    """Return an account's API tokens, newest first, except revoked ones."""
     return list(
         session.scalars(
             select(ApiToken)
@@ -85,7 +85,7 @@ def tokens_of(session: Session, account: Account) -> list[ApiToken]:
 def accounts(
     session: Session, *, text: str = "", cursor: str | None = None, limit: int = 100
 ) -> tuple[list[Account], str | None]:
-    """Return one page of the accounts whose name or user name holds the text, the newest first, and the next cursor."""
+    """Return a page of the accounts whose name or user name contains the text, newest first, and the next cursor."""
     query = select(Account)
     if text:
         text = text.strip().lower()
@@ -95,19 +95,19 @@ def accounts(
 
 
 def has_admin(session: Session, *, with_demo: bool = False) -> bool:
-    """Whether there is an admin who can sign in; those who exist for the demo alone count only if asked for."""
-    kinds = [AccountKind.PERSON, *([AccountKind.DEMO] if with_demo else [])]  # nobody has a simulated one's password
+    """Return whether an admin exists who can sign in; demo admins count only if `with_demo`."""
+    kinds = [AccountKind.PERSON, *([AccountKind.DEMO] if with_demo else [])]  # not SIMULATED: nobody has its password
     query = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None), Account.kind.in_(kinds))
     return session.scalar(query.limit(1)) is not None
 
 
 def is_empty(session: Session) -> bool:
-    """Whether there is no account at all."""
+    """Return whether no account exists."""
     return session.scalar(select(Account.id).limit(1)) is None
 
 
 def demo_people(session: Session) -> list[Account]:
-    """Those of the demo who may sign in, in the order in which they were made."""
+    """Return the demo accounts that may sign in, oldest first."""
     query = select(Account).where(Account.kind == AccountKind.DEMO, Account.disabled_at.is_(None))
     return list(session.scalars(query.order_by(Account.id)))
 
@@ -115,7 +115,7 @@ def demo_people(session: Session) -> list[Account]:
 def audit(
     session: Session, *, subject: str | None = None, before: int | None = None, limit: int = 100
 ) -> list[Row[AuditEntry, Account]]:
-    """Audit entries with the account that acted, the newest first."""
+    """Return audit entries with the account that acted, newest first."""
     query = select(AuditEntry, Account).outerjoin(Account, AuditEntry.account_id == Account.id)
     if subject is not None:
         query = query.where(AuditEntry.subject == subject)

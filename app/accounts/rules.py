@@ -1,4 +1,4 @@
-"""What may happen to accounts, sessions and API tokens; every act of an admin leaves an audit entry."""
+"""Rules for accounts, sessions and API tokens; every action of an admin leaves an audit entry."""
 
 import hmac
 import re
@@ -26,7 +26,7 @@ _CHANGING = ("name", "role", "pool", "language", "disabled_at", "avoids_sensitiv
 
 
 def record(session: Session, account: Account | None, action: str, subject: str = "", **detail: object) -> None:
-    """Write who did what to which object, and from where; None is whoever does it without an account."""
+    """Write an audit entry: who did what to which object, and from where; `account` is None for actions without one."""
     account_id, door = account.id if account else None, surface.current.get()
     session.add(AuditEntry(account_id=account_id, action=action, subject=subject, detail=detail, surface=door))
 
@@ -43,7 +43,7 @@ def create_account(
     language: str = "en",
     by: Account | None = None,
 ) -> Account:
-    """A new account; `password` is what passwords.hash_password() made outside of the transaction."""
+    """Create an account; `password` is a hash that passwords.hash_password() made outside the transaction."""
     if not isinstance(password, PasswordHash):
         raise ValueError("pass hash_password(password), called before the transaction: hashing takes long")
     username = username.strip().lower()
@@ -87,8 +87,8 @@ def change_account(
     avoids_sensitive: bool | None = None,
     paused: bool | None = None,
 ) -> Account:
-    """Change what is given and leave the rest; a disabled account is signed out at once, and an admin stays."""
-    # All admins are locked, so that the last two cannot step down at the same moment.
+    """Change the given fields; disabling also ends sessions and revokes tokens. Raises Conflict for the last admin."""
+    # Lock all admins, so that the last two cannot step down at the same time.
     session.execute(select(Account.id).where(Account.role == Role.ADMIN).order_by(Account.id).with_for_update())
     account = session.get_one(Account, account.id, populate_existing=True)
     before = {key: getattr(account, key) for key in _CHANGING}
@@ -120,9 +120,9 @@ def change_account(
 
 
 def check_sign_in(account: Account | None, password: str, *, local: bool) -> PasswordHash | None:
-    """Refuse a wrong sign-in in one sentence for all causes; returns a renewed hash when the old one is weaker.
+    """Raise BadInput for wrong credentials, without naming the cause; returns a new hash if the old one is weaker.
 
-    Call it outside of any transaction: it hashes. `local` says that only this machine reaches the server.
+    Call it outside any transaction, because it hashes. `local`: only this machine can reach the server.
     """
     right, renewed = verify(password, account.password_hash if account else None)
     if not account or not right or account.disabled_at:
@@ -136,16 +136,16 @@ def check_sign_in(account: Account | None, password: str, *, local: bool) -> Pas
 
 
 def record_failed_sign_in(session: Session, account: Account | None, address: str) -> None:
-    """Write that a sign-in failed; what was typed is not kept, for it may be a password in the wrong field."""
+    """Record a failed sign-in without the typed text, which may be a password in the wrong field."""
     record(session, None, "sign_in.fail", account.public_id if account else "", address=address)
 
 
 def open_session(session: Session, account: Account, *, replaces: str | None = None) -> str:
-    """A new session, in place of the one with the secret `replaces`; returns the random secret for the cookie."""
+    """Open a session, replacing the one with the secret `replaces`; returns the random secret for the cookie."""
     now = datetime.now(UTC)
     if replaces:
         close_session(session, replaces)
-    # Those long expired go at this moment, so that no one else needs to sweep.
+    # Delete long expired sessions here, so that no periodic cleanup is needed.
     session.execute(delete(SignInSession).where(SignInSession.expires_at < now - queries.GRACE))
     secret = secrets.token_urlsafe(32)
     expires_at = now + timedelta(hours=settings().session_hours)
@@ -155,12 +155,12 @@ def open_session(session: Session, account: Account, *, replaces: str | None = N
 
 
 def close_session(session: Session, secret: str) -> None:
-    """Sign out: the cookie is worth nothing from now on."""
+    """Sign out: delete the session, which invalidates its cookie."""
     session.execute(delete(SignInSession).where(SignInSession.token_sha256 == queries.sha256(secret)))
 
 
 def close_all_sessions(session: Session, account: Account, *, but: str | None = None) -> int:
-    """Sign the account out everywhere, but for the session with this secret; returns how many ended."""
+    """End all sessions of the account except the one with the secret `but`; returns how many ended."""
     query = delete(SignInSession).where(SignInSession.account_id == account.id)
     if but:
         query = query.where(SignInSession.token_sha256 != queries.sha256(but))
@@ -176,7 +176,7 @@ def sign_out_everywhere(
     keep_tokens: bool = False,
     action: str = "account.sign_out",
 ) -> None:
-    """End all sessions of an account but the one with the secret `keep`, and revoke its API tokens."""
+    """End all sessions except the one with the secret `keep`, and revoke the API tokens unless `keep_tokens`."""
     ended = close_all_sessions(session, account, but=keep)
     revoked = 0 if keep_tokens else revoke_all_tokens(session, account)
     record(session, by, action, account.public_id, sessions=ended, tokens=revoked)
@@ -191,7 +191,7 @@ def set_password(
     keep: str | None = None,
     keep_tokens: bool = False,
 ) -> None:
-    """Set a new password; ends sessions and revokes API tokens as sign_out_everywhere() does."""
+    """Set a new password; end sessions and revoke API tokens as sign_out_everywhere() does."""
     session.execute(update(Account).where(Account.id == account.id).values(password_hash=str(password)))
     sign_out_everywhere(session, account, by=by, keep=keep, keep_tokens=keep_tokens, action="account.password")
 
@@ -205,7 +205,7 @@ def create_token(
     days: int | None = 90,
     by: Account | None = None,
 ) -> tuple[ApiToken, str]:
-    """Make an API token; returns it and its secret, which is not stored. `days=0` never ends and needs an admin."""
+    """Create an API token; returns it and its secret, which is not stored. `days=0`: never expires, admins only."""
     if not 1 <= len(name.strip()) <= 120:
         raise BadInput(
             _("Give the token a name of 1 to 120 characters, so that you can recognize it later."), field="name"
@@ -248,7 +248,7 @@ def revoke_all_tokens(session: Session, account: Account) -> int:
 
 
 def revoke_token(session: Session, account: Account, public_id: str, *, by: Account | None = None) -> None:
-    """Make one of the account's tokens worthless."""
+    """Revoke one of the account's tokens, or raise NotFound."""
     done = changed_rows(
         session,
         update(ApiToken)
@@ -277,22 +277,22 @@ def _known_language(code: str) -> str:
 
 
 def first_run_code() -> str:
-    """What opens the first-run page from another machine; the console shows it until there is an admin."""
+    """Return the code that opens the first-run page from other machines; the console shows it until an admin exists."""
     return hmac.new(settings().key, b"first-run", "sha256").hexdigest()[:12]
 
 
 def is_first_run_code(code: str) -> bool:
-    """Whether it is the code of first_run_code()."""
+    """Return whether `code` is the one from first_run_code()."""
     return hmac.compare_digest(code.strip().encode(), first_run_code().encode())
 
 
 def first_admin(session: Session, *, username: str, name: str, password: PasswordHash) -> Account:
-    """Make the first admin; refused as soon as there is one."""
+    """Create the first admin; raises NotFound if one exists."""
     if queries.has_admin(session):
         raise NotFound(_("There is already an admin; ask them for an account."))
     return create_account(session, username=username, name=name, password=password, role=Role.ADMIN)
 
 
 def cookie_seconds() -> int:
-    """How long a browser keeps the session's cookie: past its expiry, so that a late post is known as its owner's."""
+    """Return the session cookie's lifetime: it outlasts the session, so that a late post is attributed to its owner."""
     return int(settings().session_hours * 3600 + queries.GRACE.total_seconds())

@@ -1,4 +1,4 @@
-"""Accounts, tokens and audit entries as REST and forms speak of them."""
+"""Schemas of accounts, tokens and audit entries for the API."""
 
 from datetime import datetime
 

@@ -22,15 +22,15 @@ class AccountKind(StrEnum):
     """Who uses an account."""
 
     PERSON = "person"
-    SIMULATED = "simulated"  # a program; its answers are marked so everywhere
-    DEMO = "demo"  # exists for the demo alone, signs in only while bound to loopback
+    SIMULATED = "simulated"  # a program; its answers are marked as simulated everywhere
+    DEMO = "demo"  # exists only for the demo; signs in only while the server is bound to loopback
 
 
 class SurveyState(StrEnum):
-    """Whether the voluntary survey was put to somebody; whether and what they answered is kept nowhere."""
+    """Whether an account was asked to take the voluntary survey; whether and what they answered is never stored."""
 
     NOT_ASKED = "not_asked"
-    OFFERED = "offered"  # the desk asks, once
+    OFFERED = "offered"  # the desk asks once
     ASKED = "asked"
 
 
@@ -41,11 +41,11 @@ class Scope(StrEnum):
     READ = "read"  # read everything
     WRITE = "write"  # prompts, policies, completions, rounds, snapshots
     JOBS = "jobs"  # start and cancel jobs and plans
-    ACCOUNTS = "accounts"  # people and their tokens: as good as all the others, for it can make them
+    ACCOUNTS = "accounts"  # people and their tokens; implies all other scopes, since it can create tokens with them
 
 
 class Account(Base):
-    """Somebody who signs in."""
+    """A person or program that signs in."""
 
     __tablename__ = "accounts"
 
@@ -58,15 +58,15 @@ class Account(Base):
     pool: Mapped[Pool] = mapped_column(choice(Pool), default=Pool.TRAIN)
     kind: Mapped[AccountKind] = mapped_column(choice(AccountKind), default=AccountKind.PERSON)
     language: Mapped[str] = mapped_column(String(16), default="en")
-    avoids_sensitive: Mapped[bool] = mapped_column(default=False)  # is given no prompt marked as sensitive
-    paused: Mapped[bool] = mapped_column(default=False)  # may sign in, but is handed no new work
+    avoids_sensitive: Mapped[bool] = mapped_column(default=False)  # gets no prompts marked as sensitive
+    paused: Mapped[bool] = mapped_column(default=False)  # can sign in, but gets no new assignments
     survey: Mapped[SurveyState] = mapped_column(choice(SurveyState), default=SurveyState.NOT_ASKED)
     disabled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
 
 
 class SignInSession(Base):
-    """One browser signed in; only the hash of its random id is kept."""
+    """A signed-in browser; only the hash of its random id is stored."""
 
     __tablename__ = "sign_in_sessions"
 
@@ -74,13 +74,13 @@ class SignInSession(Base):
     token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime] = mapped_column(UTCDateTime)
-    last_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())  # within minutes
+    last_used_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())  # accurate to a few minutes
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     account: Mapped[Account] = relationship()
 
 
 class ApiToken(Base):
-    """A bearer token of the REST API with its scopes; only its hash is kept."""
+    """A bearer token for the REST API, with scopes; only its hash is stored."""
 
     __tablename__ = "api_tokens"
 
@@ -107,6 +107,6 @@ class AuditEntry(Base):
     at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now(), index=True)
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
     action: Mapped[str] = mapped_column(String(80))  # "round.open"
-    subject: Mapped[str] = mapped_column(String(120), default="")  # the public id it was done to
+    subject: Mapped[str] = mapped_column(String(120), default="")  # public id of the object
     detail: Mapped[dict] = mapped_column(JSONColumn, default=dict)
-    surface: Mapped[Surface | None] = mapped_column(choice(Surface))  # none: of a version that did not keep it
+    surface: Mapped[Surface | None] = mapped_column(choice(Surface))  # None: from a version that did not record it

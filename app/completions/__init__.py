@@ -1,1 +1,1 @@
-"""What a policy wrote for a prompt, with which settings."""
+"""Completions: what policies wrote for prompts, with the sampling settings."""

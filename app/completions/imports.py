@@ -1,4 +1,4 @@
-"""Importing what policies answered: each row names its prompt by text, and holds the completion."""
+"""Import of policies' completions: each row has a completion and the text of its prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from app.prompts.schemas import PromptDraft, Verdict
 from app.prompts.shapes import dialogue_field
 
 TEXT_FIELDS = ("completion", "response", "output", "text")
-POLICY_FIELDS = ("policy", "generator")  # AlpacaEval's word for it
+POLICY_FIELDS = ("policy", "generator")  # "generator" is AlpacaEval's name
 NAMED_AFTER_FILE = N_("%(n)d completions name no policy and belong to one named after the file.")
 
 
@@ -53,9 +53,9 @@ def import_completions(
     dry_run: bool = False,
     by: Account | None = None,
 ) -> ImportReport:
-    """Import a file of completions of each row's own `policy`, else of `policy`, else of one named after the file.
+    """Import completions for the policy that each row names, else for `policy`, else for one named after the file.
 
-    A prompt that is not stored is a bad row, unless `add_prompts` says what to store it with.
+    A row whose prompt is not stored is bad, unless `add_prompts` gives the defaults to store it with.
     """
     after_file = "" if policy else stem(file_name)
 
@@ -85,7 +85,7 @@ def import_completions(
 
 
 class _Chunk:
-    """Some rows of a file, decided on together."""
+    """Rows of a file that are checked and stored together."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class _Chunk:
         self._store(known, prompt_ids)
 
     def _prompts(self, answers: list[_Answer]) -> dict[str, int | None]:
-        """The prompts that are answered, by the hashes of their texts; those that a dry run would add have no key."""
+        """Return the ids of the answered prompts by text hash; None for prompts that a dry run would add."""
         if not self.adds_prompts:
             return prompt_queries.ids_by_text(self.session, {answer.prompt_sha256 for answer in answers})
         decisions = self.admission.take([answer.prompt for answer in answers])
@@ -126,7 +126,7 @@ class _Chunk:
         found = policy_queries.named(self.session, names)
         if self.write:
             found = {name: policies.get_or_create(self.session, name, _kind(found, name)) for name in sorted(names)}
-        # A prompt or policy that a dry run would make has no id yet, and no completion either.
+        # A prompt or policy that a dry run would create has no id and no completions.
         drafts = [
             CompletionDraft(
                 prompt_ids[answer.prompt_sha256] or 0,
@@ -156,7 +156,7 @@ class _Chunk:
 
 
 def _kind(found: Mapping, name: str) -> PolicyKind:
-    # Texts of an endpoint or a checkpoint of ours may come by file too; people's do not.
+    # Texts of endpoints and trained policies can be imported too; those of people cannot.
     kind = found[name].kind if name in found else PolicyKind.IMPORTED
     return PolicyKind.IMPORTED if kind is PolicyKind.PEOPLE else kind
 
@@ -166,7 +166,7 @@ def _shown(answer: _Answer) -> dict:
 
 
 def _answer(row: Row, policy: str, defaults: PromptDefaults) -> tuple[_Answer | None, list[Problem]]:
-    """What a row says, or everything that is wrong with it."""
+    """Parse a row; returns its answer, or None and everything that is wrong with it."""
     if row.values is None:
         return None, [row.problem]
     values, text = row.values, None
@@ -188,7 +188,7 @@ def _answer(row: Row, policy: str, defaults: PromptDefaults) -> tuple[_Answer | 
 
 
 def _completion_apart(values: Given) -> tuple[Given, str | None]:
-    """A dialogue that ends with the assistant's message: the prompt before it, and that message as the completion."""
+    """Split a dialogue that ends with an assistant message into its prompt and that message's text, else None."""
     field = dialogue_field(values)
     said = values.structured(field) if field else None
     if not isinstance(said, list) or not said or any(values.get(name) is not None for name in TEXT_FIELDS):
@@ -202,7 +202,7 @@ def _completion_apart(values: Given) -> tuple[Given, str | None]:
 def _text(values: Given) -> str:
     for name in TEXT_FIELDS:
         value = values.text_or_messages(name)
-        if isinstance(value, list):  # a list that holds the assistant's message alone
+        if isinstance(value, list):  # a list with only the assistant's message
             if len(value) != 1:
                 raise BadInput(
                     _("%(field)s has %(n)d messages; it must have only the assistant's message.")

@@ -1,4 +1,4 @@
-"""One completion, for admins."""
+"""Admin page for one completion."""
 
 from fastapi import APIRouter, Request
 
@@ -12,7 +12,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/admin/completions/{id}")
 def completion(request: Request, id: str):
-    """One completion with its prompt, its policy and how it was sampled."""
+    """Show a completion with its prompt, its policy and its sampling settings."""
     account = admin(request)
     with reading() as session:
         found = rules.completion(session, id)

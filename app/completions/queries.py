@@ -1,4 +1,4 @@
-"""Reads of completions."""
+"""Queries for completions."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ from app.prompts.tables import Prompt
 
 
 def completion(session: Session, public_id: str) -> Completion | None:
-    """One completion with its prompt and policy."""
+    """Return a completion with its prompt and policy, or None."""
     return session.scalar(_whole().where(Completion.public_id == public_id))
 
 
@@ -21,19 +21,19 @@ def _whole() -> Select[Completion]:
 
 
 def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Completion]:
-    """Completions with their prompts and policies, by id."""
+    """Return completions with their prompts and policies, by id."""
     return {one.id: one for one in session.scalars(_whole().where(Completion.id.in_(list(ids))))}
 
 
 def of_prompt(session: Session, prompt: Prompt) -> Sequence[Completion]:
-    """Every completion of a prompt, by policy."""
+    """Return every completion of a prompt, ordered by policy name."""
     return session.scalars(
         _whole().join(Completion.policy).where(Completion.prompt_id == prompt.id).order_by(Policy.name, Completion.id)
     ).all()
 
 
 def newest_of_policy(session: Session, policy: Policy, limit: int) -> Sequence[Completion]:
-    """The newest completions of a policy."""
+    """Return a policy's newest completions."""
     return session.scalars(
         _whole().where(Completion.policy_id == policy.id).order_by(Completion.id.desc()).limit(limit)
     ).all()
@@ -42,7 +42,7 @@ def newest_of_policy(session: Session, policy: Policy, limit: int) -> Sequence[C
 def page(
     session: Session, cursor: str | None, limit: int, *, prompt: str | None = None, policy: str | None = None
 ) -> tuple[Sequence[Completion], str | None]:
-    """One page of completions (of a prompt by public id, of a policy by name), newest first, and the next cursor."""
+    """Return a page of completions, newest first, and the next cursor; `prompt` is a public id, `policy` a name."""
     found = _whole()
     if prompt:
         found = found.where(Completion.prompt.has(Prompt.public_id == prompt))
@@ -52,7 +52,7 @@ def page(
 
 
 def count_by_policy(session: Session) -> dict[int, tuple[int, int]]:
-    """For each policy's id: how many completions, for how many prompts."""
+    """Return each policy's number of completions and of distinct prompts, by policy id."""
     rows = session.execute(
         select(Completion.policy_id, func.count(), func.count(Completion.prompt_id.distinct())).group_by(
             Completion.policy_id
@@ -62,7 +62,7 @@ def count_by_policy(session: Session) -> dict[int, tuple[int, int]]:
 
 
 def stored(session: Session, keys: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int, str], int]:
-    """The ids of those (prompt id, policy id, text hash) that there are."""
+    """Return the completion ids of those keys (prompt id, policy id, text hash) that are stored."""
     wanted = set(keys)
     rows = session.execute(
         select(Completion.prompt_id, Completion.policy_id, Completion.text_sha256, Completion.id).where(
@@ -74,7 +74,7 @@ def stored(session: Session, keys: Iterable[tuple[int, int, str]]) -> dict[tuple
 
 
 def of_prompts(session: Session, prompt_ids: Iterable[int], policy_ids: Iterable[int]) -> Sequence[Completion]:
-    """The completions of these policies for these prompts."""
+    """Return the completions of these policies for these prompts."""
     return session.scalars(
         select(Completion)
         .where(Completion.prompt_id.in_(list(prompt_ids)), Completion.policy_id.in_(list(policy_ids)))
@@ -83,5 +83,5 @@ def of_prompts(session: Session, prompt_ids: Iterable[int], policy_ids: Iterable
 
 
 def has_any(policy_ids: Iterable[int]) -> Exists:
-    """Whether a prompt, in a query of prompts, has a completion of one of these policies."""
+    """Return a condition for queries of prompts: the prompt has a completion of one of these policies."""
     return exists().where(Completion.prompt_id == Prompt.id, Completion.policy_id.in_(list(policy_ids)))

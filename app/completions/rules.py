@@ -1,4 +1,4 @@
-"""Keeping what policies wrote: the same text of one policy for one prompt is stored once."""
+"""Rules for completions: identical texts of a policy for a prompt are stored once."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,17 +33,17 @@ class CompletionDraft:
 
     @cached_property
     def key(self) -> tuple[int, int, str]:
-        """What makes it the same completion: its prompt, its policy and its text in normal form."""
+        """Identity of the completion: prompt id, policy id, and hash of the text in normal form."""
         return self.prompt_id, self.policy_id, text_sha256(self.text)
 
 
 def text_sha256(text: str) -> str:
-    """Return the hash by which two completions of a prompt are the same: that of the text in normal form."""
+    """Return the hash that identifies a completion of a prompt: that of its text in normal form."""
     return hashlib.sha256(normal_form(text).encode()).hexdigest()
 
 
 def add_all(session: Session, drafts: Sequence[CompletionDraft]) -> list[int]:
-    """Store completions, those that are there already once; their ids in the order given."""
+    """Store completions, skipping those already stored; returns all ids in the given order."""
     keys = [draft.key for draft in drafts]
     known = queries.stored(session, keys)
     if new := {key: draft for key, draft in zip(keys, drafts, strict=True) if key not in known}:
@@ -53,7 +53,7 @@ def add_all(session: Session, drafts: Sequence[CompletionDraft]) -> list[int]:
 
 
 def insert_all(session: Session, drafts: Iterable[CompletionDraft]) -> None:
-    """Store completions, those that are there already left as they are."""
+    """Insert completions, leaving those already stored unchanged."""
     rows = [
         {
             "prompt_id": draft.prompt_id,
@@ -66,7 +66,7 @@ def insert_all(session: Session, drafts: Iterable[CompletionDraft]) -> None:
         }
         for draft in drafts
     ]
-    # The table, not the class: a third of the time of a bulk insert by the ORM.
+    # Through the table, not the class: takes a third of the time of an ORM bulk insert.
     session.connection().execute(insert_into(session, Completion.__table__).on_conflict_do_nothing(), rows)
 
 
@@ -80,7 +80,7 @@ def add(
     tokens: int | None = None,
     finished: bool | None = None,
 ) -> Completion:
-    """Store a completion, or find it if this policy wrote the same text for this prompt before."""
+    """Store a completion, or return the stored one if this policy wrote the same text for this prompt before."""
     (id,) = add_all(
         session, [CompletionDraft(prompt.id, policy.id, require_text(text, "text"), settings or {}, tokens, finished)]
     )
@@ -88,13 +88,13 @@ def add(
 
 
 def forget(session: Session, completion_id: int) -> None:
-    """Delete a completion that nothing points to any more; one in use stays."""
+    """Delete a completion unless something still refers to it."""
     with suppress(IntegrityError), session.begin_nested():
         session.execute(delete(Completion).where(Completion.id == completion_id))
 
 
 def completion(session: Session, public_id: str) -> Completion:
-    """One completion with its prompt and policy, or NotFound."""
+    """Return a completion with its prompt and policy, or raise NotFound."""
     found = queries.completion(session, public_id)
     if found is None:
         raise NotFound(_("Completion not found."))

@@ -1,4 +1,4 @@
-"""Completions as REST speaks of them."""
+"""API schemas of completions."""
 
 from datetime import datetime
 
@@ -45,7 +45,7 @@ class CompletionOut(BaseModel):
 
     @classmethod
     def of(cls, completion: Completion) -> "CompletionOut":
-        """From its row, whose prompt and policy are loaded."""
+        """Build from a row whose prompt and policy are loaded."""
         return cls(
             id=completion.public_id,
             prompt=completion.prompt.public_id,

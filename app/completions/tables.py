@@ -1,4 +1,4 @@
-"""Completions: texts that policies, people among them, wrote for prompts."""
+"""Completions: texts that policies, including people, wrote for prompts."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from app.prompts.tables import Prompt
 
 
 class Completion(Base):
-    """One text of one policy for one prompt; the same text of the same policy is stored once."""
+    """One text of one policy for one prompt; identical texts of a policy are stored once per prompt."""
 
     __tablename__ = "completions"
     __table_args__ = (
@@ -27,7 +27,7 @@ class Completion(Base):
     text_sha256: Mapped[str] = mapped_column(String(64))
     settings: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # temperature, seed, limit
     tokens: Mapped[int | None] = mapped_column(Integer)
-    finished: Mapped[bool | None]  # False: it ran into the token limit
+    finished: Mapped[bool | None]  # False: cut off at the token limit
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     prompt: Mapped[Prompt] = relationship()
     policy: Mapped[Policy] = relationship()

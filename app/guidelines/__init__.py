@@ -1,1 +1,1 @@
-"""What labelers are told and asked: guideline text and question forms, both by version."""
+"""Guideline texts and question forms, both versioned."""

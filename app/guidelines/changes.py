@@ -1,4 +1,4 @@
-"""What is different between two versions of a text: paragraph by paragraph, and word by word within one."""
+"""Differences between two versions of a text, by paragraph and, within a reworded paragraph, by word."""
 
 import re
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
 
-ALIKE = 0.4  # two paragraphs with less in common are shown whole, the old one and the new one
-NEAR = 6  # among how many new paragraphs an old one is looked for
-MOST_WORDS = 1500  # of a paragraph that is compared word by word; the time grows with the square
+ALIKE = 0.4  # least similarity of a reworded paragraph; below it, the old and the new one are shown whole
+NEAR = 6  # number of new paragraphs searched for a reworded old one
+MOST_WORDS = 1500  # in a paragraph compared word by word; the time grows quadratically
 
 
 class Kind(StrEnum):
@@ -28,7 +28,7 @@ class Piece:
 
 
 def changes(old: str, new: str) -> list[list[Piece]]:
-    """The paragraphs of both texts in order, each as its pieces; what is the same in both stands once."""
+    """Return the paragraphs of both texts in order, each as a list of pieces; unchanged text appears once."""
     before, after = _paragraphs(old), _paragraphs(new)
     made: list[list[Piece]] = []
     for tag, i, j, k, n in SequenceMatcher(None, before, after).get_opcodes():
@@ -44,9 +44,9 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _replaced(before: list[str], after: list[str]) -> Iterator[list[Piece]]:
-    """Removed and added paragraphs; one that was only reworded, word by word."""
+    """Yield removed and added paragraphs whole, and reworded ones word by word."""
     new = [_words(text) for text in after]
-    done = 0  # of the new paragraphs
+    done = 0  # new paragraphs already yielded
     for text in before:
         words = _words(text)
         found = next((n for n in range(done, min(done + NEAR, len(new))) if _alike(words, new[n])), None)

@@ -8,7 +8,7 @@ from training.contract.records import Flag
 
 
 def _unwrapped(text: str) -> str:
-    """Markdown with each paragraph and list item on one line: a line break in a guideline is a line break to see."""
+    """Join each paragraph and list item into one line, since line breaks in a guideline are displayed."""
     return re.sub(r"(?<=\S)\n(?!\n|- |\d+\. |#) *", " ", text.rstrip("\n"))
 
 
@@ -220,7 +220,7 @@ PROMPT_FORM: tuple[Question, ...] = (
     ),
 )
 
-# Definitions of version 1 before their wording was corrected: existing databases keep them, N_ keeps them translated.
+# Definitions of version 1 before their wording was corrected: existing databases keep them; N_ keeps them translated.
 EARLIER_DEFINITIONS = (
     N_("How good it is as a whole, each for itself."),
     N_("It states as given what the text it should work from does not say."),

@@ -1,4 +1,4 @@
-"""The page on which an admin changes what a form asks."""
+"""Admin page for editing the questions of a form."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ PARTS = ("name", "kind", "label", "definition", "low", "high", "key")
 
 @router.get("/admin/forms/{kind}")
 def form(request: Request, kind: FormKind):
-    """The questions of the newest version, to be changed."""
+    """Show the questions of the newest version for editing."""
     with reading() as session:
         newest = queries.newest_form(session, kind)
     shown = rules.questions(newest) if newest else list(DEFAULTS[kind])
@@ -59,7 +59,7 @@ def _page(
 
 @router.post("/admin/forms/{kind}")
 def save(request: Request, kind: FormKind, form: Annotated[FormData, Depends(form_data)]):
-    """Save a new version; or with the other buttons only show it, or make room for one more question."""
+    """Save a new version; the other buttons only preview it or add an empty question."""
     by = admin(request)
     version = str(form.get("version", ""))
     seen = int(version) if version.isdecimal() and len(version) < 10 else 0
@@ -80,7 +80,7 @@ def save(request: Request, kind: FormKind, form: Annotated[FormData, Depends(for
 
 
 def _given(form: FormData) -> list[Question]:
-    """The questions in the order of their places; those ticked to go, and rows left empty, are left out."""
+    """Return the questions in the order of their places, without those marked for removal and empty rows."""
     rows = str(form.get("rows", ""))
     count = min(int(rows), 60) if rows.isdecimal() and len(rows) < 4 else 0
     found = []

@@ -1,4 +1,4 @@
-"""New versions of the forms: what a form may ask, told question by question."""
+"""New versions of forms, and the checks that each question must pass."""
 
 import re
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from app.guidelines.tables import Form, FormKind
 from app.kit.i18n import gettext as _
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,79}")
-MAX_LABEL, MAX_DEFINITION = 120, 240  # characters: a label and a definition are a line each
+MAX_LABEL, MAX_DEFINITION = 120, 240  # characters; each must fit on one line
 
 
 def add_version(session: Session, new: FormIn, by: Account | None) -> Form:
-    """Add a version; rounds made from now on ask it, and answers given before keep theirs."""
+    """Add a version for rounds created from now on; existing answers keep theirs."""
     newest = rules.current_form(session, new.kind)
     if new.after is not None and newest.version != new.after:
         raise _newer(newest.version)
@@ -45,7 +45,7 @@ def _newer(version: int) -> Conflict:
 
 
 def check(kind: FormKind, questions: Sequence[Question]) -> None:
-    """Refuse a form that cannot be asked; the error's field is `questions.<number>.<part>`, from 0."""
+    """Raise BadInput for an invalid form; its field is `questions.<number>.<part>` (from 0), or `questions`."""
     for number, question in enumerate(questions):
         for part, message in _problems(kind, question):
             label = question.label or question.name or number + 1
@@ -96,6 +96,6 @@ def _problems(kind: FormKind, question: Question):
 
 
 def letters(questions: Sequence[Question]) -> list[str]:
-    """The key of each question: its own, else the next letter that is free; "" when they are used up."""
+    """Return the key of each question: its own, else the next free letter, "" when all are used."""
     free = iter([key for key in KEYS if key not in {question.key for question in questions}])
     return [question.key or next(free, "") for question in questions]

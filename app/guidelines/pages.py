@@ -1,4 +1,4 @@
-"""Guidelines for labelers to read, and their versions and forms for admins."""
+"""Pages on which labelers read guidelines, and admins manage guidelines and forms."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/guidelines")
 def guidelines(request: Request):
-    """What labelers are told: the newest version of each, beside the one that the reader knows."""
+    """List the newest version of each guideline, with the version that the reader last read."""
     account = signed_in(request)
     with reading() as session:
         found = [(one, queries.last_read(session, one.name, account)) for one in queries.newest_guidelines(session)]
@@ -29,7 +29,7 @@ def guidelines(request: Request):
 
 @router.get("/guidelines/{id}")
 def guideline(request: Request, id: str):
-    """One version, with the list of all."""
+    """Show one version of a guideline, with a list of all versions."""
     account = signed_in(request)
     with reading() as session:
         found = rules.guideline(session, id)
@@ -39,7 +39,7 @@ def guideline(request: Request, id: str):
 
 @router.get("/guidelines/{id}/changes")
 def changed(request: Request, id: str, next: Text = "/"):
-    """What is new since the version that the reader has read, and the button that says so."""
+    """Show the changes since the version that the reader last read, and the button that confirms reading."""
     account = signed_in(request)
     with reading() as session:
         found = rules.guideline(session, id)
@@ -54,7 +54,7 @@ def changed(request: Request, id: str, next: Text = "/"):
 
 @router.post("/guidelines/{id}/acknowledge")
 def acknowledge(request: Request, id: str, next: FormText = "/"):
-    """The reader has read it."""
+    """Record that the reader has read this version."""
     account = signed_in(request)
     with transaction() as session:
         rules.acknowledge(session, rules.guideline(session, id), account)
@@ -65,7 +65,7 @@ def acknowledge(request: Request, id: str, next: FormText = "/"):
 
 @router.get("/admin/guidelines")
 def admin_guidelines(request: Request):
-    """Every guideline with its versions, and the forms."""
+    """List every guideline with its versions, and the forms."""
     account = admin(request)
     with reading() as session:
         found = [(one, queries.versions(session, one.name)) for one in queries.newest_guidelines(session)]
@@ -75,7 +75,7 @@ def admin_guidelines(request: Request):
 
 @router.get("/admin/guidelines/new")
 def new_version(request: Request, name: Text = ""):
-    """The form for a new version, or for a guideline of a new name."""
+    """Show the form for a new version, or for a new guideline."""
     account = admin(request)
     with reading() as session:
         newest = queries.newest_guideline(session, name) if name else None
@@ -96,7 +96,7 @@ def add_version(
     body: Annotated[TypedText, Form(max_length=200_000)] = "",
     what_changed: Annotated[TypedText, Form(max_length=4000)] = "",
 ):
-    """Add a version."""
+    """Add a version of a guideline."""
     account = admin(request)
     given = {"name": name, "title": title, "body": body.replace("\r\n", "\n"), "what_changed": what_changed.strip()}
     try:

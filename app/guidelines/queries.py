@@ -1,4 +1,4 @@
-"""Reads of guidelines and forms."""
+"""Queries for guidelines and forms."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from app.guidelines.tables import Acknowledgement, Form, FormKind, Guideline
 
 
 def newest_guideline(session: Session, name: str) -> Guideline | None:
-    """The newest version of a guideline."""
+    """Return the newest version of a guideline, or None."""
     return session.scalar(select(Guideline).where(Guideline.name == name).order_by(Guideline.version.desc()).limit(1))
 
 
 def newest_guidelines(session: Session) -> Sequence[Guideline]:
-    """The newest version of every guideline, by name."""
+    """Return the newest version of every guideline, ordered by name."""
     newest = select(Guideline.name, func.max(Guideline.version).label("version")).group_by(Guideline.name).subquery()
     return session.scalars(
         select(Guideline)
@@ -25,17 +25,17 @@ def newest_guidelines(session: Session) -> Sequence[Guideline]:
 
 
 def versions(session: Session, name: str) -> Sequence[Guideline]:
-    """Every version of a guideline, newest first."""
+    """Return every version of a guideline, newest first."""
     return session.scalars(select(Guideline).where(Guideline.name == name).order_by(Guideline.version.desc())).all()
 
 
 def guideline(session: Session, public_id: str) -> Guideline | None:
-    """One version of a guideline."""
+    """Return the guideline version with this public id, or None."""
     return session.scalar(select(Guideline).where(Guideline.public_id == public_id))
 
 
 def last_read(session: Session, name: str, account: Account, *, said_so: bool = False) -> Guideline | None:
-    """The latest version of a guideline that somebody has read or worked under; with `said_so`, that they said so."""
+    """Return the latest version that an account has read or worked under, or None; `said_so`: only confirmed ones."""
     found = (
         select(Guideline)
         .join(Acknowledgement, Acknowledgement.guideline_id == Guideline.id)
@@ -47,15 +47,15 @@ def last_read(session: Session, name: str, account: Account, *, said_so: bool = 
 
 
 def newest_form(session: Session, kind: FormKind) -> Form | None:
-    """The newest form of a kind."""
+    """Return the newest version of a form, or None."""
     return session.scalar(select(Form).where(Form.kind == kind).order_by(Form.version.desc()).limit(1))
 
 
 def form(session: Session, kind: FormKind, version: int) -> Form | None:
-    """One version of a form."""
+    """Return one version of a form, or None."""
     return session.scalar(select(Form).where(Form.kind == kind, Form.version == version))
 
 
 def forms(session: Session) -> Sequence[Form]:
-    """Every form, newest first."""
+    """Return every version of every form, by kind and newest first."""
     return session.scalars(select(Form).order_by(Form.kind, Form.version.desc())).all()

@@ -1,4 +1,4 @@
-"""What labelers are told and asked: seeded once, changed only by a new version."""
+"""Rules for guidelines and forms: seeded once, changed only by adding a version."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -19,13 +19,13 @@ TRAINING, EVALUATION = "training", "evaluation"
 
 
 class Asked(Protocol):
-    """A prompt, as far as forms care: `answers` holds what is known about it, Table 7."""
+    """The part of a prompt that forms use: `answers` holds what is known about it (Table 7)."""
 
     answers: dict
 
 
 def ensure_defaults(session: Session) -> None:
-    """Add the first versions of the guidelines and forms where there are none."""
+    """Add the first version of each guideline and form that has none."""
     guidelines = (
         (TRAINING, defaults.TRAINING_TITLE, defaults.TRAINING),
         (EVALUATION, defaults.EVALUATION_TITLE, defaults.EVALUATION),
@@ -39,7 +39,7 @@ def ensure_defaults(session: Session) -> None:
 
 
 def current_guideline(session: Session, name: str) -> Guideline:
-    """The newest version of a guideline; in a new database the defaults are made first."""
+    """Return the newest version of a guideline, or raise BadInput; creates the defaults first in a new database."""
     found = queries.newest_guideline(session, name)
     if found is None and name in (TRAINING, EVALUATION):
         ensure_defaults(session)
@@ -54,7 +54,7 @@ def current_guideline(session: Session, name: str) -> Guideline:
 
 
 def current_form(session: Session, kind: FormKind) -> Form:
-    """The newest form of a kind; in a new database the defaults are made first."""
+    """Return the newest version of a form; creates the defaults first in a new database."""
     found = queries.newest_form(session, kind)
     if found is None:
         ensure_defaults(session)
@@ -64,7 +64,7 @@ def current_form(session: Session, kind: FormKind) -> Form:
 
 
 def form(session: Session, kind: FormKind, version: int | None = None) -> Form:
-    """One version of a form, the newest if none is named, or NotFound."""
+    """Return one version of a form (the newest if `version` is None), or raise NotFound."""
     if version is None:
         return current_form(session, kind)
     found = queries.form(session, kind, version)
@@ -74,7 +74,7 @@ def form(session: Session, kind: FormKind, version: int | None = None) -> Form:
 
 
 def guideline(session: Session, public_id: str) -> Guideline:
-    """One version of a guideline, or NotFound."""
+    """Return the guideline version with this public id, or raise NotFound."""
     found = queries.guideline(session, public_id)
     if found is None:
         raise NotFound(_("Guideline not found."))
@@ -82,7 +82,7 @@ def guideline(session: Session, public_id: str) -> Guideline:
 
 
 def add_version(session: Session, new: GuidelineIn, by: Account | None) -> Guideline:
-    """Add a version; answers given before stay with the version they were given under."""
+    """Add a version; existing answers keep the version they were given under."""
     newest = queries.newest_guideline(session, new.name)
     if newest is not None:
         if newest.title == new.title and newest.body == new.body:
@@ -110,7 +110,7 @@ def add_version(session: Session, new: GuidelineIn, by: Account | None) -> Guide
 
 
 class NotRead(Conflict):
-    """A guideline, or a later version of it, waits to be read; until then no new work is handed out."""
+    """Raised when a labeler must read a guideline, or its new version, before getting new assignments."""
 
     def __init__(self, guideline: Guideline, *, first: bool = False):
         message = _("“%(title)s” has changed: read what is new in version %(n)d and confirm it to get more tasks.")
@@ -121,11 +121,11 @@ class NotRead(Conflict):
             current={"guideline": guideline.public_id, "name": guideline.name, "version": guideline.version},
             field="guideline",
         )
-        self.public_id = guideline.public_id  # the row is of no use after the rollback
+        self.public_id = guideline.public_id  # kept because the row is unusable after the rollback
 
 
 def acknowledge(session: Session, guideline: Guideline, account: Account, *, said_so: bool = True) -> None:
-    """Note that somebody has read this version, or (not `said_so`) has begun to work under it; twice is once."""
+    """Record that an account has read this version or, if not `said_so`, has begun to work under it. Idempotent."""
     row = {"account_id": account.id, "guideline_id": guideline.id, "said_so": said_so}
     made = insert_into(session, Acknowledgement).values(row)
     if said_so:
@@ -134,17 +134,17 @@ def acknowledge(session: Session, guideline: Guideline, account: Account, *, sai
 
 
 def questions(form: Form) -> list[Question]:
-    """Every question of a form."""
+    """Return every question of a form."""
     return [Question.model_validate(question) for question in form.questions]
 
 
 def questions_for(form: Form, prompt: Asked) -> list[Question]:
-    """The questions of a form that a prompt calls for; what is not known about the prompt hides nothing."""
+    """Return the questions of a form that apply to a prompt; an unknown prompt answer hides no question."""
     return [question for question in questions(form) if question.is_shown(prompt.answers)]
 
 
 def check_flags(form: Form, prompt: Asked, flags: Mapping[str, bool | None]) -> dict[str, bool]:
-    """The flags that were answered, each known to the form and shown for the prompt; None counts as unanswered."""
+    """Return the answered flags, without None; raises BadInput for one that the form does not ask of this prompt."""
     known = {question.name for question in questions(form) if question.kind == "yes_no"}
     shown = {question.name for question in questions_for(form, prompt)}
     for name, answer in flags.items():
@@ -168,7 +168,7 @@ def check_flags(form: Form, prompt: Asked, flags: Mapping[str, bool | None]) -> 
 
 
 def check_form_answers(form: Form, answers: Mapping[str, bool]) -> dict[str, bool]:
-    """The answers given to a version of the form about prompts, each to a question of it."""
+    """Return the answers to a version of the prompt form; raises BadInput for an answer to an unknown question."""
     known = {question.name for question in questions(form)}
     for name in answers:
         if name not in known:
@@ -181,7 +181,7 @@ def check_form_answers(form: Form, answers: Mapping[str, bool]) -> dict[str, boo
 
 
 def check_answers(answers: Mapping[str, bool | None]) -> dict[str, bool]:
-    """The prompt answers that were given, each one of Table 7; None counts as unanswered."""
+    """Return the given prompt answers, without None; raises BadInput for one that is not in Table 7."""
     for name, answer in answers.items():
         if name not in set(PromptAnswer):
             raise BadInput(

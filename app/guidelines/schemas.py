@@ -1,4 +1,4 @@
-"""Questions of a form, and guidelines and forms as REST tells them."""
+"""Questions of a form, and API schemas of guidelines and forms."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -27,7 +27,7 @@ class PromptAnswer(StrEnum):
     INTENT_UNCLEAR = "intent_unclear"
 
 
-KEYS = "qwertasdfgzxcvb"  # letters that tick a flag: the left hand, while the right one rates
+KEYS = "qwertasdfgzxcvb"  # letters that toggle flags: for the left hand, while the right hand rates
 
 
 class Question(BaseModel):
@@ -39,13 +39,13 @@ class Question(BaseModel):
     kind: Literal["rating", "yes_no"] = "yes_no"
     label: Text
     definition: Text = ""
-    low: Text = ""  # words at 1 and at 7, of a rating
+    low: Text = ""  # labels of 1 and 7, for a rating
     high: Text = ""
     shown_if: tuple[PromptAnswer, ...] = ()
-    key: Text = ""  # one of KEYS; empty: the next one that is free
+    key: Text = ""  # one of KEYS; empty: the next free one
 
     def is_shown(self, answers: dict[str, bool | None]) -> bool:
-        """Whether a prompt with these answers asks this; what is unknown about the prompt hides nothing."""
+        """Return whether to ask this about a prompt with these answers; an unknown answer hides nothing."""
         return not self.shown_if or any(answers.get(name) is not False for name in self.shown_if)
 
 
@@ -73,7 +73,7 @@ class GuidelineOut(BaseModel):
 
     @classmethod
     def of(cls, guideline: Guideline) -> "GuidelineOut":
-        """From its row."""
+        """Build from a row."""
         return cls(
             id=guideline.public_id,
             name=guideline.name,
@@ -94,7 +94,7 @@ class GuidelineChanges(BaseModel):
 
     @classmethod
     def of(cls, guideline: Guideline, last: Guideline | None) -> "GuidelineChanges":
-        """From the rows."""
+        """Compare a version with the last one read; without one, everything is new."""
         return cls(
             guideline=GuidelineOut.of(guideline),
             last_read=last.version if last else None,
@@ -123,7 +123,7 @@ class FormOut(BaseModel):
 
     @classmethod
     def of(cls, form: Form) -> "FormOut":
-        """From its row."""
+        """Build from a row."""
         return cls(
             id=form.public_id,
             kind=form.kind,

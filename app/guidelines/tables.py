@@ -1,4 +1,4 @@
-"""Guidelines and forms; a version is never changed, a new one is added."""
+"""Guidelines and forms; a version never changes, a new one is added instead."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ class FormKind(StrEnum):
 
 
 class Guideline(Base):
-    """One version of what labelers are told; `name` is e.g. "training" or "evaluation"."""
+    """One version of a guideline; `name` is e.g. "training" or "evaluation"."""
 
     __tablename__ = "guidelines"
     __table_args__ = (UniqueConstraint("name", "version"),)
@@ -34,18 +34,18 @@ class Guideline(Base):
 
 
 class Acknowledgement(Base):
-    """Somebody has read a version of a guideline, or begun to work under it, which is how the first one is known."""
+    """An account has read a version of a guideline, or begun to work under it (enough for the first version)."""
 
     __tablename__ = "acknowledgements"
 
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
     guideline_id: Mapped[int] = mapped_column(ForeignKey("guidelines.id", ondelete="CASCADE"), primary_key=True)
-    said_so: Mapped[bool] = mapped_column(default=True)  # False: nobody asked, the guideline stood beside the work
+    said_so: Mapped[bool] = mapped_column(default=True)  # False: not confirmed, only shown next to the task
     at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
 
 
 class Form(Base):
-    """One version of the questions; `questions` is a list of guidelines.schemas.Question."""
+    """One version of a form; `questions` is a list of guidelines.schemas.Question."""
 
     __tablename__ = "forms"
     __table_args__ = (UniqueConstraint("kind", "version"),)

@@ -1,1 +1,1 @@
-"""Named sources of completions: trained, imported, an endpoint, people."""
+"""Named sources of completions: trained models, imported texts, endpoints, people."""

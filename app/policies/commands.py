@@ -70,7 +70,7 @@ def add(
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Say in one line what of a policy is not valid."""
+    """Turn a ValidationError into a one-line BadInput."""
     try:
         yield
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Policies for admins: what there is, what they wrote, and making one by hand."""
+"""Admin pages to list, create, change, delete and try policies."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ def _what_it_is(
     endpoint_model: FormText = "",
     key_variable: FormText = "",
 ) -> dict[str, str]:
-    """What both forms ask: what is said of a policy, and where and how it is asked."""
+    """Collect the fields that both forms share: a policy's description, address, model and key variable."""
     return {
         "description": description.strip(),
         "endpoint_url": endpoint_url.strip(),
@@ -41,7 +41,7 @@ WhatItIs = Annotated[dict[str, str], Depends(_what_it_is)]
 
 @router.get("/admin/policies")
 def policies(request: Request):
-    """Every policy and how much it wrote."""
+    """List every policy with the number of its completions."""
     account = admin(request)
     with reading() as session:
         found = queries.policies(session)
@@ -51,7 +51,7 @@ def policies(request: Request):
 
 @router.get("/admin/policies/new")
 def new_policy(request: Request):
-    """The form for an imported policy or an endpoint."""
+    """Show the form for an imported policy or an endpoint."""
     given = {
         "name": "", "kind": "endpoint", "description": "", "endpoint_url": "", "endpoint_model": "", "key_variable": "",
     }  # fmt: skip
@@ -66,7 +66,7 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
 
 @router.post("/admin/policies/new")
 def create(request: Request, what: WhatItIs, name: FormText = "", kind: FormText = "imported"):
-    """Make a policy."""
+    """Create a policy."""
     account = admin(request)
     given = {"name": name, "kind": kind, **what}
     try:
@@ -101,7 +101,7 @@ def _checked(given: dict[str, str]) -> PolicyIn:
 
 @router.post("/admin/policies/{id}/change")
 def change(request: Request, id: str, what: WhatItIs):
-    """Change what is said of a policy, or where and how it is asked."""
+    """Change a policy's description, address, model or key variable."""
     account = admin(request)
     try:
         with transaction() as session:
@@ -118,7 +118,7 @@ def change(request: Request, id: str, what: WhatItIs):
 
 @router.post("/admin/policies/{id}/delete")
 def delete(request: Request, id: str):
-    """Delete a policy that has written nothing."""
+    """Delete a policy that has no completions or suggestions."""
     account = admin(request)
     with transaction() as session:
         found = rules.policy(session, id)
@@ -130,7 +130,7 @@ def delete(request: Request, id: str):
 
 @router.get("/admin/policies/{id}")
 def policy(request: Request, id: str):
-    """One policy with the newest of its completions."""
+    """Show a policy with its newest completions."""
     return _policy_page(request, admin(request), id)
 
 
@@ -164,7 +164,7 @@ def _policy_page(
 
 @router.post("/admin/policies/{id}/try")
 def try_(request: Request, id: str, question: Annotated[TypedText, Form(max_length=4000)] = ""):
-    """Put a question to the policy and show what it answers, or why it does not; nothing of it is kept."""
+    """Ask the policy a question and show its answer or error; neither is saved."""
     account = admin(request)
     with reading() as session:
         found = rules.policy(session, id)

@@ -1,4 +1,4 @@
-"""Named sources of completions; a labeler never sees the name."""
+"""Rules for policies: named sources of completions, whose names labelers never see."""
 
 from collections.abc import Mapping
 
@@ -17,14 +17,14 @@ from app.policies.schemas import PolicyIn
 from app.policies.tables import Policy, PolicyKind
 from training.contract.records import Pool
 
-# Held-out labelers have a policy of their own: what they wrote must not reach the others, not even as a completion.
+# Held-out labelers have their own policy: what they write must not reach other labelers, not even as a completion.
 PEOPLE = {Pool.TRAIN: "people", Pool.HELD_OUT: "held-out people"}
 
 
 def get_or_create(
     session: Session, name: str, kind: PolicyKind, *, description: str = "", path: str | None = None
 ) -> Policy:
-    """The policy of that name, made if there is none; one of another kind is refused."""
+    """Return the policy with this name, creating it if missing; raises BadInput if it is of another kind."""
     name = name.strip()
     if not name or len(name) > 120:
         raise BadInput(
@@ -49,12 +49,12 @@ def get_or_create(
 
 
 def people(session: Session, pool: Pool = Pool.TRAIN) -> Policy:
-    """The policy whose completions labelers of this pool wrote."""
+    """Return the policy for completions written by labelers of this pool."""
     return get_or_create(session, PEOPLE[pool], PolicyKind.PEOPLE)
 
 
 def create(session: Session, new: PolicyIn, by: Account | None) -> Policy:
-    """Make an imported policy or an endpoint; the name must be new."""
+    """Create an imported policy or an endpoint; raises Conflict if the name is taken."""
     name = new.name.strip()
     if queries.by_name(session, name):
         raise Conflict(
@@ -68,22 +68,22 @@ def create(session: Session, new: PolicyIn, by: Account | None) -> Policy:
 
 
 def change(session: Session, policy: Policy, new: PolicyIn, by: Account | None) -> None:
-    """Give a policy that was made by hand another description, address, model or key; name and kind stay."""
+    """Change an imported policy's or endpoint's description, address, model or key variable; name and kind stay."""
     _set(policy, new)
-    policy.last_error = ""  # of what it was before
+    policy.last_error = ""  # belongs to the earlier settings
     session.flush()
     accounts.record(session, by, "policy.change", subject=policy.public_id, name=policy.name)
 
 
 def with_changes(policy: Policy, changes: Mapping[str, object]) -> PolicyIn:
-    """Return the policy with these fields changed; raises ValidationError, or BadInput if it was not made by hand."""
+    """Return the policy with fields changed; raises ValidationError, or BadInput if neither imported nor endpoint."""
     _check_made_by_hand(policy)
     fields = ("name", "kind", "description", "endpoint_url", "endpoint_model", "key_variable")
     return PolicyIn(**{name: getattr(policy, name) for name in fields} | dict(changes))
 
 
 def delete(session: Session, policy: Policy, by: Account | None) -> None:
-    """Delete a policy that has written nothing; raises Conflict for another, whose texts are told by its name."""
+    """Delete a policy without completions or suggestions; raises Conflict if it has any, since they refer to it."""
     _check_made_by_hand(policy)
     name = policy.name
     accounts.record(session, by, "policy.delete", subject=policy.public_id, name=name)
@@ -125,7 +125,7 @@ def _set(policy: Policy, new: PolicyIn) -> None:
 
 
 def policy(session: Session, public_id: str) -> Policy:
-    """One policy, or NotFound."""
+    """Return the policy with this public id, or raise NotFound."""
     found = queries.policy(session, public_id)
     if found is None:
         raise NotFound(_("Policy not found."))
@@ -133,7 +133,7 @@ def policy(session: Session, public_id: str) -> Policy:
 
 
 def named(session: Session, name: str) -> Policy:
-    """The policy of that name; the error lists what there is."""
+    """Return the policy with this name; raises BadInput that lists existing policies."""
     found = queries.by_name(session, name)
     if found is None:
         known = ", ".join(sorted(one.name for one in queries.policies(session)[:30]))
@@ -145,7 +145,7 @@ def named(session: Session, name: str) -> Policy:
 
 
 def writer(session: Session, name: str = "") -> Policy:
-    """The policy of that name, which must be one that can be asked; without a name the newest of those."""
+    """Return the policy with this name, or the newest that can be asked; raises BadInput if it cannot be asked."""
     if name:
         found = named(session, name)
         if not found.writes:

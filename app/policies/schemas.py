@@ -1,4 +1,4 @@
-"""Policies as forms and REST speak of them."""
+"""Schemas of policies for forms and the API."""
 
 from datetime import datetime
 from typing import Literal
@@ -34,7 +34,7 @@ class PolicyIn(BaseModel):
             raise ValueError("endpoint_url: an endpoint needs an address, and only an endpoint can have one")
         if self.endpoint_url is None and (self.endpoint_model or self.key_variable):
             raise ValueError("endpoint_model, key_variable: only an endpoint can have them")
-        if self.endpoint_url and "@" in self.endpoint_url:  # an address is shown to admins
+        if self.endpoint_url and "@" in self.endpoint_url:  # addresses are shown to admins
             raise ValueError("endpoint_url: leave out user name and password; use key_variable instead")
         return self
 
@@ -65,7 +65,7 @@ class PolicyOut(BaseModel):
 
     @classmethod
     def of(cls, policy: Policy) -> "PolicyOut":
-        """From its row."""
+        """Build from a row."""
         return cls(
             id=policy.public_id,
             name=policy.name,

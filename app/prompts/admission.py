@@ -1,4 +1,4 @@
-"""What may enter the prompt bank: the rules that keep a prompt out, and which split and collections one is in."""
+"""Admission to the prompt bank: the rules that keep a prompt out, and the choice of its split and collections."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,29 +21,29 @@ OWNER_CAP = 200  # InstructGPT 3.2
 PERSONAL_DATA = N_("Prompts with personal data, left out of snapshots until an admin decides: %(n)d.")
 OTHER_SPLIT = N_("Prompts already stored in a different split than the row specifies, which keep their split: %(n)d.")
 NEAR = N_("Prompts that are near-duplicates of another prompt, with both in the stricter split: %(n)d.")
-_LOCK = 7_063_001  # any number: the advisory lock of the prompt bank
+_LOCK = 7_063_001  # arbitrary number of the prompt bank's advisory lock
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a draft, and the prompt that now stands for it, if any."""
+    """Outcome for a draft, and the stored prompt with its text, if any."""
 
     verdict: Verdict
     text_sha256: str
     prompt_id: int | None = None
-    split: Split | None = None  # its own, or the owner's where the draft asks for another one
-    joined: bool = False  # it was known, and is new in the draft's collection
-    stays: bool = False  # it was known in another split than the draft asks for
-    like: Kept | None = None  # the prompt that it begins like or says nearly the same as
+    split: Split | None = None  # its own; for Verdict.SPLIT, the owner's
+    joined: bool = False  # already stored, and new in the draft's collection
+    stays: bool = False  # already stored in a different split than the draft asks for
+    like: Kept | None = None  # the prompt with the same beginning, or the near-duplicate
     has_personal_data: bool = False
 
 
 class Admission:
-    """Decides on prompts in order, knowing the bank and what it has let in itself.
+    """Decides on prompts in order, against the bank and the prompts it has admitted so far.
 
-    With `filters` it applies the length, likeness to another prompt (unless `keep_similar`) and the owner's cap; the
-    rule that an owner has one split always holds. With `write=False` it only says what would happen. `memory` is of
-    the file that the drafts are from, if they are from one.
+    `filters` applies the limits on length, near-duplicates (unless `keep_similar`) and prompts per owner; the rule that
+    an owner has one split always holds. `write=False` only reports what would happen. `memory` belongs to the file that
+    the drafts come from, if any.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class Admission:
         self.looked = memory.before if write and memory else None
         self.similar = Similar(session, self.memory)
         self.texts: dict[str, int | None] = {}
-        self.splits: dict[str, Split] = {}  # of those texts for which a draft asked for one
+        self.splits: dict[str, Split] = {}  # of known texts for which a draft asked for one
         self.owners: dict[str, tuple[Split, int]] = {}
-        self.members: set[tuple[int | str, str]] = set()  # (prompt's key, or its text's hash before it has one; name)
-        self.near: dict[str, list[Kept]] = {}  # by text hash: what a prompt that is let in is linked with
+        self.members: set[tuple[int | str, str]] = set()  # (prompt's id, or its text hash before it has one; name)
+        self.near: dict[str, list[Kept]] = {}  # by text hash: near-duplicates of an admitted prompt
         self.bands: dict[str, list[int]] = {}
         if write and session.get_bind().dialect.name == "postgresql":
-            # The cap and an owner's split look before they leap; SQLite has one writer anyway.
+            # The cap and the owner's split are checked before the insert; SQLite has a single writer anyway.
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
     def take(self, drafts: Sequence[PromptDraft]) -> list[Decision]:
-        """Decide on a batch and store what is let in."""
+        """Decide on a batch and store the admitted prompts."""
         hashes = [text_sha256(draft.messages) for draft in drafts]
         prefixes = [prefix_sha256(draft.messages) for draft in drafts]
         self._look_up(drafts, hashes)
@@ -103,7 +103,7 @@ class Admission:
             self._recall(drafts, hashes)
 
     def _recall(self, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> None:
-        """Add what earlier rows of the file would have stored."""
+        """Add what earlier rows of the file would have stored, in a dry run."""
         asked = [f"text {one}" for one in hashes]
         asked += [f"owner {draft.owner}" for draft in drafts if draft.owner]
         asked += [_membership(one, draft.collection) for one, draft in zip(hashes, drafts, strict=True)]
@@ -127,7 +127,7 @@ class Admission:
         self.similar.remember({digest: (one["prefix_sha256"], self.bands[digest]) for digest, one in new.items()})
 
     def _examine(self, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> dict[str, Examined]:
-        """What is found in each new text, looked at once per import."""
+        """Examine each new text once per import; returns the results by text hash."""
         new = {digest: draft for digest, draft in zip(hashes, drafts, strict=True) if digest not in self.texts}
         keys = {f"examined {digest}": digest for digest in new}
         looked = self.looked.find(keys) if self.looked is not None else {}
@@ -169,7 +169,7 @@ class Admission:
         )
 
     def _joins(self, draft: PromptDraft, digest: str) -> bool:
-        """Whether a known prompt is new in the draft's collection; it is in it from now on."""
+        """Return whether a known prompt is new in the draft's collection, and count it as a member from now on."""
         keys = [(key, draft.collection) for key in (self.texts[digest], digest) if key]
         joins = bool(draft.collection) and self.members.isdisjoint(keys)
         self.members.update(keys)
@@ -207,7 +207,7 @@ class Admission:
         decided: Iterable[tuple[PromptDraft, Decision]],
     ) -> None:
         if new:
-            # The table, not the class: a third of the time of a bulk insert by the ORM.
+            # Through the table, not the class: takes a third of the time of an ORM bulk insert.
             made = insert(Prompt.__table__).returning(Prompt.text_sha256, Prompt.id)
             stored = self.session.connection().execute(made, list(new.values()))
             self.texts.update((digest, id) for digest, id in stored)
@@ -236,14 +236,14 @@ def _membership(text_sha256: str, collection: str) -> str:
 
 
 def remark(decision: Decision, report: ImportReport) -> None:
-    """Count what an import says at its end of a prompt that it let in or knew."""
+    """Count the remarks on an admitted or known prompt, which an import prints at its end."""
     report.remarks.update([OTHER_SPLIT] * decision.stays)
     if decision.verdict is Verdict.ADDED:
         report.remarks.update([PERSONAL_DATA] * decision.has_personal_data + [NEAR] * bool(decision.like))
 
 
 def reason(decision: Decision) -> str:
-    """Why a draft was kept out, in words that are the same for many."""
+    """Return why a near-duplicate was kept out, without its particulars, so that equal reasons are counted together."""
     if decision.verdict is Verdict.SAME_BEGINNING:
         return _("It begins with the same 200 characters as another prompt; to import it, keep near-duplicates.")
     if decision.verdict is Verdict.SIMILAR:
@@ -252,7 +252,7 @@ def reason(decision: Decision) -> str:
 
 
 def refusal(decision: Decision, draft: PromptDraft) -> str:
-    """Why this draft was kept out, and the way out."""
+    """Return why this draft was kept out, and what to do about it."""
     if decision.verdict is Verdict.SPLIT:
         return _(
             "The prompts of owner “%(owner)s” are in the split %(own)s, so this one cannot be in %(split)s. "
@@ -276,5 +276,5 @@ def refusal(decision: Decision, draft: PromptDraft) -> str:
 
 
 def refused_field(decision: Decision) -> str:
-    """The field that a refusal is about."""
+    """Return the field that a refusal is about."""
     return {Verdict.SPLIT: "split", Verdict.OVER_CAP: "owner"}.get(decision.verdict, "prompt")

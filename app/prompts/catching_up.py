@@ -1,4 +1,4 @@
-"""Examining the prompts that an earlier version stored."""
+"""Examination of prompts that an earlier version stored without it."""
 
 import logging
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from app.prompts.tables import Prompt
 from training.contract.records import Message
 
 log = logging.getLogger(__name__)
-BATCH = 200  # prompts a transaction
+BATCH = 200  # prompts per transaction
 
 
 def examine_stored() -> int:
-    """Examine every prompt that is not yet, a batch at a time; returns how many. A later call continues the work."""
+    """Examine all unexamined prompts in batches; returns how many. A later call continues where this one stopped."""
     count = 0
     while True:
         with reading() as session:
@@ -32,12 +32,12 @@ def examine_stored() -> int:
 
 
 def messages(prompt: Prompt) -> tuple[Message, ...]:
-    """The messages of a stored prompt."""
+    """Return the messages of a stored prompt."""
     return tuple(Message.model_construct(**message) for message in prompt.messages)
 
 
 def _store(session: Session, prompts: Sequence[Prompt], found: dict[int, Examined]) -> int:
-    prompts = [prompt for prompt in prompts if prompt.id in found]  # another process may be at it
+    prompts = [prompt for prompt in prompts if prompt.id in found]  # another process may have examined the rest
     similar = Similar(session)
     similar.look_up([], [found[prompt.id].bands for prompt in prompts])
     bands, near = [], []

@@ -1,4 +1,4 @@
-"""What is found in a prompt's text before it is stored: its language, personal data, and keys of what is like it."""
+"""Examination of a prompt's text before it is stored: its language, personal data and near-duplicate keys."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from app.prompts.hygiene.personal_data import find
 from app.prompts.tables import Finding, NearPrompts, PromptBand, PromptSource
 from training.contract.records import Message
 
-UNCOMPARED = (PromptSource.LABELER_FEW_SHOT, PromptSource.USE_CASE)  # alike on purpose, and never asked
+UNCOMPARED = (PromptSource.LABELER_FEW_SHOT, PromptSource.USE_CASE)  # alike on purpose; never asked
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What was found in one prompt."""
+    """Results of examining a prompt."""
 
-    language: str  # ISO 639-1; "" where it is not clear
-    bands: tuple[int, ...] = ()  # none for a prompt that is not compared
-    hits: tuple[tuple[int, Hit], ...] = ()  # (number of the message, where in its text)
+    language: str  # ISO 639-1; "" if unclear
+    bands: tuple[int, ...] = ()  # empty for a prompt that is not compared
+    hits: tuple[tuple[int, Hit], ...] = ()  # (index of the message, place in its text)
 
     def as_json(self) -> bytes:
-        """Return it as `from_json` reads it."""
+        """Serialize for `from_json`."""
         return orjson.dumps([self.language, self.bands, [[message, *hit] for message, hit in self.hits]])
 
     @classmethod
     def from_json(cls, given: bytes) -> "Examined":
-        """Return what was written by `as_json`."""
+        """Parse what `as_json` returned."""
         code, keys, hits = orjson.loads(given)
         return cls(
             code,
@@ -41,7 +41,7 @@ class Examined:
 
 
 def examine(messages: Sequence[Message], source: PromptSource) -> Examined:
-    """Look at the texts of a prompt; a millisecond or two."""
+    """Examine a prompt's texts; takes a millisecond or two."""
     return Examined(
         language("\n".join(message.text for message in messages if message.role == "user")),
         keys(messages, source),
@@ -50,17 +50,17 @@ def examine(messages: Sequence[Message], source: PromptSource) -> Examined:
 
 
 def keys(messages: Sequence[Message], source: PromptSource) -> tuple[int, ...]:
-    """Return the bands of a prompt, by one of which a prompt that says nearly the same is found."""
+    """Return a prompt's bands; near-duplicates are found by a shared band."""
     return () if source in UNCOMPARED else tuple(bands(signature(said(messages))))
 
 
 def said(messages: Iterable[Message]) -> str:
-    """Return the text by which prompts are alike: all turns but the system's, which many prompts share."""
+    """Return the text to compare for near-duplicates: all turns except the system's, which many prompts share."""
     return "\n".join(message.text for message in messages if message.role != "system")
 
 
 def store_findings(session: Session, found: Iterable[tuple[int, Examined]]) -> None:
-    """Store the personal data of prompts, given by their ids, as waiting for a decision."""
+    """Store the personal data found in prompts, given as (prompt id, results), as open findings."""
     rows = [
         {"prompt_id": id, "message": message, "kind": hit.kind, "start": hit.start, "stop": hit.end}
         for id, examined in found
@@ -71,7 +71,7 @@ def store_findings(session: Session, found: Iterable[tuple[int, Examined]]) -> N
 
 
 def store_likeness(session: Session, bands: Iterable[tuple[int, int]], near: Iterable[tuple[int, int]]) -> None:
-    """Store bands as (band, prompt), and links as (prompt, the one that it nearly repeats)."""
+    """Store bands, given as (band, prompt id), and links, given as (prompt id, id of an earlier near-duplicate)."""
     if rows := [{"band": band, "prompt_id": id} for band, id in bands]:
         session.connection().execute(insert(PromptBand.__table__), rows)
     if rows := [{"prompt_id": id, "near_id": other} for id, other in near]:

@@ -1,4 +1,4 @@
-"""Deciding on personal data that was found in prompts: mask it, allow it, or drop the prompt."""
+"""Decisions on personal data found in prompts: mask it, allow it, or drop the prompt."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ from app.prompts.similar import Kept, Similar
 from app.prompts.tables import Finding, FindingState, NearPrompts, Prompt, PromptBand
 from training.contract.records import Message
 
-CONTEXT = 60  # characters that are shown before and behind a finding
-BATCH = 100  # findings a transaction
+CONTEXT = 60  # characters shown before and after a finding
+BATCH = 100  # findings per transaction
 
 
 class Action(StrEnum):
     """An action on a finding."""
 
-    MASK = "mask"  # its text is replaced for good
-    ALLOW = "allow"  # it is no personal data, or may stay
+    MASK = "mask"  # its text is replaced permanently
+    ALLOW = "allow"  # it is not personal data, or may stay
     DROP = "drop"  # the prompt is withdrawn
-    REOPEN = "reopen"  # it was allowed and waits again
+    REOPEN = "reopen"  # it was allowed, and is open again
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Shown:
 
     @classmethod
     def of(cls, finding: Finding) -> "Shown":
-        """From its row, whose prompt is loaded."""
+        """Build from a row whose prompt is loaded."""
         text = finding.prompt.messages[finding.message]["text"]
         before, behind = text[: finding.start], text[finding.stop :]
         return cls(
@@ -56,11 +56,11 @@ class Shown:
         )
 
 
-# --- What waits ---
+# --- Open findings ---
 
 
 def _open(kind: PersonalData | None = None) -> Select[Finding]:
-    # What is found in a withdrawn prompt waits until it is restored.
+    # Findings in a withdrawn prompt are hidden until it is restored.
     found = (
         select(Finding)
         .join(Finding.prompt)
@@ -73,12 +73,12 @@ def _open(kind: PersonalData | None = None) -> Select[Finding]:
 def page(
     session: Session, kind: PersonalData | None, cursor: str | None, limit: int
 ) -> tuple[list[Finding], str | None]:
-    """One page of the open findings, the oldest first, and the cursor of the next."""
+    """Return a page of open findings, oldest first, and the next cursor."""
     return cursors.page(session, _open(kind), Finding, cursor, limit, oldest_first=True)
 
 
 def counts(session: Session) -> dict[PersonalData, int]:
-    """How many open findings there are of each kind that has any, in the order of the kinds."""
+    """Count the open findings of each kind that has any, in the order of PersonalData."""
     rows = session.execute(
         select(Finding.kind, func.count())
         .join(Finding.prompt)
@@ -90,18 +90,18 @@ def counts(session: Session) -> dict[PersonalData, int]:
 
 
 def of_prompt(session: Session, prompt: Prompt) -> Sequence[Finding]:
-    """What was found in a prompt, whatever was decided."""
+    """Return all findings in a prompt, open or decided."""
     query = select(Finding).where(Finding.prompt_id == prompt.id).order_by(Finding.message, Finding.start)
     return session.scalars(query.options(joinedload(Finding.prompt))).all()
 
 
 def newest(session: Session) -> str:
-    """The public id of the newest finding, "" if there is none: what came later was not shown."""
+    """Return the public id of the newest finding, "" if none; later findings were not shown."""
     return session.scalar(select(Finding.public_id).order_by(Finding.id.desc()).limit(1)) or ""
 
 
 def find(session: Session, public_id: str) -> Finding:
-    """One finding, or NotFound; nobody else decides about its prompt until the transaction ends."""
+    """Return a finding, or raise NotFound; locks its prompt's findings until the transaction ends."""
     named = Finding.public_id == public_id
     _lock(session, session.scalars(select(Finding.prompt_id).where(named)))
     found = session.scalar(select(Finding).where(named).options(joinedload(Finding.prompt)))
@@ -111,7 +111,7 @@ def find(session: Session, public_id: str) -> Finding:
 
 
 def _lock(session: Session, prompt_ids: Iterable[int]) -> None:
-    # Always by the prompt, since masking changes its text and the places of all that was found in it.
+    # Always lock the prompt, since masking changes its text and the places of all findings in it.
     wanted = Prompt.id.in_(list(prompt_ids))
     session.execute(select(Prompt.id).where(wanted).order_by(Prompt.id).with_for_update())
 
@@ -120,7 +120,7 @@ def _lock(session: Session, prompt_ids: Iterable[int]) -> None:
 
 
 def decide_all(kind: PersonalData | None, action: Action, until: str, by: Account) -> int:
-    """Decide alike on every open finding (of a kind) up to the one named `until`; returns how many."""
+    """Make the same decision on every open finding (of a kind) up to the one with id `until`; returns how many."""
     count = 0
     while True:
         with transaction() as session:
@@ -131,13 +131,13 @@ def decide_all(kind: PersonalData | None, action: Action, until: str, by: Accoun
             _lock(session, prompt_ids)
             theirs = wanted.where(Finding.prompt_id.in_(prompt_ids)).execution_options(populate_existing=True)
             for finding in session.scalars(theirs).all():
-                if not finding.prompt.withdrawn_at:  # else dropped a moment ago, for another finding in it
+                if not finding.prompt.withdrawn_at:  # else just dropped for another finding
                     decide(session, finding, action, by)
                 count += 1
 
 
 def decide(session: Session, finding: Finding, action: Action, by: Account | None) -> None:
-    """Decide on one finding; raises Conflict where that was done already and cannot be undone."""
+    """Decide on a finding; raises Conflict unless it is open or, for Action.REOPEN, allowed."""
     possible = FindingState.ALLOWED if action is Action.REOPEN else FindingState.OPEN
     if finding.state is not possible:
         raise Conflict(_("This finding has been decided in the meantime: it is %(state)s.") % {"state": finding.state})
@@ -158,7 +158,7 @@ def decide(session: Session, finding: Finding, action: Action, by: Account | Non
 
 
 def _mask(session: Session, finding: Finding) -> None:
-    """Put the placeholder in place of what was found; the places of what else was found move with the text."""
+    """Replace the found text with its placeholder, and shift the places of later findings in the message."""
     prompt, placeholder = finding.prompt, PLACEHOLDERS[finding.kind]
     text = prompt.messages[finding.message]["text"]
     masked = text[: finding.start] + placeholder + text[finding.stop :]
@@ -177,7 +177,10 @@ def _mask(session: Session, finding: Finding) -> None:
 
 
 def _say_again(session: Session, prompt: Prompt) -> None:
-    """Give a prompt whose text changed what it is found by. Its first hash stays: the file it came from has it."""
+    """Update the hashes, bands and links of a prompt whose text changed.
+
+    The original text_sha256 stays, because the file that the prompt came from still has that text.
+    """
     messages = tuple(Message.model_construct(**message) for message in prompt.messages)
     prompt.masked_sha256 = text_sha256(messages)
     prompt.folded_sha256 = folded_sha256(messages)

@@ -35,7 +35,7 @@ class FindingOut(BaseModel):
 
     @classmethod
     def of(cls, finding: Finding) -> "FindingOut":
-        """From its row, whose prompt is loaded."""
+        """Build from a row whose prompt is loaded."""
         shown = Shown.of(finding)
         return cls(
             id=finding.public_id,

@@ -1,4 +1,4 @@
-"""Where admins decide on personal data that was found in prompts."""
+"""Admin pages for deciding on personal data found in prompts."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ PAGE = 50
 
 @router.get(PLACE)
 def waiting(request: Request, kind: Text = "", cursor: Text | None = None):
-    """What waits for a decision, of all kinds or one."""
+    """List open findings, of all kinds or one."""
     account = admin(request)
     wanted = _one_of(PersonalData, kind) if kind else None
     with reading() as session:
@@ -54,7 +54,7 @@ def _one_of(values: type, word: str):
 
 @router.post(PLACE)
 def decide_all(request: Request, form: Posted):
-    """Decide alike on all that waits, of one kind or of all."""
+    """Make the same decision on all open findings, of all kinds or one."""
     account = admin(request)
     kind = str(form.get("kind", ""))
     count = findings.decide_all(
@@ -70,7 +70,7 @@ def decide_all(request: Request, form: Posted):
 
 @router.post(PLACE + "/{id}")
 def decide(request: Request, id: str, form: Posted):
-    """Decide on one finding and go back to where it was seen."""
+    """Decide on one finding and return to the page it was shown on."""
     account = admin(request)
     action = _one_of(Action, str(form.get("action", "")))
     with transaction() as session:

@@ -1,4 +1,4 @@
-"""Importing by page: upload files, see what each holds, then import; for prompts, completions and comparisons alike."""
+"""Import pages for prompts, completions and comparisons: upload files, review their contents, then import."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -29,7 +29,7 @@ OPTIONS = ("kind", "collection", "source", "owner", "owner_field", "policy", "ad
 
 
 class Upload(NamedTuple):
-    """A file that was checked: its name, and the key under which it is kept until it is imported."""
+    """A checked file: its name, and the key under which it is kept until the import."""
 
     name: str
     key: str
@@ -37,7 +37,7 @@ class Upload(NamedTuple):
 
 @router.get("/admin/prompts/import")
 def import_page(request: Request, kind: Text = "prompts"):
-    """The form that takes files."""
+    """Show the upload form."""
     return _form(request, admin(request), {"kind": kind})
 
 
@@ -58,7 +58,7 @@ def _form(request: Request, account: Account, given: dict[str, str], error: Plum
 
 @router.post("/admin/prompts/import", max_body_size=settings().max_upload_bytes)
 def check_or_import(request: Request, form: Annotated[FormData, Depends(form_data)]):
-    """Check uploads and report on them; with `key`, import the uploads that were checked."""
+    """Check uploads and report on them; with `key`, import the checked uploads."""
     account = admin(request)
     given = {name: str(form.get(name, "")) for name in OPTIONS}
     try:
@@ -91,7 +91,7 @@ def check_or_import(request: Request, form: Annotated[FormData, Depends(form_dat
 def _run(
     kept: Sequence[Upload], given: dict[str, str], by: Account, *, dry_run: bool = False, skip_bad: bool = False
 ) -> list[tuple[Upload, ImportReport]]:
-    """Read one file after another; an error names the file that it is about."""
+    """Import the files one after another (or check them with `dry_run`); an error names its file."""
     reports = []
     for upload in kept:
         try:

@@ -1,4 +1,4 @@
-"""What the import commands of all features share: their options, and how they print what an import found."""
+"""Options and printed reports that all import commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ OwnerField = Annotated[str, typer.Option(help="The field that names the owner.")
 def run_each(
     files: list[Path], run: Callable[[Path], ImportReport], noun: str, *, dry_run: bool, skip_bad: bool, as_json: bool
 ) -> None:
-    """Import one file after another and print what each held; ends with an error if bad rows stopped one."""
+    """Import the files one after another and print a report of each; exits with 1 if bad rows stopped one."""
     reports = {}
     for file in files:
         try:

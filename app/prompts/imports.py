@@ -1,4 +1,4 @@
-"""Importing prompts: the values of a row beside its messages, and what becomes of each row."""
+"""Import of prompts: parsing the fields of each row, and deciding on its prompts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _SOURCES = {
 
 @dataclass(frozen=True)
 class PromptDefaults:
-    """What a row's prompt gets where the row is silent."""
+    """Values for fields that a row omits."""
 
     collection: Name = ""
     source: PromptSource = PromptSource.CUSTOMER
@@ -45,7 +45,7 @@ class PromptDefaults:
     owner_field: Name = "owner"
 
     def __post_init__(self) -> None:
-        """Check what no schema did: the command line's words, and those of files."""
+        """Strip and check values that no schema has checked, such as those of the command line."""
         for name in ("collection", "owner", "owner_field"):
             said = require_text(getattr(self, name).strip(), name, may_be_empty=True, at_most=120)
             object.__setattr__(self, name, said)
@@ -61,7 +61,7 @@ def import_prompts(
     dry_run: bool = False,
     by: Account | None = None,
 ) -> ImportReport:
-    """Import a file of prompts; with a bad row (and not `skip_bad`) nothing is written and all bad rows are told."""
+    """Import a file of prompts; unless `skip_bad`, any bad row stops the import, and all bad rows are reported."""
 
     def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
         admission = Admission(session, keep_similar=keep_similar, write=write, memory=memory)
@@ -82,7 +82,7 @@ def import_prompts(
 def _take(
     found: Sequence[Row], defaults: PromptDefaults, admission: Admission, report: ImportReport, by: Account | None
 ) -> None:
-    """Decide on the prompts of some rows and count what became of them."""
+    """Decide on the prompts of some rows and count the outcomes."""
     lines, drafts = [], []
     for row in found:
         made, problems = drafts_of(row, defaults, by)
@@ -109,12 +109,12 @@ def _take(
 
 
 def shown(line: int, draft: PromptDraft) -> dict:
-    """An entry of a preview."""
+    """Return a draft's entry in the preview."""
     return {"line": line, "prompt": [message.model_dump() for message in draft.messages]}
 
 
 def drafts_of(row: Row, defaults: PromptDefaults, by: Account | None = None) -> tuple[list[PromptDraft], list[Problem]]:
-    """The prompts of a row, or everything that is wrong with it."""
+    """Parse a row; returns its prompts, or no prompts and everything that is wrong with it."""
     if row.values is None:
         return [], [row.problem]
     values, problems = row.values, []

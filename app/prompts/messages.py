@@ -1,4 +1,4 @@
-"""What a prompt's text is: messages in one canonical form, their hashes, length in tokens, and split."""
+"""A prompt's messages in canonical form, with their hashes, length in tokens, and split."""
 
 import hashlib
 import json
@@ -12,17 +12,17 @@ from app.kit.text import folded, normal_form, require_text
 from training.contract.records import Message, Split
 
 ROLES = ("system", "user", "assistant")
-_FROM = {"human": "user", "gpt": "assistant"}  # ShareGPT's words for them
+_FROM = {"human": "user", "gpt": "assistant"}  # ShareGPT's names
 _MEDIA = ("images", "image", "audio", "video", "videos", "files", "attachments")
-MAX_TOKENS = 1024  # "longer than 1k tokens" are left out, InstructGPT appendix C
+MAX_TOKENS = 1024  # prompts "longer than 1k tokens" are left out, InstructGPT appendix C
 PREFIX_CHARACTERS = 200  # a "long common prefix"; the paper gives no number
-BYTES_PER_TOKEN = 4  # of English text under a 50k BPE, roughly
+BYTES_PER_TOKEN = 4  # roughly, for English text under a 50k BPE
 
 
 def canonical(messages: object, field: str = "messages") -> tuple[Message, ...]:
-    """Return messages as {role, text}, each checked; the last is the user's. BadInput names the message at fault.
+    """Return checked messages as {role, text}, ending with the user's; raises BadInput that names the faulty message.
 
-    Those of OpenAI ({role, content}, one part of text) and of ShareGPT ({from, value}) are taken too.
+    Also accepts the formats of OpenAI ({role, content}, at most one text part) and ShareGPT ({from, value}).
     """
     made = dialogue(messages, field)
     if made[-1].role != "user":
@@ -35,7 +35,7 @@ def canonical(messages: object, field: str = "messages") -> tuple[Message, ...]:
 
 
 def dialogue(messages: object, field: str) -> tuple[Message, ...]:
-    """Return messages as {role, text}, each checked, whoever has the last word."""
+    """Return checked messages as {role, text}, the last one of any role; raises BadInput."""
     if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise BadInput(_("%(field)s must be a list of {role, text}.") % {"field": field}, field=field)
     made = [message(one, f"{field}.{number}") for number, one in enumerate(messages)]
@@ -45,7 +45,7 @@ def dialogue(messages: object, field: str) -> tuple[Message, ...]:
 
 
 def message(given: object, field: str, *, may_be_empty: bool = False) -> Message:
-    """Return one message as {role, text}, checked."""
+    """Return a message as {role, text}, or raise BadInput."""
     if isinstance(given, Message):
         given = given.model_dump()
     if not isinstance(given, Mapping):
@@ -80,7 +80,7 @@ def message(given: object, field: str, *, may_be_empty: bool = False) -> Message
 
 
 def _only_part(content: object) -> object:
-    """The text of content in parts, as OpenAI's API has it, where it is one part of text."""
+    """Return the text of OpenAI-style content that is a single text part; return other content unchanged."""
     if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Mapping):
         part = content[0]
         return part.get("text") if part.get("type") == "text" else content
@@ -88,12 +88,12 @@ def _only_part(content: object) -> object:
 
 
 def text_sha256(messages: Sequence[Message]) -> str:
-    """Return the hash by which two prompts are the same: the messages in normal form, as canonical JSON."""
+    """Return the hash that identifies a prompt: that of its messages in normal form, as canonical JSON."""
     return _sha256([[message.role, normal_form(message.text).strip()] for message in messages])
 
 
 def folded_sha256(messages: Sequence[Message]) -> str:
-    """Return the hash that prompts share which are the same but for case and spacing."""
+    """Return the hash shared by prompts that differ only in case and spacing."""
     return _sha256([[message.role, folded(message.text)] for message in messages])
 
 
@@ -102,9 +102,9 @@ def _sha256(turns: list[list[str]]) -> str:
 
 
 def prefix_sha256(messages: Sequence[Message]) -> str | None:
-    """The hash of a prompt's first 200 characters, case and spacing aside; None for a shorter one.
+    """Return the hash of a prompt's first 200 characters, ignoring case and spacing; None if it is shorter.
 
-    A system message does not count: many prompts of one product share it.
+    System messages are left out, because many prompts of one product share them.
     """
     text = "\n".join(f"{message.role}: {message.text}" for message in messages if message.role != "system")
     text = folded(text)
@@ -114,7 +114,7 @@ def prefix_sha256(messages: Sequence[Message]) -> str | None:
 
 
 def split_for(key: str) -> Split:
-    """80 % train, 10 % validation, 10 % test by a keyed hash, the same in every installation."""
+    """Choose a split by keyed hash: 80 % train, 10 % validation, 10 % test, the same in every installation."""
     digest = hashlib.blake2b(key.encode(), key=b"plumbline split", digest_size=8).digest()
     share = int.from_bytes(digest, "big") / 2**64
     return Split.TRAIN if share < 0.8 else Split.VALIDATION if share < 0.9 else Split.TEST
@@ -128,19 +128,19 @@ def _tokenizer(path: str):
 
 
 def count_tokens(texts: Iterable[str], tokenizer: str) -> int:
-    """The texts' length in tokens by the tokenizer.json at this path; without one estimated as UTF-8 bytes / 4."""
+    """Count tokens with the tokenizer.json at this path; without one, estimate them as UTF-8 bytes / 4."""
     if tokenizer:
         return sum(len(_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids) for text in texts)
     return -(-sum(len(text.encode()) for text in texts) // BYTES_PER_TOKEN)
 
 
 def tokens(messages: Sequence[Message]) -> int:
-    """The prompt's length in tokens, counted by PLUMBLINE_TOKENIZER or estimated."""
+    """Return a prompt's length in tokens, counted with PLUMBLINE_TOKENIZER or estimated."""
     return count_tokens((message.text for message in messages), settings().tokenizer)
 
 
 def few_shot(instruction: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(prompt text, its own completion) for each of K pairs, the other K - 1 as examples (InstructGPT A.1)."""
+    """Return (prompt text, completion) for each of K pairs, with the other K - 1 as examples (InstructGPT A.1)."""
     if len(pairs) < 2:
         raise BadInput(
             _("A few-shot prompt needs at least two pairs: one to ask, the others as examples."), field="pairs"

@@ -1,4 +1,4 @@
-"""The prompt bank for admins."""
+"""Admin pages of the prompt bank."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -33,7 +33,7 @@ CHOICES = {"splits": list(Split), "use_cases": list(UseCase), "sources": list(Pr
 
 @router.get("/admin/prompts")
 def prompts(request: Request, cursor: Text | None = None):
-    """The prompt bank, searched and filtered."""
+    """List prompts, searched and filtered."""
     account = admin(request)
     given = {name: value for name, value in request.query_params.items() if value and name in PromptQuery.model_fields}
     try:
@@ -75,7 +75,7 @@ def _use_case(value: str) -> UseCase | None:
 
 @router.get("/admin/prompts/{id}")
 def prompt(request: Request, id: str):
-    """One prompt with its completions and what is known about it."""
+    """Show a prompt with its completions, near-duplicates, personal data and answers."""
     account = admin(request)
     with reading() as session:
         found = rules.prompt(session, id)
@@ -100,7 +100,7 @@ def prompt(request: Request, id: str):
 
 @router.post("/admin/prompts/{id}")
 def describe(request: Request, id: str, form: Annotated[FormData, Depends(form_data)]):
-    """Save what is known about a prompt."""
+    """Save a prompt's use case and answers."""
     account = admin(request)
     answers = {question.name: form.get(question.name) == "yes" for question in PROMPT_FORM if form.get(question.name)}
     with transaction() as session:
@@ -111,7 +111,7 @@ def describe(request: Request, id: str, form: Annotated[FormData, Depends(form_d
 
 @router.post("/admin/prompts/{id}/withdraw")
 def withdraw(request: Request, id: str):
-    """Take a prompt out of lists and new rounds."""
+    """Withdraw a prompt from lists and new rounds."""
     account = admin(request)
     with transaction() as session:
         found = rules.prompt(session, id)
@@ -121,7 +121,7 @@ def withdraw(request: Request, id: str):
 
 @router.post("/admin/prompts/{id}/restore")
 def restore(request: Request, id: str):
-    """Undo a withdrawal."""
+    """Restore a withdrawn prompt."""
     account = admin(request)
     with transaction() as session:
         found = rules.prompt(session, id)

@@ -1,4 +1,4 @@
-"""Reads of the prompt bank."""
+"""Queries for the prompt bank."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session, selectinload
 from app.prompts.tables import NearPrompts, Prompt, PromptBand, PromptCollection, PromptSource
 from training.contract.records import Split
 
-UNCLEAR = "und"  # ISO 639-2 for a language that is not clear, stored as ""
+UNCLEAR = "und"  # ISO 639-2 code for an unclear language, stored as ""
 
 
 def prompt(session: Session, public_id: str) -> Prompt | None:
-    """One prompt."""
+    """Return the prompt with this public id, or None."""
     return session.scalar(_whole().where(Prompt.public_id == public_id))
 
 
@@ -22,12 +22,12 @@ def _whole() -> Select[Prompt]:
 
 
 def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Prompt]:
-    """Prompts by their keys."""
+    """Return prompts by id."""
     return {one.id: one for one in session.scalars(_whole().where(Prompt.id.in_(list(ids))))}
 
 
 def ids_by_text(session: Session, text_sha256s: Iterable[str]) -> dict[str, int]:
-    """Which of these texts are stored, as they came or as they are since they were masked, and as which prompt."""
+    """Map the hashes of stored texts, original or masked, to prompt ids."""
     wanted = list(text_sha256s)
     found: dict[str, int] = {}
     for column in (Prompt.masked_sha256, Prompt.text_sha256):
@@ -37,14 +37,14 @@ def ids_by_text(session: Session, text_sha256s: Iterable[str]) -> dict[str, int]
 
 
 def splits(session: Session, ids: Iterable[int]) -> Iterable[tuple[int, Split]]:
-    """(key, split) of these prompts."""
+    """Return (id, split) of these prompts."""
     wanted = list(ids)
     rows = session.execute(select(Prompt.id, Prompt.split).where(Prompt.id.in_(wanted))) if wanted else ()
     return ((id, split) for id, split in rows)
 
 
 def known_prefixes(session: Session, prefix_sha256s: Iterable[str]) -> dict[str, int]:
-    """Which of these beginnings a stored prompt has, the first one; a few-shot prompt shares its own on purpose."""
+    """Map prefix hashes to the first prompt with each, except few-shot prompts, which share prefixes on purpose."""
     rows = session.execute(
         select(Prompt.prefix_sha256, func.min(Prompt.id))
         .where(Prompt.prefix_sha256.in_(list(prefix_sha256s)), Prompt.source != PromptSource.LABELER_FEW_SHOT)
@@ -54,8 +54,8 @@ def known_prefixes(session: Session, prefix_sha256s: Iterable[str]) -> dict[str,
 
 
 def in_bands(session: Session, bands: Iterable[int]) -> Iterable[tuple[int, int]]:
-    """(band, prompt) of every prompt that is kept under one of these bands, the first prompts first."""
-    numbers = list(bands)  # thousands: one parameter, where IN would take one for each
+    """Return (band, prompt id) of every prompt stored under one of these bands, oldest prompt first."""
+    numbers = list(bands)  # thousands: sent as one parameter, where IN would need one each
     if session.get_bind().dialect.name == "postgresql":
         asked = PromptBand.band == any_(bindparam(None, numbers, type_=ARRAY(BigInteger)))
     else:
@@ -65,7 +65,7 @@ def in_bands(session: Session, bands: Iterable[int]) -> Iterable[tuple[int, int]
 
 
 def texts(session: Session, ids: Iterable[int]) -> Iterable[tuple[int, str, Split, list[dict]]]:
-    """(key, public id, split, messages) of these prompts."""
+    """Return (id, public id, split, messages) of these prompts."""
     rows = session.execute(
         select(Prompt.id, Prompt.public_id, Prompt.split, Prompt.messages).where(Prompt.id.in_(list(ids)))
     )
@@ -73,12 +73,12 @@ def texts(session: Session, ids: Iterable[int]) -> Iterable[tuple[int, str, Spli
 
 
 def unexamined(session: Session, limit: int) -> Sequence[Prompt]:
-    """Prompts of which nobody has looked at the text yet, the oldest first."""
+    """Return prompts that are not examined yet, oldest first."""
     return session.scalars(select(Prompt).where(Prompt.language.is_(None)).order_by(Prompt.id).limit(limit)).all()
 
 
 def owners(session: Session, names: Iterable[str]) -> dict[str, tuple[Split, int]]:
-    """The split of each owner and how many prompts it has, the withdrawn not counted."""
+    """Return each owner's split and number of prompts, withdrawn ones not counted."""
     rows = session.execute(
         select(Prompt.owner, func.min(Prompt.split), func.count().filter(Prompt.withdrawn_at.is_(None)))
         .where(Prompt.owner.in_(list(names)))
@@ -88,7 +88,7 @@ def owners(session: Session, names: Iterable[str]) -> dict[str, tuple[Split, int
 
 
 def says(session: Session, term: str) -> ColumnElement[bool]:
-    """Whether a message of the prompt holds the term; the texts are compared, not their JSON."""
+    """Return a condition: a message's text (not its JSON) contains the term."""
     if session.get_bind().dialect.name == "postgresql":
         message = func.jsonb_array_elements(Prompt.messages).column_valued("message")
         text: ColumnElement = message.op("->>")("text")
@@ -99,7 +99,7 @@ def says(session: Session, term: str) -> ColumnElement[bool]:
 
 
 def matching(session: Session, *, q: str = "", withdrawn: bool = False, **columns: object) -> Select[Prompt]:
-    """The prompts a list asks for; `columns` are those of PromptQuery."""
+    """Build the query for a list of prompts; `columns` are the fields of PromptQuery."""
     found = _whole()
     for name, value in columns.items():
         if name == "collection" and value is not None:
@@ -114,35 +114,35 @@ def matching(session: Session, *, q: str = "", withdrawn: bool = False, **column
 
 
 def count(session: Session, found: Select[Prompt]) -> int:
-    """How many prompts a list has in all."""
+    """Count all prompts that a query matches."""
     return session.scalar(select(func.count()).select_from(found.subquery())) or 0
 
 
 def collections(session: Session) -> Sequence[str]:
-    """The names of the collections, without the unnamed one."""
+    """Return the names of all collections, sorted."""
     return session.scalars(select(PromptCollection.name).distinct().order_by(PromptCollection.name)).all()
 
 
 def languages(session: Session) -> Sequence[str]:
-    """The languages that prompts are written in."""
+    """Return the languages that prompts are written in, sorted."""
     found = session.scalars(select(Prompt.language).where(Prompt.language.is_not(None)).distinct())
     return sorted(language for language in found if language is not None)
 
 
 def near(session: Session, prompt: Prompt) -> Sequence[Prompt]:
-    """The prompts that say nearly the same, the oldest first."""
+    """Return a prompt's near-duplicates, oldest first."""
     after = select(NearPrompts.prompt_id).where(NearPrompts.near_id == prompt.id)
     before = select(NearPrompts.near_id).where(NearPrompts.prompt_id == prompt.id)
     return session.scalars(select(Prompt).where(Prompt.id.in_(after.union(before))).order_by(Prompt.id)).all()
 
 
 def in_collections(names: Iterable[str]) -> ColumnElement[bool]:
-    """Whether a prompt is in one of these collections."""
+    """Return a condition for queries of prompts: the prompt is in one of these collections."""
     return exists().where(PromptCollection.prompt_id == Prompt.id, PromptCollection.name.in_(list(names)))
 
 
 def members(session: Session, prompt_ids: Iterable[int]) -> set[tuple[int, str]]:
-    """(prompt, collection) of every collection that these prompts are in."""
+    """Return (prompt id, collection) for every collection that these prompts are in."""
     rows = session.execute(
         select(PromptCollection.prompt_id, PromptCollection.name).where(
             PromptCollection.prompt_id.in_(list(prompt_ids))

@@ -1,4 +1,4 @@
-"""The prompt bank: adding a prompt, what is known about it, and withdrawing it."""
+"""Rules for the prompt bank: adding, describing, withdrawing and restoring prompts."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -23,7 +23,7 @@ from training.contract.records import Message, Split, UseCase
 
 
 def forget(session: Session, prompt_id: int) -> None:
-    """Delete a prompt that nothing points to any more; one in use stays."""
+    """Delete a prompt unless something still refers to it."""
     with suppress(IntegrityError), session.begin_nested():
         session.execute(delete(Prompt).where(Prompt.id == prompt_id))
 
@@ -43,9 +43,10 @@ def add(
     filters: bool = False,
     keep_similar: bool = False,
 ) -> Prompt:
-    """Store a prompt, or find it if its text is there already; `filters` refuses too long, similar, over the cap.
+    """Store a prompt, or return the stored one with the same text; raises BadInput if it is not admitted.
 
-    Without a split, the owner's (or the text's own) hash chooses it.
+    `filters` rejects prompts that are too long, near-duplicates (unless `keep_similar`) or beyond the owner's cap.
+    Without a split, the hash of the owner, or else of the text, chooses one.
     """
     draft = PromptDraft(
         messages=canonical(messages),
@@ -65,7 +66,7 @@ def add(
 
 
 def prompt(session: Session, public_id: str) -> Prompt:
-    """One prompt, or NotFound."""
+    """Return the prompt with this public id, or raise NotFound."""
     found = queries.prompt(session, public_id)
     if found is None:
         raise NotFound(_("Prompt not found."))
@@ -73,7 +74,7 @@ def prompt(session: Session, public_id: str) -> Prompt:
 
 
 def withdraw(session: Session, prompt: Prompt, by: Account | None) -> None:
-    """Take a prompt out of lists and new rounds; what was answered for it stays."""
+    """Withdraw a prompt from lists and new rounds; existing answers stay."""
     changed = changed_rows(
         session,
         update(Prompt).where(Prompt.id == prompt.id, Prompt.withdrawn_at.is_(None)).values(withdrawn_at=utc_now()),
@@ -83,7 +84,7 @@ def withdraw(session: Session, prompt: Prompt, by: Account | None) -> None:
 
 
 def restore(session: Session, prompt: Prompt, by: Account | None) -> None:
-    """Undo a withdrawal."""
+    """Restore a withdrawn prompt."""
     changed = changed_rows(
         session,
         update(Prompt).where(Prompt.id == prompt.id, Prompt.withdrawn_at.is_not(None)).values(withdrawn_at=None),
@@ -100,7 +101,7 @@ def learn(
     answers: Mapping[str, bool],
     said_before: tuple[UseCase | None, Mapping[str, bool]] = (None, {}),
 ) -> None:
-    """Take what a labeler says of a prompt where nothing else is known; `said_before` is what the same one said."""
+    """Fill unknown prompt metadata from a labeler's answers; `said_before`, the same labeler's, may be overwritten."""
     was, had = said_before
     if prompt.use_case in (None, was):
         prompt.use_case = use_case or prompt.use_case
@@ -119,7 +120,7 @@ def describe(
     answers: Mapping[str, bool | None],
     by: Account | None,
 ) -> None:
-    """Set what is known about a prompt: its use case and the answers of the prompt form."""
+    """Set a prompt's use case and its answers to the prompt form."""
     prompt.use_case = use_case
     prompt.answers = check_answers(answers)
     session.flush()

@@ -1,4 +1,4 @@
-"""Prompts as forms and REST speak of them, and what an import found."""
+"""Schemas of prompts for forms and the API, and the verdict on a draft."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from training.contract.records import Message, Split, UseCase
 
 
 class Verdict(StrEnum):
-    """What became of a prompt that wanted in."""
+    """Outcome of a prompt's admission to the bank."""
 
     ADDED = "added"
     KNOWN = "already there"
@@ -54,7 +54,7 @@ class PromptQuery(BaseModel):
     withdrawn: bool = False
 
     def filters(self) -> dict[str, object]:
-        """What queries.matching takes."""
+        """Return the arguments for queries.matching."""
         return self.model_dump(include=set(PromptQuery.model_fields))
 
 
@@ -109,7 +109,7 @@ class PromptOut(BaseModel):
 
     @classmethod
     def of(cls, prompt: Prompt) -> "PromptOut":
-        """From its row."""
+        """Build from a row."""
         return cls(
             id=prompt.public_id,
             messages=prompt.messages,

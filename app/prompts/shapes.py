@@ -1,4 +1,4 @@
-"""What a row of a file asks: the shapes in which tools write prompts and dialogues, read into messages."""
+"""The formats in which tools write prompts and dialogues, parsed into messages."""
 
 from collections.abc import Mapping
 
@@ -9,18 +9,18 @@ from app.kit.text import is_blank, require_text
 from app.prompts.messages import canonical
 from training.contract.records import Message
 
-DIALOGUES = ("messages", "conversations")  # of OpenAI, and of ShareGPT
+DIALOGUES = ("messages", "conversations")  # OpenAI's, and ShareGPT's
 
 
 def dialogue_field(values: Given) -> str | None:
-    """The field in which a row holds a whole dialogue, if it does."""
+    """Return the field in which a row has a whole dialogue, or None."""
     return next((name for name in DIALOGUES if values.get(name) is not None), None)
 
 
 def prompts_of(values: Given) -> list[tuple[Message, ...]]:
-    """The prompts a row asks: a dialogue, or `instruction` with `input` (or `instances`), or `prompt`.
+    """Return a row's prompts: from a dialogue, `instruction` with `input` (or `instances`), or `prompt`.
 
-    Rows of base models often hold both an instruction and a prompt made from it ("...Output:"): the instruction counts.
+    Rows for base models often have an instruction and a prompt made from it ("...Output:"); the instruction counts.
     """
     if name := dialogue_field(values):
         return [canonical(values.structured(name), name)]
@@ -47,5 +47,5 @@ def prompts_of(values: Given) -> list[tuple[Message, ...]]:
 def _instructed(instruction: str, given: object, field: str) -> tuple[Message, ...]:
     if given is None or (isinstance(given, str) and is_blank(given)):
         return (Message(role="user", text=instruction),)
-    # The blank line between the two is the same however the instruction ends.
+    # Always one blank line between the two, however the instruction ends.
     return (Message(role="user", text=f"{instruction.rstrip()}\n\n{require_text(given, field)}"),)

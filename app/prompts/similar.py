@@ -1,4 +1,4 @@
-"""Which prompts are alike: those that begin with the same 200 characters, and those that say nearly the same."""
+"""Lookup of similar prompts: those with the same first 200 characters, and near-duplicates."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,32 +14,32 @@ from app.prompts.examination import said
 from app.prompts.hygiene.near_duplicates import are_near_duplicates
 from training.contract.records import Message, Split
 
-BAND_HOLDS = 50  # prompts; those of one template crowd a band, and their other bands tell them apart
-COMPARED = 5  # candidates whose words are compared, those with the most bands in common
+BAND_HOLDS = 50  # prompts; a template's prompts crowd one band, but differ in the others
+COMPARED = 5  # candidates whose words are compared: those that share the most bands
 NAMED_CHARACTERS = 60
 
-Key = int | str  # of a stored prompt its id, of one that a dry run met its text's hash
+Key = int | str  # a stored prompt's id; in a dry run, a new prompt's text hash
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A prompt that stands already, as far as another one may be like it."""
+    """An earlier prompt, with what is needed to compare later ones to it."""
 
     split: Split
     messages: tuple[Message, ...]
     prompt_id: int | None = None
-    public_id: str = ""  # while it is not stored
+    public_id: str = ""  # "" while it is not stored
 
     @property
     def name(self) -> str:
-        """Its first words, and its id if it has one."""
+        """First words of the prompt, and its public id if it has one."""
         words = " ".join(self.messages[-1].text.split())
         short = words if len(words) <= NAMED_CHARACTERS else words[: NAMED_CHARACTERS - 1] + "…"
         return f"“{short}” ({self.public_id})" if self.public_id else f"“{short}”"
 
 
 class Similar:
-    """Knows the prompts of the bank, of `memory` and of the batch at hand that a draft may be like."""
+    """Finds the prompts similar to a draft: in the bank, in `memory` and in the current batch."""
 
     def __init__(self, session: Session, memory: FileMemory | None = None):
         self.session, self.memory = session, memory
@@ -48,7 +48,7 @@ class Similar:
         self.kept: dict[Key, Kept] = {}
 
     def look_up(self, prefixes: Iterable[str], bands_of: Sequence[Iterable[int]]) -> None:
-        """Get ready for a batch: what is known of its prefixes, and of the bands of each of its prompts."""
+        """Load what is known about a batch's prefixes and about the bands of each of its prompts."""
         prefixes = set(prefixes)
         bands = {band for bands in bands_of for band in bands} - self.bands.keys()
         self.prefixes |= queries.known_prefixes(self.session, prefixes)
@@ -81,19 +81,19 @@ class Similar:
                 self.kept[key.removeprefix("kept ")] = Kept(Split(split), _messages(messages))
 
     def with_prefix(self, prefix: str | None) -> Kept | None:
-        """The prompt that begins with these 200 characters, if there is one."""
+        """Return the prompt with this prefix hash, or None."""
         if prefix is None or (key := self.prefixes.get(prefix)) is None:
             return None
         self._load([key])
         return self.kept[key]
 
     def near(self, messages: Sequence[Message], bands: Iterable[int]) -> list[Kept]:
-        """The prompts that say nearly the same, the likest first."""
+        """Return the near-duplicates of a prompt, those that share the most bands first."""
         found = (self.kept[key] for key in self._candidates(bands))
         return [one for one in found if say_nearly_the_same(one.messages, messages)]
 
     def enter(self, key: Key, kept: Kept, prefix: str | None, bands: Iterable[int]) -> list[int]:
-        """Know a prompt from now on; returns the bands under which it can be found."""
+        """Add a prompt to compare later ones to; returns the bands that had room for it."""
         if prefix:
             self.prefixes.setdefault(prefix, key)
         self.kept[key] = kept
@@ -103,7 +103,7 @@ class Similar:
         return roomy
 
     def remember(self, entered: Mapping[str, tuple[str | None, Sequence[int]]]) -> None:
-        """Keep what was entered, given as text hash -> (prefix, bands), for the rest of a dry run."""
+        """Save the entered prompts, given as text hash -> (prefix, bands), for the rest of a dry run."""
         values: dict[str, object] = {f"prefix {prefix}": key for key, (prefix, _bands) in entered.items() if prefix}
         for key, (_prefix, bands) in entered.items():
             values |= {
@@ -120,7 +120,7 @@ def _messages(given: Iterable[Mapping[str, str]]) -> tuple[Message, ...]:
 
 
 def say_nearly_the_same(one: Sequence[Message], other: Sequence[Message]) -> bool:
-    """Whether two prompts have the same turns, the same system message, and nearly the same words."""
+    """Return whether two prompts have the same roles, the same system messages, and nearly the same words."""
     if [message.role for message in one] != [message.role for message in other]:
         return False
     systems = [[folded(message.text) for message in both if message.role == "system"] for both in (one, other)]

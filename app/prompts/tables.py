@@ -1,4 +1,4 @@
-"""Prompts: what is asked of people and policies."""
+"""Prompts, their collections and near-duplicates, and the personal data found in them."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_n
 from app.prompts.hygiene.kinds import PersonalData
 from training.contract.records import Split, UseCase
 
-SENSITIVE = "sensitive_content"  # the answer of the prompt form that marks a prompt; guidelines.schemas.PromptAnswer
+SENSITIVE = "sensitive_content"  # the prompt form's answer that marks a prompt; guidelines.schemas.PromptAnswer
 
 
 class PromptSource(StrEnum):
@@ -22,8 +22,8 @@ class PromptSource(StrEnum):
     LABELER_FEW_SHOT = "labeler_few_shot"
     LABELER_USER_BASED = "labeler_user_based"
     CUSTOMER = "customer"
-    USE_CASE = "use_case"  # the description of a use, from which a labeler begins a conversation; no policy is asked it
-    CONVERSATION = "conversation"  # what a labeler's conversation was up to a message of a model
+    USE_CASE = "use_case"  # description of a use, from which a labeler starts a conversation; never given to a policy
+    CONVERSATION = "conversation"  # a labeler's conversation up to a model's message
 
 
 class Prompt(Base):
@@ -35,13 +35,13 @@ class Prompt(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     messages: Mapped[list[dict]] = mapped_column(JSONColumn)  # [{"role", "text"}], records.Message
-    text_sha256: Mapped[str] = mapped_column(String(64))  # of the messages as they came, as canonical JSON
-    masked_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # of them since they were masked
-    folded_sha256: Mapped[str] = mapped_column(String(64), index=True)  # of them as they are, without case and spacing
-    prefix_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # of a long beginning; null if short
+    text_sha256: Mapped[str] = mapped_column(String(64))  # original messages, as canonical JSON
+    masked_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # messages after masking
+    folded_sha256: Mapped[str] = mapped_column(String(64), index=True)  # current messages without case and spacing
+    prefix_sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # first 200 characters; null if shorter
     source: Mapped[PromptSource] = mapped_column(choice(PromptSource))
     use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))
-    owner: Mapped[str] = mapped_column(String(120), index=True)  # customer, organisation or labeler it belongs to
+    owner: Mapped[str] = mapped_column(String(120), index=True)  # customer, organization or labeler
     split: Mapped[Split] = mapped_column(choice(Split), index=True)  # all prompts of an owner share it
     language: Mapped[str | None] = mapped_column(String(8), index=True)  # ISO 639-1, "" if unclear; null = not examined
     answers: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # the prompt form, Table 7; absent = unanswered
@@ -56,12 +56,12 @@ class Prompt(Base):
 
     @property
     def collection(self) -> str:
-        """The first of its collections by name, "" where it is in none."""
+        """First of the prompt's collections by name, "" if it is in none."""
         return next(iter(self.collections), "")
 
     @hybrid_property
     def sensitive(self) -> bool:
-        """Marked as sensitive: labelers are warned before they see it, and may opt out."""
+        """Whether the prompt is marked as sensitive; labelers are warned before they see it, and may opt out."""
         return bool(self.answers.get(SENSITIVE))
 
     @sensitive.inplace.expression
@@ -71,7 +71,7 @@ class Prompt(Base):
 
 
 class PromptCollection(Base):
-    """A prompt is in a collection, a name by which rounds and snapshots choose prompts; it may be in several."""
+    """A prompt's membership in a collection, by which rounds and snapshots choose prompts; it may be in several."""
 
     __tablename__ = "prompt_collections"
 
@@ -80,7 +80,7 @@ class PromptCollection(Base):
 
 
 class NearPrompts(Base):
-    """Two prompts say nearly the same; `prompt_id` came later. Snapshots put both in the stricter split."""
+    """A pair of near-duplicates; `prompt_id` came later. Snapshots put both in the stricter split."""
 
     __tablename__ = "near_prompts"
 
@@ -89,7 +89,7 @@ class NearPrompts(Base):
 
 
 class PromptBand(Base):
-    """A key of a prompt's MinHash signature: prompts that share one may say nearly the same."""
+    """A key of a prompt's MinHash signature; prompts that share one may be near-duplicates."""
 
     __tablename__ = "prompt_bands"
 
@@ -106,7 +106,7 @@ class FindingState(StrEnum):
 
 
 class Finding(Base):
-    """Personal data found in a prompt: messages[message]["text"][start:stop]. While it is open no snapshot has it."""
+    """Personal data found in a prompt: messages[message]["text"][start:stop]. Snapshots omit prompts with open ones."""
 
     __tablename__ = "findings"
 

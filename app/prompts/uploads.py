@@ -1,4 +1,4 @@
-"""Files that people upload: kept beside the database between the check and the import, then deleted."""
+"""Uploaded files, kept in the data folder between the check and the import, then deleted."""
 
 import re
 import secrets
@@ -17,7 +17,7 @@ KEPT_SECONDS = 24 * 3600
 
 
 def keep(file: IO[bytes], name: str) -> str:
-    """Store an upload and return its key, which holds its kind; what was left a day ago goes."""
+    """Store an upload and return its key, which ends with its format; deletes uploads older than a day."""
     folder = settings().data_dir / "uploads"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
@@ -30,7 +30,7 @@ def keep(file: IO[bytes], name: str) -> str:
 
 
 def path(key: str) -> Path:
-    """Where an upload lies."""
+    """Return the path of an upload, or raise BadInput."""
     found = settings().data_dir / "uploads" / key
     if not re.fullmatch(r"[0-9a-f]{32}\.(csv|jsonl)", key) or not found.is_file():
         raise BadInput(_("The uploaded file is no longer available; upload it again."), field="file")
@@ -44,7 +44,7 @@ def forget(key: str) -> None:
 
 @contextmanager
 def kept(file: IO[bytes], name: str) -> Iterator[Path]:
-    """An upload as a file for as long as the block runs."""
+    """Keep an upload as a file while the block runs."""
     key = keep(file, name)
     try:
         yield path(key)

@@ -1,1 +1,1 @@
-"""Asking networks for text: one client for chat endpoints, and the process that holds trained policies."""
+"""Text from networks: a client for chat endpoints, and the process that keeps trained policies in memory."""

@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible chat server for completions: a few tries, one deadline, no redirects, no surprises.
+"""Client for an OpenAI-compatible chat server: a few tries, one deadline, no redirects.
 
 Never call this inside a transaction: an answer may take a minute.
 """
@@ -21,22 +21,22 @@ from app.kit.i18n import gettext as _
 from app.kit.places import check_address
 
 CONNECT_SECONDS = 5
-ANSWER_SECONDS = 60  # for all tries together: somebody may be waiting
+ANSWER_SECONDS = 60  # for all tries together: a person may be waiting
 TRIES = 3
-PAUSE_SECONDS = 0.5  # before the second try at most, then twice as long
+PAUSE_SECONDS = 0.5  # longest random pause before the second try; doubles with each try
 MAX_ANSWER_BYTES = 4_000_000
-SHOWN_CHARACTERS = 300  # of what a server says about an error
+SHOWN_CHARACTERS = 300  # of a server's error message
 
 
 class NoAnswer(PlumblineError):
-    """A policy could not be asked, or did not answer as it should."""
+    """A policy could not be reached, or its answer was not valid."""
 
     status = 502
     title = N_("The policy did not answer")
 
 
 class _Passing(NoAnswer):
-    """A failure that may pass; `pause` is how many seconds the server asked to wait."""
+    """A transient failure; `pause` is the wait in seconds that the server asked for."""
 
     def __init__(self, message: str, pause: float = 0) -> None:
         super().__init__(message)
@@ -45,12 +45,12 @@ class _Passing(NoAnswer):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a policy is asked; the key is looked up only when a request is sent, and shown nowhere."""
+    """Address of a policy; the key is looked up only when a request is sent, and shown nowhere."""
 
     url: str
     model: str = ""
     key_variable: str = ""
-    key: str = ""  # of a server of our own
+    key: str = ""  # for our own sampler
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def chat(
     max_tokens: int = 1024,
     seconds: float = ANSWER_SECONDS,
 ) -> list[Written]:
-    """At least one and at most `n` completions of messages {role, text}; raises NoAnswer with what to do.
+    """Return between 1 and `n` completions of messages {role, text}; raises NoAnswer, which says what to do.
 
-    A failure that may pass is tried again while there is time for it, after as long as the server asks to wait.
+    Retries transient failures while time remains, after the wait that the server asks for.
     """
     body = {
         "model": endpoint.model,
@@ -83,7 +83,7 @@ def chat(
         "n": n,
     }
     headers = {"Authorization": f"Bearer {key}"} if (key := _key(endpoint)) else {}
-    if not endpoint.key:  # a name may stand for another address than when it was given
+    if not endpoint.key:  # a host name may resolve to a different address by now
         check_address(endpoint.url, "endpoint_url")
     until = time.monotonic() + seconds
     tries = 0
@@ -92,7 +92,7 @@ def chat(
         try:
             return _ask(endpoint, body, headers, seconds, until)
         except _Passing as error:
-            # At random, so that those whom one failure met do not come back together.
+            # Jitter, so that clients hit by the same failure do not retry together.
             pause = error.pause + random.uniform(0, PAUSE_SECONDS * 2 ** (tries - 1))
             if tries == TRIES or time.monotonic() + pause >= until:
                 raise
@@ -100,7 +100,7 @@ def chat(
 
 
 def _ask(endpoint: Endpoint, body: dict, headers: dict[str, str], seconds: float, until: float) -> list[Written]:
-    """The completions of one try; the answer must be there `until` (monotonic), `seconds` after the first try began."""
+    """Return the completions of one try; the deadline `until` (monotonic) is `seconds` after the first try began."""
     try:
         reply, content = _post(f"{endpoint.url}/chat/completions", body, headers, until)
     except httpx.ConnectError as error:
@@ -118,7 +118,7 @@ def _ask(endpoint: Endpoint, body: dict, headers: dict[str, str], seconds: float
     except httpx.HTTPError as error:
         raise _Passing(_("%(url)s: %(reason)s.") % {"url": endpoint.url, "reason": error}) from error
     status = reply.status_code
-    if status in (400, 422) and body["n"] > 1:  # some servers write one text at a time and refuse to be asked for more
+    if status in (400, 422) and body["n"] > 1:  # some servers reject requests for more than one text
         return _ask(endpoint, {**body, "n": 1}, headers, seconds, until)
     if status != 200:
         refusal = _refusal(endpoint, status, content, reply.headers.get("Location", ""))
@@ -129,7 +129,7 @@ def _ask(endpoint: Endpoint, body: dict, headers: dict[str, str], seconds: float
 
 
 def _asked_pause(retry_after: str) -> float:
-    """Seconds that a server asks to wait, as a number or until a date; 0 where it says neither."""
+    """Parse Retry-After, a number of seconds or a date, into seconds to wait; 0 if it is neither."""
     with suppress(ValueError):
         if retry_after.isdecimal():
             return float(retry_after)
@@ -150,10 +150,10 @@ def _key(endpoint: Endpoint) -> str:
 
 
 def _post(address: str, body: dict, headers: dict[str, str], until: float) -> tuple[httpx.Response, bytes]:
-    """A post's reply and the whole of its body, which must be there `until`."""
+    """Post and return the reply and its whole body, which must arrive before `until` (monotonic)."""
     left = max(until - time.monotonic(), 0.001)
     limits = httpx.Timeout(left, connect=min(CONNECT_SECONDS, left))
-    # No proxy and no .netrc of the environment: what is sent goes to the address that an admin named, and nowhere else.
+    # No proxy or .netrc from the environment: requests go only to the address that an admin entered.
     with (
         httpx.Client(timeout=limits, follow_redirects=False, trust_env=False) as client,
         client.stream("POST", address, json=body, headers=headers) as reply,
@@ -196,7 +196,7 @@ def _refusal(endpoint: Endpoint, status: int, content: bytes, location: str) -> 
 
 
 def _said(content: bytes) -> str:
-    """The message of an error as such servers write it, and nothing else of what some other page may hold."""
+    """Return the message of an OpenAI-style error and no other content, which may be from an unrelated page."""
     try:
         told = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -213,7 +213,7 @@ def _written(endpoint: Endpoint, content: bytes, n: int) -> list[Written]:
         made = []
         for choice in answer["choices"][:n]:
             text = choice["message"]["content"]
-            # PostgreSQL stores no NUL, and an empty text is nothing to show.
+            # PostgreSQL cannot store NUL; empty texts are dropped.
             if isinstance(text, str) and (text := text.replace("\x00", "")).strip():
                 made.append(Written(text.strip("\n").rstrip(), None, choice.get("finish_reason") != "length"))
         if len(answer["choices"]) == 1 and made:

@@ -1,6 +1,7 @@
-"""Asking any policy that writes: an endpoint at once, a trained one once `plumbline sampler` has loaded it.
+"""Texts from any policy that can write: from an endpoint at once, from a trained one once a sampler has loaded it.
 
-Both sides agree by the row of the served policy: who asks sets `wanted_at`, the sampler its lease and the address.
+Both sides coordinate through the ServedPolicy row: the client sets `wanted_at`, `plumbline sampler` its lease and
+address.
 """
 
 import hmac
@@ -19,18 +20,18 @@ from app.serving.endpoint import Endpoint, NoAnswer, Written, chat
 
 LEASE_SECONDS = 30
 RENEW_SECONDS = 8
-IDLE_SECONDS = 15 * 60  # how long a network that nobody asks stays in memory
-RESIDENT = 2  # networks in memory at once; the last asked for stay
+IDLE_SECONDS = 15 * 60  # how long an unused network stays in memory
+RESIDENT = 2  # networks in memory at once; the most recently requested stay
 LOAD_SECONDS = 60
 POLL_SECONDS = 0.25
 
 
 def key() -> str:
-    """What requests to our own samplers carry, so that nobody else on the machine uses them."""
+    """Return the key that requests to our own samplers carry, so that other users of the machine cannot use them."""
     return hmac.digest(settings().key, b"plumbline sampler", "sha256").hex()
 
 
-# --- Who asks ---
+# --- The client ---
 
 
 def write(
@@ -43,10 +44,10 @@ def write(
     wait_seconds: float = LOAD_SECONDS,
     alive: Callable[[], object] = lambda: None,
 ) -> list[Written]:
-    """What the policy writes next in a conversation of {role, text}: one to `n` texts; raises NoAnswer.
+    """Return what the policy writes next in a conversation of {role, text}: 1 to `n` texts; raises NoAnswer.
 
-    A network that is not in memory is waited for; `alive` is called meanwhile. Holds no database connection while it
-    waits. What went wrong stands on the policy's page until it answers again.
+    Waits for a network that is not in memory, calling `alive` meanwhile and holding no database connection. An error
+    is shown on the policy's page until the policy answers again.
     """
     try:
         endpoint = reach(policy, wait_seconds, alive)
@@ -60,7 +61,7 @@ def write(
 
 
 def trial(policy: Policy, question: str) -> tuple[Written, float]:
-    """What the policy answers to a question, and in how many seconds."""
+    """Return the policy's answer to a question, and how many seconds it took."""
     began = time.monotonic()
     written = write(policy, [{"role": "user", "text": question}], max_tokens=256)[0]
     return written, time.monotonic() - began
@@ -72,7 +73,7 @@ def _note(policy: Policy, error: str) -> None:
 
 
 def reach(policy: Policy, wait_seconds: float, alive: Callable[[], object] = lambda: None) -> Endpoint:
-    """Where the policy answers; raises NoAnswer when its network is not loaded in time."""
+    """Return where the policy answers; raises NoAnswer if its network is not loaded in time."""
     if policy.kind is PolicyKind.ENDPOINT:
         return Endpoint(policy.endpoint_url or "", policy.endpoint_model, policy.key_variable)
     if not policy.writes:
@@ -115,13 +116,13 @@ def want(session: Session, policy: Policy) -> None:
 
 
 def wanted(session: Session) -> list[ServedPolicy]:
-    """What shall be in memory: the last asked for."""
+    """Return what should be in memory: the RESIDENT policies requested last, if within IDLE_SECONDS."""
     query = select(ServedPolicy).where(ServedPolicy.wanted_at > utc_now(-IDLE_SECONDS))
     return list(session.scalars(query.order_by(ServedPolicy.wanted_at.desc()).limit(RESIDENT)))
 
 
 def hold(session: Session, policy_id: int, owner: str, address: str) -> bool:
-    """Take or keep the lease on a wanted policy and say where it answers; False if another sampler has it."""
+    """Take or renew the lease on a requested policy and publish its address; False if another sampler holds it."""
     free = or_(ServedPolicy.owner == owner, ServedPolicy.lease_until.is_(None), ServedPolicy.lease_until < utc_now())
     held = update(ServedPolicy).where(ServedPolicy.policy_id == policy_id, free)
     values = {"owner": owner, "lease_until": utc_now(LEASE_SECONDS), "address": address, "error": ""}
@@ -129,7 +130,7 @@ def hold(session: Session, policy_id: int, owner: str, address: str) -> bool:
 
 
 def let_go(session: Session, policy_id: int, owner: str, error: str = "") -> None:
-    """End the lease; with an error, the policy is wanted no more until somebody asks anew."""
+    """End the lease; with an error, the policy is not loaded until it is requested again."""
     values = {"lease_until": None, "address": "", "error": error} | ({"wanted_at": None} if error else {})
     mine = update(ServedPolicy).where(ServedPolicy.policy_id == policy_id, ServedPolicy.owner == owner)
     session.execute(mine.values(values))

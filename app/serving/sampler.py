@@ -1,6 +1,6 @@
-"""`plumbline sampler`: keeps the networks in memory that somebody asks, each in a child that runs serve_policy.
+"""`plumbline sampler`: keeps requested networks in memory, each in a child process that runs serve_policy.
 
-A child ends when the pipe to it closes, so whatever happens to the sampler, no network is left behind.
+A child ends when the pipe to it closes, so no network outlives the sampler, even if it crashes.
 """
 
 import json
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Resident:
-    """One policy's child and the lease on its row."""
+    """One policy's child process and its lease."""
 
     def __init__(self, policy: Policy):
         self.policy_id, self.name = policy.id, policy.name
@@ -46,8 +46,8 @@ class Resident:
             "name": policy.public_id,
             "host": settings().sampler_host,
             "port": 0,
-            "max_prompt_tokens": 1_000_000,  # the network's positions are the limit
-            "seed": secrets.randbits(53),  # one that is loaded anew shall not repeat itself
+            "max_prompt_tokens": 1_000_000,  # effectively none: the network's context length is the limit
+            "seed": secrets.randbits(53),  # a reloaded network must not repeat its samples
         }
         path = self.folder / "request.json"
         path.write_text(json.dumps(config))
@@ -70,12 +70,12 @@ class Resident:
             )
 
     def loaded(self) -> str:
-        """Its address once it answers, else nothing."""
+        """Return its address once it answers, "" until then."""
         path: Path = self.folder / SERVING_ADDRESS
         return path.read_text().strip() if path.exists() else ""
 
     def last_words(self) -> str:
-        """Why it ended, as its log has it."""
+        """Return why it ended: the last line of its log, else its exit status."""
         lines = (self.folder / "log.txt").read_text(errors="replace").strip().splitlines()
         return lines[-1][-500:] if lines else f"exit status {self.process.returncode}"
 
@@ -89,16 +89,16 @@ class Resident:
 
 
 class Sampler:
-    """All residents of one sampler process."""
+    """The residents of one sampler process."""
 
     def __init__(self) -> None:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.residents: dict[int, Resident] = {}
-        self.alive = settings().data_dir / "serving" / "alive"  # its time tells a health check that we look
+        self.alive = settings().data_dir / "serving" / "alive"  # its mtime shows a health check that look() runs
         self.alive.parent.mkdir(parents=True, exist_ok=True)
 
     def look(self) -> None:
-        """Load what is wanted, tell where it answers, keep leases, end what nobody asks."""
+        """Load requested policies, publish their addresses, renew leases, and end unused children."""
         with reading() as session:
             wanted = {served.policy_id for served in serving.wanted(session)}
         self.alive.touch()
@@ -106,7 +106,7 @@ class Sampler:
             resident = self.residents[policy_id]
             if resident.process.poll() is not None:
                 self._drop(policy_id, resident.last_words())
-                wanted.discard(policy_id)  # until somebody asks anew
+                wanted.discard(policy_id)  # until it is requested again
             elif policy_id not in wanted or not self._keep(resident):
                 self._drop(policy_id)
         for policy_id in wanted - self.residents.keys():
@@ -121,7 +121,7 @@ class Sampler:
         log.info("%s is being loaded by process %s", policy.name, self.residents[policy_id].process.pid)
 
     def _keep(self, resident: Resident) -> bool:
-        """Renew the lease where it is time and say where it answers; False if the lease is lost."""
+        """Renew the lease if due and publish the address if it changed; returns False if the lease is lost."""
         address = resident.loaded()
         if address == resident.address and time.monotonic() - resident.renewed_at < serving.RENEW_SECONDS:
             return True
@@ -144,7 +144,7 @@ class Sampler:
 
 
 def run() -> None:
-    """Serve until a signal ends it."""
+    """Serve until SIGTERM or SIGINT."""
     ended = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -153,7 +153,7 @@ def run() -> None:
         while not ended.is_set():
             try:
                 sampler.look()
-            except OperationalError as error:  # the database is away; leases decide what becomes of the residents
+            except OperationalError as error:  # the database is down; leases decide what happens to the residents
                 log.warning("the database does not answer: %s", error)
             ended.wait(POLL_SECONDS)
     finally:

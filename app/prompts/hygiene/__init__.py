@@ -1,1 +1,1 @@
-"""Prompt hygiene: what in a prompt names a person, which prompts say the same, and in which language."""
+"""Prompt hygiene: detection of personal data, near-duplicates and languages."""

@@ -24,7 +24,7 @@ _CARD = re.compile(
 _CARD_IN_ANY_GROUPS = re.compile(
     rf"(?<![{WORD}+])(?<![{WORD}][/-])(?<![0-9][.,])[0-9](?:[ .-]?[0-9]){{12,18}}(?![{WORD}]|[.,][0-9])"
 )
-# Who issues (ISO/IEC 7812): Visa, Mastercard, Amex, Discover, Diners, JCB, UnionPay, Maestro, Mir, RuPay and Elo
+# Issuers (ISO/IEC 7812): Visa, Mastercard, Amex, Discover, Diners, JCB, UnionPay, Maestro, Mir, RuPay and Elo
 _ISSUER = re.compile(
     r"4(?:.{12}|.{15}|.{18})|5[1-5].{14}|2(?:22[1-9]|2[3-9].|[3-6]..|7[01].|720).{12}|3[47].{13}"
     r"|6(?:011|4[4-9].|5..).{12}|3(?:0[0-59].|[689]..).{10}|35(?:2[89]|[3-8].).{12}|62.{14,17}"
@@ -36,7 +36,7 @@ _A_CARD = vocabulary(
     "kartennummer,kortnummer,银行卡,信用卡,カード,카드",
 )
 
-# ISO 13616: how long the IBANs of each country are.
+# Length of each country's IBANs (ISO 13616).
 _LENGTHS = {
     written[:2]: int(written[2:])
     for written in re.findall(
@@ -72,7 +72,7 @@ _BRANCH = re.compile(
 
 
 def cards(text: str) -> Iterator[Hit]:
-    """Yield the payment card numbers of a folded text: known issuers, Luhn's check digit."""
+    """Yield the payment card numbers in a folded text: of known issuers, with a valid Luhn check digit."""
     for pattern in (_CARD, _CARD_IN_ANY_GROUPS):
         for match in pattern.finditer(text):
             start, end = match.span()
@@ -85,7 +85,7 @@ def cards(text: str) -> Iterator[Hit]:
 
 
 def _in_a_row(text: str, start: int, end: int, digits: str) -> bool:
-    """Return whether the groups of digits go on, or are round numbers: 5000 5100 5200 5300."""
+    """Return whether more groups of four digits precede or follow, or the groups are round: 5000 5100 5200 5300."""
     goes_on = re.search(r"[0-9]{4} $", text[max(0, start - 5) : start]) or re.match(
         r" [0-9]{4}(?![0-9/])", text[end : end + 6]
     )
@@ -93,7 +93,7 @@ def _in_a_row(text: str, start: int, end: int, digits: str) -> bool:
 
 
 def bank_accounts(text: str) -> Iterator[Hit]:
-    """Yield the IBANs of a folded text, and account numbers and bank codes that are said to be such."""
+    """Yield the IBANs in a folded text, and the account numbers and bank codes that are labelled as such."""
     for match in _IBAN.finditer(text):
         length = _LENGTHS.get(match[1].upper())
         end = length and _end_of_iban(text, match.start(), length)
@@ -113,7 +113,7 @@ def bank_accounts(text: str) -> Iterator[Hit]:
 
 
 def _end_of_iban(text: str, start: int, length: int) -> int | None:
-    """Return where the IBAN of so many characters ends that begins at `start`, or None where there is none."""
+    """Return the end of the IBAN of `length` characters that begins at `start`, or None if it is not one."""
     written = re.match(r"[0-9A-Za-z -]{15,50}", text[start : start + 50])
     places = [place for place, character in enumerate(written[0] if written else "") if character.isalnum()]
     if len(places) < length:

@@ -1,4 +1,4 @@
-"""Check digits: whether a number can have been issued by those who number people, cards and accounts."""
+"""Check digits, which show whether a number of a person, card or account can have been issued."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -13,7 +13,7 @@ _VERHOEFF_PERMUTATION = (
 
 
 def weighted(digits: str, weights: Sequence[int]) -> int:
-    """Return the sum of each digit times its weight; digits without a weight do not count."""
+    """Return the weighted sum of the digits; digits beyond the weights do not count."""
     return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
 
 
@@ -56,7 +56,7 @@ def ean(digits: str) -> bool:
 
 
 def is_day(year: str, month: str, day: str) -> bool:
-    """Return whether these are a day; of a year of two digits both centuries are tried."""
+    """Return whether this is a valid date; a two-digit year is tried in both the 1900s and the 2000s."""
     years = (int(year),) if len(year) == 4 else (1900 + int(year), 2000 + int(year))
     for one in years:
         try:

@@ -1,11 +1,11 @@
-"""What stands around a number in folded text, which decides what the number is."""
+"""Context of a number in folded text, which decides what kind of number it is."""
 
 import re
 from functools import lru_cache
 from typing import NamedTuple
 
-# Letters that can stand directly before or after a number in a word of a script with blanks. Scripts without blanks
-# are left out: in them a number stands directly between two letters.
+# Characters that make an adjacent number part of a word, in scripts with spaces. Scripts without spaces are left out:
+# there, a number of its own appears directly between two letters.
 WORD = r"0-9A-Za-z_\u00C0-\u024F\u0370-\u052F"
 NOT_AFTER_WORD = rf"(?<![{WORD}])"
 NOT_BEFORE_WORD = rf"(?![{WORD}])"
@@ -14,45 +14,45 @@ _WORDS = re.compile(r"[^\W\d_]+")
 
 
 class Vocabulary(NamedTuple):
-    """Words that stand for themselves and beginnings or phrases that count wherever they stand.
+    """Words that match as a whole, and parts (stems or phrases) that match anywhere.
 
-    Looking words up in a set is ten times as fast as a pattern of alternatives, which a text full of numbers feels.
+    A set lookup is ten times as fast as a pattern of alternatives, which matters in a text full of numbers.
     """
 
-    words: frozenset[str]  # in lower case; in capitals, those that count in capitals alone
+    words: frozenset[str]  # lower case, or capitals for words that count only in capitals
     parts: tuple[str, ...]
 
     def is_in(self, text: str) -> bool:
-        """Return whether the text holds one of them."""
+        """Return whether the text contains one of the words or parts."""
         words, lower = _words(text)
         return not self.words.isdisjoint(words) or any(part in lower for part in self.parts)
 
 
 def word_set(words: str) -> frozenset[str]:
-    """Make a set of words parted by blanks."""
+    """Split words separated by spaces into a set."""
     return frozenset(words.split())
 
 
 def vocabulary(words: str, parts: str = "") -> Vocabulary:
-    """Make a vocabulary of words parted by blanks, and of parts parted by commas."""
+    """Build a vocabulary from words separated by spaces and parts separated by commas."""
     return Vocabulary(word_set(words), tuple(part.strip() for part in parts.split(",") if part))
 
 
-@lru_cache(maxsize=64)  # one place is asked about by one rule after the other
+@lru_cache(maxsize=64)  # several rules in a row ask about the same place
 def _words(text: str) -> tuple[frozenset[str], str]:
     lower = text.lower()
     return frozenset(_WORDS.findall(text)) | frozenset(_WORDS.findall(lower)), lower
 
 
 def near(known: Vocabulary, text: str, start: int, end: int, before: int = 40, after: int = 0) -> bool:
-    """Return whether a word stands up to `before` characters before text[start:end], or `after` characters behind."""
+    """Return whether a known word is within `before` characters before text[start:end] or `after` characters after."""
     if known.is_in(text[max(0, start - before) : start]):
         return True
     return bool(after) and known.is_in(text[end : end + after])
 
 
 def mentions(text: str, stems: tuple[str, ...]) -> bool:
-    """Return whether the text holds one of the stems, which are in lower case."""
+    """Return whether the text contains one of the stems, given in lower case."""
     lower = text.lower()
     return any(stem in lower for stem in stems)
 
@@ -75,7 +75,7 @@ _TERM_AFTER = re.compile(r" ?[=^\u00d7\u00f7]| ?[*/+] ?[0-9]{1,3}(?![0-9])")
 
 
 def is_of_a_thing(text: str, start: int) -> bool:
-    """Return whether the words before text[start] say that a number of an order, a book, a part ... follows."""
+    """Return whether the words before text[start] announce the number of an order, a book, a part or the like."""
     before = text[max(0, start - 32) : start]
     if not _LABEL_END.search(before[-20:]):
         return False
@@ -86,7 +86,7 @@ def is_of_a_thing(text: str, start: int) -> bool:
 
 
 def is_a_key(text: str, start: int) -> bool:
-    """Return whether text[start:] is the value of an id, as rows of a database have one."""
+    """Return whether text[start:] is the value of an id, as in a database row."""
     return bool(_AN_ID.search(text[max(0, start - 6) : start]))
 
 

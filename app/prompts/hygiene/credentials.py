@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from app.prompts.hygiene.context import NOT_AFTER_WORD, mentions, word_set
 from app.prompts.hygiene.kinds import Hit, PersonalData
 
-# Keys that their issuer marks. What follows a mark is letters and digits at random.
+# Keys with their issuer's prefix, which random letters and digits follow.
 _MARKED = re.compile(
     NOT_AFTER_WORD
     + r"(?:(?:AKIA|ASIA)[A-Z0-9]{16}"
@@ -23,9 +23,9 @@ _MARKED = re.compile(
     + r"|lin_api_[A-Za-z0-9]{30,64}|PMAK-[a-f0-9]{24}-[a-f0-9]{34}|sq0(?:atp|csp)-[\w-]{22,43}"
     + r"|eyJ[\w-]{8,1000}\.eyJ[\w-]{4,4000}\.[\w-]{10,1000})"
 )
-# Keys that documentation prints: AWS's end in EXAMPLE, Stripe's for tests and that of jwt.io are always the same.
+# Keys printed in documentation: AWS's end in EXAMPLE; Stripe's test key and the token on jwt.io are always the same.
 _PUBLISHED = re.compile("EXAMPLE|[Xx]{6}|4eC39HqLyjWDarjtT1zdp7dc|SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c")
-_LONG = re.compile(r"[\w.:-]{16,}")  # every marked key has so many characters in a row, and few other texts do
+_LONG = re.compile(r"[\w.:-]{16,}")  # every prefixed key has such a run of characters, and little else does
 _SIGN = re.compile("[.:-]")
 _WEBHOOK = re.compile(
     r"https://(?:hooks\.slack\.com/(?:services|workflows)/[\w/-]{20,120}"
@@ -34,7 +34,7 @@ _WEBHOOK = re.compile(
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _END_OF_KEY = re.compile("-----END[A-Z0-9 ]{0,50}-----")
 _REST_OF_KEY = re.compile(r"[A-Za-z0-9+/=\s]{0,4}[A-Za-z0-9+/=\n\r]{40,8000}")
-_LONGEST_KEY = 16_000  # characters between the two
+_LONGEST_KEY = 16_000  # characters between BEGIN and END
 _URL = re.compile(
     rf"{NOT_AFTER_WORD}[a-zA-Z][a-zA-Z0-9+.-]{{1,24}}://[^\s/@:]{{0,64}}:([^\s/@]{{1,128}})@[^\s\"'<>()`,;]{{1,256}}"
 )
@@ -46,7 +46,7 @@ _FLAG = re.compile(
 )
 _NET_USER = re.compile(r"net user [^\s]{1,64} ([^\s/]{4,64})")
 
-# --- Names of secrets and what is said to be theirs: password: hunter2 ---
+# --- Names of secrets with their values: password: hunter2 ---
 
 _PASSWORDS = (
     r"pass(?:word|wd|phrase|code)|pwd|passw|passwort|kennwort|contraseña|contrasena|mot de passe|mdp|senha|"
@@ -79,7 +79,7 @@ _STEMS = (
     "palavra", "parol", "şifre", "sifre", "hasło", "haslo", "wacht", "lösen", "adgang", "salasana", "heslo", "jelsz",
     "лозинка", "пароль", "密", "パス", "비밀", "wi-fi", "wifi", "wep", "סיסמה", "كلمة", "पास", "รหัส", "mật", "kata",
 )  # fmt: skip
-# What stands where a secret would, and is none.
+# Values in a secret's place that are not secrets.
 _NO_SECRETS = word_set(
     "password passwort passwd passw pass pwd secret token key string str text none null nil true false required "
     "optional changeme change_me change-me example placeholder undefined hidden redacted input value username user "
@@ -91,7 +91,7 @@ _NOT_WRITTEN_OUT = re.compile(
 
 
 def secrets(text: str) -> Iterator[Hit]:
-    """Yield the passwords, keys and tokens of a folded text; of a named one (password: hunter2) the value."""
+    """Yield the passwords, keys and tokens in a folded text; for a named one (password: hunter2), only the value."""
     for run in _LONG.finditer(text):
         yield from _marked(text, run)
     if "://" in text:
@@ -113,7 +113,7 @@ def secrets(text: str) -> Iterator[Hit]:
 
 
 def _private_keys(text: str) -> Iterator[Hit]:
-    """Yield the private keys of a text, also those that are cut off before their end; a first line alone is none."""
+    """Yield the private keys in a text, including ones cut off before their end; a first line alone does not count."""
     place = 0
     while key := _PRIVATE_KEY.search(text, place):
         end = text.find("-----END", key.end(), key.end() + _LONGEST_KEY)
@@ -124,7 +124,7 @@ def _private_keys(text: str) -> Iterator[Hit]:
 
 
 def _marked(text: str, run: re.Match[str]) -> Iterator[Hit]:
-    """Yield the keys that begin in a run of characters, at its start or behind a sign in it."""
+    """Yield the prefixed keys that begin in a run of characters, at its start or after one of the signs . : -"""
     begins = [run.start(), *(run.start() + sign.end() for sign in _SIGN.finditer(run[0]))]
     for match in filter(None, (_MARKED.match(text, begin) for begin in begins)):
         if _PUBLISHED.search(match[0]):
@@ -146,7 +146,7 @@ def _named(text: str, match: re.Match[str]) -> Iterator[Hit]:
         if text[match.end() : match.end() + 1] in ("(", "[", "{"):  # a call or an index
             return
         if match["token"]:
-            value = value.partition("&")[0]  # the next field of an address
+            value = value.partition("&")[0]  # drop the next field of a query string
     said = match["sign"].strip()
     if not _is_written_out(value):
         return
@@ -165,7 +165,7 @@ def _named(text: str, match: re.Match[str]) -> Iterator[Hit]:
 
 
 def _is_of_a_place_or_board(text: str, match: re.Match[str], value: str) -> bool:
-    """Return whether a pin is one of India's postal codes (PIN code: 400001) or of a board (LED_PIN = 1234)."""
+    """Return whether a PIN is an Indian postal code (PIN code: 400001) or a board's pin (LED_PIN = 1234)."""
     before = text[max(0, match.start() - 40) : match.start()]
     if before[-1:].isalpha() or before.endswith("_"):
         return not _OWN_PIN.search(before[-8:])
@@ -174,7 +174,7 @@ def _is_of_a_place_or_board(text: str, match: re.Match[str], value: str) -> bool
 
 
 def _is_written_out(value: str) -> bool:
-    """Return whether this is a value itself, not a variable, a call or a placeholder."""
+    """Return whether this is a literal value, not a variable, a call or a placeholder."""
     return not (
         _NOT_WRITTEN_OUT.match(value)
         or _PUBLISHED.search(value)
@@ -198,6 +198,6 @@ def _like_a_password(value: str, quoted: bool, said: bool) -> bool:
 
 
 def _at_random(value: str) -> bool:
-    """Return whether letters and digits are mixed as in a key, unlike in words joined by dashes."""
+    """Return whether letters and digits are mixed as in a random key, unlike in words joined by dashes."""
     longest_word = max((len(word) for word in re.findall("[a-z]+|[A-Z]+", value)), default=0)
     return bool(re.search("[0-9]", value)) and len(value) >= 8 and (longest_word < len(value) * 0.6 or len(value) >= 32)

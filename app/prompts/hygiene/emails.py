@@ -1,4 +1,4 @@
-"""E-mail addresses in folded text, also those that are spelled out: name (at) example (dot) com."""
+"""E-mail addresses in folded text, including spelled-out ones: name (at) example (dot) com."""
 
 import re
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from app.prompts.hygiene.context import NOT_BEFORE_WORD, WORD, near, vocabulary,
 from app.prompts.hygiene.kinds import Hit, PersonalData
 
 _LOCAL = rf"[{WORD}.+'-]"
-_LABEL = rf"[{WORD}-]{{1,63}}"  # with "_", which no host has, so that a name with one is seen and refused whole
-_FULL_STOP = str.maketrans("\u3002\uff61", "..")  # which a Chinese or Japanese keyboard types for a dot
+_LABEL = rf"[{WORD}-]{{1,63}}"  # includes "_", which no host has, so that a name with one is matched whole and rejected
+_FULL_STOP = str.maketrans("\u3002\uff61", "..")  # typed instead of a dot on Chinese and Japanese keyboards
 _SIGN = re.compile(r"@|%40|&#64;")
 _LOCAL_REVERSED = re.compile(rf"{_LOCAL}{{1,64}}")
 _DOMAIN = re.compile(rf"[{WORD}.-]{{4,253}}")
-# What an image's or a script's name ends in, which no domain does: logo@2x.png, pkg@latest.json
+# File extensions, which are not top-level domains: logo@2x.png, pkg@latest.json
 _FILE_ENDINGS = word_set("bmp css csv exe gif html ico jpeg jpg js json pdf png svg txt webp xml yaml yml")
-# Nobody's: reserved by RFC 2606, or written where a name would stand; "pkg@1.0.io" is a version.
+# Not real addresses: domains reserved by RFC 2606, and placeholders; "pkg@1.0.io" is a version.
 _RESERVED_ENDS = word_set("example test invalid localhost localdomain tld")
 _RESERVED_NAMES = word_set("example.com example.net example.org")
 _PLACEHOLDERS = word_set("domain yourdomain mydomain yourcompany mycompany")
 _VERSION = re.compile(r"v?[0-9]+\.[0-9]")
 _QUOTED_REVERSED = re.compile(r'"[^"\n@]{1,62}"(?!\w)')
-_SOFTWARE = frozenset({"git", "hg", "svn"})  # git@host:path names a program, not a person
+_SOFTWARE = frozenset({"git", "hg", "svn"})  # git@host:path is not a person's address
 
 _AT = r"(?:at|ät|@|a|arroba|arobase|chiocciola|malpa|собака)"
 _DOT = r"(?:dot|\.|punkt|punto|ponto|point|kropka|точка)"
@@ -55,7 +55,7 @@ _ABOUT_MAIL = vocabulary(
 
 
 def emails(text: str) -> Iterator[Hit]:
-    """Yield the e-mail addresses of a folded text."""
+    """Yield the e-mail addresses in a folded text."""
     text = text.translate(_FULL_STOP)
     for sign in _SIGN.finditer(text):
         found = _around(text, sign.start(), sign.end())
@@ -69,13 +69,13 @@ def emails(text: str) -> Iterator[Hit]:
         for match in _SHOUTED.finditer(text):
             if _ends_like_a_domain(match[2].split(" DOT ")):
                 yield Hit(PersonalData.EMAIL, *match.span())
-    # "at" and "dot" are words too: "look at the dot on the map" is an address only where the text speaks of mail, or
-    # where the name is spelled out as well.
+    # "at" and "dot" are words too ("look at the dot on the map"): they make an address only if the text mentions
+    # mail or the name is spelled out too.
     if _ALOUD.search(text) and (_ABOUT_MAIL.is_in(text) or _SPELLED_NAME.search(text)):
         for pattern in (_SPELLED_ALOUD, _SPELLED_WIDE, _SPELLED_HALF):
             for match in pattern.finditer(text):
                 if pattern is _SPELLED_HALF and not re.search("[._0-9]", match[1]):
-                    continue  # an address at example.com
+                    continue  # "an address at example.com"
                 labels = _DOT_WORD.split(match[2])
                 clear = _SPELLED_NAME.search(match[1]) and (len(labels[-1]) == 2 or labels[-1].lower() in _KNOWN_ENDS)
                 clear = clear or near(_ABOUT_MAIL, text, match.start(), match.end(), before=30, after=30)
@@ -84,7 +84,7 @@ def emails(text: str) -> Iterator[Hit]:
 
 
 def _around(text: str, at: int, after: int) -> tuple[int, int] | None:
-    """Return the span of the address whose sign is text[at:after], or None."""
+    """Return the span of the address whose @ is text[at:after], or None."""
     reversed_name = text[max(0, at - 64) : at][::-1]
     name = _LOCAL_REVERSED.match(reversed_name) or _QUOTED_REVERSED.match(reversed_name)
     domain = _DOMAIN.match(text, after)
@@ -104,13 +104,13 @@ def _around(text: str, at: int, after: int) -> tuple[int, int] | None:
         return None
     if local in _SOFTWARE and (text[end : end + 1] in (":", "/") or text[start - 3 : start] == "://"):
         return None
-    if re.search(r"://[^\s/@]{0,99}$", text[max(0, start - 103) : start]):  # user:password@host of an address
+    if re.search(r"://[^\s/@]{0,99}$", text[max(0, start - 103) : start]):  # user:password@host of a URL
         return None
     return start, end
 
 
 def _ends_like_a_domain(labels: list[str]) -> bool:
-    """Return whether these are the labels of a host that somebody can have."""
+    """Return whether these are the labels of a possible real host name."""
     labels = [label.lower() for label in labels]
     last = labels[-1] if labels else ""
     if (

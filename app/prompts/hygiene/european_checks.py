@@ -1,13 +1,13 @@
-"""Whether a number can be an identity number of a European country: check digits, dates and ranges.
+"""Checks whether a number can be an identity number of a European country: check digits, dates and ranges.
 
-Each takes the number in capitals without signs and blanks, in the length of its pattern in national_ids.
+Each takes the number in capitals, without punctuation and spaces, as long as its pattern in national_ids requires.
 """
 
 from app.prompts.hygiene.check_digits import ean, is_day, luhn, mod_11_10, mrz, weighted
 
 
 def uk_nino(number: str) -> bool:
-    """United Kingdom: prefixes that are given out."""
+    """United Kingdom: a prefix that is issued."""
     return (
         number[0] not in "DFIQUV"
         and number[1] not in "DFIOQUV"
@@ -47,7 +47,7 @@ def french_nir(number: str) -> bool:
 
 
 def spanish_dni(number: str) -> bool:
-    """Spain: the letter of n mod 23; X, Y, Z of foreigners are 0, 1, 2. Eight digits that are a day are none."""
+    """Spain: the letter of n mod 23; foreigners' X, Y, Z count as 0, 1, 2. Eight digits that form a date fail."""
     digits = number[:-1].translate(str.maketrans("XYZ", "012"))
     day = (
         number[0] in "12" and number[1] in "90" and is_day(digits[:4], digits[4:6], digits[6:])
@@ -79,7 +79,7 @@ def dutch_bsn(number: str) -> bool:
 
 
 def belgian(number: str) -> bool:
-    """Belgium: a birth date and 97 - n mod 97, with a 2 before those born from 2000 on."""
+    """Belgium: a birth date and 97 - n mod 97; for births since 2000, n is prefixed with 2."""
     return is_day(number[:2], number[2:4], number[4:6]) and int(number[9:]) in (
         97 - int(number[:9]) % 97,
         97 - int("2" + number[:9]) % 97,
@@ -87,12 +87,12 @@ def belgian(number: str) -> bool:
 
 
 def swiss_ahv(number: str) -> bool:
-    """Switzerland: as an article number."""
+    """Switzerland: the check digit of an EAN article number."""
     return ean(number)
 
 
 def austrian(number: str) -> bool:
-    """Austria: mod 11 at the fourth place, then a birth date."""
+    """Austria: a mod 11 check digit in fourth place, then a birth date."""
     total = weighted(number[:3] + number[4:], (3, 7, 9, 5, 8, 4, 2, 1, 6))
     return total % 11 == int(number[3]) and 1 <= int(number[6:8]) <= 15
 
@@ -138,7 +138,7 @@ def pesel(number: str) -> bool:
 
 
 def czech(number: str) -> bool:
-    """Czechia and Slovakia: a birth date (women's months add 50) and divisible by 11; nine digits until 1953."""
+    """Czechia and Slovakia: a birth date (women's months add 50), and divisible by 11; nine digits until 1953."""
     month = int(number[2:4]) % 50
     date = is_day(number[:2], str(month - 20 if month > 20 else month), number[4:6])
     return date and (len(number) == 9 or int(number[:9]) % 11 % 10 == int(number[9]))

@@ -1,4 +1,4 @@
-"""The kinds of personal data, and where in a text one stands."""
+"""The kinds of personal data, and their places in a text."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class PersonalData(StrEnum):
     IP_ADDRESS = "ip_address"
     MAC_ADDRESS = "mac_address"
     PHONE = "phone"
-    NAME = "name"  # names and places are found by presidio alone
+    NAME = "name"  # names and places are found only by presidio
     PLACE = "place"
 
     def label(self) -> str:

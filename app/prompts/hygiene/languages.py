@@ -1,27 +1,27 @@
-"""Which language a prompt is written in."""
+"""Detection of the language that a prompt is written in."""
 
 import re
 from functools import cache
 
-LEAST_BYTES = 8  # of words in UTF-8: of Chinese three characters are enough
-LEAST_PROBABILITY = 0.25  # of 5,075 English prompts none is another language above it; code is below 0.1
-SHORT_BYTES = 30  # of words; a name or two decide for such a text: "vera sells keys" is nearest to Icelandic
-LEAST_PROBABILITY_OF_SHORT = 0.6  # of 517 short English prompts none is another language above it
-MOST_CHARACTERS = 2_000  # that are looked at; more of them change nothing
+LEAST_BYTES = 8  # of words in UTF-8: three Chinese characters are enough
+LEAST_PROBABILITY = 0.25  # above it, none of 5,075 English prompts is misidentified; code is below 0.1
+SHORT_BYTES = 30  # of words; in shorter texts a name or two decide: "vera sells keys" is closest to Icelandic
+LEAST_PROBABILITY_OF_SHORT = 0.6  # above it, none of 517 short English prompts is misidentified
+MOST_CHARACTERS = 2_000  # examined; more do not change the result
 
 _NO_LANGUAGE = re.compile(
     r"```[^`]*```|`[^`\n]*`|\$\$[^$]*\$\$|\$[^$\n]*\$|\\\([^\n]*?\\\)|\\\[[^\]]*\\\]"
     r"|https?://\S+|www\.\S+|\S+@\S+|</?[a-zA-Z][^<>]{0,200}>|\\[a-zA-Z]+"
 )
 _SIGN_OF_CODE = re.compile(r"[=(){}\[\];<>_|&*+^~\\/]")
-_SIGNS_OF_CODE = 0.08  # of a line's characters, from which it is code or a formula
+_SIGNS_OF_CODE = 0.08  # share of such signs above which a line is code or a formula
 _LETTERS = re.compile(r"[^\W\d_]+")
 
 
 def language(text: str) -> str:
-    """Return the ISO 639-1 code of the language a text is written in, "" where that is not clear.
+    """Return the ISO 639-1 code of a text's language, "" if it is unclear.
 
-    Code, formulas and addresses do not count.
+    Ignores code, formulas and addresses.
     """
     lines = map(str.strip, _NO_LANGUAGE.sub(" ", text[:MOST_CHARACTERS]).splitlines())
     said = " ".join(line for line in lines if not _is_code(line))
@@ -41,7 +41,7 @@ def _is_code(line: str) -> bool:
 
 @cache
 def _identifier():
-    """Load the model: a second, and 75 MiB on top of NumPy's 15; it is in the package, and nothing is downloaded."""
+    """Load the model, which takes a second and 75 MiB on top of NumPy's 15; it is bundled, so nothing is downloaded."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -8,7 +8,7 @@ from app.prompts.hygiene.context import WORD, near, vocabulary, word_set
 from app.prompts.hygiene.kinds import Hit, PersonalData
 
 _BYTE = "[0-9]{1,3}"
-_DOT = r"(?:\.|\[\.\]|\(\.\))"  # reports write 192[.]0[.]2[.]1, so that nobody clicks it
+_DOT = r"(?:\.|\[\.\]|\(\.\))"  # reports write 192[.]0[.]2[.]1 to prevent clicks
 _FOUR = f"{_BYTE}{_DOT}{_BYTE}{_DOT}{_BYTE}{_DOT}{_BYTE}"
 _IPV4 = re.compile(rf"(?<![{WORD}.])(?<![A-Za-z_]-){_FOUR}(?![{WORD}]|\.[0-9]|-(?!{_FOUR})[0-9])")
 _IPV6 = re.compile(rf"(?<![{WORD}:.])[0-9A-Fa-f]{{1,4}}:[0-9A-Fa-f:]{{2,35}}(?![{WORD}:])")
@@ -24,7 +24,7 @@ _VERSIONS = word_set(
 )
 _SECOND_VERSION = re.compile(r"[0-9.]{5,15} (?:to|and|or|->|vs) $")
 _VERSION_END = re.compile(r"([A-Za-z]+)[ :/.=]{0,3}v?$|\u00a7 ?$")
-_SMALL = 32  # a number of versions and sections is seldom larger
+_SMALL = 32  # version and section numbers are rarely larger
 
 _PAIR = "[0-9A-Fa-f]{2}"
 _MAC = re.compile(
@@ -36,9 +36,9 @@ _A_MAC = vocabulary("mac hwaddr ether ethernet eth wlan lan bssid bluetooth wifi
 
 
 def ip_addresses(text: str) -> Iterator[Hit]:
-    """Yield the IP addresses of a folded text that are some machine's on the Internet.
+    """Yield the public IP addresses in a folded text.
 
-    Private, loopback, documentation, multicast and reserved ranges name nobody and are left out.
+    Private, loopback, documentation, multicast and reserved ranges identify nobody and are left out.
     """
     if text.count(".") > 2:
         for match in _IPV4.finditer(text):
@@ -46,7 +46,7 @@ def ip_addresses(text: str) -> Iterator[Hit]:
                 yield Hit(PersonalData.IP_ADDRESS, *match.span())
     if text.count(":") > 1:
         for match in _IPV6.finditer(text):
-            # Only 2000::/3 is given out; of the rest of what could be read as an address most is code (ab::cd).
+            # Only 2000::/3 is allocated; most other text that parses as an address is code (ab::cd).
             given_out = match[0][0] in "23" and match[0][4:5] == ":"
             if given_out and len(re.findall("[0-9A-Fa-f]+", match[0])) > 2 and _is_public(match[0]):
                 yield Hit(PersonalData.IP_ADDRESS, *match.span())
@@ -70,11 +70,11 @@ def _is_no_version(text: str, start: int, end: int) -> bool:
 
 
 def mac_addresses(text: str) -> Iterator[Hit]:
-    """Yield the MAC addresses of a folded text; one of digits alone needs a word that says so."""
+    """Yield the MAC addresses in a folded text; one without separators or letters needs a word for it nearby."""
     for match in _MAC.finditer(text):
         digits = re.sub("[^0-9a-f]", "", match[0].lower())
         if int(digits[1], 16) % 2 or len(set(digits)) < 3:
-            continue  # a group's address (its first byte is odd) or a placeholder is no machine's
+            continue  # a multicast address (odd first byte) or a placeholder
         plain = len(match[0]) == len(digits)
         if (plain and near(_SAYS_MAC, text, *match.span(), before=16)) or (
             not plain and (not digits.isdigit() or near(_A_MAC, text, *match.span(), before=24))

@@ -1,11 +1,11 @@
-"""Whether a number can be a document of anywhere or an identity number of a country outside Europe.
+"""Checks whether a number can be a document of any country or an identity number of a country outside Europe.
 
-Each takes the number in capitals without signs and blanks, in the length of its pattern in national_ids.
+Each takes the number in capitals, without punctuation and spaces, as long as its pattern in national_ids requires.
 """
 
 from app.prompts.hygiene.check_digits import is_day, luhn, mrz, verhoeff, weighted
 
-# Printed on a sample card of 1938, in a leaflet and everywhere; 987-65-432x are for advertisements.
+# Printed on a sample card of 1938, in a leaflet, and everywhere; 987-65-432x are reserved for advertisements.
 _US_SPECIMENS = frozenset({"078051120", "219099999", "123456789"})
 
 
@@ -15,12 +15,12 @@ def always(number: str) -> bool:
 
 
 def has_digits(number: str) -> bool:
-    """Return whether there are digits enough for the number of a document."""
+    """Return whether there are enough digits for a document number."""
     return sum(map(str.isdigit, number)) >= 5
 
 
 def us_ssn(number: str) -> bool:
-    """United States: an area, group and serial that are given out, or a taxpayer's number (9xx); no specimen."""
+    """United States: an issued area, group and serial, or a taxpayer number (9xx), but not a specimen."""
     if number in _US_SPECIMENS or number.startswith("98765432"):
         return False
     area, group, serial = number[:3], number[3:5], number[5:]
@@ -49,18 +49,18 @@ def curp(number: str) -> bool:
 
 
 def chilean(number: str) -> bool:
-    """Chile: mod 11 with K for ten."""
+    """Chile: mod 11, with K for ten."""
     total = weighted(number[-2::-1], (2, 3, 4, 5, 6, 7, 2, 3)) % 11
     return "0K987654321"[total] == number[-1]
 
 
 def argentine(number: str) -> bool:
-    """Argentina: mod 11, 9 for ten."""
+    """Argentina: mod 11, with 9 for ten."""
     return "01234567899"[-weighted(number[:10], (5, 4, 3, 2, 7, 6, 5, 4, 3, 2)) % 11] == number[10]
 
 
 def aadhaar(number: str) -> bool:
-    """India: Verhoeff, and no palindrome."""
+    """India: Verhoeff, and not a palindrome."""
     return verhoeff(number) and number != number[::-1]
 
 
@@ -72,13 +72,13 @@ def chinese(number: str) -> bool:
 
 
 def taiwanese(number: str) -> bool:
-    """Taiwan: mod 10 with the letter as two digits."""
+    """Taiwan: mod 10, with the letter as two digits."""
     letter = str(10 + "ABCDEFGHJKLMNPQRSTUVXYWZIO".index(number[0]))
     return weighted(letter + number[1:], (1, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1)) % 10 == 0
 
 
 def hong_kong(number: str) -> bool:
-    """Hong Kong: mod 11; a single letter has a blank (36) before it."""
+    """Hong Kong: mod 11; a single letter is padded with a space (36) in front."""
     values = [36] * (9 - len(number)) + [int(one, 36) for one in number[:-1]]
     total = sum(value * weight for value, weight in zip(values, range(9, 1, -1), strict=True)) + int(number[-1], 16)
     return total % 11 == 0
@@ -124,18 +124,18 @@ def south_african(number: str) -> bool:
 
 
 def australian_tfn(number: str) -> bool:
-    """Australia: tax file number, mod 11, of nine or (before) eight digits."""
+    """Australia: tax file number, mod 11; nine digits, formerly eight."""
     weights = (1, 4, 3, 7, 5, 8, 6, 9, 10) if len(number) == 9 else (10, 7, 8, 4, 6, 3, 5, 1)
     return weighted(number, weights) % 11 == 0
 
 
 def medicare(number: str) -> bool:
-    """Australia: Medicare card, mod 10 at the ninth place."""
+    """Australia: Medicare card, mod 10 check digit in ninth place."""
     return weighted(number[:8], (1, 3, 7, 9, 1, 3, 7, 9)) % 10 == int(number[8])
 
 
 def mrz_line(line: str) -> bool:
-    """Second line of a passport's machine-readable zone: each check digit (ICAO 9303-4)."""
+    """Second line of a passport's machine-readable zone: all check digits (ICAO 9303-4)."""
     fields = ((line[:9], line[9]), (line[13:19], line[19]), (line[21:27], line[27]))
     return all(mrz(field) == int(digit) for field, digit in fields) and (
         mrz(line[:10] + line[13:20] + line[21:43]) == int(line[43])

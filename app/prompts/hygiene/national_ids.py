@@ -1,6 +1,6 @@
-"""Identity numbers in folded text: the patterns of each country and the words that announce them.
+"""Identity numbers in folded text: each country's patterns, and the words that announce them.
 
-A number whose digits alone could be anything (nine digits with a check digit: one number in eleven) needs the word.
+A number that could be anything (one in eleven nine-digit numbers has a valid check digit) needs such a word.
 """
 
 import re
@@ -18,10 +18,10 @@ _RIGHT = rf"{NOT_BEFORE_WORD}(?![.,/-][0-9])"
 
 
 class Rule(NamedTuple):
-    """How an identity number is written; one with words is taken only where one of them is near."""
+    """Pattern and check of an identity number; with `announced_by`, one of these words must be near."""
 
     pattern: re.Pattern[str]
-    is_valid: Callable[[str], bool]  # of the number in capitals, without signs and blanks
+    is_valid: Callable[[str], bool]  # takes the number in capitals, without punctuation and spaces
     announced_by: Vocabulary | None
 
 
@@ -74,14 +74,14 @@ RULES: tuple[Rule, ...] = (
     _rule(r"[0-9]{2}[. ]?[0-9]{2}[. ]?[0-9]{2}[- ]?[0-9]{3}[. ]?[0-9]{2}", europe.belgian),
     _rule(r"756[. ]?[0-9]{4}[. ]?[0-9]{4}[. ]?[0-9]{2}", europe.swiss_ahv),
     _rule(r"[1-9][0-9]{3} ?[0-9]{6}", europe.austrian, "svnr", "sv-n,sozialvers,versicherungsnummer"),
-    # The north
+    # Northern Europe
     _rule(r"(?:19|20)?[0-9]{6}[-+][0-9]{4}", europe.swedish),
     _rule(r"(?:19|20)?[0-9]{10}", europe.swedish, "personnummer personnr pnr samordningsnummer", "person-n"),
     _rule(r"[0-9]{6}[ -]?[0-9]{5}", europe.norwegian),
     _rule(r"[0-9]{6}[- ]?[0-9]{4}", europe.danish, "cpr personnummer"),
     _rule(r"[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-Y]", europe.finnish),
     _rule(r"[0-9]{6}-?[0-9]{4}", europe.icelandic, "kennitala kt"),
-    # The Baltic states, the east and the south-east
+    # The Baltic states, Eastern and South-Eastern Europe
     _rule(r"[1-8][0-9]{10}", europe.baltic, "isikukood", "asmens kod,personal code"),
     _rule(r"[0-9]{6}-[0-9]{5}", europe.latvian, "", "personas kod,personal code"),
     _rule(r"[0-9]{11}", europe.pesel, "pesel peselu peselem"),
@@ -132,7 +132,7 @@ RULES: tuple[Rule, ...] = (
     _rule(r"[0-9]{6} ?[0-9]{4} ?[01][0-9]{2}", check.south_african),
     _rule(r"[0-9]{3}[ -]?[0-9]{3}[ -]?[0-9]{2,3}", check.australian_tfn, "tfn", "tax file"),
     _rule(r"[2-6][0-9]{3}[ -]?[0-9]{5}[ -]?[0-9]", check.medicare, "medicare"),
-    # Travel documents: the second line of a passport's machine-readable zone, and numbers that are said to be one's
+    # Travel documents: the second line of a passport's machine-readable zone, and numbers labelled as a passport's
     _rule(r"[A-Z0-9<]{9}[0-9][A-Z<]{3}[0-9]{7}[MFX<][0-9]{7}[A-Z0-9<]{14}[0-9<][0-9]", check.mrz_line),
     _rule(
         r"[A-Z]{0,2}[0-9]{6,9}|[A-Z][0-9A-Z]{7,8}",
@@ -148,11 +148,11 @@ _BEFORE, _AFTER = 40, 16
 
 
 def national_ids(text: str) -> Iterator[Hit]:
-    """Yield the identity numbers of a folded text."""
+    """Yield the identity numbers in a folded text."""
     digits = [digit.start() for digit in _DIGIT.finditer(text)] + [len(text) + 99] * 6
     for begin in _BEGIN.finditer(text):
         start = begin.start()
-        # Six digits in 24 characters, or four in ten: most words of most texts begin no number.
+        # Require six digits in 24 characters or four in ten, since most words do not begin a number.
         following = bisect_left(digits, start)
         sixth, fourth = digits[following + 5] - start, digits[following + 3] - start
         if (sixth >= 24 and fourth >= 10) or not _ANY.match(text, start):
@@ -164,11 +164,11 @@ def national_ids(text: str) -> Iterator[Hit]:
 
 
 def _counts(rule: Rule, text: str, start: int, end: int) -> bool:
-    """Return whether text[start:end], which is written like a number of the rule, is one."""
+    """Return whether text[start:end], which matches the rule's pattern, is an identity number."""
     if rule.announced_by:
         likely = near(rule.announced_by, text, start, end, _BEFORE, _AFTER)
     else:
         likely = not is_of_a_thing(text, start)
     number = re.sub("[^0-9A-Z<+]", "", text[start:end].upper())
-    specimen = len(set(_DIGIT.findall(number))) == 1  # 00000000T: one digit again and again is nobody's
+    specimen = len(set(_DIGIT.findall(number))) == 1  # 00000000T: a single repeated digit is never issued
     return likely and not specimen and rule.is_valid(number)

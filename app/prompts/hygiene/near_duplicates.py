@@ -1,9 +1,9 @@
-"""Near-duplicate prompts: MinHash signatures find candidates in SQL, the words themselves decide.
+"""Near-duplicate prompts: MinHash signatures find candidates in SQL, then their words decide.
 
-Two prompts are near-duplicates if they say the same but for spacing, sentence marks, politeness around the sentence and
-capitals that begin a word. A text that quotes, holds code or is about spelling must be the same to the letter.
-A wrong duplicate is left out of an import, so where in doubt they are two. Likeness alone cannot tell: of the pairs of
-TruthfulQA and SQuAD that share 0.8 of their shingles and more none is a duplicate.
+Two prompts are near-duplicates if they differ only in spacing, sentence marks, politeness around the sentence, and
+initial capitals of words. Texts that quote, contain code or are about spelling must be identical to the letter.
+A false duplicate is left out of an import, so in doubt they are distinct. Similarity alone cannot decide: among pairs
+from TruthfulQA and SQuAD that share 0.8 or more of their shingles, none is a duplicate.
 """
 
 import hashlib
@@ -16,19 +16,19 @@ from typing import NamedTuple
 from app.prompts.hygiene.context import word_set
 from app.prompts.hygiene.folding import fold
 
-SHINGLE = 5  # characters; a word of English and its blank
-# A pair of likeness s meets in a band with 1 - (1 - s^ROWS)^BANDS: 0.986 at 0.8, 0.999 at 0.85, 0.13 at 0.5.
+SHINGLE = 5  # characters; an English word and its space
+# P(a pair of similarity s shares a band) = 1 - (1 - s^ROWS)^BANDS: 0.986 at 0.8, 0.999 at 0.85, 0.13 at 0.5.
 BANDS, ROWS = 18, 7
-SEED = 1  # of the permutations; stored signatures are good for this one alone
+SEED = 1  # of the permutations; stored signatures are valid only for this seed
 _PERMUTATIONS = BANDS * ROWS
-_AT_ONCE = 4096  # shingles that are permuted at once: 2 MiB
+_AT_ONCE = 4096  # shingles permuted at once: 2 MiB
 
 _SENTENCE_MARKS = ".,;:!?\"'`()[]{}…。、「」『』【】·¿¡"
 _APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-+(?=[^\W\d_])")
-# Scripts written without blanks: each character is a word.
+# Scripts written without spaces: each character is a word.
 _CHARACTER = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-# Words that candidates may differ in.
+# Words in which candidates may differ.
 _SMALL = word_set(
     "a an the this that these those following below me my please pls plz kindly bitte proszę пожалуйста 请 請"
 )
@@ -37,8 +37,8 @@ _ASKING = word_set("can could would will")  # with "you"
 _THANKS = word_set("thanks thank thx danke merci gracias grazie obrigado obrigada dziękuję спасибо tack")
 _WITH_THANKS = _THANKS | word_set("you so very much many a lot in advance vielen dank im voraus")
 
-# What decides whether candidates say the same. Politeness is parted from the sentence by a mark, or begins it: "Say
-# hello" and "How do you say thanks?" are about the word. 请 begins verbs too (to invite, to ask for leave).
+# Patterns that decide whether candidates are duplicates. Politeness is separated from the sentence by a mark, or begins
+# it: "Say hello" and "How do you say thanks?" are about the word. 请 also begins verbs (to invite, to ask for leave).
 _PLEASE = r"(?:please|pls|plz|kindly|bitte|proszę|пожалуйста)"
 _OPENING = re.compile(
     rf"(?:(?:{'|'.join(sorted(_GREETINGS))}) ?[,.!]\s*)?"
@@ -50,24 +50,24 @@ _CLOSING = re.compile(
     r"(?: you)?(?: a lot| (?:so|very) much)?(?: in advance| im voraus)?)$",
     re.IGNORECASE,
 )
-_FEWEST_WORDS = 3  # of a sentence that politeness surrounds
+_FEWEST_WORDS = 3  # in the sentence that politeness surrounds
 _ABOUT_MARKS = re.compile(
     r"punctuat|interpunktion|zeichensetzung|ponctu|puntua|標點|标点|\bcommas?\b|\bkomma|full stop|semicolon|colon\b|"
     r"exclamation|question mark|apostroph|hyphen|\bspaces?\b|whitespace|\btypos?\b",
     re.IGNORECASE,
 )
-# Quotation marks, signs and calls of code, indented lines, and tasks about the letters themselves.
+# Quotation marks, code signs and calls, indented lines, and tasks about the letters themselves.
 _TO_THE_LETTER = re.compile(
     r"[\"`{}=;<>\\|$^~_)「」『』‹›]|(?<![^\W\d_])'|'(?![^\W\d_])|\w[(\[]|\n[ \t]+\S|"
     r"spell|translat|übersetz|tradu[cirz]|перев[её]|翻译|翻譯|訳|proofread|\bgramma[rt]|pronou?nc|\brhym|"
     r"capitali[sz]|capital letter|(?:upper|lower|title|camel)[ -]?case|\bthe words?\b",
     re.IGNORECASE,
 )
-_GIVEN = re.compile(r":\s+\S|:[^\W\d_]")  # a colon, and what it announces
+_GIVEN = re.compile(r":\s+\S|:[^\W\d_]")  # a colon and what follows it
 _LAST_MARKS = ".!?…。！？ \t\n"
 _MARKS = _LAST_MARKS + ",;:、·"
 _FACTORIAL = re.compile(r"(?<![^\W_])(?:[^\W\d_]|[0-9]{1,3})$")  # 5! and n!, unlike "in 1789!"
-# Names that are words in lower case.
+# Names that are ordinary words in lower case.
 _NAMES = word_set(
     "polish turkey china march may august java python ruby rust swift rose bill mark jack frank will bob pat job nice "
     "reading bath mobile lima apple amazon windows word excel oracle orange guinea jersey chad jordan god mercury "
@@ -76,7 +76,7 @@ _NAMES = word_set(
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in its own case, without what surrounds them; signs of formulas and code stay."""
+    """Return the words of a text in their original case, without surrounding marks; signs of formulas and code stay."""
     text = _CHARACTER.sub(r" \g<0> ", fold(unicodedata.normalize("NFC", text)).text)
     text = _APOSTROPHE.sub("", _HYPHEN.sub(" ", text))
     found = [token.strip(_SENTENCE_MARKS) for token in text.split()]
@@ -84,12 +84,12 @@ def words(text: str) -> list[str]:
 
 
 def normal_form(text: str) -> str:
-    """Return the text that is cut into shingles: folded case, single blanks, no marks around words, no small words."""
+    """Return the text to cut into shingles: folded case, single spaces, no marks around words, no small words."""
     return " ".join(_compared(words(text))).casefold()
 
 
 def _compared(found: Sequence[str]) -> Sequence[str]:
-    """Return the words without greeting, thanks and small words; all of them if nothing else is there."""
+    """Return the words without greeting, thanks and small words, or all words if nothing else remains."""
     lower = [word.casefold() for word in found]
     start, end = 0, len(lower)
     while start < end and (lower[start] in _GREETINGS or lower[start] in _SMALL):
@@ -106,9 +106,9 @@ def _compared(found: Sequence[str]) -> Sequence[str]:
 
 
 def signature(text: str) -> bytes:
-    """Return the MinHash signature of a text: 126 little-endian numbers of 32 bits, 504 bytes.
+    """Return the MinHash signature of a text: 126 little-endian 32-bit numbers, 504 bytes.
 
-    The permutations are datasketch's (scheme "affine32"), whose import takes a second and 60 MiB for SciPy.
+    The permutations are those of datasketch (scheme "affine32"), whose import takes a second and 60 MiB for SciPy.
     """
     import numpy as np
 
@@ -130,7 +130,7 @@ def _hashes(form: str):
     hashes = np.zeros(count, dtype=np.uint64)
     for place in range(min(SHINGLE, len(characters))):
         hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + characters[place : place + count] + np.uint64(1)
-    # The last character stands in the lowest bits; they reach the upper half, which is kept, by one more product.
+    # The last character is in the lowest bits; one more product carries it to the upper half, which is kept.
     hashes = (hashes ^ (hashes >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
     mixed = (hashes >> np.uint64(32)).astype(np.uint32)
     mixed ^= mixed >> np.uint32(16)
@@ -151,9 +151,9 @@ def _permutations():
 
 
 def bands(signed: bytes) -> list[int]:
-    """Return the 18 keys of a signature, signed numbers of 64 bits: texts that share one are candidates.
+    """Return the 18 keys of a signature, signed 64-bit numbers: texts that share one are candidates.
 
-    A key says its band too, so that one column and one IN query find all candidates.
+    A key includes its band, so that one column and one IN query find all candidates.
     """
     width = 4 * ROWS
     pieces = (signed[place : place + width] for place in range(0, len(signed), width))
@@ -162,7 +162,7 @@ def bands(signed: bytes) -> list[int]:
 
 
 def are_near_duplicates(one: str, other: str) -> bool:
-    """Return whether two texts say the same: the same words or, where letters and signs matter, the same characters."""
+    """Return whether two texts have the same words or, where letters and signs matter, the same characters."""
     first, second = _form(one), _form(other)
     if first.about_marks or second.about_marks:
         return _same_but_for_first_letter(first.plain, second.plain)
@@ -180,17 +180,17 @@ def are_near_duplicates(one: str, other: str) -> bool:
 
 
 class _Form(NamedTuple):
-    """A text as it is compared, and which of its signs count."""
+    """A text prepared for comparison, and which of its signs count."""
 
     plain: str
-    bare: str  # without the marks at its end
+    bare: str  # without trailing marks
     words: list[str]
     about_marks: bool
     to_the_letter: bool
     given: bool
 
 
-@lru_cache(maxsize=64)  # the candidates of a template's next prompt are those of the last
+@lru_cache(maxsize=64)  # consecutive prompts of a template have the same candidates
 def _form(text: str) -> _Form:
     plain = fold(unicodedata.normalize("NFC", text)).text.strip()
     bare = _without_marks(plain, _LAST_MARKS)
@@ -200,7 +200,7 @@ def _form(text: str) -> _Form:
 
 
 def _sentence(text: str) -> list[str]:
-    """Return the words of a text without the marks around them, and without politeness where enough is left."""
+    """Return the words of a text without surrounding marks, and without politeness if enough words remain."""
     plain = _OPENING.sub("", _CLOSING.sub("", text), count=1)
     split, whole = (_CHARACTER.sub(r" \g<0> ", _HYPHEN.sub(" ", form)).split() for form in (plain, text))
     found = split if len(split) >= _FEWEST_WORDS else whole
@@ -208,7 +208,7 @@ def _sentence(text: str) -> list[str]:
 
 
 def _without_marks(text: str, marks: str) -> str:
-    """Return the text without the marks at its end; those of a text of marks and of a factorial stay."""
+    """Return the text without trailing marks; a text of only marks and the mark of a factorial stay."""
     bare = text.rstrip(marks)
     if text[len(bare) :].startswith("!") and _FACTORIAL.search(bare[-4:]):
         bare += "!"
@@ -220,7 +220,7 @@ def _same_but_for_first_letter(one: str, other: str) -> bool:
 
 
 def _is_same_word(one: str, other: str) -> bool:
-    """Return whether two words within a sentence are one: "French" is "french", but "US" is no "us", "May" no "may"."""
+    """Return whether two words within a sentence match: "French" is "french", but "US" is not "us", nor "May" "may"."""
     if one == other or one.lower() == other.lower() == "i":
         return True
     return _same_but_for_first_letter(one, other) and one[1:].islower() and one.lower() not in _NAMES

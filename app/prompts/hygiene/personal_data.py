@@ -1,7 +1,7 @@
-"""Finds personal data in texts, and masks it.
+"""Detection and masking of personal data in texts.
 
-Found: e-mail addresses, phone numbers, payment cards, bank accounts, IP and MAC addresses, passwords and keys, and
-identity numbers of some fifty countries. Names and places are found by presidio alone.
+Detected: e-mail addresses, phone numbers, payment cards, bank accounts, IP and MAC addresses, passwords and keys, and
+identity numbers of some fifty countries. Names and places are found only by presidio.
 """
 
 from bisect import bisect_left
@@ -15,14 +15,14 @@ from app.prompts.hygiene.kinds import PLACEHOLDERS, Hit, PersonalData
 __all__ = ["Hit", "PersonalData", "find", "mask", "without_overlaps"]
 
 Detectors = tuple[Callable[[str], Iterator[Hit]], ...]
-_FEWEST_DIGITS = 4  # in a number that names a person
+_FEWEST_DIGITS = 4  # in a number that identifies a person
 _RANK = {kind: place for place, kind in enumerate(PersonalData)}
 
 
 def find(text: str) -> list[Hit]:
-    """Return the personal data of a text, in order and without overlaps: the longest finding wins.
+    """Return the personal data in a text, in order and without overlaps: the longest finding wins.
 
-    Raises PresidioMissing where the setting asks for presidio and it is not installed.
+    Raises PresidioMissing if the setting asks for presidio and it is not installed.
     """
     folded = fold(text)
     of_any_text, of_numbers = _detectors()
@@ -38,8 +38,8 @@ def find(text: str) -> list[Hit]:
 
 @cache
 def _detectors() -> tuple[Detectors, Detectors]:
-    """Return what looks at every text, and what looks at those with digits."""
-    # Their patterns take a tenth of a second to compile, which the first text pays and not each start of a process.
+    """Return the detectors for all texts, and those for texts with digits."""
+    # Their patterns take a tenth of a second to compile: the first text pays for it, not the start of each process.
     from app.prompts.hygiene.accounts import bank_accounts, cards
     from app.prompts.hygiene.credentials import secrets
     from app.prompts.hygiene.emails import emails
@@ -51,7 +51,7 @@ def _detectors() -> tuple[Detectors, Detectors]:
 
 
 def without_overlaps(hits: Iterable[Hit]) -> list[Hit]:
-    """Return the hits in order; of two that overlap the longer, or the one whose kind is listed first."""
+    """Return the hits in order; of two that overlap, keep the longer or the one whose kind is listed first."""
     kept: list[tuple[int, int, PersonalData]] = []
     for kind, start, end in sorted(hits, key=lambda hit: (hit.start - hit.end, _RANK[hit.kind], hit.start)):
         place = bisect_left(kept, (start,))
@@ -62,7 +62,7 @@ def without_overlaps(hits: Iterable[Hit]) -> list[Hit]:
 
 
 def mask(text: str, hits: Sequence[Hit]) -> str:
-    """Return the text with a placeholder such as [e-mail] for each hit; hits are in order, as `find` returns them."""
+    """Replace each hit by a placeholder such as [e-mail]; hits must be in order, as `find` returns them."""
     pieces, place = [], 0
     for hit in hits:
         pieces += text[place : hit.start], PLACEHOLDERS[hit.kind]

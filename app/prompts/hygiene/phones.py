@@ -1,4 +1,4 @@
-"""Phone numbers in folded text: valid ones by libphonenumber, in a form that people write."""
+"""Phone numbers in folded text: valid according to libphonenumber, in a form that people write."""
 
 import re
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from itertools import islice, pairwise
 from app.prompts.hygiene.context import WORD, in_a_formula, is_a_key, is_of_a_thing, near, vocabulary, word_set
 from app.prompts.hygiene.kinds import Hit, PersonalData
 
-# Regions whose numbers are known without their country's code. A number of any region is known with it.
+# Regions whose numbers are recognized without a country code. With one, all regions are.
 REGIONS = (
     "US", "GB", "DE", "FR", "IT", "ES", "NL", "BE", "AT", "CH", "PL", "SE", "NO", "IE", "PT", "AU", "NZ", "IN", "CN",
     "JP", "KR", "BR", "MX", "RU", "TR", "ZA",
 )  # fmt: skip
 _FEWEST_DIGITS, _MOST_DIGITS = 7, 17
-_MOST_GROUPS = 8  # of digits; the last are left out one by one until the rest is a number
+_MOST_GROUPS = 8  # of digits; the last ones are dropped one by one until the rest is a number
 _MOST_BRACKETS = 2
-_MOST_INVALID = 2_000  # tries of 65 us each; a text needs more only if it was made to be slow
+_MOST_INVALID = 2_000  # tries of 65 us each; only a text crafted to be slow needs more
 _CLUMP = re.compile(
     rf"(?<![{WORD}+])(?<![{WORD}][/-])(?<![0-9][.,:])"
     r"\+?(?:\((?=\+?[0-9]{1,5}\)))?\+?[0-9][-0-9 ()./·]{5,28}"
@@ -24,20 +24,20 @@ _GROUP = re.compile("[0-9]+")
 _DIGITS_BEFORE = re.compile("[0-9] $")
 _WORD_BEFORE = re.compile(r"([^\W\d_]+) $")
 _GOES_ON = re.compile(rf"[{WORD}%]|[.,:/-][0-9]")
-_PREFIX = re.compile(r"\(?\+|00(?=[1-9])|011[ -]")  # before a country's code
+_PREFIX = re.compile(r"\(?\+|00(?=[1-9])|011[ -]")  # before a country code
 _EXTENSION = re.compile(
     r",? ?(?:ext\.?|extension|x|#|durchwahl|poste|доб\.?) ?[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE
 )
 _LINK = re.compile(r"(?:wa\.me/|[?&]phone=|(?<![A-Za-z])(?:tel|sms|callto):)(\+?[0-9]{8,15})(?![0-9])")
-# Forms of numbers that need no word for phones, and how all of them begin.
+# Formats that need no word for phones nearby, and how all of them begin.
 _NORTH_AMERICAN = re.compile(r"(?:1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-./])[0-9]{3}[-.][0-9]{4}")
 _AREA_IN_BRACKETS = re.compile(r"(?:[0-9] ?)?\([0-9]{2,5}\) ?[0-9]{3,5}[- ][0-9-]{4,6}")
 _TRUNK = re.compile(r"\(?0[1-9][0-9 ()./·-]{7,18}")
 _BEGIN = re.compile(r"[+(]|0[1-9]|00[1-9]|011[ -]|[2-9][0-9]{2}[-./]|1[ .-]?[(2-9]|[0-9] ?\(")
 _DATE = re.compile(r"[0-9]{1,4}([./-])[0-9]{1,2}\1[0-9]{2,4}(?![0-9./-])")
 _HEX_PAIRS = re.compile(r" [0-9a-f]{2} [0-9a-f]{2}(?![0-9a-z])")
-# Amounts: 12 000 000, what they count, and the words that may stand between a word for phones and a number.
-_AMOUNT = re.compile("[1-9][0-9 .]+|0[0-9]{2} [0-9 ]+")  # the second is the rest of a longer one
+# Amounts (12 000 000), what they count, and the words that may separate a word for phones from a number.
+_AMOUNT = re.compile("[1-9][0-9 .]+|0[0-9]{2} [0-9 ]+")  # the second alternative is the tail of a longer amount
 _UNIT = re.compile(
     r" ?(?:[kKMGT]?(?:Hz|B|W|bit)|people|persons?|percent|per|million|euros?|yen|mal|menschen|personas|[€$£¥])(?![a-z])"
     r"| (?!(?:this|thus|plus|was|us|yes|always|unless|pls|thanks|gracias|tras|los|las|les|nous|vous|dans)\b)"
@@ -51,7 +51,7 @@ _BETWEEN = word_set(
 )
 _COUNTED = word_set("calls called texted sms")
 _SAID_BEHIND = re.compile(r",? (?:(?:is|es|ist|jest|è|est|is also) (?:my|mi|mein|mój|il|mon|the|our) |\()[^\W\d_]+")
-Invalid = set[tuple[str, str | None]]  # numbers and regions that were tried in vain
+Invalid = set[tuple[str, str | None]]  # (number, region) pairs already found invalid
 # Words for phones. The name of one ("tel", "Handy") says more than a verb ("call", "text").
 _A_PHONE = vocabulary(
     "phone phones telephone telephones telefon telefono telefoon telefone teléfono tel tlf tél mobile mobiles mobil "
@@ -68,10 +68,10 @@ _TO_PHONE = vocabulary(
 
 
 def phones(text: str) -> Iterator[Hit]:
-    """Yield the phone numbers of a folded text.
+    """Yield the phone numbers in a folded text.
 
-    A number with a country's code is taken where it is valid; one without needs a form that phones alone have, or a
-    word for phones near it.
+    A number with a country code must be valid; one without also needs a format that only phone numbers have, or a
+    word for phones nearby.
     """
     for link in _LINK.finditer(text):
         yield Hit(PersonalData.PHONE, *link.span(1))
@@ -90,7 +90,7 @@ def phones(text: str) -> Iterator[Hit]:
             if not speaks_of_phones or (amid_digits and text[start] != "0"):
                 continue
         if text[end - 1].isdigit() and text[end : end + 1].isdigit():
-            end = start + len(clump[0].rstrip("0123456789"))  # it was cut within a group of digits
+            end = start + len(clump[0].rstrip("0123456789"))  # the match ended within a group of digits
         ends = [group.end() for group in islice(_GROUP.finditer(text, start, end), _MOST_GROUPS)]
         end = _end_of_phone(text, start, ends, invalid)
         if end:
@@ -100,7 +100,7 @@ def phones(text: str) -> Iterator[Hit]:
 
 
 def _end_of_phone(text: str, start: int, ends: list[int], invalid: Invalid) -> int | None:
-    """Return at which of the ends a phone number ends that begins at `start`: the last that makes it one, or None."""
+    """Return the last of `ends` at which text[start:end] is a phone number, or None."""
     whole = text[start : ends[-1]] if ends else ""
     if sum(map(str.isdigit, whole)) < _FEWEST_DIGITS:
         return None
@@ -131,7 +131,7 @@ def _end_of_phone(text: str, start: int, ends: list[int], invalid: Invalid) -> i
             if abroad:
                 continue
         formed = _looks_like_a_phone(text, start, end)
-        if formed and announced:  # films' numbers are invalid (555-123-4567), and are meant as phones all the same
+        if formed and announced:  # film numbers (555-123-4567) are invalid, but meant as phones
             return end
         likely = formed or labelled
         if (likely or named or (announced and digits > 8)) and any(
@@ -150,7 +150,7 @@ def _is_an_amount(text: str, start: int, end: int, announced: bool) -> bool:
         steps = {after - before for before, after in pairwise(numbers)}
         pairs = len(groups) > 3 and all(len(group) == 2 for group in groups)
         ordered = "-" not in written and (all(step >= 0 for step in steps) or all(step <= 0 for step in steps))
-        drawn = pairs and ordered and max(numbers) <= 50 and not announced  # in a lottery, or primes
+        drawn = pairs and ordered and max(numbers) <= 50 and not announced  # lottery numbers, or primes
         if drawn or (len(steps) == 1 and len(groups) > 2):
             return True
         rounded = re.fullmatch("[1-9][0-9 ]+", written) and all(group.endswith("00") for group in groups[-2:])
@@ -166,7 +166,7 @@ def _is_an_amount(text: str, start: int, end: int, announced: bool) -> bool:
 
 
 def _is_said_to_be_one(text: str, start: int, end: int) -> bool:
-    """Return whether a word for phones stands directly before or behind text[start:end]."""
+    """Return whether a word for phones is directly before or after text[start:end]."""
     before = text[max(0, start - 40) : start].lower()
     words = re.findall(r"[^\W\d_]+", before)
     while words and words[-1] in _BETWEEN:
@@ -180,7 +180,7 @@ def _is_said_to_be_one(text: str, start: int, end: int) -> bool:
 
 
 def _looks_like_a_phone(text: str, start: int, end: int) -> bool:
-    """Return whether text[start:end] has a form that little else has: (415) 555-0132, 020 7946 0018, 0171/1234567."""
+    """Return whether text[start:end] has a typical phone format: (415) 555-0132, 020 7946 0018, 0171/1234567."""
     written = text[start:end]
     if _DIGITS_BEFORE.search(text[max(0, start - 2) : start]) or re.match(" [0-9]", text[end : end + 2]):
         return False
@@ -197,13 +197,13 @@ def _looks_like_a_phone(text: str, start: int, end: int) -> bool:
 def _is_valid(
     written: str, region: str | None, invalid: Invalid, *, grouped: bool = False, possible: bool = False
 ) -> bool:
-    """Return whether the number is valid in the region.
+    """Return whether the number is valid in the region, or anywhere if `region` is None.
 
-    `grouped`: and is written in one block or in the region's groups. `possible`: or is only as long as a valid one.
+    `grouped`: it must also be in one block or grouped as usual in the region. `possible`: a possible length is enough.
     """
     if (written, region) in invalid or len(invalid) >= _MOST_INVALID:
         return False
-    import phonenumbers  # 50 ms, and 5 for each region's numbers; only a text with a candidate needs it
+    import phonenumbers  # takes 50 ms, and 5 ms per region; only texts with a candidate need it
 
     try:
         number = phonenumbers.parse(written, region)
@@ -214,7 +214,7 @@ def _is_valid(
         if not grouped or len(groups) == 1:
             return True
         usual = _GROUP.findall(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL))
-        if usual[1:] == groups[1:] and usual[0].endswith(groups[0]):  # which may lack the digit that is dialled first
+        if usual[1:] == groups[1:] and usual[0].endswith(groups[0]):  # the trunk prefix may be missing
             return True
     invalid.add((written, region))
     return False

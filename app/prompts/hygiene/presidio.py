@@ -1,8 +1,8 @@
-"""What presidio finds beyond our own detectors, for installations with the extra `pii`.
+"""Personal data that presidio finds beyond our own detectors, for installations with the extra `pii`.
 
-Names and places, where one of spaCy's English models is installed too (en_core_web_sm, md or lg; nothing is
-downloaded), and wallets of crypto currencies. What both know is left to our detectors: on the labelled texts of
-tests/app/prompts/hygiene presidio's alone find 0.36 with a precision of 0.72.
+Finds names and places if one of spaCy's English models is also installed (en_core_web_sm, md or lg; nothing is
+downloaded), and cryptocurrency wallets. Kinds that both know are left to our detectors: on the labelled texts of
+tests/app/prompts/hygiene, presidio alone finds 0.36 with a precision of 0.72.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
 
 
 class PresidioMissing(PlumblineError):
-    """The setting asks for presidio, and it is not installed."""
+    """The setting asks for presidio, but it is not installed."""
 
     status = 501
     title = N_("Not installed here")
@@ -49,6 +49,6 @@ def _analyzer():
     model = next(filter(spacy.util.is_package, _MODELS), None)
     engine = SpacyNlpEngine()
     engine.nlp = {"en": spacy.load(model) if model else spacy.blank("en")}  # its own `load` downloads a model
-    # Three recognizers alone: the registry's own are fifty, and the one of e-mail downloads a list of domains.
+    # Only three recognizers: the registry's defaults are fifty, and its e-mail one downloads a list of domains.
     recognizers = [CryptoRecognizer(), MedicalLicenseRecognizer(), SpacyRecognizer()]
     return AnalyzerEngine(RecognizerRegistry(recognizers), engine, supported_languages=["en"])
