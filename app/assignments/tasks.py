@@ -1,6 +1,6 @@
-"""What happens on the desk while nobody asks."""
+"""Background tasks of assignments."""
 
-import app.desk.kinds  # noqa: F401  a late answer is of any kind, so the rules of all of them are loaded
+import app.desk.kinds  # noqa: F401  late answers are of any kind, so all their rules are loaded
 from app.assignments import late
 from app.database import transaction
 from app.queue import celery
