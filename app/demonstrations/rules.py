@@ -1,4 +1,4 @@
-"""Handing in a demonstration."""
+"""Submitting and withdrawing demonstrations."""
 
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,7 @@ def submit(
     version: int | None = None,
     active_seconds: float = 0.0,
 ) -> Demonstration:
-    """Store what the labeler wrote, once; a repetition gives the same row, other text or another key a Conflict."""
+    """Store the labeler's text once; a retry returns the same row, and another text or key raises Conflict."""
     item = assignment.item
     if item.kind is not ItemKind.DEMONSTRATION:
         raise BadInput(_("This is a comparison; send “completions”, not “text”."), field="text")
@@ -40,10 +40,10 @@ def submit(
         return before
     if not content.text.strip():
         raise BadInput(_("The completion is empty. Write it, or skip the prompt."), field="text")
-    text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
+    text = content.text.strip("\n").rstrip()  # leading blanks may be the first line's indentation
     lengths.check(lengths.measure(text, lengths.tokenizer(session)))
     form, answers = answered(session, content)
-    pool = before.pool if before else labeler.pool  # where an answer was given, its edits are
+    pool = before.pool if before else labeler.pool  # an edit stays in the pool of the first submission
     completion = completions.add(session, item.prompt, policies.people(session, pool), text)
     own.note(session, labeler, [(item.prompt.text_sha256, completion.text_sha256)])
     filled = assignments.fill_slot(
@@ -73,7 +73,7 @@ def submit(
         submitted_at=filled.at,
         edited_at=filled.edited_at,
     )
-    demonstration = session.merge(demonstration)  # into the one that was edited, if one was
+    demonstration = session.merge(demonstration)  # into the edited row, if there is one
     session.flush()
     if was not in (None, completion.id):
         completions.forget(session, was)
@@ -81,7 +81,10 @@ def submit(
 
 
 def answered(session: Session, content: DemonstrationContent) -> tuple[Form | None, dict[str, bool]]:
-    """The version of the prompt form that was answered and the answers given, each a question of it; None: none."""
+    """Return the version of the prompt form that was answered and its answers; (None, {}) if nothing was answered.
+
+    Raise BadInput if an answer belongs to no question of the form.
+    """
     given = {name: answer for name, answer in content.answers.items() if answer is not None}
     if not given and content.use_case is None:
         return None, {}
@@ -90,7 +93,7 @@ def answered(session: Session, content: DemonstrationContent) -> tuple[Form | No
 
 
 def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Undo handing it in: the text is a draft again and nothing else."""
+    """Undo the submission: the text becomes a draft again."""
     stored = assignments.answer(session, assignment, labeler, Demonstration)
     if changes.take_back(session, assignment, labeler) and stored:
         session.delete(stored)
