@@ -1,4 +1,4 @@
-"""Handing in a conversation: every message with where its text came from, and which message gets alternatives."""
+"""Submitting a conversation: the origin of every message's text, and the message that gets alternatives."""
 
 import hashlib
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from app.rounds.schemas import ConversationPlan
 from app.rounds.tables import Item, ItemKind
 from training.contract.records import Message, Pool, Split, UseCase
 
-COLLECTION = "conversations"  # of the prompts that conversations were up to a message
+COLLECTION = "conversations"  # of the prompts made from conversations, up to a message
 RESEND_SECONDS = 60
 
 
@@ -49,7 +49,7 @@ def submit(
     version: int | None = None,
     active_seconds: float = 0.0,
 ) -> Conversation:
-    """Store a labeler's conversation, once; a repetition gives the same row, another text or key a Conflict."""
+    """Store the labeler's conversation once; a retry returns the same row, and another text or key raises Conflict."""
     item = assignment.item
     if item.kind is not ItemKind.CONVERSATION:
         raise BadInput(_("This is not a conversation; do not send “messages”."), field="messages")
@@ -76,7 +76,7 @@ def submit(
         submitted_at=filled.at,
         edited_at=filled.edited_at,
     )
-    conversation = session.merge(conversation)  # into the one that was edited, if one was
+    conversation = session.merge(conversation)  # into the edited row, if there is one
     session.flush()
     if before:
         _let_go_of_alternatives(session, conversation)
@@ -92,7 +92,7 @@ def submit(
 
 
 def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Undo handing it in: the messages are a draft again and nothing else."""
+    """Undo the submission: the messages become a draft again."""
     stored = assignments.answer(session, assignment, labeler, Conversation)
     if changes.take_back(session, assignment, labeler) and stored:
         _let_go_of_alternatives(session, stored)
@@ -101,7 +101,10 @@ def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None
 
 
 def _checked(turns: list[Turn], first: Role) -> list[Turn]:
-    """The messages as they are stored; they take turns, none is blank, and the assistant has the last word."""
+    """Return the messages as they are stored.
+
+    Raise BadInput unless the speakers alternate, no message is blank, and the assistant has the last one.
+    """
     made = []
     for place, turn in enumerate(turns):
         expected = first if place == 0 else Role.USER if turns[place - 1].role is Role.ASSISTANT else Role.ASSISTANT
@@ -126,7 +129,7 @@ def _checked(turns: list[Turn], first: Role) -> list[Turn]:
 
 
 def _answers(starter: Prompt, turns: list[Turn]) -> Iterator[tuple[str, str]]:
-    """Hash of all messages before, and hash of the text, of each message of the assistant."""
+    """Yield (hash of all messages before, hash of the text) for each message of the assistant."""
     said = opening(starter)
     for turn in turns:
         if turn.role is Role.ASSISTANT:
@@ -167,14 +170,14 @@ def _messages(turns: list[Turn], suggested: list[Suggestion]) -> list[Conversati
 
 
 def plan_of(item: Item) -> ConversationPlan:
-    """What the item's round plans for conversations."""
+    """Return what the item's round plans for conversations."""
     return ConversationPlan.model_validate(item.round.plan["conversations"])
 
 
 def _ask_for_alternatives(session: Session, conversation: Conversation) -> None:
-    """Choose one model-written message at random and let a worker sample what else could stand in its place.
+    """Choose one model-written message at random, and queue the sampling of alternatives to it.
 
-    Nobody begins while handing in can still be undone. What was sampled for a conversation stays when it is edited.
+    Sampling does not start while the submission can still be undone. An edit keeps the alternatives already sampled.
     """
     if session.scalar(select(Alternatives.id).where(Alternatives.conversation_id == conversation.id)) is not None:
         return
@@ -185,7 +188,7 @@ def _ask_for_alternatives(session: Session, conversation: Conversation) -> None:
     ]
     if plan_of(conversation.item).alternatives is None or not written:
         return
-    # By the conversation's random id: as good as a die, and the same whoever looks again.
+    # By the conversation's random id: as good as a die, and the same each time.
     digest = hashlib.sha256(f"alternatives {conversation.public_id}".encode()).digest()
     position = written[int.from_bytes(digest[:8], "big") % len(written)]
     session.add(
@@ -193,14 +196,14 @@ def _ask_for_alternatives(session: Session, conversation: Conversation) -> None:
             conversation_id=conversation.id,
             position=position,
             prompt_id=_prefix(session, conversation, conversation.item.prompt, position).id,
-            lease_until=utc_now(changes.FINAL_AFTER_SECONDS),  # then the reconciler sends it
+            lease_until=utc_now(changes.FINAL_AFTER_SECONDS),  # when it ends, the reconciler sends the job
         )
     )
     session.flush()
 
 
 def _let_go_of_alternatives(session: Session, conversation: Conversation) -> None:
-    """Take back what nobody has begun to sample."""
+    """Delete the alternatives if their sampling has not begun."""
     waiting = (Alternatives.conversation_id == conversation.id, Alternatives.state == AlternativesState.QUEUED)
     prompt_id = session.scalar(delete(Alternatives).where(*waiting).returning(Alternatives.prompt_id))
     if prompt_id is not None:
@@ -208,9 +211,9 @@ def _let_go_of_alternatives(session: Session, conversation: Conversation) -> Non
 
 
 def _prefix(session: Session, conversation: Conversation, starter: Prompt, position: int) -> Prompt:
-    """The conversation up to a message, as a prompt of the bank."""
+    """Return the conversation up to a message, as a prompt of the bank."""
     said = [{"role": message.role.value, "text": message.text} for message in conversation.messages[:position]]
-    # What held-out labelers write never trains; their conversations count as validation, whatever the starter was.
+    # What held-out labelers write never trains; their conversations count as validation, whatever the starter is.
     held_out = conversation.pool is Pool.HELD_OUT and starter.split is Split.TRAIN
     return prompts.add(
         session,
@@ -226,7 +229,7 @@ def _prefix(session: Session, conversation: Conversation, starter: Prompt, posit
 
 
 def try_again(session: Session, id: str, by: Account) -> None:
-    """Sample alternatives of a conversation again; raises NotFound unless they failed."""
+    """Resample a conversation's alternatives; raise NotFound unless they failed."""
     alternatives = queries.conversation(session, id).alternatives
     if alternatives is None or alternatives.state is not AlternativesState.FAILED:
         raise NotFound(_("This conversation has no failed alternatives."))
