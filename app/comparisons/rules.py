@@ -1,4 +1,4 @@
-"""Handing in a comparison: what was answered about each completion, and one ranking with ties."""
+"""Submitting a comparison: the answers about each completion, and one ranking with ties."""
 
 import re
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemKind
 
 Place = TypeVar("Place", int, tuple[bool, int])  # smaller is better
-# Silent reading takes 175 to 300 words a minute (Brysbaert 2019); at twice that and more, one skims.
+# Silent reading runs at 175 to 300 words a minute (Brysbaert 2019); at twice that or more, one skims.
 READING_WORDS_A_MINUTE = 600
 # Scripts without spaces between words; a word is about two of their characters.
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -37,7 +37,7 @@ def submit(
     version: int | None = None,
     active_seconds: float = 0.0,
 ) -> Comparison:
-    """Store a labeler's ranking, once; a repetition gives the same row, another ranking or key a Conflict."""
+    """Store the labeler's ranking once; a retry returns the same row, and another ranking or key raises Conflict."""
     item = assignment.item
     if item.kind is not ItemKind.COMPARISON:
         raise BadInput(_("This is a demonstration; send “text”, not “completions”."), field="completions")
@@ -77,12 +77,12 @@ def submit(
         surplus=filled.surplus,
         idempotency_key=key,
         seeded_order=content.seeded_order,
-        # A clock that goes ahead must not cost the answer.
+        # A clock that runs ahead must not cost the answer.
         first_action_at=min(content.first_action_at, filled.at) if content.first_action_at else None,
         submitted_at=filled.at,
         edited_at=filled.edited_at,
     )
-    comparison = session.merge(comparison)  # into the one that was edited, if one was
+    comparison = session.merge(comparison)  # into the edited row, if there is one
     session.flush()
     if before:
         session.execute(delete(ComparedCompletion).where(ComparedCompletion.comparison_id == comparison.id))
@@ -91,7 +91,7 @@ def submit(
 
 
 def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Undo handing it in: the ranking is a draft again and nothing else."""
+    """Undo the submission: the ranking becomes a draft again."""
     stored = assignments.answer(session, assignment, labeler, Comparison)
     if changes.take_back(session, assignment, labeler) and stored:
         session.execute(delete(Comparison).where(Comparison.id == stored.id))
@@ -99,12 +99,12 @@ def withdraw(session: Session, assignment: Assignment, labeler: Account) -> None
 
 
 def dense(places: Iterable[Place]) -> dict[Place, int]:
-    """Tiers without gaps, 1 the best: {2, 5} -> {2: 1, 5: 2}."""
+    """Return tiers without gaps, 1 the best: {2, 5} -> {2: 1, 5: 2}."""
     return {place: number for number, place in enumerate(sorted(set(places)), 1)}
 
 
 def reading_seconds(texts: Iterable[str]) -> float:
-    """How long it takes at least to read these texts; who is faster is told so, and never stopped."""
+    """Return the least seconds in which these texts can be read; a faster labeler is warned, but never blocked."""
     words = sum(len(text.split()) + len(UNSPACED.findall(text)) / 2 for text in texts)
     return 60 * words / READING_WORDS_A_MINUTE
 
@@ -155,7 +155,7 @@ def _ordered(places: dict[str, Place]) -> dict[str, int]:
 
 
 def flags_of(form: Form, prompt: Prompt, letter: str, answer: Answer) -> dict[str, bool]:
-    """The flags as they are stored: going on answered no to every flag that was shown and not set."""
+    """Return the flags as they are stored: with `flags_complete`, each shown flag that is not set counts as no."""
     try:
         flags = guidelines.check_flags(form, prompt, answer.flags)
     except BadInput as error:
