@@ -1,4 +1,4 @@
-"""Which guideline somebody has to read before new work: the one of an open round that is newer than what they know."""
+"""Guidelines that a labeler must read before new work: in open rounds, and newer than the version the labeler knows."""
 
 from sqlalchemy import Integer, String, Text, bindparam, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -32,7 +32,7 @@ _BEHIND = (  # built once: building it costs more than running it
 
 
 def unknown_guidelines(session: Session, labeler: Account) -> set[int]:
-    """Guidelines of open rounds of which the labeler knows no version; one that has only changed raises NotRead."""
+    """Return open rounds' guidelines of which the labeler knows no version; raise NotRead if a known one changed."""
     rows = session.execute(_BEHIND, {"me": labeler.id, "pool": f'"{labeler.pool}"'}).all()
     for id, known in rows:
         if known is not None:
@@ -41,6 +41,9 @@ def unknown_guidelines(session: Session, labeler: Account) -> set[int]:
 
 
 def note_beginning(session: Session, item: Item, labeler: Account, unknown: set[int]) -> None:
-    """The first version is known by working under it, for it stands beside the work; later ones are to be read."""
+    """Acknowledge the round's guideline if the labeler knows no version: it is shown next to the task.
+
+    Later versions must be read.
+    """
     if item.round.guideline_id in unknown:
         guidelines.acknowledge(session, item.round.guideline, labeler, said_so=False)

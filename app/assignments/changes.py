@@ -1,7 +1,7 @@
-"""Changing what was handed in: undone within seconds, edited until the round closes; what was before is kept.
+"""Changing a submission: undone within seconds, edited until the round closes; earlier versions are kept.
 
-While somebody edits, the answer stands as it was; the draft is what they write, and an `EarlierVersion` without an end
-holds what stands.
+During an edit the submission remains in force: the draft holds the new text, and an `EarlierVersion` without an end
+holds the submitted version.
 """
 
 from collections.abc import Sequence
@@ -20,29 +20,29 @@ from app.kit.i18n import gettext as _
 from app.rounds.tables import ONBOARDING, Item, Round, RoundState
 
 UNDO_SECONDS = 10
-FINAL_AFTER_SECONDS = UNDO_SECONDS + 5  # on the way between the page that offers it and the answer to its button
+FINAL_AFTER_SECONDS = UNDO_SECONDS + 5  # time for the page that offers undo, and for its request
 
 
 def may_change(assignment: Assignment) -> bool:
-    """Whether what is handed in can be changed: not practice and screening, which show what somebody does at first."""
+    """Return whether a submission can be changed; in practice and screening, which show first answers, it cannot."""
     return assignment.item.round.purpose not in ONBOARDING
 
 
 def check(assignment: Assignment) -> None:
-    """Refuse what is answered once."""
+    """Raise Conflict if answers in this round are final."""
     if not may_change(assignment):
         raise Conflict(_("This task can be answered only once. Your submission remains."))
 
 
 class Undoable(NamedTuple):
-    """What the labeler handed in a moment ago, and for how long it can be taken back."""
+    """A submission that can still be undone, and for how long."""
 
     id: str  # of the assignment
     seconds: float
 
 
 def undoable(session: Session, labeler: Account) -> Undoable | None:
-    """What can be undone now, if anything can."""
+    """Return the submission that the labeler can undo now, or None."""
     row = session.execute(
         select(Assignment, Draft.submitted_at, utc_now())
         .join(Draft, (Draft.item_id == Assignment.item_id) & (Draft.labeler_id == Assignment.labeler_id))
@@ -70,9 +70,9 @@ def undoable(session: Session, labeler: Account) -> Undoable | None:
 
 
 def take_back(session: Session, assignment: Assignment, labeler: Account) -> bool:
-    """Reopen the draft and the slot of what was handed in a moment ago; whoever calls it deletes the answer.
+    """Reopen the draft and the slot of a recent submission; the caller deletes the answer.
 
-    False if nothing is handed in (any more). A labeler whose answer was surplus has no slot to get back.
+    Return False if nothing is submitted (any more). A labeler whose answer was surplus has no slot to get back.
     """
     one_at_a_time(session, labeler)
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
@@ -97,7 +97,7 @@ def take_back(session: Session, assignment: Assignment, labeler: Account) -> boo
 
 
 def begin(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Open what was handed in for editing; it stands as it is until it is handed in again."""
+    """Open a submission for editing; the submitted version remains until the edit is submitted."""
     one_at_a_time(session, labeler)
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
     if draft.submitted_at is None or draft.reopened_at is not None:
@@ -109,7 +109,7 @@ def begin(session: Session, assignment: Assignment, labeler: Account) -> None:
 
 
 def leave(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Stop editing: what was handed in stands, and what was written since is let go."""
+    """Discard the edit; the submitted version remains."""
     one_at_a_time(session, labeler)
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
     if draft.reopened_at is None:
@@ -121,7 +121,7 @@ def leave(session: Session, assignment: Assignment, labeler: Account) -> None:
 
 
 def discard(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Delete a draft that cannot be continued: its round closed, or others hold the item's slots by now."""
+    """Delete a draft that cannot be resumed: its round closed, or others now hold the item's slots."""
     one_at_a_time(session, labeler)
     drafts.refuse_submitted(session, assignment, labeler)
     draft = queries.draft(session, assignment, labeler)
@@ -132,7 +132,7 @@ def discard(session: Session, assignment: Assignment, labeler: Account) -> None:
 
 
 def fill_again(session: Session, draft: Draft, content: dict, active_seconds: float) -> int | None:
-    """End the editing with `content`, and what stood until now is history; returns the slot, none if it is surplus."""
+    """Submit the edit as `content` and archive the earlier version; return the slot, None if the answer is surplus."""
     if not is_open(session, draft.item_id):
         raise Conflict(_("The round closed before you submitted again. Your earlier submission remains."))
     standing = standing_version(session, draft)
@@ -145,12 +145,12 @@ def fill_again(session: Session, draft: Draft, content: dict, active_seconds: fl
 
 
 def versions(session: Session, item_id: int | None, labeler_id: int | None) -> Sequence[EarlierVersion]:
-    """What was handed in before, the oldest first; nothing of what was imported."""
+    """Return earlier submissions, oldest first; an imported answer has none."""
     return session.scalars(_versions(item_id, labeler_id).where(EarlierVersion.ended_at.is_not(None))).all()
 
 
 def standing_version(session: Session, draft: Draft) -> EarlierVersion:
-    """What stands of an answer that is being edited."""
+    """Return the submitted version of an answer that is being edited."""
     mine = _versions(draft.item_id, draft.labeler_id)
     return session.scalars(mine.where(EarlierVersion.ended_at.is_(None))).one()
 

@@ -1,4 +1,4 @@
-"""Closing a round over work that has not become an answer."""
+"""Closing a round that still has unsubmitted work."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +17,15 @@ from app.rounds.tables import Item, Round, RoundState
 
 
 class OpenWork(NamedTuple):
-    """Work of a round that has not become an answer."""
+    """Unsubmitted work of a round."""
 
-    leased: int  # tasks that a labeler has open now
-    drafts: int  # texts and rankings begun and not submitted, also where the lease has run out
+    leased: int  # tasks that labelers have open now
+    drafts: int  # begun and not submitted, even if the lease has run out
     unanswered: int  # items without any answer
 
 
 def open_work(session: Session, round: Round) -> OpenWork:
-    """Count what is open in a round."""
+    """Count a round's unsubmitted work."""
     leased = (
         select(func.count())
         .select_from(Assignment)
@@ -50,7 +50,7 @@ def open_work(session: Session, round: Round) -> OpenWork:
 
 
 class Unfinished(Conflict):
-    """Labelers have begun drafts of the round, and nobody said that it shall close all the same."""
+    """Labelers have unsubmitted drafts in the round, and closing it was not confirmed."""
 
     def __init__(self, work: OpenWork):
         message = _("Unsubmitted drafts: %(n)d. Once the round is closed, they can only become extra answers.")
@@ -59,7 +59,7 @@ class Unfinished(Conflict):
 
 @contextmanager
 def asks_for_confirm() -> Iterator[None]:
-    """Let the refusal of what a program sent name the word that closes the round all the same."""
+    """Extend the refusal of an API call with the field that closes the round anyway."""
     try:
         yield
     except Unfinished as error:
@@ -68,7 +68,7 @@ def asks_for_confirm() -> Iterator[None]:
 
 
 def close(session: Session, round: Round, *, confirmed: bool) -> None:
-    """Close an open round; raises Unfinished if that leaves drafts behind and is not `confirmed`."""
+    """Close an open round; raise Unfinished if that leaves drafts behind and is not `confirmed`."""
     work = open_work(session, round)
     if work.drafts and round.state is RoundState.OPEN and not confirmed:
         raise Unfinished(work)

@@ -1,4 +1,4 @@
-"""What a labeler has written so far of an item, kept by versions, so that nothing is overwritten unseen."""
+"""What a labeler has written so far for an item, versioned so that nothing is overwritten unseen."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -32,7 +32,7 @@ def save(
     version: int,
     active_seconds: float = 0,
 ) -> Saved:
-    """Keep what is written so far if nobody changed it since `version`; a lease still held starts anew."""
+    """Save the draft if nobody has changed it since `version`, else raise Conflict; renew the lease if still held."""
     saved = session.execute(
         update(Draft)
         .where(
@@ -57,10 +57,10 @@ def save(
 
 
 def worked(active_seconds: float) -> ColumnElement[float]:
-    """Seconds worked on a draft in all, given what its labeler's client has counted: the one rule about time.
+    """Return the total seconds worked on a draft, from the count of the labeler's client: the only rule about time.
 
-    The longer of this and what is stored, since a tab that was opened later has counted less; but no more than passed
-    since the item was first given to the labeler. What exceeds that is cut, and costs nobody their answer.
+    The larger of this count and the stored one, since a tab that was opened later has counted less. The result is
+    capped at the time since the item was first given to the labeler; a count above the cap costs nobody their answer.
     """
     passed = seconds_since(Draft.given_at) + SLACK_SECONDS
     counted = case((passed < active_seconds, passed), else_=active_seconds)
@@ -68,7 +68,7 @@ def worked(active_seconds: float) -> ColumnElement[float]:
 
 
 def changed_elsewhere(draft: Draft) -> Conflict:
-    """What is said to whoever writes over a draft that they have not seen."""
+    """Return the Conflict for a write over a draft version that the writer has not seen."""
     return Conflict(
         _("This draft was changed elsewhere, in another tab or on another device. Nothing was overwritten."),
         current={"version": draft.version, "content": draft.content},
@@ -76,7 +76,7 @@ def changed_elsewhere(draft: Draft) -> Conflict:
 
 
 def written(session: Session, assignment: Assignment, labeler: Account) -> Draft:
-    """The draft, unless what it says is handed in."""
+    """Return the draft; raise Conflict if it is submitted and not being edited."""
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
     if draft.submitted_at is not None and draft.reopened_at is None:
         raise Conflict(_("You have already submitted this."), current={"content": draft.content})
@@ -84,6 +84,6 @@ def written(session: Session, assignment: Assignment, labeler: Account) -> Draft
 
 
 def refuse_submitted(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """Raise a Conflict unless the work is still to be handed in."""
+    """Raise Conflict if the draft is submitted, even while it is being edited."""
     if written(session, assignment, labeler).submitted_at is not None:
         raise Conflict(_("You have submitted this and are editing it. Submit the changes, or discard them."))

@@ -1,4 +1,4 @@
-"""Changing in which order, and to whom, the tasks of a round are handed out."""
+"""Changing the order in which a round's tasks are handed out, and to whom."""
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -19,14 +19,14 @@ def change(
     priority: RoundPriority | None = None,
     reserved_for_people: float | None = None,
 ) -> None:
-    """Change a round's priority, and the share of its items left to people; what labelers hold stays theirs."""
+    """Change a round's priority and the share of its items reserved for people; labelers keep the slots they hold."""
     session.refresh(round, ["priority"], with_for_update=True)
     if reserved_for_people is not None:
         round.reserved_percent = percent(reserved_for_people)
     if priority is not None and priority is not round.priority:
         further = order.distance(round.priority, priority)
         round.priority = priority
-        session.flush()  # the round before its slots, as closing it does
+        session.flush()  # write the round before its slots, as closing a round does
         items = select(Item.id).where(Item.round_id == round.id)
         moved = update(Assignment).where(Assignment.item_id.in_(items)).values(position=Assignment.position + further)
         session.execute(moved.execution_options(synchronize_session=False))

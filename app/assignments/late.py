@@ -1,7 +1,7 @@
-"""Late answers: those that came when their item had no slot left. Once one is free they take it, the earliest first.
+"""Late answers, submitted when their item had no slot left. They take slots that become free, earliest answer first.
 
-Who frees a slot lets them take it at once; where nobody does, since a lease ran out, `reconcile` finds it. Nothing is
-filled after a round has closed, so a closed round never gains an answer that counts.
+Code that frees a slot lets them take it at once; `reconcile` finds the slots whose lease ran out. Nothing is filled
+after a round has closed, so a closed round never gains an answer that counts.
 """
 
 from collections.abc import Callable
@@ -16,22 +16,22 @@ from app.assignments.tables import Assignment, AssignmentState, Draft
 from app.database import Base
 from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundState
 
-Then = Callable[[Session, Any], None]  # what follows when an answer counts
+Then = Callable[[Session, Any], None]  # called when a late answer counts
 _answers: dict[ItemKind, tuple[type[Base], Then]] = {}
 
 
 def register(kind: ItemKind, table: type[Base], then: Then = lambda _session, _answer: None) -> None:
-    """Name the table with the answers to items of a kind, and what follows when a late one counts."""
+    """Register the table of answers to items of a kind, and what to call when a late one counts."""
     _answers[kind] = table, then
 
 
 def fill(
     session: Session, items: ColumnElement[bool], *, left_by: Account | None = None, closing: bool = False
 ) -> None:
-    """Let late answers to the items of a condition (on Item) take the slots that are free.
+    """Let late answers to the items that match a condition (on Item) take free slots.
 
-    Free are those that nobody holds or whose lease ran out; what `left_by` holds, who has withdrawn an answer; and all
-    that is unfilled of a round being closed.
+    Free slots are those that nobody holds, those whose lease ran out, and those held by `left_by`, who has withdrawn
+    an answer. In a round that is being closed, all unfilled slots are free.
     """
     held = aliased(Assignment)
     answered = none(held, held.item_id == Draft.item_id, held.labeler_id == Draft.labeler_id)
@@ -40,7 +40,7 @@ def fill(
         .join(Item, Item.id == Draft.item_id)
         .where(items, Draft.submitted_at.is_not(None), answered)
         .order_by(Draft.submitted_at, Draft.labeler_id)
-        .with_for_update(of=Draft)  # an undo of it waits for us, or we for that
+        .with_for_update(of=Draft)  # an undo of the answer waits for this transaction, or this for the undo
     ).all()
     for item_id, labeler_id, submitted_at, kind in late:
         slot = session.scalar(
@@ -64,8 +64,8 @@ def fill(
 
 
 def reconcile(session: Session) -> None:
-    """Let late answers of open rounds take slots whose lease ran out, or that were freed while they came."""
-    # The rounds before the slots, as closing a round does.
+    """Let late answers of open rounds take slots whose lease ran out, or that were freed as the answers came in."""
+    # Lock the rounds before the slots, as closing a round does.
     rounds = select(Round.id).where(Round.state == RoundState.OPEN, Round.purpose.not_in(ONBOARDING)).order_by(Round.id)
     open_ = session.scalars(rounds.with_for_update(read=True)).all()
     slot = aliased(Assignment)

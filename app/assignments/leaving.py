@@ -1,4 +1,4 @@
-"""What an account can no longer work on is free for others at once; its drafts stay."""
+"""Freeing at once what an account can no longer work on; its drafts stay."""
 
 from sqlalchemy import ColumnElement, Text, cast, select
 from sqlalchemy.orm import Session
@@ -12,7 +12,7 @@ from app.rounds.tables import ONBOARDING, Item, Round, RoundState
 
 
 def change_account(session: Session, account: Account, *, by: Account | None, **changes) -> Account:
-    """Change an account as accounts.rules does, and free what it holds if it is disabled, paused or moved by that."""
+    """Change an account through accounts.rules; if that disables, pauses or moves it, free the slots it cannot keep."""
     pool = account.pool
     changed = accounts.change_account(session, account, by=by, **changes)
     if changed.disabled_at or changed.paused:
@@ -26,7 +26,7 @@ def change_account(session: Session, account: Account, *, by: Account | None, **
 
 
 def _release(session: Session, account: Account, rounds: ColumnElement[bool]) -> None:
-    """Free the slots that an account holds in open rounds; those of practice and screening are nobody else's."""
+    """Free the slots that an account holds in open rounds, except in practice and screening, where all are its own."""
     held = session.execute(
         select(Assignment.item_id, Item.round_id)
         .join(Item, Item.id == Assignment.item_id)
@@ -39,7 +39,7 @@ def _release(session: Session, account: Account, rounds: ColumnElement[bool]) ->
             rounds,
         )
     ).all()
-    # The rounds before the slots, as closing a round does.
+    # Lock the rounds before the slots, as closing a round does.
     open_ = select(Round.id).where(Round.id.in_({one.round_id for one in held}), Round.state == RoundState.OPEN)
     still_open = set(session.scalars(open_.order_by(Round.id).with_for_update(read=True)))
     items = [one.item_id for one in held if one.round_id in still_open]

@@ -1,4 +1,4 @@
-"""Which slots a labeler may be given: the conditions that the statements of slots.py and the figures share."""
+"""Which slots a labeler may be given: conditions shared by the statements of slots.py and the counts of progress.py."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ number = bindparam("round", type_=Integer)
 
 
 class Asked(NamedTuple):
-    """What changes the statement that looks for a labeler's work; there is one for each combination."""
+    """What changes the statement that finds a labeler's work; each combination has its own statement."""
 
     simulated: bool
     avoids_sensitive: bool
@@ -27,22 +27,22 @@ class Asked(NamedTuple):
 
     @classmethod
     def by(cls, labeler: Account, round: int | None) -> "Asked":
-        """For a labeler, of all rounds or of the one with a number."""
+        """Return the combination for a labeler, for all rounds or for the one with this number."""
         return cls(labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive, round is not None)
 
 
 def own(labeler: Account, round: int | None) -> dict[str, object]:
-    """The parameters of a statement about what is the labeler's, of all rounds or of the one with a number."""
+    """Return the parameters of a statement about the labeler's own slots, in all rounds or the one with this number."""
     return {"me": labeler.id} | ({} if round is None else {"round": round})
 
 
 def values(labeler: Account, round: int | None) -> dict[str, object]:
-    """The parameters of a statement about what is offered."""
+    """Return the parameters of a statement about offered slots."""
     return {**own(labeler, round), "pool": quoted(labeler.pool)}
 
 
 def quoted(pool: str) -> str:
-    """A pool as it stands in the JSON list Round.pools."""
+    """Return a pool as it appears in the JSON list Round.pools."""
     return f'"{pool}"'
 
 
@@ -50,22 +50,22 @@ def quoted(pool: str) -> str:
 
 
 def abandoned(slot: type[Assignment]) -> ColumnElement[bool]:
-    """Leased to somebody whose lease ran out."""
+    """Match slots whose lease ran out."""
     return and_(slot.state == AssignmentState.LEASED, slot.lease_until < utc_now())
 
 
 def fresh(slot: type[Assignment]) -> ColumnElement[bool]:
-    """Held by nobody."""
+    """Match slots that nobody holds."""
     return slot.state == AssignmentState.OPEN
 
 
 def unreserved(slot: type[Assignment]) -> ColumnElement[bool]:
-    """Held by nobody, and nobody's next page."""
+    """Match slots that nobody holds or has reserved as the next page."""
     return and_(fresh(slot), or_(slot.ahead_for_id.is_(None), slot.ahead_until < utc_now()))
 
 
 def reserved(slot: type[Assignment]) -> ColumnElement[bool]:
-    """The labeler's own next page."""
+    """Match the slot reserved as the labeler's next page."""
     return and_(fresh(slot), slot.ahead_for_id == me)
 
 
@@ -73,7 +73,7 @@ def reserved(slot: type[Assignment]) -> ColumnElement[bool]:
 
 
 def offered(slot: type[Assignment], asked: Asked) -> Select:
-    """Ids of the slots that the labeler may be given, free or not, in the order in which they are handed out."""
+    """Select the ids of slots that the labeler may be given, free or not, in the order in which they are handed out."""
     item, round = aliased(Item), aliased(Round)
     found = (
         select(slot.id)
@@ -81,7 +81,7 @@ def offered(slot: type[Assignment], asked: Asked) -> Select:
         .join(round, round.id == item.round_id)
         .where(
             round.state == RoundState.OPEN,
-            round.purpose.not_in(ONBOARDING),  # everybody has slots of their own there
+            round.purpose.not_in(ONBOARDING),  # where each labeler has slots of their own
             cast(round.pools, Text).contains(_pool),
             *untouched(slot.item_id, me),
         )
@@ -95,7 +95,7 @@ def offered(slot: type[Assignment], asked: Asked) -> Select:
 
 
 def untouched(item_id: ColumnElement[int], labeler_id: ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
-    """An item of which a labeler holds no slot, and which they neither answered nor skipped, and wrote no part of."""
+    """Match items of which a labeler holds no slot and wrote no part, and that they neither answered nor skipped."""
     held = aliased(Assignment)
     return (
         none(held, held.item_id == item_id, held.labeler_id == labeler_id),
@@ -106,10 +106,10 @@ def untouched(item_id: ColumnElement[int], labeler_id: ColumnElement[int]) -> tu
 
 
 def for_programs(item: type[Item], round: type[Round]) -> tuple[ColumnElement[bool], ...]:
-    """What simulated labelers are given: nothing that is left to people, nor readable texts, which no rubric judges."""
+    """Match what simulated labelers get: nothing reserved for people, and no readable texts, which no rubric judges."""
     return round.purpose != RoundPurpose.DEMO, ~is_reserved(item, round)
 
 
 def none(table: type[Base], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """That no row of a table is so; all other tables are those of the queries around it."""
+    """Match if no row of `table` meets the conditions; all other tables in them are those of the enclosing queries."""
     return ~select(literal(1)).select_from(table).where(*conditions).correlate_except(table).exists()

@@ -1,4 +1,4 @@
-"""Which items hold a labeler's own text: nobody ranks what they wrote as a demonstration or took in a conversation."""
+"""Items that contain a labeler's own text: nobody ranks what they wrote, or took from a suggestion."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from app.rounds.tables import Item, ItemCompletion
 
 
 def note(session: Session, labeler: Account, texts: Iterable[tuple[str, str]]) -> None:
-    """Note what a labeler wrote or took, each as (hash of its prompt, hash of its text), and the items that hold it."""
+    """Record texts that a labeler wrote or took, as (hash of the prompt, hash of the text), and the items with them."""
     rows = [{"prompt_sha256": prompt, "text_sha256": text, "labeler_id": labeler.id} for prompt, text in texts]
     if rows:
         session.execute(insert_into(session, OwnText).on_conflict_do_nothing(), rows)
@@ -23,7 +23,7 @@ def note(session: Session, labeler: Account, texts: Iterable[tuple[str, str]]) -
 
 
 def find(session: Session, where: ColumnElement[bool]) -> None:
-    """Note whose own texts the items of a condition hold (on items, prompts, or texts)."""
+    """Record whose own texts are in the items that match a condition (on items, prompts, or texts)."""
     found = (
         select(Item.id, OwnText.labeler_id)
         .join(Prompt, Prompt.id == Item.prompt_id)

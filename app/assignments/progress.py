@@ -1,4 +1,4 @@
-"""How far rounds are: assignments by state, and who did how much."""
+"""Progress of rounds: assignments by state and by labeler."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from training.contract.records import Pool
 
 
 class Progress(NamedTuple):
-    """Assignments of a round by state; `leased` counts leases that ran out too."""
+    """Assignments of a round by state; `leased` includes leases that ran out."""
 
     open: int = 0
     leased: int = 0
@@ -23,12 +23,12 @@ class Progress(NamedTuple):
 
     @property
     def all(self) -> int:
-        """Every assignment."""
+        """Number of assignments."""
         return sum(self)
 
 
 def progress(session: Session, round_ids: Iterable[int]) -> dict[int, Progress]:
-    """How far each round is."""
+    """Count each round's assignments by state."""
     wanted = list(round_ids)
     rows = session.execute(
         select(Item.round_id, Assignment.state, func.count())
@@ -43,7 +43,7 @@ def progress(session: Session, round_ids: Iterable[int]) -> dict[int, Progress]:
 
 
 def without_labeler(session: Session, round_ids: Iterable[int]) -> dict[int, int]:
-    """For each open round, how many items have a free slot and no labeler who may be given it; without those of none.
+    """Count each open round's items with a free slot that no labeler may be given; leave out rounds without any.
 
     A labeler may not be given what they skipped, answered, hold or wrote, nor anything while paused or disabled.
     """
@@ -66,8 +66,8 @@ def without_labeler(session: Session, round_ids: Iterable[int]) -> dict[int, int
             Item.round_id.in_(list(round_ids)),
             Round.state == RoundState.OPEN,
             Round.purpose.not_in(ONBOARDING),
-            offering.fresh(slot),  # who abandoned one finds it again
-            # The first one is enough; as a scalar it is looked up item by item, and no planner pairs items with people.
+            offering.fresh(slot),  # an abandoned slot's labeler finds it again
+            # One labeler is enough; a scalar is looked up item by item, and no planner pairs items with labelers.
             somebody.correlate(Item, Round, Prompt, slot).limit(1).scalar_subquery().is_(None),
         )
         .group_by(Item.round_id)
@@ -88,7 +88,7 @@ class Share(NamedTuple):
 
 
 def by_labeler(session: Session, round: Round) -> Sequence[Share]:
-    """Who did how much of a round, the busiest first."""
+    """Count what each labeler did in a round, busiest first."""
     done = (
         select(
             Assignment.labeler_id,
@@ -121,7 +121,7 @@ def by_labeler(session: Session, round: Round) -> Sequence[Share]:
 
 
 def labelers(session: Session, pools: Sequence[str]) -> int:
-    """How many labelers of these pools can work now."""
+    """Count the labelers of these pools that are not disabled."""
     found = select(func.count()).where(
         Account.role == Role.LABELER, Account.disabled_at.is_(None), Account.pool.in_(list(pools))
     )

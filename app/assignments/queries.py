@@ -1,4 +1,4 @@
-"""Reading assignments as their labeler may see them, and the figures of the desk."""
+"""Reads of assignments, as their labeler may see them, and of submitted answers."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -17,7 +17,7 @@ from app.kit import cursors
 from app.kit.i18n import gettext as _
 from app.rounds.tables import ONBOARDING, Item, ItemCompletion, Round, RoundState
 
-Answer = TypeVar("Answer", bound=Base)  # the table of demonstrations or of comparisons
+Answer = TypeVar("Answer", bound=Base)  # a table of answers, such as Demonstration or Comparison
 _asked = aliased(Assignment)
 _me = bindparam("me", type_=Integer)
 _public_id = bindparam("public_id", type_=String)
@@ -41,9 +41,10 @@ _ASSIGNMENT = (  # built once: building it costs more than running it
 
 
 def assignment(session: Session, public_id: str, labeler: Account) -> Assignment:
-    """The labeler's slot of the item behind this id, with all that its page shows; NotFound unless it was given out.
+    """Return the labeler's slot of the item behind this id, with all that its page shows.
 
-    A labeler who lost a lease and came back through another slot of the item gets that one.
+    Raise NotFound if the item was not given to the labeler. A labeler who lost a lease and returned through another
+    slot of the item gets that slot.
     """
     found = session.scalar(_ASSIGNMENT, {"public_id": public_id, "me": labeler.id})
     if found is None:
@@ -52,7 +53,7 @@ def assignment(session: Session, public_id: str, labeler: Account) -> Assignment
 
 
 def draft(session: Session, assignment: Assignment, labeler: Account) -> Draft:
-    """What the labeler has written for this item."""
+    """Return the labeler's draft for this item."""
     return session.get_one(Draft, (assignment.item_id, labeler.id))
 
 
@@ -71,14 +72,14 @@ def check_round(session: Session, labeler: Account, number: int) -> None:
 class Standing(StrEnum):
     """State of an assignment from one labeler's point of view."""
 
-    HELD = "held"  # it is the labeler's, also when the lease ran out and nobody else asked
-    LOST = "lost"  # given to somebody else, skipped, or its round closed; what is handed in is kept all the same
+    HELD = "held"  # the labeler's, even if the lease ran out, as long as nobody else took the slot
+    LOST = "lost"  # given to somebody else, skipped, or its round closed; a submission is still accepted
     SUBMITTED = "submitted"
-    EDITING = "editing"  # handed in, and being changed; what was handed in stands until it is handed in again
+    EDITING = "editing"  # submitted and being edited; the submitted version remains until the edit is submitted
 
 
 def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing:
-    """How the assignment stands for this labeler."""
+    """Return the assignment's state for this labeler."""
     is_open = assignment.item.round.state is RoundState.OPEN
     if draft.submitted_at is not None:
         return Standing.EDITING if draft.reopened_at is not None and is_open else Standing.SUBMITTED
@@ -108,11 +109,11 @@ def page_of_answers(
     round_number: int | None,
     labeler: str,
 ) -> tuple[Sequence[Answer], str | None]:
-    """One page of what was handed in, the newest first, and the next cursor; of a round, of a labeler (id or name).
+    """Return one page of answers, newest first, and the next cursor; filtered by round and labeler (id or user name).
 
-    What was answered in practice and screening is not among it: the list has names, and those are judged without.
+    Answers in practice and screening are left out: the list shows names, and those answers are judged without names.
     """
-    columns: Any = table  # of every kind of answer the same
+    columns: Any = table  # the same for every kind of answer
     onboarding = exists().where(Item.id == columns.item_id, Round.id == Item.round_id, Round.purpose.in_(ONBOARDING))
     query = answers.where(~onboarding.correlate(table))
     if round_number is not None:

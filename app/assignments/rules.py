@@ -1,7 +1,7 @@
-"""Who works on what: opening rounds, handing out assignments under a lease, skips, and handing in.
+"""Assignments: opening rounds, handing out under a lease, skipping and submitting.
 
-A labeler's requests are taken one after another (`one_at_a_time`), so two of them never race with each other; between
-labelers the statements of slots.py decide.
+A labeler's requests are serialized (`one_at_a_time`), so two of them never race with each other; between labelers,
+the statements of slots.py decide.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ NOTE_CHARACTERS = 2_000
 
 
 def open_round(session: Session, round: Round) -> int:
-    """Let labelers work on a draft: makes `overlap` assignments for each of its items, returns how many."""
+    """Open a draft for labelers: make `overlap` assignments for each of its items, and return how many were made."""
     items = session.execute(
         select(Item.id, Item.kind, Item.position, Item.overlap, func.count(ItemCompletion.completion_id))
         .outerjoin(ItemCompletion, ItemCompletion.item_id == Item.id)
@@ -87,13 +87,13 @@ def _nothing_to_do(round: Round) -> str:
 
 
 def close_round(session: Session, round: Round) -> None:
-    """Close an open round: slots that nobody filled go to late answers, and what comes in from now on is surplus."""
+    """Close an open round: late answers take its unfilled slots, and answers that come later are surplus."""
     _turn(session, round, RoundState.OPEN, RoundState.CLOSED, closed_at=utc_now())
     late.fill(session, Item.round_id == round.id, closing=True)
 
 
 def reopen_round(session: Session, round: Round) -> None:
-    """Open a closed round again: what waited is handed out, and late answers take the slots that are free."""
+    """Reopen a closed round: hand out its open slots again, and let late answers take the free ones."""
     _turn(session, round, RoundState.CLOSED, RoundState.OPEN, closed_at=None)
     late.fill(session, Item.round_id == round.id)
 
@@ -109,9 +109,9 @@ def _turn(session: Session, round: Round, before: RoundState, after: RoundState,
 
 
 def claim(session: Session, labeler: Account, round: int | None = None) -> Assignment | None:
-    """Lease the labeler's unfinished task, else the first that waits, of the round with a number or of all; None: none.
+    """Lease the labeler's unfinished assignment, else the next one on offer, in one round or in any; None if none.
 
-    New work waits until the labeler has read what changed in its guideline, which raises guidelines.rules.NotRead.
+    Raise guidelines.rules.NotRead if the labeler must read a changed guideline before new work.
     """
     if round is not None:
         queries.check_round(session, labeler, round)
@@ -128,9 +128,9 @@ def claim(session: Session, labeler: Account, round: int | None = None) -> Assig
 
 
 def prepare(session: Session, labeler: Account, current: Assignment, round: int | None = None) -> Assignment | None:
-    """Reserve for a short while what `claim` will give after `current`, so that its page can be made; None if nothing.
+    """Reserve briefly what `claim` will give after `current`, so that its page can be prepared; return None if nothing.
 
-    Nobody waits for it: a reservation yields to those who find nothing else, and there is one for each labeler at most.
+    Nobody waits for a reservation: it yields to labelers who find nothing else, and each labeler has one at most.
     """
     one_at_a_time(session, labeler)
     if (other := slots.other_unfinished(session, current.item_id, labeler, round)) is not None:
@@ -142,14 +142,14 @@ def prepare(session: Session, labeler: Account, current: Assignment, round: int 
 
 
 def give(session: Session, item: Item, labeler: Account) -> Assignment:
-    """The labeler's own slot of an item that everybody does (of practice, of screening), made when it is asked for."""
+    """Return the labeler's own slot of an item that everybody does (practice, screening), making it on demand."""
     one_at_a_time(session, labeler)
     draft = session.get(Draft, (item.id, labeler.id))
     if draft is None or draft.submitted_at is None:
         own = {
             "public_id": public_id(),
             "item_id": item.id,
-            "slot": labeler.id,  # nobody else's
+            "slot": labeler.id,  # unique to the labeler
             "position": order.position(item.round.priority, item.round.number, item.position),
             "state": AssignmentState.LEASED,
             "labeler_id": labeler.id,
@@ -165,7 +165,7 @@ def give(session: Session, item: Item, labeler: Account) -> Assignment:
 
 
 def show_sensitive(session: Session, assignment: Assignment, labeler: Account) -> None:
-    """The labeler was warned and chose to see the prompt; it is shown without a warning from now on."""
+    """Record that the labeler was warned and chose to see the prompt, which is then shown without a warning."""
     session.execute(
         update(Draft)
         .where(Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id, Draft.warned_at.is_(None))
@@ -174,12 +174,12 @@ def show_sensitive(session: Session, assignment: Assignment, labeler: Account) -
 
 
 def waiting(session: Session, labeler: Account, at_most: int = 1000) -> int:
-    """How many pieces of work wait for this labeler, counted up to `at_most`."""
+    """Count the tasks on offer for this labeler, up to `at_most`."""
     return 0 if labeler.paused else sum(slots.count_waiting(session, labeler, at_most).values())
 
 
 def resume(session: Session, assignment: Assignment, labeler: Account) -> Assignment | None:
-    """Lease again an item that this labeler was given before, or skipped; None where others hold all its slots."""
+    """Re-lease an item that this labeler was given before, or skipped; return None if others hold all its slots."""
     one_at_a_time(session, labeler)
     drafts.refuse_submitted(session, assignment, labeler)
     if assignment.item.round.state is RoundState.CLOSED:
@@ -208,7 +208,10 @@ def _hand_over(session: Session, labeler: Account, assignment_id: int | None) ->
 
 
 def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence: int) -> datetime:
-    """The labeler is still at it: the lease starts anew, also one that ran out while nobody else asked."""
+    """Renew the lease and return its end; even a lease that ran out is renewed if nobody else took the slot.
+
+    Raise Conflict if the lease is lost.
+    """
     until = slots.renew(session, assignment.item_id, labeler, fence)
     if until is None:
         drafts.refuse_submitted(session, assignment, labeler)
@@ -226,10 +229,10 @@ def why_lost(assignment: Assignment) -> str:
 
 
 def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:
-    """Pass on the item: its slot is free at once and it is never offered to this labeler again; the draft stays."""
+    """Skip the item: free its slot at once and never offer it to this labeler again; the draft stays."""
     require_text(note, "note", may_be_empty=True, at_most=NOTE_CHARACTERS)
     one_at_a_time(session, labeler)
-    still_open = is_open(session, assignment.item_id)  # locks the round before the slot, as closing it does
+    still_open = is_open(session, assignment.item_id)  # locks the round before the slot, as closing a round does
     drafts.refuse_submitted(session, assignment, labeler)
     if session.get(Skip, (assignment.item_id, labeler.id)) is None:
         session.add(Skip(item_id=assignment.item_id, labeler_id=labeler.id, reason=reason, note=note))
@@ -239,19 +242,20 @@ def skip(session: Session, assignment: Assignment, labeler: Account, reason: Ski
         late.fill(session, Item.id == assignment.item_id)
 
 
-# --- Handing in ---
+# --- Submitting ---
 
 
 def idempotency_key(given: str, content: BaseModel) -> str:
-    """What makes two submissions the same: their content and the key that came with them, if one did."""
-    written = json.dumps(content.model_dump(mode="json"), sort_keys=True)  # sorted: a database may reorder a draft
+    """Return what makes two submissions the same: a hash of the content and of the client's key, if it sent one."""
+    written = json.dumps(content.model_dump(mode="json"), sort_keys=True)  # sorted: a database may reorder keys
     return hashlib.sha256(f"{given}\n{written}".encode()).hexdigest()
 
 
 def begin_submit(session: Session, assignment: Assignment, labeler: Account, version: int | None) -> None:
-    """From here to the end of the transaction nothing else of this labeler is handed in.
+    """Block all other submissions of this labeler until the end of the transaction.
 
-    `version` is the draft's that the labeler saw last, if it is known: text written elsewhere since is not passed over.
+    `version` is the draft version that the labeler saw last, if it is known; raise Conflict if the draft has changed
+    since, so that text written elsewhere is not ignored.
     """
     one_at_a_time(session, labeler)
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
@@ -263,9 +267,9 @@ def begin_submit(session: Session, assignment: Assignment, labeler: Account, ver
 def handed_in(
     session: Session, assignment: Assignment, labeler: Account, answers: type[Answer], key: str
 ) -> Answer | None:
-    """The row of `answers` that the labeler has submitted, or None; raises Conflict where another one stands.
+    """Return the row of `answers` that the labeler has submitted, or None; raise Conflict if a different one is final.
 
-    With this very `key` it is what was submitted just so; with another one the labeler is editing it.
+    A row with this `key` is the same submission, repeated; a row with another key is one that the labeler is editing.
     """
     stored: Any = answer(session, assignment, labeler, answers)
     if stored is None or stored.idempotency_key == key:
@@ -280,15 +284,15 @@ def handed_in(
 
 
 def answer(session: Session, assignment: Assignment, labeler: Account, answers: type[Answer]) -> Answer | None:
-    """The row of `answers` that the labeler has handed in, and that an edited one takes the place of."""
-    columns: Any = answers  # of every kind the same
+    """Return the row of `answers` that the labeler has submitted, or None; an edit replaces this row."""
+    columns: Any = answers  # the same for every kind of answer
     return session.scalars(
         select(answers).where(columns.item_id == assignment.item_id, columns.labeler_id == labeler.id)
     ).one_or_none()
 
 
 class Filled(NamedTuple):
-    """Which slot an answer fills; none: it is surplus."""
+    """The slot that an answer fills; without one, the answer is surplus."""
 
     assignment_id: int | None
     at: datetime
@@ -302,9 +306,9 @@ class Filled(NamedTuple):
 def fill_slot(
     session: Session, assignment: Assignment, labeler: Account, content: dict, *, active_seconds: float
 ) -> Filled:
-    """Finish the labeler's draft with `content` and fill a slot of the item if one is left and the round is open.
+    """Submit the labeler's draft with `content`, and fill a slot of the item if one is left and the round is open.
 
-    A lease that ran out costs nothing unless somebody else has the last slot by now; then the answer is surplus.
+    A lease that ran out costs nothing unless somebody else has taken the last slot; then the answer is surplus.
     """
     draft = session.get_one(Draft, (assignment.item_id, labeler.id))
     if draft.reopened_at is not None and draft.submitted_at is not None:
@@ -334,10 +338,10 @@ def fill_slot(
 
 
 def shown_completions(item: Item, labeler: Account) -> list[Completion]:
-    """The item's completions in this labeler's own order; the first is shown as A.
+    """Return the item's completions in this labeler's own order; the first is shown as A.
 
-    The order is a keyed hash of item and labeler: it tells nothing, and it stays the same when a lease is lost and the
-    labeler comes back to the draft through another slot.
+    The order is a keyed hash of item and labeler: it reveals nothing, and it stays the same when the labeler loses a
+    lease and resumes the draft through another slot.
     """
 
     def place(completion: Completion) -> bytes:

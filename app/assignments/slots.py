@@ -1,7 +1,7 @@
 """Who holds which slot of an item, decided by the conditions of single UPDATE statements.
 
-Between labelers PostgreSQL's SKIP LOCKED keeps one from waiting for another; SQLite has one writer. The statements are
-built once and take their values as parameters: building them costs more than running them.
+Between labelers, PostgreSQL's SKIP LOCKED keeps one from waiting for another; SQLite has one writer. The statements
+are built once and take their values as parameters: building them costs more than running them.
 """
 
 from collections.abc import Callable
@@ -36,46 +36,46 @@ from app.rounds.tables import Item, ItemKind, Round, RoundPriority, RoundState
 
 _item = bindparam("item", type_=Integer)
 _UNRESERVED = {"ahead_for_id": None, "ahead_until": None}
-AHEAD_SECONDS = 120  # how long a slot is reserved for the labeler whose next page it is
+AHEAD_SECONDS = 120  # how long a slot is reserved as a labeler's next page
 _held = and_(Assignment.item_id == _item, Assignment.labeler_id == _me, Assignment.state == AssignmentState.LEASED)
 
 
 def take_unfinished(session: Session, labeler: Account, round: int | None = None) -> int | None:
-    """Lease the labeler's unfinished work of an open round (of the one with a number) again, keeping its fence."""
+    """Re-lease the labeler's unfinished assignment of an open round (the one with this number), keeping its fence."""
     statement = _unfinished(settings().lease_minutes, round is not None)
     return session.scalar(statement, own(labeler, round))
 
 
 def unfinished(session: Session, labeler: Account) -> int | None:
-    """Return what `take_unfinished` would give."""
+    """Return the slot that `take_unfinished` would lease."""
     return session.scalar(_own_first(False), own(labeler, None))
 
 
 def take_next(session: Session, labeler: Account, round: int | None = None) -> int | None:
-    """Lease the first slot that waits for the labeler (in the round with a number); returns its id."""
+    """Lease the first slot on offer for the labeler (in the round with this number), and return its id."""
     statement = _next(settings().lease_minutes, Asked.by(labeler, round))
     return session.scalar(statement, values(labeler, round))
 
 
 def other_unfinished(session: Session, item_id: int, labeler: Account, round: int | None = None) -> int | None:
-    """Return what `take_unfinished` would give once this item is done."""
+    """Return the slot that `take_unfinished` would lease once this item is done."""
     return session.scalar(_own_first(round is not None, other=True), {**own(labeler, round), "item": item_id})
 
 
 def reserve(session: Session, labeler: Account, round: int | None = None) -> int | None:
-    """Reserve the first slot that waits, so that its page can be prepared; the same one again while it is free.
+    """Reserve the first slot on offer, so that its page can be prepared; keep an earlier reservation if it is free.
 
-    The slot stays open, and the reservation is short: others take the slot when nothing else waits for them.
+    The slot stays open, and the reservation is short: others take the slot if nothing else is on offer for them.
     """
     asked, given = Asked.by(labeler, round), values(labeler, round)
     if again := session.scalar(_reserve(offering.reserved, asked), given):
         return again
-    give_back(session, labeler)  # one whose round closed, for example: a labeler has one at most
+    give_back(session, labeler)  # such as one in a round that has closed: a labeler has one at most
     return session.scalar(_reserve(offering.unreserved, asked), given)
 
 
 def give_back(session: Session, labeler: Account) -> None:
-    """End the labeler's reservation; that nothing was begun there is forgotten."""
+    """End the labeler's reservation, and delete its draft if nothing was written."""
     reserved = select(Assignment.item_id).where(Assignment.ahead_for_id == labeler.id)
     untouched = delete(Draft).where(
         Draft.labeler_id == labeler.id,
@@ -89,33 +89,33 @@ def give_back(session: Session, labeler: Account) -> None:
 
 
 def reopen(session: Session, item_id: int, labeler: Account) -> int | None:
-    """Put the slot that the labeler filled back into the labeler's hands, under the same fence."""
+    """Re-lease the slot that the labeler's submission filled, under the same fence."""
     return session.scalar(_reopen(settings().lease_minutes), {"me": labeler.id, "item": item_id})
 
 
 def take(session: Session, item_id: int, labeler: Account) -> int | None:
-    """Give the labeler the slot of this item that is the labeler's, else one that nobody holds; returns its id."""
+    """Lease the labeler's own slot of this item, else a free one; return its id."""
     return session.scalar(_of_item(settings().lease_minutes), {"me": labeler.id, "item": item_id})
 
 
 def fill(session: Session, item_id: int, labeler: Account, at: datetime) -> int | None:
-    """The same slot, handed in at a time."""
+    """Fill the slot that `take` would lease with an answer submitted at `at`; return its id."""
     return session.scalar(_fill(), {"me": labeler.id, "item": item_id, "at": at})
 
 
 def renew(session: Session, item_id: int, labeler: Account, fence: int | None = None) -> datetime | None:
-    """Start the lease anew, also one that ran out while nobody else asked; None if it is lost."""
+    """Renew the lease, even one that ran out if nobody else took the slot; return its end, or None if it is lost."""
     values = {"me": labeler.id, "item": item_id, "given": fence}
     return session.scalar(_renew(settings().lease_minutes, fence is not None), values)
 
 
 def release(session: Session, item_id: int, labeler: Account) -> None:
-    """Give the labeler's slot of this item back."""
+    """Free the labeler's slot of this item."""
     session.execute(_release(), {"me": labeler.id, "item": item_id})
 
 
 def count_waiting(session: Session, labeler: Account, at_most: int) -> dict[tuple[RoundPriority, int, ItemKind], int]:
-    """Count items with a free slot for this labeler, up to `at_most`, by priority and number of the round and kind."""
+    """Count items with a free slot for this labeler, up to `at_most`, by the round's priority, its number and kind."""
     statement = _count(Asked.by(labeler, None))
     rows = session.execute(statement, {**values(labeler, None), "at_most": at_most})
     return {tuple(key): count for *key, count in rows}
@@ -125,7 +125,7 @@ def count_waiting(session: Session, labeler: Account, at_most: int) -> dict[tupl
 
 
 def _first(slots: Select, slot: type[Assignment], *, skip_locked: bool) -> Select:
-    """The first of the slots; with `skip_locked`, the first that no other transaction is just taking."""
+    """Select and lock the first of the slots; with `skip_locked`, the first that no other transaction has locked."""
     return slots.limit(1).with_for_update(skip_locked=skip_locked, of=slot)
 
 
@@ -134,7 +134,7 @@ def _lease_until(minutes: float) -> utc_now:
 
 
 def _hand(slot_id, **values) -> Update:
-    """The UPDATE that puts a slot into the labeler's hands; a new holder means a new fence."""
+    """Build the UPDATE that assigns a slot to the labeler; a new holder gets a new fence."""
     mine = or_(Assignment.labeler_id == _me, Assignment.ahead_for_id == _me)
     return _quick(
         update(Assignment)
@@ -187,9 +187,9 @@ def _unfinished(lease_minutes: float, one_round: bool) -> Update:
 
 @lru_cache
 def _next(lease_minutes: float, asked: Asked) -> Update:
-    # Single look-ups, because an OR would sort the whole queue. What somebody abandoned comes before what is new, but
-    # not before a round of a higher priority. The last look-up runs only if the others found nothing and takes what is
-    # reserved for somebody else: a reservation keeps nobody from working.
+    # Separate look-ups, because an OR would sort the whole queue. Abandoned slots come before new ones, but not
+    # before a round of a higher priority. The last look-up runs only if the others found nothing, and takes slots
+    # reserved for other labelers: a reservation keeps nobody from working.
     def found(free: Callable, turn: int = 0) -> Select:
         slot = aliased(Assignment)
         slots = offered(slot, asked).where(free(slot))
@@ -236,7 +236,7 @@ def _slot_of_item():
     held = select(mine.id).where(mine.item_id == _item, mine.labeler_id == _me, mine.state == AssignmentState.LEASED)
     free = select(other.id).where(other.item_id == _item, or_(offering.abandoned(other), offering.fresh(other)))
     free = free.order_by(case((other.ahead_for_id == _me, 0), (other.ahead_for_id.is_(None), 1), else_=2), other.slot)
-    # No SKIP LOCKED for the own one: a heartbeat of the same labeler must not make it look lost.
+    # No SKIP LOCKED on the labeler's own slot: the same labeler's heartbeat must not make it look lost.
     return func.coalesce(
         _first(held, mine, skip_locked=False).scalar_subquery(), _first(free, other, skip_locked=True).scalar_subquery()
     )

@@ -26,7 +26,7 @@ LETTERS = "ABCDEFGHI"  # the completions of an item, in the order in which a lab
 
 
 class AssignmentState(StrEnum):
-    """Where an assignment stands; a lease that ran out is still `leased` until someone claims it."""
+    """State of an assignment; a lease that ran out is still `leased` until someone claims it."""
 
     OPEN = "open"
     LEASED = "leased"
@@ -59,15 +59,15 @@ class Assignment(Base):
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
     slot: Mapped[int] = mapped_column(Integer)
-    position: Mapped[int] = mapped_column(BigInteger)  # round number and item position as one sortable number
+    position: Mapped[int] = mapped_column(BigInteger)  # priority, round number and item position as one sortable number
     state: Mapped[AssignmentState] = mapped_column(choice(AssignmentState), default=AssignmentState.OPEN)
     labeler_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"))
-    # Grows by one with every claim: a submission that carries an older one comes from a lease that was lost.
+    # Grows by one with every new holder: a request that carries an older one comes from a lost lease.
     fence: Mapped[int] = mapped_column(Integer, default=0)
     lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     claimed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    # While open: whose page of it is being prepared, and until when others leave it to that labeler if they can.
+    # While open: the labeler whose next page this is, and until when others avoid the slot if they can.
     ahead_for_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"), unique=True)
     ahead_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     item: Mapped[Item] = relationship()
@@ -75,7 +75,7 @@ class Assignment(Base):
 
 
 class Draft(Base):
-    """What a labeler who was given an item has written for it; it outlives the lease."""
+    """What a labeler has written for an assigned item; it outlives the lease."""
 
     __tablename__ = "drafts"
     __table_args__ = (Index("ix_drafts_labeler", "labeler_id", "submitted_at"),)
@@ -83,17 +83,17 @@ class Draft(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
     labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
     version: Mapped[int] = mapped_column(Integer, default=0)  # the ETag of If-Match; 0: nothing written yet
-    content: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # a submission, as incomplete as need be
+    content: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # a submission, possibly incomplete
     active_seconds: Mapped[float] = mapped_column(default=0.0)
     given_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())  # first given to this labeler
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
-    submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # first handed in
-    reopened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # being edited since; what was handed in stands
-    warned_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # chose to see a prompt marked as sensitive
+    submitted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # first submitted
+    reopened_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # being edited since then; the submission remains
+    warned_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the labeler chose to see a sensitive prompt
 
 
 def time_worked(item_id: MappedColumn, labeler_id: MappedColumn) -> ColumnElement[float]:
-    """Seconds that the labeler of an answer worked on it, as their draft counted them; 0 where there was no draft."""
+    """Return the seconds that an answer's labeler worked on it, as counted by their draft; 0 without a draft."""
     worked = select(Draft.active_seconds).where(Draft.item_id == item_id, Draft.labeler_id == labeler_id)
     return func.coalesce(worked.correlate_except(Draft).scalar_subquery(), 0.0)
 
@@ -101,12 +101,12 @@ def time_worked(item_id: MappedColumn, labeler_id: MappedColumn) -> ColumnElemen
 class VersionEnd(StrEnum):
     """What became of a submitted version."""
 
-    EDITED = "edited"  # a later one took its place
-    WITHDRAWN = "withdrawn"  # undone at once
+    EDITED = "edited"  # replaced by a later one
+    WITHDRAWN = "withdrawn"  # undone within seconds
 
 
 class EarlierVersion(Base):
-    """What was handed in before: one that was withdrawn or replaced, or that stands while its labeler edits it."""
+    """A submitted version that was withdrawn or replaced, or that remains in force while its labeler edits it."""
 
     __tablename__ = "earlier_versions"
     __table_args__ = (UniqueConstraint("item_id", "labeler_id", "number"),)
@@ -115,15 +115,15 @@ class EarlierVersion(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
     labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
     number: Mapped[int] = mapped_column(Integer)  # 1, 2, 3 of this item and labeler
-    content: Mapped[dict] = mapped_column(JSONColumn)  # as handed in
+    content: Mapped[dict] = mapped_column(JSONColumn)  # as submitted
     active_seconds: Mapped[float] = mapped_column(default=0.0)
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime)
-    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # none: it still stands
+    ended_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # null: still in force
     end: Mapped[VersionEnd | None] = mapped_column(choice(VersionEnd))
 
 
 class Skip(Base):
-    """A labeler passed on an item; it is never offered to that labeler again."""
+    """A labeler's skip of an item, which is never offered to that labeler again."""
 
     __tablename__ = "skips"
 
@@ -135,9 +135,9 @@ class Skip(Base):
 
 
 class OwnText(Base):
-    """What a labeler wrote, or took from a suggestion, in answer to a prompt; it stays when the answer is withdrawn.
+    """A labeler's text in answer to a prompt, written or taken from a suggestion; it stays if the answer is withdrawn.
 
-    By hashes, because a message of a conversation answers messages that are no prompt of the bank.
+    Keyed by hashes, because a message of a conversation answers messages that are no prompt of the bank.
     """
 
     __tablename__ = "own_texts"
@@ -148,7 +148,7 @@ class OwnText(Base):
 
 
 class OwnItem(Base):
-    """An item with a completion that is a labeler's own text; it is never given to them, for nobody ranks that."""
+    """An item that contains a labeler's own text. It is never given to that labeler: nobody ranks their own text."""
 
     __tablename__ = "own_items"
 

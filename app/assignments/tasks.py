@@ -1,4 +1,4 @@
-"""What happens on the desk while nobody asks."""
+"""Background tasks of assignments."""
 
 import app.desk.submit  # noqa: F401  a late answer is of any kind, so the rules of all of them are loaded
 from app.assignments import late

@@ -1,4 +1,4 @@
-"""Comparisons over REST, for those who may read everything."""
+"""Comparisons over REST, for accounts that may read everything."""
 
 from typing import Annotated
 

@@ -1,8 +1,8 @@
 """Reading Argilla's exports of ranking questions: records with fields and responses, as 1.x and 2.x write them.
 
 Shapes: `responses` by question with {value, user_id} each (2.x, to_json), by user with {values, user_id, status} each
-(1.x), or columns "<question>.responses" and "<question>.responses.users" (2.x, to_datasets). A value is the names of
-fields, the best first, or {value, rank} each, where equal ranks tie.
+(1.x), or columns "<question>.responses" and "<question>.responses.users" (2.x, to_datasets). A value is a list of field
+names, best first, or of {value, rank}, where equal ranks tie.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ class _Response(NamedTuple):
 
 
 def orders(values: Given) -> list[Order]:
-    """Every ranking of a record; raises BadInput where it holds none."""
+    """Return every ranking of a record; raise BadInput if it has responses but none ranks its fields."""
     given = values.structured("fields")
     answered = list(_responses(values))
     if not answered:
@@ -43,7 +43,7 @@ def orders(values: Given) -> list[Order]:
             field="responses",
         )
     questions = {one.question for one in found}
-    # What else answers the question of a ranking is one that cannot be read; another question's answer is none.
+    # Other answers to a ranking's question are unreadable rankings; answers to other questions are not rankings.
     broken = [one for one in answered if one.question in questions and one not in found]
     unread = [_no_order(one.user, _("The response does not rank fields of the record.")) for one in broken]
     return [_order(fields, one) for one in found] + unread
@@ -75,7 +75,7 @@ def _responses(values: Given) -> Iterator[_Response]:
 
 
 def _names(value: object) -> list[str]:
-    """The fields that a value orders; none where it is no order of fields."""
+    """Return the fields that a value orders; none if it is not an order of fields."""
     if not isinstance(value, list) or len(value) < 2:
         return []
     names = [one.get("value") if isinstance(one, Mapping) else one for one in value]
@@ -102,7 +102,7 @@ def _order(fields: Given, one: _Response) -> Order:
 
 
 def _asked(fields: Given, ranked: list[str]) -> dict[str, object]:
-    """The fields that say what was asked: those with our names, else the only one that is not ranked."""
+    """Return the fields that hold the prompt: those with our names, else the only one that is not ranked."""
     names = [name for name in fields if name not in ranked and "." not in name and fields.peek(name)]
     rest = {name: fields.peek(name) for name in names}
     if known := {name: value for name, value in rest.items() if name in PROMPTS}:

@@ -1,4 +1,4 @@
-"""Which rankings a row of a file holds, in the formats of this and other tools."""
+"""Reading the rankings in a row of a file, in the formats of Plumbline and other tools."""
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -18,11 +18,11 @@ from app.prompts.messages import canonical
 from app.prompts.schemas import PromptDraft
 from training.contract.records import ComparisonRecord, Pool, Split
 
-MOST = 9  # completions of a comparison
+MOST = 9  # maximum number of completions in a comparison
 
 
 class ComparisonFormat(StrEnum):
-    """What a row of the file is."""
+    """What one row of the file is."""
 
     HH = "hh"  # {"chosen", "rejected"}: two whole dialogues, "\n\nHuman: ...\n\nAssistant: ..."
     PAIRS = "pairs"  # {"prompt", "chosen", "rejected"}: texts or lists of messages
@@ -35,11 +35,11 @@ _ORDERS: dict[ComparisonFormat, Callable[[Given], list[Order]]] = {
     ComparisonFormat.ARGILLA: argilla.orders,
     ComparisonFormat.LABEL_STUDIO: label_studio.orders,
 }
-Read = tuple[Sequence[Ranking], Sequence[str], Sequence[Problem]]  # rankings, why others are left out, what is wrong
+Read = tuple[Sequence[Ranking], Sequence[str], Sequence[Problem]]  # rankings, why others are left out, problems
 
 
 def read(row: Row, format: ComparisonFormat, defaults: PromptDefaults, policy: str) -> Read:
-    """The rankings of a row, why it holds others that do not count, and everything that is wrong with it."""
+    """Return a row's rankings, why others in it do not count, and all its problems."""
     if row.values is None:
         return [], [], [row.problem]
     try:
@@ -75,7 +75,7 @@ def _of_orders(row: Row, orders: Sequence[Order], defaults: PromptDefaults, poli
 
 
 def _dense(tiers: Sequence[int | None]) -> list[int | None]:
-    """Tiers from 1 without gaps: what counts is the order. BadInput where fewer than two completions have one."""
+    """Renumber tiers from 1 without gaps, since only the order counts; raise BadInput if fewer than two have one."""
     given = [tier for tier in tiers if tier is not None]
     if len(given) < 2:
         raise BadInput(
@@ -95,7 +95,7 @@ def _read_ranking(row: Row, defaults: PromptDefaults) -> tuple[Ranking | None, l
         return None, [
             Problem(row.line, ".".join(map(str, found["loc"])) or "line", found["msg"]) for found in error.errors()
         ]
-    # A held-out labeler's record of a train prompt says validation, so there it does not tell the prompt's own split.
+    # A held-out labeler's record of a train prompt says validation, so it may not be the prompt's own split.
     unsure = record.pool is Pool.HELD_OUT and record.split is Split.VALIDATION
     prompt = PromptDraft(
         messages=canonical(record.prompt, "prompt"),

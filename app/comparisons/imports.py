@@ -1,4 +1,4 @@
-"""Importing comparisons that people made elsewhere, in the formats of this and other tools."""
+"""Importing comparisons that people made elsewhere, in the formats of Plumbline and other tools."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -44,10 +44,10 @@ def import_comparisons(
     dry_run: bool = False,
     by: Account | None = None,
 ) -> ImportReport:
-    """Import a file of comparisons; their prompts are stored too, unfiltered, split by owner or by text.
+    """Import a file of comparisons; their prompts are stored too, unfiltered, and split by owner or by text.
 
     Both sides of a pair belong to one imported policy, named by `policy` or after the collection: a name must not
-    tell which side was chosen.
+    reveal which side was chosen.
     """
     policy = policy.strip() or defaults.collection or stem(path.name)
 
@@ -67,7 +67,7 @@ def import_comparisons(
 def _read(
     found: Sequence[Row], report: ImportReport, format: ComparisonFormat, defaults: PromptDefaults, policy: str
 ) -> list[Ranking]:
-    """The rankings of some rows that may be stored."""
+    """Return the rankings of some rows that may be stored, and report the others."""
     taken = []
     for row in found:
         rankings, left_out, problems = read(row, format, defaults, policy)
@@ -97,7 +97,7 @@ def _unknown(
     report: ImportReport,
     memory: FileMemory,
 ) -> list[tuple[Ranking, str, int | None]]:
-    """(ranking, its key, its prompt's) of those that are not stored; a dry run's new prompts have no key yet."""
+    """Return (ranking, its key, its prompt's id) of those not yet stored; new prompts of a dry run have no id."""
     decisions = admission.take([ranking.prompt for ranking in rankings])
     keys = _keys(rankings, memory)
     stored = session.execute(
@@ -123,9 +123,9 @@ def _unknown(
 
 
 def _keys(rankings: Sequence[Ranking], memory: FileMemory) -> list[str]:
-    """What makes each ranking the same one when it comes again.
+    """Return a key for each ranking, by which an import finds rankings that are stored already.
 
-    Where nobody is named, the same vote twice in a file is two votes: the second one is told apart by its number.
+    Without a labeler's name, the same vote twice in a file counts as two votes: the second gets its number in the key.
     """
     asked = [ranking.import_key for ranking in rankings]
     met = Counter({key[5:]: count for key, count in memory.find(f"vote {key}" for key in asked).items()})

@@ -14,7 +14,7 @@ LEFT, RIGHT = "left", "right"
 
 
 def orders(values: Given) -> list[Order]:
-    """Every ranking of a task, one for each annotation; raises BadInput where it has none."""
+    """Return every ranking of a task, one for each annotation; raise BadInput if no annotation ranks or compares."""
     data, annotations = values.structured("data"), values.structured("annotations")
     if not isinstance(data, Mapping) or not isinstance(annotations, list):
         raise BadInput(
@@ -51,8 +51,8 @@ def _annotation(data: Given, annotation: Mapping) -> Iterator[Order]:
 
 
 def _ranked(data: Given, ranker: object) -> tuple[list[str], list[int | None], set[str]]:
-    """(texts, tiers, fields used) of a list that was put in order, or of its one bucket that was."""
-    if isinstance(ranker, Mapping):  # "_" is what was left where it lay
+    """Return (texts, tiers, fields used) of a ranked list, or of its only ranked bucket."""
+    if isinstance(ranker, Mapping):  # "_" has the items that were not moved
         buckets = {name: ids for name, ids in ranker.items() if ids and name != "_"}
         if len(buckets) > 1:
             raise BadInput(
@@ -76,7 +76,7 @@ def _ranked(data: Given, ranker: object) -> tuple[list[str], list[int | None], s
 
 
 def _items(found: Sequence) -> dict[str, str]:
-    """Texts by id of a list's items; none where it is no such list."""
+    """Return the texts of a list's items by id; none if the list is not of that kind."""
     if not all(isinstance(one, Mapping) and "id" in one for one in found):
         return {}
     texts = {}
@@ -87,10 +87,10 @@ def _items(found: Sequence) -> dict[str, str]:
 
 
 def _compared(data: Given, to_name: object, selected: object) -> tuple[list[str], list[int | None], set[str]]:
-    """(texts, tiers, fields used) of two texts of which one was selected."""
+    """Return (texts, tiers, fields used) of two texts of which one was selected."""
     names = to_name.split(",") if isinstance(to_name, str) else to_name
     if not isinstance(names, list) or len(names) != 2 or not all(isinstance(one, str) and one in data for one in names):
-        # The names of the tags say nothing of the data; two texts beside the prompt are left and right in their order.
+        # The tags do not name fields of the data; the two texts besides the prompt are then left and right, in order.
         names = [name for name in data if isinstance(data.peek(name), str) and name not in _PROMPTS]
     if len(names) != 2:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""Comparisons as admins read them."""
+"""Admin pages for comparisons."""
 
 from fastapi import APIRouter, Request
 
@@ -16,7 +16,7 @@ PAGE = 50
 
 @router.get("/admin/comparisons")
 def comparisons(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
-    """Who handed in what, the newest first."""
+    """List submitted comparisons, newest first."""
     account = admin(request)
     number = round_number(round)
     with reading() as session:
@@ -28,7 +28,7 @@ def comparisons(request: Request, round: Text = "", labeler: Text = "", cursor: 
 
 @router.get("/admin/comparisons/{id}")
 def comparison(request: Request, id: str):
-    """One of them, with where everything in it came from."""
+    """Show a comparison, with the sources of all its parts."""
     account = admin(request)
     with reading() as session:
         found = queries.comparison(session, id)

@@ -15,15 +15,15 @@ from training.contract.records import Message
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")
-VERDICT_FIELDS = ("label", "winner", "preference")  # where tools write that neither side is better
+VERDICT_FIELDS = ("label", "winner", "preference")  # where other tools mark a tie
 
 
 def read_pair(
     row: Row, defaults: PromptDefaults, policy: str, *, transcripts: bool
 ) -> tuple[Ranking | None, list[Problem]]:
-    """The ranking of a row with `chosen` and `rejected`, or what is wrong with its prompt; raises BadInput besides.
+    """Return the ranking of a row with `chosen` and `rejected`, or what is wrong with its prompt.
 
-    Both sides belong to one `policy`: a name must not tell which was chosen.
+    Raise BadInput for all other problems. Both sides belong to one `policy`: a name must not reveal which was chosen.
     """
     values = row.values
     for side in ("chosen", "rejected"):
@@ -50,7 +50,7 @@ def read_pair(
 
 def _is_tie(values: Given) -> bool:
     given = values.get("tie")
-    if given in (0, 1):  # 1.0 too, as a table with gaps writes true
+    if given in (0, 1):  # also 1.0: a table with gaps writes true so
         return given == 1
     if given not in (None, "", True, False) and str(given).lower() not in ("true", "false", "yes", "no", "0", "1"):
         raise BadInput(_("tie is “%(given)s”; it must be true or false.") % {"given": str(given)[:40]}, field="tie")
@@ -64,7 +64,7 @@ def _is_tie(values: Given) -> bool:
 
 
 def _sides(values: Given) -> tuple[Sequence[Message], str, str]:
-    """(messages of the prompt, chosen, rejected); each side a text, or a list that the assistant's message ends."""
+    """Return (messages of the prompt, chosen, rejected); a side is a text, or a list that an assistant message ends."""
     (before, chosen), (other, rejected) = (_side(values, name) for name in ("chosen", "rejected"))
     if _form(before) != _form(other):
         raise BadInput(
@@ -84,7 +84,7 @@ def _sides(values: Given) -> tuple[Sequence[Message], str, str]:
 
 
 def _continued(prompt: str, text: str, side: str) -> str:
-    """What a side says after the prompt's last mark; it may repeat the prompt."""
+    """Return a side's text after the prompt's last marker; the side may repeat the prompt."""
     text = text.removeprefix(prompt.rstrip())
     if TURN.match(text):
         raise BadInput(
@@ -95,7 +95,7 @@ def _continued(prompt: str, text: str, side: str) -> str:
 
 
 def _side(values: Given, name: str) -> tuple[list[Message], str]:
-    """(the messages before the last one, the last one's text)."""
+    """Return (the messages before the last one, the last one's text) of a side."""
     given = values.text_or_messages(name)
     if not isinstance(given, list):
         return [], require_text(given, name, may_be_empty=True)
@@ -108,7 +108,7 @@ def _side(values: Given, name: str) -> tuple[list[Message], str]:
 
 
 def _own_prompt(values: Given) -> Sequence[Message] | None:
-    """The prompt that stands beside chosen and rejected; `messages` there repeat a side, as UltraFeedback has them."""
+    """Return the prompt next to chosen and rejected, or None; `messages` there repeat a side, as in UltraFeedback."""
     if all(values.get(name) is None for name in ("prompt", "instruction")):
         return None
     return _one_prompt(values.replaced({"messages": None, "conversations": None}))
@@ -122,7 +122,7 @@ def _one_prompt(values: Given) -> tuple[Message, ...]:
 
 
 def _joined(own: Sequence[Message], before: Sequence[Message]) -> list[Message]:
-    """The dialogue before the completions; it begins with the row's own prompt, which is then said once."""
+    """Return the dialogue before the completions. It begins with the row's own prompt, which is not repeated."""
     systems = {normal_form(one.text): one for one in own if one.role == "system"}
     repeated = {normal_form(one.text) for one in before if one.role == "system"}
     said = [one for one in before if one.role != "system"]
@@ -143,10 +143,10 @@ def _form(messages: Sequence[Message]) -> list[tuple[str, str]]:
 
 
 def _transcripts(values: Mapping[str, object]) -> tuple[list[Message], str, str, bool]:
-    """(messages that both transcripts share, the rest of chosen, the rest of rejected, whether they part early).
+    """Return (messages that both transcripts share, rest of chosen, rest of rejected, whether they diverge early).
 
     The rest starts at the assistant's turn after the last human turn that both share: nearly always the last
-    turn of each; where the transcripts part earlier, it is the longest common prefix at turn boundaries.
+    turn of each; where the transcripts diverge earlier, it is the longest common prefix at turn boundaries.
     """
     chosen, rejected = (require_text(values.get(side), side) for side in ("chosen", "rejected"))
     sides = [_turns(chosen, "chosen"), _turns(rejected, "rejected")]
@@ -167,7 +167,7 @@ def _transcripts(values: Mapping[str, object]) -> tuple[list[Message], str, str,
 
 
 def _turns(dialogue: str, field: str) -> list[tuple[str, str, int]]:
-    """(speaker, text, where the text starts) of each turn."""
+    """Return (speaker, text, where the text starts) of each turn."""
     marks = list(TURN.finditer(dialogue))
     if len(marks) < 2 or marks[0].group(1) != "Human" or dialogue[: marks[0].start()].strip():
         raise BadInput(
@@ -179,7 +179,7 @@ def _turns(dialogue: str, field: str) -> list[tuple[str, str, int]]:
 
 
 def _messages(turns: Sequence[tuple[str, str, int]]) -> list[Message]:
-    """Return turns as messages; one speaker twice in a row is one message."""
+    """Return turns as messages; consecutive turns of one speaker become one message."""
     made: list[Message] = []
     for speaker, said, _start in turns:
         text = _after_mark(said)
@@ -193,12 +193,12 @@ def _messages(turns: Sequence[tuple[str, str, int]]) -> list[Message]:
 
 
 def _after_mark(text: str) -> str:
-    """What follows "Assistant:", without the blank that belongs to the mark."""
+    """Remove the blank that belongs to the marker "Assistant:" from the text after it."""
     return text.removeprefix(" ")
 
 
 def _transcript_prompt(prompt: str) -> list[Message] | None:
-    """The messages of a prompt that is a transcript up to the assistant's mark, as TRL writes HH's."""
+    """Return the messages of a prompt that is a transcript up to the assistant's marker (TRL's HH), or None."""
     if not re.match(r"\n\nHuman:", prompt) or not prompt.rstrip().endswith("\n\nAssistant:"):
         return None
     turns = _turns(prompt.rstrip(), "prompt")

@@ -1,4 +1,4 @@
-"""Reading comparisons."""
+"""Reads of comparisons."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def _whole() -> Select[Comparison]:
 
 
 def comparison(session: Session, public_id: str) -> Comparison:
-    """A comparison with all it points to, or NotFound."""
+    """Return a comparison with all it points to; raise NotFound if the id is unknown."""
     found = session.scalar(_whole().where(Comparison.public_id == public_id))
     if found is None:
         raise NotFound(_("Comparison not found."))
@@ -41,11 +41,14 @@ def page(
     labeler: str = "",
     source: ComparisonSource | None = None,
 ) -> tuple[Sequence[Comparison], str | None]:
-    """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
+    """Return one page of comparisons, newest first, and the next cursor.
+
+    `round_number`, `labeler` (public id or user name) and `source` select those of one round, labeler and source.
+    """
     whole = _whole() if source is None else _whole().where(Comparison.source == source)
     return page_of_answers(session, whole, Comparison, cursor, limit, round_number=round_number, labeler=labeler)
 
 
 def ranked(comparison: Comparison) -> list[ComparedCompletion]:
-    """Its completions, the best first, ties in the order in which they were shown, unranked ones last."""
+    """Return the completions, best first: ties in the order in which they were shown, unranked ones last."""
     return sorted(comparison.completions, key=lambda one: (one.tier is None, one.tier or 0, one.shown_position))

@@ -1,4 +1,4 @@
-"""A ranking as a file of another tool, or of ours, gives it, before it is stored."""
+"""A ranking as read from a file of another tool, or of Plumbline, before it is stored."""
 
 import hashlib
 import json
@@ -28,19 +28,19 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What somebody said: a prompt, its completions in order of their position, and who ranked."""
+    """A ranking read from a row: a prompt, its completions in order of position, and who ranked."""
 
     line: int
     prompt: PromptDraft
     completions: tuple[Ranked, ...]
     labeler: str = ""
     pool: Pool = Pool.TRAIN
-    probability: float | None = None  # that each pair's order is right, where a judge gave one
-    fell_back: bool = False  # the dialogues part before their last turn
+    probability: float | None = None  # that each pair's order is right, if a judge gave it
+    fell_back: bool = False  # the dialogues diverge before their last turn
 
     @property
     def import_key(self) -> str:
-        """The hash by which two rows are the same ranking."""
+        """A hash that is equal for two rows with the same ranking."""
         said = [[normal_form(one.text), one.tier, one.rating, dict(one.flags or {})] for one in self.completions]
         whole = [text_sha256(self.prompt.messages), self.labeler, self.pool, said, self.probability]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
@@ -48,17 +48,17 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Order:
-    """A ranking whose prompt is not yet looked at: the messages, the texts and their tiers, and who ranked."""
+    """A ranking whose prompt is not read yet: the messages, the texts and their tiers, and who ranked."""
 
     messages: Sequence[Message]
     texts: Sequence[str]
     tiers: Sequence[int | None]
     labeler: str = ""
-    left_out: str = ""  # why it is no ranking, if it is none
+    left_out: str = ""  # why it is not a ranking, if it is not
 
 
 def labeler_of(values: Given) -> tuple[str, Pool]:
-    """Who ranked, "" for nobody known, and in which pool."""
+    """Return who ranked ("" if unknown) and in which pool; raise BadInput if either is invalid."""
     labeler, pool = values.get("labeler"), values.get("pool") or Pool.TRAIN
     if isinstance(labeler, int) and not isinstance(labeler, bool):
         labeler = str(labeler)
@@ -69,7 +69,7 @@ def labeler_of(values: Given) -> tuple[str, Pool]:
 
 
 def probability_of(values: Given) -> float | None:
-    """That the order of a pair is right, where a judge said so."""
+    """Return the probability that a pair's order is right, or None; raise BadInput if it is not 0.5 to 1."""
     given = values.get("probability")
     if given is None:
         return None
@@ -87,5 +87,5 @@ def probability_of(values: Given) -> float | None:
 
 
 def place_by_text(ranked: Ranked) -> bytes:
-    """Order two completions in a way that does not tell which was chosen."""
+    """Return a sort key that does not reveal which completion was chosen."""
     return hashlib.sha256(normal_form(ranked.text).encode()).digest()

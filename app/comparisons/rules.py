@@ -22,7 +22,7 @@ from app.rounds.tables import Item, ItemKind
 from training.contract.records import Pool
 
 Place = TypeVar("Place", int, tuple[bool, int])  # smaller is better
-# Silent reading takes 175 to 300 words a minute (Brysbaert 2019); at twice that and more, one skims.
+# Silent reading runs at 175 to 300 words a minute (Brysbaert 2019); at twice that or more, one skims.
 READING_WORDS_A_MINUTE = 600
 # Scripts without spaces between words; a word is about two of their characters.
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -68,7 +68,7 @@ def store(
         first_action_at=min(content.first_action_at, at) if content.first_action_at else None,
         **columns,
     )
-    comparison = session.merge(comparison)  # into the one that was edited, if one was
+    comparison = session.merge(comparison)  # into the edited row, if there is one
     session.flush()
     if before:
         session.execute(delete(ComparedCompletion).where(ComparedCompletion.comparison_id == comparison.id))
@@ -82,12 +82,12 @@ def remove(session: Session, stored: Comparison) -> None:
 
 
 def dense(places: Iterable[Place]) -> dict[Place, int]:
-    """Tiers without gaps, 1 the best: {2, 5} -> {2: 1, 5: 2}."""
+    """Return tiers without gaps, 1 the best: {2, 5} -> {2: 1, 5: 2}."""
     return {place: number for number, place in enumerate(sorted(set(places)), 1)}
 
 
 def reading_seconds(texts: Iterable[str]) -> float:
-    """How long it takes at least to read these texts; who is faster is told so, and never stopped."""
+    """Return the least seconds in which these texts can be read; a faster labeler is warned, but never blocked."""
     words = sum(len(text.split()) + len(UNSPACED.findall(text)) / 2 for text in texts)
     return 60 * words / READING_WORDS_A_MINUTE
 
@@ -138,7 +138,7 @@ def _ordered(places: dict[str, Place]) -> dict[str, int]:
 
 
 def flags_of(form: Form, prompt: Prompt, letter: str, answer: Answer) -> dict[str, bool]:
-    """The flags as they are stored: going on answered no to every flag that was shown and not set."""
+    """Return the flags as they are stored: with `flags_complete`, each shown flag that is not set counts as no."""
     try:
         flags = guidelines.check_flags(form, prompt, answer.flags)
     except BadInput as error:

@@ -1,4 +1,4 @@
-"""What a labeler hands in for a comparison, and comparisons as REST tells them."""
+"""A comparison's submitted content, and comparisons as REST shows them."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ class Answer(BaseModel):
 
     @property
     def depth(self) -> tuple[bool, int] | None:
-        """How far down it stands, to compare with others; None: nowhere yet."""
+        """A place in the ranking that sorts best first; None: not placed yet."""
         if self.unacceptable:
             return True, 0
         return None if self.tier is None else (False, self.tier)
@@ -61,11 +61,11 @@ class ComparisonContent(BaseModel):
     first_action_at: AwareDatetime | None = Field(None, description="When the first answer was given.")
 
     def of(self, letter: str) -> Answer:
-        """What was answered about one completion so far."""
+        """Return the answer about one completion so far."""
         return self.completions.get(letter) or Answer()
 
     def seeded(self, letters: str) -> dict[str, Answer]:
-        """Places as the ratings give them: after all that are rated better; where several share one, undecided."""
+        """Return the places that the ratings suggest, each after all better ratings; equal ratings are undecided."""
         ratings = {letter: self.of(letter).rating for letter in letters}
         rated = [rating for rating in ratings.values() if rating is not None]
         return {
@@ -76,15 +76,15 @@ class ComparisonContent(BaseModel):
         }
 
     def placed(self, letters: str) -> dict[str, Answer]:
-        """Where each completion stands in the ranking: as the labeler said, else as the ratings give it."""
+        """Return each completion's place in the ranking: the labeler's, else the one that the ratings suggest."""
         return {letter: self.of(letter) for letter in letters} if self._is_placed() else self.seeded(letters)
 
     def undecided(self, letters: str) -> list[str]:
-        """Letters whose place somebody has yet to give."""
+        """Return the letters that have no decided place yet."""
         return [letter for letter, place in self.placed(letters).items() if place.depth is None or place.undecided]
 
     def contradictions(self, letters: str) -> list[tuple[str, str]]:
-        """(a, b) where a is rated at least two better than b and yet ranked below it."""
+        """Return pairs (a, b) where a is rated at least two points above b and yet ranked below it."""
         places = self.placed(letters)
         known = [one for one in letters if places[one].depth is not None and self.of(one).rating is not None]
         pairs = permutations(known, 2)
@@ -93,13 +93,13 @@ class ComparisonContent(BaseModel):
         ]
 
     def with_form(self, form: Mapping[str, str], letters: str, flags: Iterable[str]) -> "ComparisonContent":
-        """What stands after the fields of a posted form: answers about completions, or places in the ranking.
+        """Return the content with a posted form applied: answers about completions, or places in the ranking.
 
-        A box that is not ticked answers nothing; going on is what answers no.
+        An unticked box answers nothing; confirming the flags is what answers no.
         """
         made = {letter: self.of(letter).model_dump() for letter in letters}
         for letter in letters:
-            # A page that was opened before an upgrade posts the earlier name.
+            # A page opened before an upgrade posts the earlier name.
             complete = form.get(f"flags_complete.{letter}", form.get(f"gone_on.{letter}"))
             if complete is not None:
                 ticked = {flag: True for flag in flags if f"flag.{letter}.{flag}" in form}
@@ -121,7 +121,7 @@ class ComparisonContent(BaseModel):
         return any(answer.depth is not None for answer in self.completions.values())
 
     def _with_places(self, places: dict[str, Answer], do: str) -> "ComparisonContent":
-        """With places from the page; the seeded order stays unsaid until it is changed or handed in."""
+        """Return the content with the page's places; an unchanged seeded order is recorded only on submission."""
         handed_in = do in ("hand_in", "stop")
         if places == self.seeded("".join(places)):
             if not handed_in and not self._is_placed():
@@ -130,7 +130,7 @@ class ComparisonContent(BaseModel):
         else:
             order = SeededOrder.EDITED
             level = [place.depth for place in places.values()]
-            for letter, place in places.items():  # whom all the others have left is undecided no more
+            for letter, place in places.items():  # the last one left of a group is decided
                 if place.undecided and level.count(place.depth) == 1:
                     places[letter] = Answer(tier=place.tier)
         said = {
@@ -143,7 +143,7 @@ class ComparisonContent(BaseModel):
 
 
 def _place(form: Mapping[str, str], letter: str) -> Answer:
-    """A place on the page: one that was chosen, or one of those that the ratings gave to several."""
+    """Return a completion's place from the page: chosen, or undecided where several have the same rating."""
     chosen = form.get(f"tier.{letter}", "")
     if chosen == UNACCEPTABLE:
         return Answer(unacceptable=True)
@@ -194,7 +194,7 @@ class ComparisonOut(BaseModel):
 
     @classmethod
     def of(cls, one: Comparison) -> "ComparisonOut":
-        """From the row and what it points to."""
+        """Build it from the row and what it points to."""
         return cls(
             id=one.public_id,
             source=one.source,

@@ -19,7 +19,7 @@ from training.contract.records import Pool
 class ComparisonSource(StrEnum):
     """Who ranked."""
 
-    PERSON = "person"  # has an assignment (simulated labelers too; their account says so)
+    PERSON = "person"  # with an assignment; simulated labelers too, as their account shows
     IMPORT = "import"
     AI_JUDGE = "ai_judge"
 
@@ -27,8 +27,8 @@ class ComparisonSource(StrEnum):
 class SeededOrder(StrEnum):
     """What a labeler did with the order suggested by their ratings."""
 
-    CONFIRMED = "confirmed"  # handed in as it was, saying so
-    EDITED = "edited"  # handed in another one
+    CONFIRMED = "confirmed"  # submitted unchanged, and confirmed
+    EDITED = "edited"  # submitted with changes
 
 
 class Comparison(Base):
@@ -53,7 +53,7 @@ class Comparison(Base):
     import_key: Mapped[str | None] = mapped_column(String(64))  # hash of an imported row: importing twice adds nothing
     collection: Mapped[str] = mapped_column(String(120), default="", index=True)  # name given at import
     pool: Mapped[Pool] = mapped_column(choice(Pool))  # the labeler's at submission
-    probability: Mapped[float | None] = mapped_column()  # that each pair's order is right, where a judge gave one
+    probability: Mapped[float | None] = mapped_column()  # that each pair's order is right, if a judge gave it
     guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guidelines.id", ondelete="RESTRICT"))
     form_id: Mapped[int | None] = mapped_column(ForeignKey("forms.id", ondelete="RESTRICT"))
     notes: Mapped[str] = mapped_column(Text, default="")
@@ -63,7 +63,7 @@ class Comparison(Base):
     active_seconds: Mapped[float] = column_property(time_worked(item_id, labeler_id))
     first_action_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the first answer was given
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
-    edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in anew; assignments keep what was before
+    edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # last resubmitted; EarlierVersion has the rest
     prompt: Mapped[Prompt] = relationship()
     item: Mapped[Item | None] = relationship()
     assignment: Mapped[Assignment | None] = relationship()
@@ -74,7 +74,7 @@ class Comparison(Base):
 
 
 class ComparedCompletion(Base):
-    """One completion of a comparison; what nobody answered is null."""
+    """One completion of a comparison; unanswered fields are null."""
 
     __tablename__ = "compared_completions"
     __table_args__ = (
@@ -89,8 +89,8 @@ class ComparedCompletion(Base):
     shown_position: Mapped[int] = mapped_column(Integer)  # 0 = shown as A
     rating: Mapped[int | None] = mapped_column(Integer)
     tier: Mapped[int | None] = mapped_column(Integer)  # 1 is best; equal tiers are a tie
-    unacceptable: Mapped[bool] = mapped_column(default=False)  # stands in the last tier, by itself
-    # {flag: true | false}; a flag that is absent was not shown, or the completion was not gone on from
+    unacceptable: Mapped[bool] = mapped_column(default=False)  # in the last tier, only with other such ones
+    # {flag: true | false}; an absent flag was not shown, or the completion's flags were not confirmed
     flags: Mapped[dict] = mapped_column(JSONColumn, default=dict)
     completion: Mapped[Completion] = relationship()
 

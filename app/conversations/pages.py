@@ -1,4 +1,4 @@
-"""Conversations as admins read them, and what the script of the desk asks for."""
+"""Admin pages for conversations, and the requests of the desk's script."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -23,7 +23,7 @@ PAGE = 50
 
 @router.post("/assignments/{id}/suggest")
 def suggest(request: Request, id: str):
-    """A suggestion for a script that shows it beside what is being written."""
+    """Return a suggestion, which the script shows next to the message being written."""
     labeler = acting(request)
     try:
         made = suggesting.suggest(labeler, id)
@@ -36,14 +36,14 @@ def suggest(request: Request, id: str):
 
 @router.post("/assignments/{id}/suggest/prepare", status_code=204)
 def prepare(request: Request, id: str) -> Response:
-    """Somebody has begun a conversation: let the network that will be asked be loaded meanwhile."""
+    """Start loading the model that will suggest messages, since the labeler has begun a conversation."""
     suggesting.prepare(acting(request), id)
     return Response(status_code=204)
 
 
 @router.get("/admin/conversations")
 def conversations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
-    """Who handed in what, the newest first."""
+    """List submitted conversations, newest first."""
     account = admin(request)
     number = round_number(round)
     with reading() as session:
@@ -62,7 +62,7 @@ def conversations(request: Request, round: Text = "", labeler: Text = "", cursor
 
 @router.get("/admin/conversations/{id}")
 def conversation(request: Request, id: str):
-    """One of them: each message with what was suggested, and what became of its alternatives."""
+    """Show a conversation: each message with its suggestions, and what became of its alternatives."""
     account = admin(request)
     with reading() as session:
         whole = queries.conversation(session, id)
@@ -82,7 +82,7 @@ def conversation(request: Request, id: str):
 
 @router.post("/admin/conversations/{id}/alternatives")
 def sample_again(request: Request, id: str):
-    """Sample alternatives that failed anew."""
+    """Resample failed alternatives."""
     account = admin(request)
     with transaction() as session:
         rules.try_again(session, id, account)

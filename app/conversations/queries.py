@@ -1,4 +1,4 @@
-"""Reading conversations, suggestions and alternatives."""
+"""Reads of conversations, suggestions and alternatives."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -18,7 +18,7 @@ BATCH = 200
 
 
 class Whole(NamedTuple):
-    """A conversation with everything that was suggested, by the message's position, and its alternatives."""
+    """A conversation with all its suggestions, by the message's position, and its alternatives."""
 
     conversation: Conversation
     suggestions: dict[int, list[Suggestion]]
@@ -26,7 +26,7 @@ class Whole(NamedTuple):
 
 
 def suggestions(session: Session, item_id: int, labeler_id: int, position: int | None = None) -> list[Suggestion]:
-    """What was suggested to a labeler for an item (for one message of it), the newest first."""
+    """Return the suggestions that a labeler got for an item (for one message of it), newest first."""
     query = select(Suggestion).where(Suggestion.item_id == item_id, Suggestion.labeler_id == labeler_id)
     if position is not None:
         query = query.where(Suggestion.position == position)
@@ -71,7 +71,7 @@ def _whole(session: Session, rows: Sequence[Conversation]) -> list[Whole]:
 
 
 def conversation(session: Session, public_id: str) -> Whole:
-    """A conversation with all that belongs to it, or NotFound."""
+    """Return a conversation with all that belongs to it; raise NotFound if the id is unknown."""
     row = session.scalar(_rows().where(Conversation.public_id == public_id))
     if row is None:
         raise NotFound(_("Conversation not found."))
@@ -81,27 +81,30 @@ def conversation(session: Session, public_id: str) -> Whole:
 def page(
     session: Session, cursor: str | None, limit: int, *, round_number: int | None = None, labeler: str = ""
 ) -> tuple[list[Whole], str | None]:
-    """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
+    """Return one page of conversations, newest first, and the next cursor.
+
+    `round_number` and `labeler` (public id or user name) select those of one round and of one labeler.
+    """
     found, following = cursors.page(session, _rows(round_number, labeler), Conversation, cursor, limit)
     return _whole(session, found), following
 
 
 def every(session: Session, round_number: int | None = None) -> Iterator[Whole]:
-    """All of them (of a round), the oldest first, some at a time."""
+    """Yield all conversations (of a round), oldest first, loading BATCH at a time."""
     rows = session.scalars(_rows(round_number).order_by(Conversation.id)).yield_per(BATCH)
     while some := list(islice(rows, BATCH)):
         yield from _whole(session, some)
 
 
 def being_sampled(session: Session, round_id: int) -> int:
-    """How many conversations of a round wait for alternatives that would join it."""
+    """Count a round's conversations whose alternatives are still being sampled and may join the round."""
     of_round = select(func.count()).select_from(Alternatives).join(Alternatives.conversation).join(Conversation.item)
     going_on = Alternatives.state.in_([AlternativesState.QUEUED, AlternativesState.SAMPLING])
     return session.scalar(of_round.where(Item.round_id == round_id, going_on)) or 0
 
 
 def alternatives(session: Session, id: int) -> Alternatives:
-    """The row of some alternatives with everything that sampling them needs."""
+    """Return the row of some alternatives, with everything that sampling needs."""
     return session.scalars(
         select(Alternatives)
         .where(Alternatives.id == id)

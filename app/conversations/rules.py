@@ -34,7 +34,7 @@ from app.rounds.schemas import ConversationPlan
 from app.rounds.tables import Item, ItemKind
 from training.contract.records import Message, Pool, Split, UseCase
 
-COLLECTION = "conversations"  # of the prompts that conversations were up to a message
+COLLECTION = "conversations"  # of the prompts made from conversations, up to a message
 RESEND_SECONDS = 60
 
 
@@ -79,7 +79,10 @@ def remove(session: Session, stored: Conversation) -> None:
 
 
 def _checked(turns: list[Turn], first: Role) -> list[Turn]:
-    """The messages as they are stored; they take turns, none is blank, and the assistant has the last word."""
+    """Return the messages as they are stored.
+
+    Raise BadInput unless the speakers alternate, no message is blank, and the assistant has the last one.
+    """
     made = []
     for place, turn in enumerate(turns):
         expected = first if place == 0 else Role.USER if turns[place - 1].role is Role.ASSISTANT else Role.ASSISTANT
@@ -104,7 +107,7 @@ def _checked(turns: list[Turn], first: Role) -> list[Turn]:
 
 
 def _answers(starter: Prompt, turns: list[Turn]) -> Iterator[tuple[str, str]]:
-    """Hash of all messages before, and hash of the text, of each message of the assistant."""
+    """Yield (hash of all messages before, hash of the text) for each message of the assistant."""
     said = opening(starter)
     for turn in turns:
         if turn.role is Role.ASSISTANT:
@@ -145,14 +148,14 @@ def _messages(turns: list[Turn], suggested: list[Suggestion]) -> list[Conversati
 
 
 def plan_of(item: Item) -> ConversationPlan:
-    """What the item's round plans for conversations."""
+    """Return what the item's round plans for conversations."""
     return ConversationPlan.model_validate(item.round.plan["conversations"])
 
 
 def _ask_for_alternatives(session: Session, conversation: Conversation) -> None:
-    """Choose one model-written message at random and let a worker sample what else could stand in its place.
+    """Choose one model-written message at random, and queue the sampling of alternatives to it.
 
-    Nobody begins while handing in can still be undone. What was sampled for a conversation stays when it is edited.
+    Sampling does not start while the submission can still be undone. An edit keeps the alternatives already sampled.
     """
     if session.scalar(select(Alternatives.id).where(Alternatives.conversation_id == conversation.id)) is not None:
         return
@@ -163,7 +166,7 @@ def _ask_for_alternatives(session: Session, conversation: Conversation) -> None:
     ]
     if plan_of(conversation.item).alternatives is None or not written:
         return
-    # By the conversation's random id: as good as a die, and the same whoever looks again.
+    # By the conversation's random id: as good as a die, and the same each time.
     digest = hashlib.sha256(f"alternatives {conversation.public_id}".encode()).digest()
     position = written[int.from_bytes(digest[:8], "big") % len(written)]
     session.add(
@@ -171,14 +174,14 @@ def _ask_for_alternatives(session: Session, conversation: Conversation) -> None:
             conversation_id=conversation.id,
             position=position,
             prompt_id=_prefix(session, conversation, conversation.item.prompt, position).id,
-            lease_until=utc_now(changes.FINAL_AFTER_SECONDS),  # then the reconciler sends it
+            lease_until=utc_now(changes.FINAL_AFTER_SECONDS),  # when it ends, the reconciler sends the job
         )
     )
     session.flush()
 
 
 def _let_go_of_alternatives(session: Session, conversation: Conversation) -> None:
-    """Take back what nobody has begun to sample."""
+    """Delete the alternatives if their sampling has not begun."""
     waiting = (Alternatives.conversation_id == conversation.id, Alternatives.state == AlternativesState.QUEUED)
     prompt_id = session.scalar(delete(Alternatives).where(*waiting).returning(Alternatives.prompt_id))
     if prompt_id is not None:
@@ -186,9 +189,9 @@ def _let_go_of_alternatives(session: Session, conversation: Conversation) -> Non
 
 
 def _prefix(session: Session, conversation: Conversation, starter: Prompt, position: int) -> Prompt:
-    """The conversation up to a message, as a prompt of the bank."""
+    """Return the conversation up to a message, as a prompt of the bank."""
     said = [{"role": message.role.value, "text": message.text} for message in conversation.messages[:position]]
-    # What held-out labelers write never trains; their conversations count as validation, whatever the starter was.
+    # What held-out labelers write never trains; their conversations count as validation, whatever the starter is.
     held_out = conversation.pool is Pool.HELD_OUT and starter.split is Split.TRAIN
     return prompts.add(
         session,
@@ -204,7 +207,7 @@ def _prefix(session: Session, conversation: Conversation, starter: Prompt, posit
 
 
 def try_again(session: Session, id: str, by: Account) -> None:
-    """Sample alternatives of a conversation again; raises NotFound unless they failed."""
+    """Resample a conversation's alternatives; raise NotFound unless they failed."""
     alternatives = queries.conversation(session, id).alternatives
     if alternatives is None or alternatives.state is not AlternativesState.FAILED:
         raise NotFound(_("This conversation has no failed alternatives."))

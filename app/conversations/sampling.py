@@ -1,7 +1,7 @@
-"""Sampling the alternatives of one message: the row with its lease is the truth, and a message twice sent does nothing.
+"""Sampling the alternatives of one message. The leased row is the source of truth, so duplicate messages are harmless.
 
-They become completions of the bank, so any later round may compare them; a round that is still open gets them at once.
-The message as the model wrote it is not among them: whoever wrote the conversation would know it again.
+Alternatives become completions of the bank, so any later round may compare them; a round that is still open gets them
+at once. The message as the model wrote it is not among them: the conversation's labeler would recognize it.
 """
 
 import logging
@@ -36,13 +36,13 @@ from app.serving.endpoint import NoAnswer, Written
 LEASE_SECONDS = 60
 RENEW_SECONDS = 15
 ATTEMPTS = 3
-TRIES = 3  # texts asked of a policy for each distinct one that is wanted
+TRIES = 3  # texts requested from a policy for each distinct one wanted
 
 log = logging.getLogger(__name__)
 
 
 def sample(id: int) -> None:
-    """Sample alternatives `id`, if nobody else does or did."""
+    """Sample alternatives `id`, unless another worker is sampling them or has."""
     with transaction() as session:
         attempt = _claim(session, id)
     if attempt is None:
@@ -55,7 +55,7 @@ def sample(id: int) -> None:
         log.warning("alternatives %s, attempt %s: %s", id, attempt, error.message)
         again = isinstance(error, NoAnswer) and attempt < ATTEMPTS
         state = AlternativesState.QUEUED if again else AlternativesState.FAILED
-        with transaction() as session:  # queued ones are sent again by the reconciler, once the pause is over
+        with transaction() as session:  # the reconciler sends queued ones again, after RESEND_SECONDS
             until = utc_now(RESEND_SECONDS) if again else None
             with suppress(LeaseLost):
                 _mine(session, id, attempt, state=state, error=error.message, lease_until=until)
@@ -89,13 +89,13 @@ def _sample(id: int, attempt: int) -> None:
         for policy, written in found.values()
     ]
     with transaction() as session:
-        _mine(session, id, attempt, sampled=len(found), error="")  # from here on nobody else can take it
+        _mine(session, id, attempt, sampled=len(found), error="")  # from here on no other worker can take the row
         item_id = _join_round(session, row, shares, plan, add_all(session, drafts))
         _mine(session, id, attempt, state=AlternativesState.READY, item_id=item_id, lease_until=None)
 
 
 def quotas(plan: ConversationPlan, shares: Sequence[PolicyShare]) -> dict[str, int]:
-    """How many texts each policy is asked for: as counted, the others share what is left of K."""
+    """Return how many texts to request from each policy: its count, or for policies without one a share of the rest."""
     counts = {share.policy: share.count or 0 for share in shares}
     left = (plan.alternatives or 0) - sum(counts.values())
     filling = [share.policy for share in shares if share.count is None]
@@ -105,7 +105,7 @@ def quotas(plan: ConversationPlan, shares: Sequence[PolicyShare]) -> dict[str, i
 
 
 def _distinct(policy: Policy, wanted: int, messages: Sequence[Mapping[str, str]], found: dict, alive) -> None:
-    """Add `wanted` texts of a policy to those found, fewer where it repeats itself or others."""
+    """Add `wanted` distinct texts of a policy to `found`, or fewer if it repeats itself or others."""
     before, written_in_all = len(found), 0
     while (missing := wanted - (len(found) - before)) > 0 and written_in_all < TRIES * wanted:
         alive()
@@ -121,9 +121,9 @@ def _distinct(policy: Policy, wanted: int, messages: Sequence[Mapping[str, str]]
 def _join_round(
     session: Session, row: Alternatives, shares: Sequence[PolicyShare], plan: ConversationPlan, ids: Sequence[int]
 ) -> int | None:
-    """Put the comparison at the end of its conversation's round if that is still open; the item's id."""
+    """Add the comparison at the end of its conversation's round if that is still open; return the item's id or None."""
     item = row.conversation.item
-    # Shared lock: whoever closes the round waits for us, so a closed round never gains an item.
+    # Shared lock: closing the round waits for this transaction, so a closed round never gains an item.
     round = session.execute(
         select(Round.state, Round.priority).where(Round.id == item.round_id).with_for_update(read=True)
     ).one()
@@ -131,7 +131,7 @@ def _join_round(
         return None
     same = (Item.round_id == item.round_id, Item.prompt_id == row.prompt_id, Item.kind == ItemKind.COMPARISON)
     if (known := session.scalar(select(Item.id).where(*same))) is not None:
-        return known  # another conversation of the round was the same up to here
+        return known  # another conversation of the round is the same up to this message
     by_policy: dict[str, list] = {}
     for one in by_ids(session, ids).values():
         by_policy.setdefault(one.policy.name, []).append(one)
@@ -166,7 +166,7 @@ def _join_round(
 
 
 def _claim(session: Session, id: int) -> int | None:
-    """Take queued alternatives for this worker; the number of the attempt, or None."""
+    """Lease queued alternatives for this worker; return the number of the attempt, or None."""
     return session.scalar(
         update(Alternatives)
         .where(Alternatives.id == id, Alternatives.state == AlternativesState.QUEUED)
@@ -185,7 +185,7 @@ def _mine(session: Session, id: int, attempt: int, **values: object) -> None:
 
 
 def reconcile(session: Session) -> None:
-    """Queue what a dead worker left, and send again what never arrived or waits for its policy."""
+    """Requeue what a dead worker left, and resend what was lost in the queue or waits for its policy."""
     stale = select(Alternatives).where(
         Alternatives.state.in_([AlternativesState.QUEUED, AlternativesState.SAMPLING]),
         Alternatives.lease_until < utc_now(),

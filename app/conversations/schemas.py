@@ -1,4 +1,4 @@
-"""What a labeler hands in for a conversation, and conversations as REST tells them."""
+"""A conversation's submitted content, and conversations as REST shows them."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -19,12 +19,12 @@ SuggestionId = Annotated[Text, Field(max_length=32)] | None
 
 
 def opening(prompt: Prompt) -> list[Message]:
-    """The messages with which a conversation begins; none where the prompt only describes a use."""
+    """Return the messages that open a conversation; none if the prompt only describes a use case."""
     return [] if prompt.source is PromptSource.USE_CASE else [Message(**message) for message in prompt.messages]
 
 
 def first_role(prompt: Prompt) -> Role:
-    """Who writes the first message of the labeler's."""
+    """Return the role of the first message that the labeler adds."""
     return Role.ASSISTANT if opening(prompt) else Role.USER
 
 
@@ -48,21 +48,22 @@ class ConversationContent(BaseModel):
     suggestion: SuggestionId = Field(None, description="Id of the suggestion that it started from.")
 
     def next_role(self, first: Role) -> Role:
-        """Who writes next; the two take turns."""
+        """Return the role of the next message; the two alternate."""
         if not self.messages:
             return first
         return Role.USER if self.messages[-1].role is Role.ASSISTANT else Role.ASSISTANT
 
     def whole(self, first: Role) -> list[Turn]:
-        """All messages, the one being written included unless it is blank."""
+        """Return all messages, with the one being written unless it is blank."""
         if not self.text.strip():
             return self.messages
         return [*self.messages, Turn(role=self.next_role(first), text=self.text, suggestion=self.suggestion)]
 
     def with_form(self, form: Mapping[str, str], first: Role, suggested: Mapping[str, str]) -> "ConversationContent":
-        """What stands after a posted form; `do` adds the message, takes a suggestion, or takes the last message back.
+        """Return the content after a posted form.
 
-        `suggested` are the texts suggested for the message being written, by id.
+        `do` adds the message, takes a suggestion, or reopens the last message. `suggested` has the texts suggested for
+        the message being written, by id.
         """
         messages = [
             turn.model_copy(update={"text": form.get(f"message.{place}", turn.text)})
@@ -70,7 +71,7 @@ class ConversationContent(BaseModel):
         ]
         text, suggestion = form.get("text", self.text), form.get("suggestion", self.suggestion) or None
         turn = form.get("turn", str(len(messages)))
-        if turn != str(len(messages)):  # the page was about another message, which has been added or taken back since
+        if turn != str(len(messages)):  # the page showed another message, added or taken back since
             if turn.isdecimal() and int(turn) < len(messages) and _same(messages[int(turn)].text, text):
                 text, suggestion = self.text, self.suggestion
             return ConversationContent(messages=_dumped(messages), text=text, suggestion=suggestion)
@@ -79,7 +80,7 @@ class ConversationContent(BaseModel):
             messages.append(Turn(role=self.next_role(first), text=_trimmed(text), suggestion=suggestion))
             text, suggestion = "", None
         elif do == "take" and chosen in suggested:
-            # Nothing that was typed is lost: it stays above what was taken.
+            # Typed text is not lost: it stays above the suggestion.
             keep = text.strip() and not any(_same(text, one) for one in suggested.values())
             text = f"{text.rstrip()}\n\n{suggested[chosen]}" if keep else suggested[chosen]
             suggestion = chosen
@@ -119,7 +120,7 @@ class SuggestedOut(BaseModel):
 
     @classmethod
     def of(cls, one: Suggestion) -> "SuggestedOut":
-        """From its row, whose policy is loaded."""
+        """Build it from the suggestion's row, with the policy loaded."""
         return cls(text=one.text, policy=one.policy.name, settings=one.settings, seconds=one.seconds)
 
 
@@ -166,7 +167,7 @@ class ConversationOut(BaseModel):
 
     @classmethod
     def of(cls, one: Whole) -> "ConversationOut":
-        """From the row and what belongs to it."""
+        """Build it from the row and what belongs to it."""
         row, prompt, later = one.conversation, one.conversation.item.prompt, one.alternatives
         return cls(
             id=row.public_id,

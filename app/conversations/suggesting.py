@@ -1,6 +1,7 @@
-"""Asking a policy for the next message of a conversation while its labeler waits.
+"""Asking a policy for the next message of a conversation while the labeler waits.
 
-No database connection is held meanwhile, and only some labelers may wait at once: the other threads serve requests.
+No database connection is held meanwhile, and only AT_ONCE labelers may wait at a time: the other threads serve
+requests.
 """
 
 import logging
@@ -28,9 +29,9 @@ from training.contract.records import Message
 AT_ONCE = 8  # of the forty threads that serve requests
 MAX_TOKENS = 512
 MAX_SUGGESTIONS = 20  # for one message
-TEMPERATURE = 1.0  # the policy itself
+TEMPERATURE = 1.0  # samples the policy's own distribution
 
-# What a policy is told when it shall write the person's message; the two change places.
+# The system message for a policy that writes the person's message; the roles are swapped.
 PERSON = "You play a person who talks with an assistant. Write that person's next message and nothing else."
 GREETING = "Hello! What can I do for you?"
 
@@ -39,14 +40,14 @@ _waiting = BoundedSemaphore(AT_ONCE)
 
 
 class NoSuggestion(PlumblineError):
-    """There is none; a labeler is not told whose fault it is, for that would name the policy."""
+    """No suggestion is available. The message to the labeler gives no cause, for that would name the policy."""
 
     status = 503
     title = N_("No suggestion available")
 
 
 def suggest(labeler: Account, assignment_id: str) -> Suggestion:
-    """A suggestion for the message that the labeler's draft comes to next; it is stored with its policy."""
+    """Return a suggestion for the next message of the labeler's draft, stored with its policy."""
     with reading() as session:
         assignment = assignments.assignment(session, assignment_id, labeler)
         draft = assignments.draft(session, assignment, labeler)
@@ -104,20 +105,20 @@ def _none() -> NoSuggestion:
 
 
 def prepare(labeler: Account, assignment_id: str) -> None:
-    """Let the policy that will be asked be in memory by then."""
+    """Start loading the policy that will suggest messages."""
     with transaction() as session:
         item = assignments.assignment(session, assignment_id, labeler).item
         if item.kind is ItemKind.CONVERSATION:
             try:
                 policy = policies.writer(session, plan_of(item).suggests)
             except BadInput:
-                return  # nobody can be asked; who asks is told so
+                return  # no policy can suggest; `suggest` reports that
             if policy.path is not None:
                 serving.want(session, policy)
 
 
 def asked(role: Role, starter: Prompt, said: Sequence[Message]) -> list[dict[str, str]]:
-    """The messages that a policy is sent for the next one; for the person's, the two change places."""
+    """Return the messages to send to a policy for the next one; the roles are swapped if it writes the person's."""
     begun = opening(starter)
     if role is Role.ASSISTANT:
         return [{"role": message.role, "text": message.text} for message in (*begun, *said)]

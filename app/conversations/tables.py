@@ -1,4 +1,4 @@
-"""Conversations message by message, what was suggested meanwhile, and the alternatives sampled afterwards."""
+"""Conversations message by message, the suggestions made meanwhile, and the alternatives sampled afterwards."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ from training.contract.records import Pool
 
 
 class Role(StrEnum):
-    """Who speaks; the labeler plays both."""
+    """The speaker of a message; the labeler plays both."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -33,7 +33,7 @@ class Origin(StrEnum):
 
 
 class Suggestion(Base):
-    """What a policy suggested to a labeler for one message; the labeler sees the text and nothing else."""
+    """A policy's suggestion to a labeler for one message; the labeler sees only the text."""
 
     __tablename__ = "suggestions"
     __table_args__ = (Index("ix_suggestions_labeler", "item_id", "labeler_id", "position"),)
@@ -43,17 +43,17 @@ class Suggestion(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="RESTRICT"))
     labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="RESTRICT"))
     policy_id: Mapped[int] = mapped_column(ForeignKey("policies.id", ondelete="RESTRICT"))
-    position: Mapped[int] = mapped_column(Integer)  # of the message it was for, 0 the first that the labeler writes
+    position: Mapped[int] = mapped_column(Integer)  # of its message; 0 is the labeler's first
     role: Mapped[Role] = mapped_column(choice(Role))
     text: Mapped[str] = mapped_column(Text)
-    settings: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # temperature, limit, whether it ended
-    seconds: Mapped[float] = mapped_column(default=0.0)  # until it was there
+    settings: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # temperature, max_tokens, finished
+    seconds: Mapped[float] = mapped_column(default=0.0)  # from the request until the text arrived
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     policy: Mapped[Policy] = relationship()
 
 
 class Conversation(Base):
-    """A dialogue that a labeler wrote; `surplus` when it came after its slot was filled or its round closed."""
+    """A dialogue that a labeler wrote; `surplus` if it came after its slot was filled or its round closed."""
 
     __tablename__ = "conversations"
     __table_args__ = (UniqueConstraint("item_id", "labeler_id"),)
@@ -69,7 +69,7 @@ class Conversation(Base):
     idempotency_key: Mapped[str] = mapped_column(String(80))
     active_seconds: Mapped[float] = column_property(time_worked(item_id, labeler_id))
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
-    edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in anew; assignments keep what was before
+    edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # last resubmitted; EarlierVersion has the rest
     item: Mapped[Item] = relationship()
     assignment: Mapped[Assignment | None] = relationship()
     labeler: Mapped[Account] = relationship()
@@ -78,7 +78,7 @@ class Conversation(Base):
 
 
 class ConversationMessage(Base):
-    """One message after the opening, with where its text came from."""
+    """One message after the opening, with the origin of its text."""
 
     __tablename__ = "conversation_messages"
     __table_args__ = (
@@ -99,12 +99,12 @@ class AlternativesState(StrEnum):
 
     QUEUED = "queued"
     SAMPLING = "sampling"
-    READY = "ready"  # they are in the bank, and in their round where it was still open
+    READY = "ready"  # in the bank, and in their round if it was still open
     FAILED = "failed"
 
 
 class Alternatives(Base):
-    """K completions sampled in place of one model-written message, to be ranked; this row is the truth about it."""
+    """K completions sampled in place of one model-written message, to be ranked; this row is the source of truth."""
 
     __tablename__ = "alternatives"
     __table_args__ = (Index("ix_alternatives_state_lease", "state", "lease_until"),)
@@ -118,7 +118,7 @@ class Alternatives(Base):
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
     error: Mapped[str] = mapped_column(Text, default="")
-    sampled: Mapped[int] = mapped_column(Integer, default=0)  # how many distinct texts came
+    sampled: Mapped[int] = mapped_column(Integer, default=0)  # number of distinct texts sampled
     item_id: Mapped[int | None] = mapped_column(ForeignKey("items.id", ondelete="SET NULL"))  # the comparison
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     conversation: Mapped[Conversation] = relationship()

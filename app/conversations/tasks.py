@@ -1,4 +1,4 @@
-"""Sampling alternatives in the background."""
+"""Background tasks that sample alternatives."""
 
 import logging
 
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 @celery.task(name="conversations.sample")
 def sample(id: int) -> None:
-    """Sample alternatives `id`, if nobody else does or did."""
+    """Sample alternatives `id`, unless another worker is sampling them or has."""
     try:
         sampling.sample(id)
-    except OperationalError as error:  # the database is away: once the lease ends, they are queued again
+    except OperationalError as error:  # the database is unreachable: they are queued again once the lease ends
         log.warning("alternatives %s wait for the database: %s", id, error)
 
 

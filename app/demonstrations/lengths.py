@@ -1,4 +1,4 @@
-"""How long a completion is in tokens, and how long it may be (InstructGPT, appendix C: 1k tokens)."""
+"""Length of a completion in tokens, and its limit (InstructGPT, appendix C: 1k tokens)."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from app.prompts.messages import count_tokens
 
 
 class Length(NamedTuple):
-    """A text's length beside the limit, both in tokens."""
+    """A text's length and the limit, both in tokens."""
 
     tokens: int
     limit: int
@@ -22,7 +22,7 @@ class Length(NamedTuple):
 
     @property
     def over(self) -> int:
-        """How many tokens are too many."""
+        """Number of tokens over the limit."""
         return max(0, self.tokens - self.limit)
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class Length(NamedTuple):
 
 
 def tokenizer(session: Session) -> str:
-    """The tokenizer.json that texts are counted by: the one set, else the newest trained policy's; empty if none."""
+    """Return the tokenizer.json that counts tokens: the configured one, else the newest trained policy's, else ""."""
     if settings().tokenizer:
         return settings().tokenizer
     for policy in policies.policies(session, PolicyKind.TRAINED):
@@ -43,12 +43,12 @@ def tokenizer(session: Session) -> str:
 
 
 def measure(text: str, tokenizer: str) -> Length:
-    """The length of a completion."""
+    """Return the length of a completion; without a tokenizer, it is an estimate."""
     return Length(count_tokens([text], tokenizer), settings().max_completion_tokens, not tokenizer)
 
 
 def check(length: Length) -> None:
-    """Refuse a completion over the limit; what was written is kept as a draft by whoever asks."""
+    """Raise BadInput if a completion is over the limit; the caller keeps the text as a draft."""
     if not length.over:
         return
     message = _("This has %(n)d tokens, but only %(limit)d are allowed. Shorten it by %(over)d; your text is kept.")

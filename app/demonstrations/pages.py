@@ -1,4 +1,4 @@
-"""Demonstrations as admins read them, and what helps to write one."""
+"""Admin pages for demonstrations, and the length and preview for a labeler's editor."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ PAGE = 50
 
 @router.post("/writing/shown")
 def shown(request: Request, text: Annotated[TypedText, Form(max_length=50_000)] = ""):
-    """For the editor's script: how long a text is, and how it will be shown."""
+    """Return a text's length and its preview, for the editor's script."""
     signed_in(request)
     with reading() as session:
         tokenizer = lengths.tokenizer(session)
@@ -32,7 +32,7 @@ def shown(request: Request, text: Annotated[TypedText, Form(max_length=50_000)] 
 
 @router.get("/admin/demonstrations")
 def demonstrations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
-    """Who handed in what, the newest first."""
+    """List submitted demonstrations, newest first."""
     account = admin(request)
     number = round_number(round)
     with reading() as session:
@@ -50,7 +50,7 @@ def demonstrations(request: Request, round: Text = "", labeler: Text = "", curso
 
 @router.get("/admin/demonstrations/{id}")
 def demonstration(request: Request, id: str):
-    """One of them, with where everything in it came from."""
+    """Show a demonstration, with the sources of all its parts."""
     account = admin(request)
     with reading() as session:
         found = queries.demonstration(session, id)

@@ -25,7 +25,7 @@ def _whole() -> Select[Demonstration]:
 
 
 def demonstration(session: Session, public_id: str) -> Demonstration:
-    """A demonstration with all it points to, or NotFound."""
+    """Return a demonstration with all it points to; raise NotFound if the id is unknown."""
     found = session.scalar(_whole().where(Demonstration.public_id == public_id))
     if found is None:
         raise NotFound(_("Demonstration not found."))
@@ -40,5 +40,8 @@ def page(
     round_number: int | None = None,
     labeler: str = "",
 ) -> tuple[Sequence[Demonstration], str | None]:
-    """One page of them, the newest first, and the next cursor; of a round, of a labeler (public id or user name)."""
+    """Return one page of demonstrations, newest first, and the next cursor.
+
+    `round_number` and `labeler` (public id or user name) select those of one round and of one labeler.
+    """
     return page_of_answers(session, _whole(), Demonstration, cursor, limit, round_number=round_number, labeler=labeler)

@@ -33,7 +33,7 @@ def validate(session: Session, item: Item, labeler: Account, content: Demonstrat
     """Refuse a text that is empty or too long and answers that the form does not ask for; store the completion."""
     if not content.text.strip():
         raise BadInput(_("The completion is empty. Write it, or skip the prompt."), field="text")
-    text = content.text.strip("\n").rstrip()  # blanks at the beginning may be the first line's indentation
+    text = content.text.strip("\n").rstrip()  # leading blanks may be the first line's indentation
     lengths.check(lengths.measure(text, lengths.tokenizer(session)))
     form, answers = answered(session, content)
     completion = completions.add(session, item.prompt, policies.people(session, pool), text)
@@ -65,7 +65,7 @@ def store(
         form_id=valid.form and valid.form.id,
         **columns,
     )
-    demonstration = session.merge(demonstration)  # into the one that was edited, if one was
+    demonstration = session.merge(demonstration)  # into the edited row, if there is one
     session.flush()
     if was not in (None, valid.completion.id):
         completions.forget(session, was)
@@ -73,7 +73,10 @@ def store(
 
 
 def answered(session: Session, content: DemonstrationContent) -> tuple[Form | None, dict[str, bool]]:
-    """The version of the prompt form that was answered and the answers given, each a question of it; None: none."""
+    """Return the version of the prompt form that was answered and its answers; (None, {}) if nothing was answered.
+
+    Raise BadInput if an answer belongs to no question of the form.
+    """
     given = {name: answer for name, answer in content.answers.items() if answer is not None}
     if not given and content.use_case is None:
         return None, {}

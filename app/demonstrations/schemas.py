@@ -1,4 +1,4 @@
-"""What a labeler hands in for a demonstration, and demonstrations as REST tells them."""
+"""A demonstration's submitted content, and demonstrations as REST shows them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -31,7 +31,7 @@ class DemonstrationContent(BaseModel):
     )
 
     def with_form(self, form: Mapping[str, str]) -> "DemonstrationContent":
-        """What stands after the fields of a posted form."""
+        """Return the content with the fields of a posted form applied."""
         text = form.get("text", self.text)
         version = form.get("form_version", "")
         if not (version.isdecimal() and len(version) < 10):  # the page did not ask about the prompt
@@ -65,7 +65,7 @@ class DemonstrationOut(BaseModel):
 
     @classmethod
     def of(cls, one: Demonstration) -> "DemonstrationOut":
-        """From the row and what it points to."""
+        """Build it from the row and what it points to."""
         return cls(
             id=one.public_id,
             round=one.item.round.number if one.item else None,

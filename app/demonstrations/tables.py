@@ -16,7 +16,7 @@ from training.contract.records import Pool, UseCase
 
 
 class Demonstration(Base):
-    """A completion that a labeler wrote; `surplus` when it came after its slot was filled or its round closed.
+    """A completion that a labeler wrote; `surplus` if it came after its slot was filled or its round closed.
 
     One without an item is a pair of a few-shot prompt that the same labeler wrote.
     """
@@ -32,14 +32,14 @@ class Demonstration(Base):
     pool: Mapped[Pool] = mapped_column(choice(Pool))  # the labeler's at submission
     completion_id: Mapped[int] = mapped_column(ForeignKey("completions.id", ondelete="RESTRICT"))
     guideline_id: Mapped[int] = mapped_column(ForeignKey("guidelines.id", ondelete="RESTRICT"))
-    use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))  # what the labeler says of the prompt
+    use_case: Mapped[UseCase | None] = mapped_column(choice(UseCase))  # of the prompt, according to the labeler
     answers: Mapped[dict] = mapped_column(JSONColumn, default=dict)  # the prompt form, Table 7; absent = unanswered
     form_id: Mapped[int | None] = mapped_column(ForeignKey("forms.id", ondelete="RESTRICT"))  # null: not answered
     surplus: Mapped[bool] = mapped_column(default=False)
     idempotency_key: Mapped[str] = mapped_column(String(80))
     active_seconds: Mapped[float] = column_property(time_worked(item_id, labeler_id))
     submitted_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
-    edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # handed in anew; assignments keep what was before
+    edited_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # last resubmitted; EarlierVersion has the rest
     item: Mapped[Item | None] = relationship()
     assignment: Mapped[Assignment | None] = relationship()
     labeler: Mapped[Account] = relationship()
@@ -49,7 +49,7 @@ class Demonstration(Base):
 
     @property
     def prompt(self) -> Prompt:
-        """What was answered."""
+        """The prompt that the completion answers."""
         return self.completion.prompt
 
     @property

@@ -1,4 +1,4 @@
-"""What the page on which a completion is written shows besides the text: its length, and the form about the prompt."""
+"""What the writing page shows besides the text: its length, and the form about the prompt."""
 
 from app.database import reading
 from app.demonstrations import lengths
@@ -11,7 +11,7 @@ from training.contract.records import UseCase
 
 
 def beside(content: DemonstrationContent, round: Round) -> dict[str, object]:
-    """The length in tokens, and the questions about the prompt if the round asks them, with their version."""
+    """Return the length in tokens, and the questions about the prompt if the round asks them, with their version."""
     with reading() as session:
         tokenizer = lengths.tokenizer(session)
         form = newest_form(session, FormKind.PROMPT) if round.plan.get("about_prompts", True) else None

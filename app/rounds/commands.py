@@ -45,7 +45,7 @@ def _found(session, number: int) -> Round:
 
 
 def _share(text: str) -> PolicyShare:
-    """NAME or NAME:COUNT; a name may hold colons, so what ends in no number is a name and looked up as one."""
+    """Read NAME or NAME:COUNT. A name may contain colons: without a number at its end, the whole text is the name."""
     counted = re.fullmatch(r"(.+):([0-9]+)", text)
     if counted is None:
         return PolicyShare(policy=text)

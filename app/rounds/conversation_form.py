@@ -1,4 +1,4 @@
-"""What the form of a round says about conversations, and a plan's conversations in words."""
+"""The conversations part of a round's form, and a plan's conversations in words."""
 
 import re
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ LISTS = ("alternative_policies",)
 
 
 def given(form: Mapping) -> dict:
-    """The fields of a posted form."""
+    """Return the fields of a posted form."""
     return {name: str(form.get(name, "")).replace("\r\n", "\n").strip() for name in EMPTY}
 
 
 def planned(given: dict, chosen: dict) -> dict:
-    """The part of a plan, if conversations are asked for; `chosen` is the filter of all prompts.
+    """Return the plan's part about conversations, empty if none are asked for; `chosen` is the filter of all prompts.
 
-    Raises BadInput where nobody is ticked who writes the alternatives.
+    Raise BadInput if no policy is ticked to write the alternatives.
     """
     topics = [topic.strip() for topic in re.split(r"\n\s*\n", given["topics"]) if topic.strip()]
     if not given["ask_conversations"] and not topics:
@@ -43,7 +43,7 @@ def planned(given: dict, chosen: dict) -> dict:
 
 
 def messages() -> dict[str, str]:
-    """What to say about a field that is wrong."""
+    """Return the error messages for the fields of the form."""
     return {
         "alternatives": _("A message can have 4 to 9 alternatives; leave the field empty for none."),
         "topics": _("A description can have at most 4,000 characters."),
@@ -52,7 +52,7 @@ def messages() -> dict[str, str]:
 
 
 def in_words(plan: dict) -> list[tuple[str, str]]:
-    """A plan's conversations as (what, which) lines."""
+    """Return a plan's conversations as (label, value) lines."""
     said = []
     if starters := plan.get("starters"):
         most = _("at most %(n)d") % {"n": starters["count"]} if starters.get("count") else _("all")

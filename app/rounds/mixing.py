@@ -1,4 +1,4 @@
-"""Choosing the K completions of an item: distinct texts, from the policies as planned, by seed and nothing else."""
+"""Choosing the K completions of an item: distinct texts from the planned policies, determined by the seed alone."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,18 +9,18 @@ from app.rounds.schemas import PolicyShare
 
 
 def keyed(seed: int, *parts: str) -> bytes:
-    """A hash that orders things the same way under the same seed, whatever their ids."""
+    """Return a sort key that depends on the seed and the parts, not on database ids."""
     return hashlib.blake2b("\x1f".join(parts).encode(), key=f"round {seed}".encode(), digest_size=16).digest()
 
 
 def choose(
     candidates: Mapping[str, Sequence[Completion]], shares: Sequence[PolicyShare], k: int, seed: int, prompt_sha256: str
 ) -> list[Completion]:
-    """At most K completions with distinct texts, in an order that tells nothing of their policies.
+    """Choose at most K completions with distinct texts, in an order that does not reveal their policies.
 
-    First each share with a count takes up to that many; then those without one fill what is left, in turn. Which
-    policy goes first differs from prompt to prompt, so that no one policy is credited with every text that two wrote;
-    and a policy gives such a text up when it can take another and the other policy cannot (augmenting paths).
+    First, each share with a count takes up to that many; then those without one fill the rest, in turn. Which policy
+    goes first differs from prompt to prompt, so that no one policy is credited with every text that two wrote. A policy
+    gives up such a text if it can take another and the other policy cannot (augmenting paths).
     """
 
     def order(completion: Completion) -> bytes:
@@ -33,7 +33,7 @@ def choose(
         for completion in sorted(candidates.get(share.policy, ()), key=order):
             if not is_blank(completion.text):
                 texts[share.policy].setdefault(normal_form(completion.text), completion)
-    holder: dict[str, str] = {}  # text -> the policy that is credited with it
+    holder: dict[str, str] = {}  # text -> the policy credited with it
 
     def take(policy: str, seen: set[str]) -> bool:
         for text in texts[policy]:
@@ -55,7 +55,7 @@ def choose(
 
 
 def by_prompt(completions: Iterable[Completion], names: Mapping[int, str]) -> dict[int, dict[str, list[Completion]]]:
-    """Completions by prompt id and policy name."""
+    """Group completions by prompt id and policy name."""
     found: dict[int, dict[str, list[Completion]]] = {}
     for completion in completions:
         found.setdefault(completion.prompt_id, {}).setdefault(names[completion.policy_id], []).append(completion)

@@ -1,4 +1,4 @@
-"""Rounds for admins: all of them, and making one."""
+"""Admin pages for all rounds and for creating one."""
 
 from typing import Annotated
 
@@ -29,12 +29,12 @@ from training.contract.records import Pool, Split, UseCase
 router = APIRouter(include_in_schema=False)
 PAGE = 50
 LISTS = (*FILTERS, *conversation_form.LISTS)
-WHOLE = (*LISTS, "policies", "comparisons", "demonstrations", "conversations")  # all of these is what a new form says
+WHOLE = (*LISTS, "policies", "comparisons", "demonstrations", "conversations")  # a new form says all of each
 
 
 @router.get("/admin/rounds")
 def rounds(request: Request, cursor: Text | None = None):
-    """All rounds and how far they are."""
+    """List all rounds with their progress."""
     account = admin(request)
     with reading() as session:
         found, following = queries.rounds(session, cursor, PAGE)
@@ -49,7 +49,7 @@ def rounds(request: Request, cursor: Text | None = None):
 
 @router.get("/admin/rounds/new")
 def new_round(request: Request):
-    """The form for a round."""
+    """Show the form for a new round."""
     given = {
         "name": "",
         "purpose": "training",
@@ -108,7 +108,7 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
 
 @router.post("/admin/rounds/new")
 def create(request: Request, form: Annotated[FormData, Depends(form_data)]):
-    """Make a draft and its items."""
+    """Create a draft and its items."""
     account = admin(request)
     given = _given(form)
     try:

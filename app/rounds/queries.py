@@ -1,4 +1,4 @@
-"""Reads of rounds and their items, and which prompts a plan means."""
+"""Reads of rounds and their items, and of the prompts that a plan selects."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from training.contract.records import Split
 
 
 def round_(session: Session, public_id: str) -> Round | None:
-    """One round with its guideline and form."""
+    """Return a round with its guideline and form."""
     return session.scalar(_whole().where(Round.public_id == public_id))
 
 
@@ -23,23 +23,23 @@ def _whole() -> Select[Round]:
 
 
 def by_number(session: Session, number: int) -> Round | None:
-    """The round of that number."""
+    """Return the round with this number."""
     return session.scalar(_whole().where(Round.number == number))
 
 
 def rounds(session: Session, cursor: str | None, limit: int) -> tuple[Sequence[Round], str | None]:
-    """One page of the loop's rounds, newest first, and the cursor of the next."""
+    """Return one page of rounds, newest first, and the next cursor; practice and screening are left out."""
     found = _whole().where(Round.purpose.not_in(ONBOARDING))
     return cursors.page(session, found, Round, cursor, limit, by=Round.number)
 
 
 def next_number(session: Session) -> int:
-    """The number of the round that is made next."""
+    """Return the number of the next new round."""
     return max(session.scalar(select(func.max(Round.number))) or 0, 0) + 1
 
 
 def items_by_kind(session: Session, round_ids: Iterable[int]) -> dict[int, dict[ItemKind, int]]:
-    """How many items of each kind each round has."""
+    """Count each round's items by kind."""
     rows = session.execute(
         select(Item.round_id, Item.kind, func.count())
         .where(Item.round_id.in_(list(round_ids)))
@@ -52,7 +52,7 @@ def items_by_kind(session: Session, round_ids: Iterable[int]) -> dict[int, dict[
 
 
 def sizes(session: Session, round: Round) -> list[tuple[int, int]]:
-    """(K, how many comparison items have K completions), the largest first."""
+    """Return (K, number of comparison items with K completions), largest K first."""
     each = (
         select(func.count(ItemCompletion.completion_id).label("k"))
         .select_from(Item)
@@ -66,7 +66,7 @@ def sizes(session: Session, round: Round) -> list[tuple[int, int]]:
 
 
 def items(session: Session, round: Round, after: int, limit: int) -> Sequence[Item]:
-    """Items in the order they are handed out, from a position on, with prompt and completions."""
+    """Return items in the order they are handed out, from a position on, with prompt and completions."""
     return session.scalars(
         select(Item)
         .where(Item.round_id == round.id, Item.position >= after)
@@ -80,17 +80,17 @@ def items(session: Session, round: Round, after: int, limit: int) -> Sequence[It
 
 
 def is_reserved(item: type[Item] = Item, round: type[Round] = Round) -> ColumnElement[bool]:
-    """Whether an item of a round is left to people: its share, rounded down and spread evenly over the positions."""
+    """Match the items that a round reserves for people: a share, rounded down and spread evenly over the positions."""
     return (item.position * round.reserved_percent) % 100 >= 100 - round.reserved_percent
 
 
 def open_rounds(session: Session) -> Sequence[Round]:
-    """The rounds that labelers work on."""
+    """Return the open rounds, by number."""
     return session.scalars(_whole().where(Round.state == RoundState.OPEN).order_by(Round.number)).all()
 
 
 class Candidate(NamedTuple):
-    """A prompt that a plan may ask."""
+    """A prompt that a plan may select."""
 
     id: int
     public_id: str
@@ -111,11 +111,11 @@ def candidates(
     unasked: ItemKind | None = None,
     but_round: int | None = None,
 ) -> list[Candidate]:
-    """The prompts of a filter; `unasked` leaves out those that another round asks for that kind of work."""
+    """Return the prompts of a filter; `unasked` leaves out those that another round uses for this kind of item."""
     found = select(
         Prompt.id, Prompt.public_id, Prompt.text_sha256, Prompt.split, Prompt.withdrawn_at.is_not(None)
     ).order_by(Prompt.id)
-    if not prompts:  # a withdrawn prompt that is named is left out with that reason
+    if not prompts:  # a withdrawn prompt that is named is reported as left out
         found = found.where(Prompt.withdrawn_at.is_(None))
         if but_source is not None:
             found = found.where(Prompt.source != but_source)

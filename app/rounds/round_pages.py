@@ -1,4 +1,4 @@
-"""One round for admins: how far it is, and opening, closing and reopening it."""
+"""Admin pages for one round: its progress, and opening, closing and reopening it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +31,7 @@ ITEMS = 20
 
 @router.get("/admin/rounds/{id}")
 def round_(request: Request, id: str, cursor: Annotated[int, Query(ge=0, le=1_000_000)] = 0):
-    """One round: its plan, how far it is, what was left out, its items."""
+    """Show a round: its plan, progress, what was left out, and its items."""
     return _round_page(request, admin(request), id, cursor)
 
 
@@ -72,7 +72,7 @@ def _round_page(request: Request, account: Account, id: str, cursor: int = 0, er
 
 
 def _plan_in_words(round: Round) -> list[tuple[str, str]]:
-    """The plan as (what, which) lines."""
+    """Return the plan as (label, value) lines."""
     said = []
     for kind, label in (
         ("comparisons", _("Prompts for comparisons")),
@@ -102,13 +102,13 @@ def _plan_in_words(round: Round) -> list[tuple[str, str]]:
 
 @router.post("/admin/rounds/{id}/prepare")
 def prepare(request: Request, id: str):
-    """Choose a draft's items anew."""
+    """Resample a draft's items."""
     return _act(request, id, "round.prepare", rules.prepare, _("The items were resampled."))
 
 
 @router.post("/admin/rounds/{id}/open")
 def open_(request: Request, id: str):
-    """Let labelers work on a draft."""
+    """Open a draft for labelers."""
     return _act(
         request,
         id,
@@ -120,7 +120,7 @@ def open_(request: Request, id: str):
 
 @router.get("/admin/rounds/{id}/close")
 def ask_to_close(request: Request, id: str):
-    """What is open in a round, and the button that closes it."""
+    """Show what is unsubmitted in a round, and the button that closes it."""
     return _closing_page(request, admin(request), id)
 
 
@@ -133,7 +133,7 @@ def _closing_page(request: Request, account: Account, id: str, status: int = 200
 
 @router.post("/admin/rounds/{id}/close")
 def close(request: Request, id: str, confirm: FormText = ""):
-    """Close an open round, over drafts that are begun only if that was confirmed."""
+    """Close an open round; with unsubmitted drafts, only if that was confirmed."""
     note = _("The round is closed; its answers can be frozen in a snapshot.")
     try:
         return _act(request, id, "round.close", partial(closing.close, confirmed=bool(confirm)), note)
@@ -143,7 +143,7 @@ def close(request: Request, id: str, confirm: FormText = ""):
 
 @router.post("/admin/rounds/{id}/reopen")
 def reopen(request: Request, id: str):
-    """Open a closed round again."""
+    """Reopen a closed round."""
     try:
         return _act(request, id, "round.reopen", reopen_round, _("The round is open again."))
     except Conflict as refused:

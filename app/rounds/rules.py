@@ -1,4 +1,4 @@
-"""Making a round: its prompts and completions are chosen while it is a draft; opening it makes the assignments."""
+"""Rounds: a draft's prompts and completions are chosen here; opening the round makes the assignments."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -40,7 +40,7 @@ from training.contract.records import Pool
 BATCH = 500
 HELD_OUT_PEOPLE = policy_rules.PEOPLE[Pool.HELD_OUT]
 
-# The reasons a prompt is left out, as they are stored; a page shows them in the reader's language.
+# Why a prompt is left out, as stored; a page shows the reason in the reader's language.
 WITHDRAWN = "withdrawn"
 NO_COMPLETIONS = "no completion of the chosen policies"
 ONE_TEXT = "fewer than two distinct texts among its completions"
@@ -59,7 +59,7 @@ def create(
     reserved_for_people: float = 0.0,
     by: Account | None = None,
 ) -> Round:
-    """A new draft; `prepare` makes its items."""
+    """Create a draft; `prepare` makes its items."""
     if not name.strip():
         raise BadInput(_("A round needs a name."), field="name")
     if purpose in ONBOARDING:
@@ -107,7 +107,7 @@ def create(
 
 
 def _check_choice(session: Session, plan: RoundPlan) -> None:
-    """Refuse a plan that names a collection which does not exist, or whose filters together choose no prompt."""
+    """Raise BadInput if the plan names a collection that does not exist, or if its filters together match no prompt."""
     talks = plan.conversations
     kinds = [(plan.demonstrations, ItemKind.DEMONSTRATION), (plan.comparisons, ItemKind.COMPARISON)]
     kinds += [(talks.starters, ItemKind.CONVERSATION)] if talks else []
@@ -129,7 +129,7 @@ def _check_choice(session: Session, plan: RoundPlan) -> None:
 
 
 def prepare(session: Session, round: Round) -> int:
-    """Make the items of a draft anew from its plan and note what was left out and why; returns how many."""
+    """Resample a draft's items from its plan, and record what was left out and why; return the number of items."""
     session.flush()
     session.refresh(round, ["state"], with_for_update=True)
     if round.state is not RoundState.DRAFT:
@@ -158,7 +158,7 @@ def prepare(session: Session, round: Round) -> int:
 def choose_prompts(
     session: Session, wanted: PromptFilter, kind: ItemKind, round: Round | None = None
 ) -> list[Candidate]:
-    """The prompts of a filter, in the order its seed gives, all of them: `count` is for the caller to apply."""
+    """Return all prompts of a filter, in the order of its seed; the caller applies `count`."""
     found = queries.candidates(
         session,
         prompts=wanted.prompts,
@@ -190,7 +190,7 @@ def _in_order(
 
 
 def _talked_about(session: Session, round: Round, plan: ConversationPlan, left_out: list[dict]) -> Iterator[Candidate]:
-    """Prompts that open a conversation, then the descriptions of the plan, which enter the bank as such."""
+    """Yield the prompts that open a conversation, then the plan's descriptions, which enter the bank as such."""
     chosen = {}
     if plan.starters:
         found = _in_order(session, round, plan.starters, ItemKind.CONVERSATION, left_out)
@@ -207,7 +207,7 @@ def _talked_about(session: Session, round: Round, plan: ConversationPlan, left_o
     yield from chosen.values()
 
 
-PromptAndCompletions = tuple[Candidate, list[Completion]]  # a prompt and what is compared of it
+PromptAndCompletions = tuple[Candidate, list[Completion]]  # a prompt and the completions to compare
 
 
 def _compared(
@@ -260,7 +260,7 @@ def _store(
 
 
 def discard(session: Session, round: Round, by: Account | None) -> None:
-    """Delete a draft; an open or closed round stays."""
+    """Delete a draft; raise Conflict if the round is open or closed."""
     if round.state is not RoundState.DRAFT:
         raise Conflict(_("Round %(number)d is %(state)s; only a draft can be deleted.") % _words(round))
     accounts.record(session, by, "round.discard", subject=round.public_id, number=round.number)
@@ -270,7 +270,7 @@ def discard(session: Session, round: Round, by: Account | None) -> None:
 
 
 def round_(session: Session, public_id: str) -> Round:
-    """One round, or NotFound."""
+    """Return a round; raise NotFound if the id is unknown."""
     found = queries.round_(session, public_id)
     if found is None:
         raise NotFound(_("Round not found."))
@@ -278,7 +278,7 @@ def round_(session: Session, public_id: str) -> Round:
 
 
 def left_out_reasons(round: Round) -> list[tuple[str, int]]:
-    """Why prompts were left out of a round, and how many for each reason."""
+    """Return (reason, number of prompts left out for it), the most frequent first."""
     counts: dict[str, int] = {}
     for one in round.left_out:
         counts[one["reason"]] = counts.get(one["reason"], 0) + 1

@@ -1,4 +1,4 @@
-"""What a round is made of, as it is stored in Round.plan and spoken over REST."""
+"""A round's plan, as stored in Round.plan and sent over REST, and rounds as REST shows them."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ from app.prompts.tables import PromptSource
 from app.rounds.tables import ItemKind, Round, RoundPriority, RoundPurpose, RoundState
 from training.contract.records import Pool, Split, UseCase
 
-FILTERS = ("collections", "splits", "use_cases", "sources")  # of the fields below, those that name several values
+FILTERS = ("collections", "splits", "use_cases", "sources")  # of the fields below, those with several values
 
 
 class PromptFilter(BaseModel):
@@ -126,7 +126,7 @@ def percent(share: float) -> int:
 
 
 def share(typed: str) -> float:
-    """Return the share that somebody typed as a whole number of percent; nothing is none."""
+    """Return the share typed as a whole percentage, 0 for an empty field; raise BadInput unless it is 0 to 100."""
     if not (typed or "0").isdecimal() or len(typed) > 3 or int(typed or 0) > 100:
         raise BadInput(_("The share reserved for people must be a whole percentage from 0 to 100."), field="reserved")
     return int(typed or 0) / 100
@@ -197,7 +197,7 @@ class RoundOut(BaseModel):
     def of(
         cls, round: Round, items: dict[ItemKind, int], assignments: dict[str, int], without_labeler: int
     ) -> "RoundOut":
-        """From its row, whose guideline and form are loaded."""
+        """Build it from the round's row, with guideline and form loaded."""
         return cls(
             id=round.public_id,
             number=round.number,

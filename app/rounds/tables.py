@@ -34,11 +34,11 @@ class RoundPurpose(StrEnum):
     TRAINING = "training"
     EVALUATION = "evaluation"
     DEMO = "demo"  # readable texts for a person's first ranking; never trained on
-    PRACTICE = "practice"  # everybody does every item and is told at once where the reference differs
-    SCREENING = "screening"  # the same without being told; both are written by onboarding.rules, never planned
+    PRACTICE = "practice"  # everybody does every item and sees at once where the reference differs
+    SCREENING = "screening"  # the same without feedback; onboarding.rules writes both, never a plan
 
 
-ONBOARDING = (RoundPurpose.PRACTICE, RoundPurpose.SCREENING)  # nothing of them is frozen or counted in the loop
+ONBOARDING = (RoundPurpose.PRACTICE, RoundPurpose.SCREENING)  # never frozen in a snapshot or counted in the loop
 
 
 class ItemKind(StrEnum):
@@ -63,7 +63,7 @@ class Round(Base):
     state: Mapped[RoundState] = mapped_column(choice(RoundState), default=RoundState.DRAFT)
     priority: Mapped[RoundPriority] = mapped_column(choice(RoundPriority), default=RoundPriority.NORMAL)
     reserved_percent: Mapped[int] = mapped_column(Integer, default=0)  # of its items: for people, not for programs
-    # Which prompts, which policies give the K completions: rounds.schemas.RoundPlan
+    # The prompts, and the policies of the K completions: rounds.schemas.RoundPlan
     plan: Mapped[dict] = mapped_column(JSONColumn, default=dict)
     overlap: Mapped[int] = mapped_column(Integer, default=1)
     pools: Mapped[list[str]] = mapped_column(JSONColumn, default=lambda: ["train", "held-out"])
@@ -96,7 +96,7 @@ class Item(Base):
 
 
 class ItemCompletion(Base):
-    """One of the K completions of an item; `position` is the canonical order, never the shown one."""
+    """One of the K completions of an item; `position` is the canonical order, never the order that labelers see."""
 
     __tablename__ = "item_completions"
     __table_args__ = (
