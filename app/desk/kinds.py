@@ -1,4 +1,4 @@
-"""Whose rules take in what is handed in for an item of each kind, and take it back."""
+"""Maps each item kind to its submit and withdraw functions."""
 
 from app.comparisons import rules as comparisons
 from app.conversations import rules as conversations
