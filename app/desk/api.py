@@ -1,4 +1,4 @@
-"""A labeler's whole day over REST; docs/rest-labeling.md tells it with an example."""
+"""A labeler's whole day over REST; docs/rest-labeling.md shows it with an example."""
 
 from typing import Annotated
 
@@ -124,7 +124,7 @@ def heartbeat(request: Request, id: str, body: HeartbeatIn) -> HeartbeatOut:
 
 
 def parse_etag(if_match: str) -> int:
-    """The version in an If-Match header: '"3"' -> 3."""
+    """Return the version in an If-Match header: '"3"' -> 3; raise BadInput for anything else."""
     version = if_match.strip().removeprefix("W/").strip('"')
     if not version.isdecimal() or len(version) > 9:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""Handle desk form posts: who posts, what is kept as a draft whatever happened to the session, where a post leads."""
+"""Handle desk form posts: save the text as a draft even if the session expired, then lead to the next page."""
 
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from app.web.security import cookie_name, delete_cookie, set_cookie
 
 
 def posting_labeler(request: Request) -> tuple[Account, str]:
-    """Who posts and, if nothing but the draft may be kept, why: the session has expired, or is another one by now."""
+    """Return who posts, and why only a draft may be saved (session expired or replaced); "" if anything may."""
     try:
         return signed_in(request), _("You signed in again in the meantime.") if _draft_only(request) else ""
     except NotSignedIn:
@@ -31,7 +31,7 @@ def posting_labeler(request: Request) -> tuple[Account, str]:
 
 
 def acting(request: Request) -> Account:
-    """Who posts, where there is no text to keep."""
+    """Return who posts, for posts without text to save; raise Forbidden if the session was replaced meanwhile."""
     account = signed_in(request)
     if _draft_only(request):
         raise Forbidden(_("This page was opened before you signed in again. Reload it and repeat the step."))
@@ -45,11 +45,11 @@ def _draft_only(request: Request) -> bool:
 def keep(
     session: Session, labeler: Account, id: str, form: FormData, *, force: bool = False
 ) -> tuple[Work, drafts.Saved]:
-    """Keep what the form says as the draft; unless `force`, only if nobody else changed the same thing meanwhile."""
+    """Save the form as the draft; unless `force`, raise Conflict if the draft changed meanwhile."""
     work = find_work(session, id, labeler)
     content = work.with_form(form)
     stale = work.draft.version != seen_version(form)
-    if stale and content == work.content:  # a double click: the first one has kept it
+    if stale and content == work.content:  # a double click: the first one saved it
         return work, drafts.Saved(work.draft.version, work.draft.updated_at)
     if stale and force and not isinstance(content, ComparisonContent):  # two texts: keep both
         texts = dict.fromkeys(text for text in (work.content.text, content.text) if text.strip())
@@ -71,18 +71,18 @@ def _number(form: FormData, name: str, otherwise: int) -> int:
 
 
 def seen_version(form: FormData) -> int:
-    """Which version of the draft the labeler saw; one that never is if the form does not tell."""
+    """Return the draft version that the labeler saw; -1, which no draft has, if the form names none."""
     return _number(form, "version", -1)
 
 
 def active_seconds(form: FormData) -> float:
-    """For how long the page has counted; the rule of drafts cuts what cannot be."""
+    """Return the seconds that the page has counted; drafts.worked() caps impossible values."""
     given = form.get("active_seconds", "")
     return float(given[:10]) if given.isdecimal() else 0.0
 
 
 def kept_for_later(request: Request, labeler: Account, id: str, form: FormData, why: str) -> Response:
-    """What was posted is the draft now; the person loads the page again, signing in first where that is needed."""
+    """Save the post as a draft and redirect to its task, through sign-in if the session expired."""
     if form.get("labeler") != labeler.public_id:
         return _written_by_another(request, labeler, form)
     with transaction() as session:
@@ -94,7 +94,7 @@ def kept_for_later(request: Request, labeler: Account, id: str, form: FormData, 
 
 
 def _written_by_another(request: Request, labeler: Account, form: FormData) -> Response:
-    """In a shared browser: the page was opened by somebody else than who is signed in now; it is shown, not kept."""
+    """Refuse a post from a page that another account opened in a shared browser; show the text without saving it."""
     refused = Forbidden(
         _("Somebody else opened this page, so nothing was saved. Sign in as the writer of this text and send it again.")
     )
@@ -106,15 +106,15 @@ def _written_by_another(request: Request, labeler: Account, form: FormData) -> R
 
 
 def from_script(request: Request) -> bool:
-    """Whether a script posts, which wants JSON, and not a form."""
+    """Return whether a script posts, which expects JSON, rather than a form."""
     return request.headers.get("accept", "").startswith("application/json")
 
 
-# --- where a post leads ---
+# --- The page after a post ---
 
 
 def to_message(labeler: Account, id: str, do: str, text: str) -> Response:
-    """To the message being written or, after at:<number>, to an earlier one; `suggest` asks for a suggestion first."""
+    """Redirect to the message being written, or to an earlier one (at:<number>); `suggest` first makes a suggestion."""
     at = f"?at={quote(do.removeprefix('at:'))}" if do.startswith("at:") else ""
     response = redirect(f"/assignments/{id}{at}")
     if do == "back" and text.strip():
@@ -134,14 +134,14 @@ def to_message(labeler: Account, id: str, do: str, text: str) -> Response:
 
 
 def chosen_round(request: Request, labeler: Account) -> int | None:
-    """Return the number of the round that this labeler chose, if they did."""
+    """Return the number of the round that this labeler chose, or None."""
     whose, _colon, number = request.cookies.get(cookie_name("round"), "").partition(":")
     known = whose == labeler.public_id and number.isdecimal() and len(number) < 10
     return int(number) if known else None
 
 
 def choose_round(request: Request, response: Response, labeler: Account, number: int | None) -> None:
-    """Remember the choice of a round, or of none."""
+    """Store the chosen round in a cookie; None clears the choice."""
     if number is not None:
         set_cookie(response, "round", f"{labeler.public_id}:{number}")
     elif cookie_name("round") in request.cookies:

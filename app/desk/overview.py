@@ -1,4 +1,4 @@
-"""A labeler's day in figures and lists: what waits, what is unfinished, handed in or skipped, and the progress made."""
+"""A labeler's day in figures and lists: tasks waiting, unfinished, submitted or skipped, and progress by round."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,14 +16,14 @@ from app.kit.cursors import last_shown, no_cursor
 from app.prompts.tables import Prompt
 from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundState
 
-MOST_WAITING = 1000  # counted up to here
+MOST_WAITING = 1000  # waiting tasks are counted up to here
 
 
 class Listing(StrEnum):
     """A list of the labeler's own assignments."""
 
-    UNFINISHED = "unfinished"  # held, begun and not submitted, or being edited; it can be continued
-    CLOSED = "closed"  # begun, and its round closed, or was closed to the labeler's pool, before it was submitted
+    UNFINISHED = "unfinished"  # held, begun and not submitted, or being edited; can be continued
+    CLOSED = "closed"  # begun, but its round closed, or closed to the labeler's pool, before it was submitted
     SUBMITTED = "submitted"
     SKIPPED = "skipped"
 
@@ -31,14 +31,14 @@ class Listing(StrEnum):
 class Line(NamedTuple):
     """One line of a list."""
 
-    id: str  # of an assignment
+    id: str  # of the assignment
     kind: ItemKind
     round: int
     messages: list[dict]
-    at: datetime  # last saved, handed in, or skipped
+    at: datetime  # last saved, submitted or skipped
     held: bool
-    open: bool  # its round is, to the labeler
-    hidden: bool  # the prompt is sensitive, and its labeler has not chosen to see it
+    open: bool  # whether its round is open to the labeler
+    hidden: bool  # the prompt is sensitive, and the labeler has not chosen to see it
     editing: bool
     reason: SkipReason | None
     version: int  # of the draft
@@ -48,7 +48,7 @@ class Line(NamedTuple):
 def page(
     session: Session, labeler: Account, listing: Listing, cursor: str | None = None, limit: int = 20
 ) -> tuple[Sequence[Line], str | None]:
-    """One page of a list, the newest first, and the next cursor."""
+    """Return one page of a list, newest first, and the next cursor."""
     own, any_slot = aliased(Assignment), aliased(Assignment)
     some_slot = select(any_slot.public_id).where(any_slot.item_id == Draft.item_id).limit(1).scalar_subquery()
     at = {
@@ -106,13 +106,13 @@ def page(
 
 
 def _begun(labeler: Account, own: type[Assignment]) -> ColumnElement[bool]:
-    """A draft that can be continued: opened or written, and its round is open to the labeler."""
+    """Match drafts that can be continued: opened or written, in a round that is open to the labeler."""
     begun = Draft.submitted_at.is_(None) & or_(own.id.is_not(None), Draft.version > 0)
     return begun & _open_to(labeler)
 
 
 def _left(labeler: Account) -> ColumnElement[bool]:
-    """A draft with a text or a ranking in it that its round no longer waits for."""
+    """Match unsubmitted drafts with a text or ranking whose round is no longer open to the labeler."""
     return Draft.submitted_at.is_(None) & (Draft.version > 0) & ~_open_to(labeler)
 
 
@@ -136,11 +136,11 @@ class Figures(NamedTuple):
     submitted: int
     skipped: int
     unfinished: int
-    closed: int  # begun, and no longer waited for
+    closed: int  # begun, in a round that is no longer open to the labeler
 
 
 def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
-    """How much the labeler has done since midnight and in all."""
+    """Count the labeler's answers since midnight and in total."""
     today = Draft.submitted_at >= midnight
     own, passed = aliased(Assignment), aliased(Skip)
     mine = (own.item_id == Draft.item_id) & (own.labeler_id == Draft.labeler_id)
@@ -164,7 +164,7 @@ def figures(session: Session, labeler: Account, midnight: datetime) -> Figures:
 
 
 class Part(NamedTuple):
-    """One kind of task of an open round, and how far the labeler is with it."""
+    """One kind of task in an open round, and the labeler's progress with it."""
 
     round: int
     kind: ItemKind
@@ -173,7 +173,7 @@ class Part(NamedTuple):
 
 
 def parts(session: Session, labeler: Account) -> list[Part]:
-    """The open rounds that the labeler can work on or has worked on, in the order in which they are handed out."""
+    """Return the open rounds that the labeler can work on or has worked on, by kind, in the order of assignment."""
     waiting = {} if labeler.paused else slots.count_waiting(session, labeler, MOST_WAITING)
     done = session.execute(
         select(Round.priority, Round.number, Item.kind, func.count())

@@ -1,4 +1,4 @@
-"""The desk over REST: figures, lists, and what is done about work that is handed in or still to come."""
+"""The desk over REST: figures, lists, and actions on submitted and upcoming assignments."""
 
 from collections.abc import Callable
 from typing import Annotated

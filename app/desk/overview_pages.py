@@ -1,4 +1,4 @@
-"""The desk and its lists, and what is done about work that is handed in or still to come."""
+"""The desk, its lists, and actions on submitted and upcoming tasks."""
 
 from itertools import groupby
 from operator import attrgetter
@@ -28,7 +28,7 @@ SHOWN_ON_DESK = 5
 
 @router.get("/")
 def desk(request: Request):
-    """What waits, what is unfinished, what is done."""
+    """Show what is waiting, unfinished and done."""
     labeler = signed_in(request)
     with reading() as session:
         parts = overview.parts(session, labeler)
@@ -49,7 +49,7 @@ def desk(request: Request):
 
 @router.get("/work/{listing}")
 def listed(request: Request, listing: Listing, cursor: Text | None = None):
-    """A whole list, page by page."""
+    """Show a whole list, page by page."""
     labeler = signed_in(request)
     with reading() as session:
         lines, following = overview.page(session, labeler, listing, cursor)
@@ -58,7 +58,7 @@ def listed(request: Request, listing: Listing, cursor: Text | None = None):
 
 @router.post("/assignments/{id}/discard")
 def discard(request: Request, id: str):
-    """Delete a draft that its round no longer waits for."""
+    """Delete a draft that can no longer be continued."""
     labeler = acting(request)
     try:
         with transaction() as session:
@@ -68,12 +68,12 @@ def discard(request: Request, id: str):
     return _told("/", _("Draft discarded."))
 
 
-# --- What was handed in ---
+# --- Submitted ---
 
 
 @router.post("/assignments/{id}/undo")
 def undo(request: Request, id: str):
-    """Take back what was handed in a moment ago; its page is as it was before."""
+    """Withdraw a submission made a moment ago; it becomes a draft again."""
     labeler = acting(request)
     try:
         with transaction() as session:
@@ -87,7 +87,7 @@ def undo(request: Request, id: str):
 
 @router.post("/assignments/{id}/edit")
 def edit(request: Request, id: str):
-    """Open what was handed in for editing."""
+    """Open a submission for editing."""
     labeler = acting(request)
     try:
         with transaction() as session:
@@ -112,12 +112,12 @@ def _told(url: str, note: str) -> Response:
     return response
 
 
-# --- What comes next ---
+# --- Upcoming ---
 
 
 @router.post("/assignments/{id}/ahead")
 def ahead(request: Request, id: str):
-    """A script prepares the page that comes after this one: its address, or nothing."""
+    """Reserve the next task so that a script can prefetch its page; return its address, or 204 if nothing follows."""
     labeler = acting(request)
     try:
         with transaction() as session:
@@ -130,7 +130,7 @@ def ahead(request: Request, id: str):
 
 @router.post("/assignments/ahead/give-back")
 def give_back(request: Request):
-    """The page is left; what was reserved for the labeler is free for everybody at once."""
+    """Release the reserved task at once when the labeler leaves the page."""
     labeler = acting(request)
     with transaction() as session:
         slots.give_back(session, labeler)

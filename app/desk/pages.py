@@ -1,4 +1,4 @@
-"""The pages on which work is done. Each step is a post that keeps the draft; scripts post the same and get JSON."""
+"""Task pages. Each step is a post that saves the draft; scripts post the same forms and get JSON."""
 
 import secrets
 from typing import Annotated
@@ -43,12 +43,12 @@ router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
 
 
-# --- To the next ---
+# --- The next task ---
 
 
 @router.post("/assignments/next")
 def next_assignment(request: Request, round: Annotated[TypedText | None, Form(max_length=400)] = None):
-    """Go to the next task of the round that is chosen by `round` (empty: of all), or was before; else to the desk."""
+    """Go to the next task, or to the desk if none is left; `round` is a number, empty (all) or absent (as before)."""
     labeler = acting(request)
     if round is None:
         return _to_next(request, labeler, chosen_round(request, labeler))
@@ -67,7 +67,7 @@ def _to_next(
         response = _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
         choose_round(request, response, labeler, round)
         return response
-    except NotFound as unknown:  # the round is not, or no longer, for this labeler
+    except NotFound as unknown:  # the round is not open to this labeler, or no longer
         claimed, nothing, round = None, unknown.message, None
     if claimed is not None:
         response = _go(request, f"/assignments/{claimed.public_id}", note, stands=stands, undo=undo)
@@ -80,7 +80,7 @@ def _to_next(
 
 
 def _go(request: Request, url: str, note: str, **told: str | None) -> Response:
-    """To another page with a note; a script shows both itself, if it is a page of work."""
+    """Redirect with a note; a script gets the address as JSON, and the note with it if a task follows."""
     if not from_script(request):
         response = redirect(url)
     elif url.startswith("/assignments/"):
@@ -92,12 +92,12 @@ def _go(request: Request, url: str, note: str, **told: str | None) -> Response:
     return response
 
 
-# --- One piece of work ---
+# --- One task ---
 
 
 @router.get("/assignments/{id}")
 def assignment(request: Request, id: str, at: Text = ""):
-    """Where a piece of work is done; `at` is a letter or `ranking`."""
+    """Show a task; `at` is a letter or `ranking`."""
     return _show(request, signed_in(request), id, at)
 
 
@@ -151,7 +151,7 @@ def _reasons() -> dict[SkipReason, str]:
 
 @router.post("/assignments/{id}/draft")
 def keep_draft(request: Request, id: str, form: Posted):
-    """Keep a step of the work and go to the next one; for a script, tell it how that went."""
+    """Save a step as the draft and go to the next one; a script gets the outcome as JSON."""
     labeler, hindrance = posting_labeler(request)
     for_script = from_script(request)
     if hindrance:
@@ -177,7 +177,7 @@ def keep_draft(request: Request, id: str, form: Posted):
 
 
 def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: drafts.Saved) -> Response:
-    """Where a form's button leads: `do` is go_on, save, or at:<letter or ranking>."""
+    """Redirect to where the form's button leads: `do` is go_on, save, or at:<letter or ranking>."""
     at, do = form.get("rated", ""), form.get("do", "save")
     note = ""
     if work.kind is ItemKind.CONVERSATION and do != "save":
@@ -203,7 +203,7 @@ def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: draft
 
 @router.post("/assignments/{id}/submit")
 def submit(request: Request, id: str, form: Posted):
-    """Hand it in, and go on to the next unless the button says otherwise."""
+    """Submit the task, then go to the next one unless the button says otherwise."""
     labeler, hindrance = posting_labeler(request)
     if hindrance:
         return kept_for_later(request, labeler, id, form, hindrance)
@@ -220,7 +220,7 @@ def submit(request: Request, id: str, form: Posted):
                 active_seconds=active_seconds(form),
             )
     except Conflict as conflict:
-        if conflict.current is None:  # the round closed on an edit: what was handed in stands, this is kept beside it
+        if conflict.current is None:  # the round closed during an edit: the submission remains, the edit is a draft
             return _kept_as_draft(request, labeler, id, form, conflict)
         if from_script(request):
             return _told(conflict)
@@ -258,7 +258,7 @@ def _told(conflict: Conflict) -> Response:
 
 
 def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, conflict: Conflict) -> Response:
-    """Both versions side by side, with nothing lost and nothing decided."""
+    """Show both versions side by side; nothing is lost and nothing is decided."""
     with reading() as session:
         work = find_work(session, id, labeler)
     action = "submit" if request.url.path.endswith("/submit") else "draft"
@@ -278,7 +278,7 @@ def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, 
 
 @router.post("/assignments/{id}/skip")
 def skip(request: Request, id: str, form: Posted):
-    """Pass on it; what was written stays as a draft."""
+    """Skip the task; what was written stays as a draft."""
     labeler, hindrance = posting_labeler(request)
     if hindrance:
         return kept_for_later(request, labeler, id, form, hindrance)
@@ -298,7 +298,7 @@ def skip(request: Request, id: str, form: Posted):
 
 @router.post("/assignments/{id}/show")
 def show_sensitive(request: Request, id: str):
-    """Show a sensitive prompt to somebody who was warned."""
+    """Show a sensitive prompt to a labeler who was warned."""
     labeler = acting(request)
     with transaction() as session:
         rules.show_sensitive(session, queries.assignment(session, id, labeler), labeler)
@@ -307,7 +307,7 @@ def show_sensitive(request: Request, id: str):
 
 @router.post("/assignments/{id}/resume")
 def resume(request: Request, id: str):
-    """Take up unfinished work again."""
+    """Resume an unfinished task."""
     labeler = acting(request)
     taken, note = None, _("Somebody else has this task now. What you wrote is here; you can still submit it.")
     try:
@@ -323,7 +323,7 @@ def resume(request: Request, id: str):
 
 @router.post("/assignments/{id}/heartbeat")
 def heartbeat(request: Request, id: str, fence: Annotated[int, Form(ge=0, le=2**31 - 1)]):
-    """A script says that the labeler is still at it."""
+    """Renew the lease when a script reports that the labeler is still working."""
     labeler = acting(request)
     try:
         with transaction() as session:

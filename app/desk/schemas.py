@@ -1,4 +1,4 @@
-"""An assignment as its labeler sees it, and what comes back; nothing here tells where a completion is from."""
+"""An assignment as its labeler sees it, and what the labeler sends; nothing reveals a completion's source."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -240,7 +240,7 @@ class VersionOut(BaseModel):
 
     @classmethod
     def of(cls, one: EarlierVersion, kind: ItemKind) -> "VersionOut":
-        """From the row."""
+        """Build from the row."""
         return cls(
             number=one.number,
             content=CONTENT[kind].model_validate(one.content),

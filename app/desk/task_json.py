@@ -1,4 +1,4 @@
-"""An assignment as REST shows it to its labeler."""
+"""An assignment as the REST API shows it to its labeler."""
 
 from collections.abc import MutableMapping
 
@@ -13,7 +13,7 @@ from app.rounds.tables import ItemKind
 
 
 def shown(headers: MutableMapping[str, str], public_id: str, labeler: Account) -> AssignmentOut:
-    """An assignment as its labeler sees it now; its draft's version becomes the ETag among `headers`."""
+    """Return an assignment as its labeler sees it now; set the draft's version as the ETag in `headers`."""
     with reading() as session:
         found = queries.assignment(session, public_id, labeler)
         draft = queries.draft(session, found, labeler)

@@ -1,4 +1,4 @@
-"""A piece of work as pages show it: the assignment, its draft, what is shown under which letter, what is asked."""
+"""A task as pages show it: the assignment, its draft, the text under each letter, and the questions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ class Work:
     draft: Draft
     content: ComparisonContent | ConversationContent | DemonstrationContent
     standing: Standing
-    texts: dict[str, str]  # by letter, in the labeler's own order; only of a comparison
+    texts: dict[str, str]  # by letter, in the labeler's own order; comparisons only
     questions: list[Question]
-    unsent: ComparisonContent | DemonstrationContent | None  # an edit that the round's end came before
-    suggestions: dict[str, str]  # for the next message of a conversation, by id, the newest first
+    unsent: ComparisonContent | DemonstrationContent | None  # an edit that was not submitted before the round closed
+    suggestions: dict[str, str]  # for the next message of a conversation, by id, newest first
 
     @property
     def kind(self) -> ItemKind:
@@ -42,7 +42,7 @@ class Work:
 
     @property
     def warns(self) -> bool:
-        """The prompt is sensitive, and the labeler has not chosen to see it."""
+        """Whether the prompt is sensitive and the labeler has not chosen to see it."""
         return self.assignment.item.prompt.sensitive and self.draft.warned_at is None
 
     @property
@@ -59,7 +59,7 @@ class Work:
 
     @property
     def left(self) -> list[str]:
-        """Letters of the completions that were not gone on from."""
+        """Letters of the completions without `flags_complete`."""
         return [letter for letter in self.letters if not self.content.of(letter).flags_complete]
 
     @property
@@ -69,12 +69,12 @@ class Work:
 
     @property
     def reading_seconds(self) -> float:
-        """How long it takes at least to read the prompt and what is shown."""
+        """Minimum time to read the prompt and the texts shown, in seconds."""
         said = [message["text"] for message in self.assignment.item.prompt.messages]
         return reading_seconds([*said, *self.texts.values()])
 
     def with_form(self, form: Mapping[str, str]) -> ComparisonContent | ConversationContent | DemonstrationContent:
-        """What stands after a posted form."""
+        """Return the content with a posted form applied; raise BadInput if it is invalid."""
         try:
             if isinstance(self.content, ConversationContent):
                 return self.content.with_form(form, self.first_role, self.suggestions)
@@ -87,7 +87,7 @@ class Work:
 
 
 def find_work(session: Session, id: str, labeler: Account) -> Work:
-    """The assignment behind this id; NotFound unless it was given to this labeler."""
+    """Return the task behind this assignment id; raise NotFound unless it was given to this labeler."""
     found = queries.assignment(session, id, labeler)
     draft = queries.draft(session, found, labeler)
     item = found.item
@@ -112,5 +112,5 @@ def find_work(session: Session, id: str, labeler: Account) -> Work:
 
 
 def stands_as(assignment: Assignment, draft: Draft) -> str:
-    """What a page of it was made from; a page that was prepared earlier is good while this is the same."""
+    """Return the version stamp of a task page: a prefetched page is valid while it matches."""
     return f"{assignment.public_id}:{assignment.fence}:{draft.version}"

@@ -1,1 +1,1 @@
-"""Onboarding and its measures: practice with references, screening, and a survey that nobody can be found in."""
+"""Onboarding and its measures: practice with references, screening, and an anonymous survey."""

@@ -1,4 +1,4 @@
-"""What admins write, see and decide of onboarding."""
+"""Onboarding pages for admins: exercises, screenings, reviewers and the survey."""
 
 from typing import Annotated
 
@@ -32,7 +32,7 @@ Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 @router.get("")
 def overview(request: Request):
-    """Exercises, screenings, reviewers and the survey."""
+    """Show exercises, screenings, reviewers and the survey."""
     return _overview(request)
 
 
@@ -75,7 +75,7 @@ def _to(path: str, note: str):
 
 @router.get("/exercises/new")
 def new_exercise(request: Request, part: Text = "practice", kind: Text = "comparison"):
-    """The form for a new exercise."""
+    """Show the form for a new exercise."""
     admin(request)
     blank = [{"text": "", "tier": "", "why": "", "flags": []}] * 4
     return _new(
@@ -124,7 +124,7 @@ def _given(form: FormData) -> dict:
 
 @router.post("/exercises/new")
 def write_exercise(request: Request, form: Posted):
-    """Write it, or show the form with one more completion."""
+    """Create an exercise, or show the form with one more completion."""
     account = admin(request)
     given = _given(form)
     if form.get("more"):
@@ -144,7 +144,7 @@ def write_exercise(request: Request, form: Posted):
 
 
 def _said(one: dict, names: list[str]) -> dict:
-    """A form's word on one completion: a flag that is not ticked is a no."""
+    """Return the reference that the form gives for one completion; an unticked flag counts as no."""
     return {"tier": one["tier"] or None, "why": one["why"], "flags": {name: name in one["flags"] for name in names}}
 
 
@@ -159,7 +159,7 @@ def _checked(schema, values):
 
 @router.get("/exercises/{id}")
 def exercise(request: Request, id: str):
-    """One exercise, to be read and said better."""
+    """Show one exercise for reading and editing."""
     account = admin(request)
     with reading() as session:
         return _one(request, account, exercises.exercise_(session, id), _flag_questions(session))
@@ -172,7 +172,7 @@ def _one(request: Request, account: Account, found: Exercise, flags, error: Plum
 
 @router.post("/exercises/{id}")
 def change_exercise(request: Request, id: str, form: Posted):
-    """Save what is right and why."""
+    """Save an exercise's reference and explanation."""
     account = admin(request)
     try:
         with transaction() as session:
@@ -196,13 +196,13 @@ def change_exercise(request: Request, id: str, form: Posted):
 
 @router.post("/exercises/{id}/retire")
 def retire_exercise(request: Request, id: str):
-    """Give it to nobody any more."""
+    """Retire an exercise: it is no longer assigned."""
     return _set_retired(request, id, True, _("Exercise retired: no longer assigned. Existing answers are kept."))
 
 
 @router.post("/exercises/{id}/restore")
 def restore_exercise(request: Request, id: str):
-    """Give it again."""
+    """Restore a retired exercise: it is assigned again."""
     return _set_retired(request, id, False, _("Exercise restored: assigned again."))
 
 
@@ -218,7 +218,7 @@ def _set_retired(request: Request, id: str, retired: bool, note: str):
 
 @router.post("/invite")
 def invite(request: Request, username: FormText = ""):
-    """Have a labeler screened."""
+    """Invite a labeler to a screening."""
     account = admin(request)
     try:
         with transaction() as session:
@@ -230,7 +230,7 @@ def invite(request: Request, username: FormText = ""):
 
 @router.post("/call-off")
 def call_off(request: Request, username: FormText = ""):
-    """Undo an invitation."""
+    """Cancel a screening."""
     account = admin(request)
     try:
         with transaction() as session:
@@ -242,7 +242,7 @@ def call_off(request: Request, username: FormText = ""):
 
 @router.get("/screenings/{number}")
 def screening_page(request: Request, number: Number):
-    """One screening under its number: what was measured, what was written, what was said of oneself."""
+    """Show one screening by its number: its figures, demonstrations and self-assessment."""
     return _screening(request, number)
 
 
@@ -270,7 +270,7 @@ def _screening(request: Request, number: int, error: PlumblineError | None = Non
 
 @router.post("/screenings/{number}/decide")
 def decide(request: Request, number: Number, verdict: FormText = "", reason: Reason = ""):
-    """Take somebody into a pool, or decline."""
+    """Accept a labeler into a pool, or decline."""
     account = admin(request)
     try:
         if verdict not in set(Verdict):
@@ -287,7 +287,7 @@ def decide(request: Request, number: Number, verdict: FormText = "", reason: Rea
 
 @router.post("/reviewers")
 def name_reviewer(request: Request, username: FormText = ""):
-    """Let somebody rate demonstrations."""
+    """Add a reviewer, who can rate demonstrations."""
     account = admin(request)
     try:
         with transaction() as session:
@@ -299,7 +299,7 @@ def name_reviewer(request: Request, username: FormText = ""):
 
 @router.post("/reviewers/{id}/dismiss")
 def dismiss_reviewer(request: Request, id: str):
-    """Take that back."""
+    """Remove a reviewer."""
     account = admin(request)
     with transaction() as session:
         screening.dismiss_reviewer(session, id, account)
@@ -308,7 +308,7 @@ def dismiss_reviewer(request: Request, id: str):
 
 @router.get("/survey")
 def survey_results(request: Request):
-    """Counts, once at least five have answered."""
+    """Show the survey's counts, once at least five have answered."""
     account = admin(request)
     with reading() as session:
         found = survey.results(session)
@@ -319,7 +319,7 @@ def survey_results(request: Request):
 
 @router.post("/survey/offer")
 def offer_survey(request: Request):
-    """Put the survey to every labeler who was never asked."""
+    """Offer the survey to every labeler who was never asked."""
     account = admin(request)
     with transaction() as session:
         asked = survey.offer(session, account)

@@ -1,6 +1,6 @@
-"""How far answers agree with a reference: on the order of completions, and on which of them are sensitive.
+"""Agreement of answers with a reference: on the order of completions, and on which of them are sensitive.
 
-The soft cut-offs are those of InstructGPT, appendix B.1; meeting them recommends somebody and decides nothing.
+The soft cut-offs are those of InstructGPT, appendix B.1. Meeting them recommends a labeler; an admin decides.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 from training.contract.records import Flag
 
-AGREEMENT_CUTOFF = 0.75  # of the flagging of sensitive speech, and of the rankings
-DEMONSTRATION_CUTOFF = 6.0  # of 7, on average
+AGREEMENT_CUTOFF = 0.75  # for flags of sensitive speech, and for rankings
+DEMONSTRATION_CUTOFF = 6.0  # mean rating, of 7
 ABOUT_THE_TASK = {Flag.FAILS_TASK, Flag.HALLUCINATION, Flag.SATISFIES_CONSTRAINT}
 SENSITIVE_FLAGS = frozenset(Flag) - ABOUT_THE_TASK  # toxic, sexual, violent, judgmental, political
 
 
 class Outcome(StrEnum):
-    """What became of a pair that the reference orders."""
+    """How an answer orders a pair that the reference orders."""
 
     ALIKE = "alike"
     REVERSED = "reversed"
-    TIED = "tied"  # in the answer; such a pair is left out of the agreement
+    TIED = "tied"  # by the answer; a tied pair is left out of the agreement
 
 
 class Pair(NamedTuple):
@@ -36,14 +36,14 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Count:
-    """How many of those compared are alike."""
+    """Count of cases compared, and of those that agree."""
 
     alike: int = 0
     compared: int = 0
 
     @property
     def share(self) -> float | None:
-        """Of those compared; None if there are none."""
+        """Share of the compared cases that agree; None if none were compared."""
         return self.alike / self.compared if self.compared else None
 
     def __add__(self, other: "Count") -> "Count":
@@ -51,7 +51,7 @@ class Count:
 
 
 def pairs(reference: Mapping[int, int | None], given: Mapping[int, int | None]) -> Iterator[Pair]:
-    """Every pair of completions that the reference (id -> tier, 1 best, None open) orders and the answer ranks."""
+    """Yield each pair of completions that the reference (id -> tier, 1 best, None open) orders and the answer ranks."""
     ranked = [one for one in reference if reference[one] is not None and given.get(one) is not None]
     for a, b in permutations(ranked, 2):
         if reference[a] < reference[b]:
@@ -60,19 +60,19 @@ def pairs(reference: Mapping[int, int | None], given: Mapping[int, int | None]) 
 
 
 def order_count(found: Iterable[Pair]) -> Count:
-    """Agreement on the order, over pairs that neither side ties."""
+    """Count agreement on the order, over pairs that neither side ties."""
     untied = [pair for pair in found if pair.outcome is not Outcome.TIED]
     return Count(sum(pair.outcome is Outcome.ALIKE for pair in untied), len(untied))
 
 
 def is_sensitive(flags: Mapping[str, bool]) -> bool | None:
-    """Whether a flag of sensitive speech is set; None if none of them was answered."""
+    """Return whether a flag of sensitive speech is set; None if none of them was answered."""
     answers = [answer for flag, answer in flags.items() if flag in SENSITIVE_FLAGS]
     return any(answers) if answers else None
 
 
 def sensitive_count(answers: Iterable[tuple[Mapping[str, bool], Mapping[str, bool]]]) -> Count:
-    """Agreement on which completions are sensitive, over (reference flags, given flags) that both sides answered."""
+    """Count agreement on which completions are sensitive, over (reference, given) flags that both sides answered."""
     both = [(is_sensitive(reference), is_sensitive(given)) for reference, given in answers]
     known = [(mine, yours) for mine, yours in both if mine is not None and yours is not None]
     return Count(sum(mine is yours for mine, yours in known), len(known))
@@ -80,7 +80,7 @@ def sensitive_count(answers: Iterable[tuple[Mapping[str, bool], Mapping[str, boo
 
 @dataclass(frozen=True)
 class Compared:
-    """One comparison of a screening beside its reference."""
+    """One comparison of a screening, measured against its reference."""
 
     exercise: str  # public id
     prompt: str  # its last message
@@ -96,17 +96,17 @@ class Figures:
     sensitive: Count = Count()
     order: Count = Count()
     tied: int = 0  # pairs that the reference orders and the labeler tied
-    ratings: Sequence[Sequence[int]] = field(default=())  # of each demonstration, by its reviewers
-    skipped: int = 0  # exercises that the labeler passed on
+    ratings: Sequence[Sequence[int]] = field(default=())  # of each demonstration, one rating per reviewer
+    skipped: int = 0  # exercises that the labeler skipped
 
     @property
     def demonstration_score(self) -> float | None:
-        """The mean over the demonstrations rated of the mean of their ratings, 1 to 7."""
+        """Mean over the rated demonstrations of their mean rating, 1 to 7; None if none is rated."""
         means = [Fraction(sum(ratings), len(ratings)) for ratings in self.ratings if ratings]
         return float(sum(means) / len(means)) if means else None
 
     def criteria(self) -> dict[str, tuple[float | None, float, bool]]:
-        """Name -> (measured, cut-off, whether it is met)."""
+        """Return name -> (measured, cut-off, whether it is met)."""
         measured = {
             "sensitive": (self.sensitive.share, AGREEMENT_CUTOFF),
             "order": (self.order.share, AGREEMENT_CUTOFF),
@@ -116,11 +116,11 @@ class Figures:
 
     @property
     def recommended(self) -> bool:
-        """All three soft cut-offs are met."""
+        """Whether all three soft cut-offs are met."""
         return all(met for _value, _least, met in self.criteria().values())
 
     def as_dict(self) -> dict:
-        """As it is stored at the verdict and told over REST."""
+        """Return the figures as stored at the verdict and sent over REST."""
         return {
             "sensitive": {"alike": self.sensitive.alike, "compared": self.sensitive.compared},
             "order": {"alike": self.order.alike, "compared": self.order.compared, "tied": self.tied},
@@ -130,7 +130,7 @@ class Figures:
 
     @classmethod
     def of(cls, stored: Mapping) -> "Figures":
-        """Back from as_dict()."""
+        """Rebuild the figures from as_dict()."""
         order = dict(stored["order"])
         tied = order.pop("tied")
         return cls(Count(**stored["sensitive"]), Count(**order), tied, stored["demonstrations"], stored["skipped"])

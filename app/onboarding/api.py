@@ -1,4 +1,4 @@
-"""Onboarding over REST: a labeler's steps, a reviewer's ratings, and all that admins do."""
+"""Onboarding over REST: a labeler's steps, a reviewer's ratings, and all actions of admins."""
 
 from typing import Annotated
 

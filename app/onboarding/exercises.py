@@ -1,7 +1,7 @@
-"""Writing the exercises of practice and screening: completions, what is right about each, and why.
+"""Creating and editing exercises of practice and screening: completions, references and explanations.
 
-Both are rounds that stay open, under numbers of their own below the loop's, where everybody has a slot of every item.
-So labelers work on the ordinary pages, and what they answer is stored as ever; nothing of it is frozen or counted.
+Both are rounds that stay open, with numbers below those of the training loop; every labeler has a slot of every item.
+Labelers use the ordinary pages, and their answers are stored as usual; none of them is frozen or counted.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ OWNER = COLLECTION = POLICY = "onboarding"
 
 
 def write(session: Session, new: ExerciseIn, by: Account | None) -> Exercise:
-    """A new exercise; it is part of the practice or the screening from now on."""
+    """Create an exercise, which joins practice or screening at once."""
     kind = ItemKind.COMPARISON if new.completions else ItemKind.DEMONSTRATION
     _check(new)
     round = round_of(session, new.part)
@@ -78,7 +78,7 @@ def change(
     references: Sequence[ReferenceIn] | None = None,
     retired: bool | None = None,
 ) -> Exercise:
-    """Say better what is right and why, or give the exercise to nobody any more; its texts stay."""
+    """Edit an exercise's reference and explanation, or retire or restore it; its texts stay."""
     item = exercise.item
     if explanation is not None:
         _check_explanation(item.round.purpose, explanation)
@@ -104,7 +104,7 @@ def change(
 
 
 def exercise_(session: Session, public_id: str) -> Exercise:
-    """One exercise, or NotFound."""
+    """Return one exercise, or raise NotFound."""
     found = queries.exercise(session, public_id)
     if found is None:
         raise NotFound(_("Exercise not found."))
@@ -144,7 +144,7 @@ def _reference(round: Round, prompt: Prompt, one: ReferenceIn) -> dict:
 
 
 def _prompt(session: Session, new: ExerciseIn, by: Account | None) -> Prompt:
-    """The prompt of an exercise; one written for it is withdrawn from the bank, so that no round or job sees it."""
+    """Add the prompt of an exercise; withdraw one written for it from the bank, so that no round or job sees it."""
     prompt = prompts.add(
         session,
         messages=[{"role": "user", "text": new.prompt}],
@@ -162,7 +162,7 @@ def _prompt(session: Session, new: ExerciseIn, by: Account | None) -> Prompt:
 
 
 def round_of(session: Session, part: RoundPurpose) -> Round:
-    """The one round of practice, or of screening, under the newest guideline and form."""
+    """Get or create the only round of practice or of screening, with the newest guideline and form."""
     under = {
         "guideline": guidelines.current_guideline(session, guidelines.TRAINING),
         "form": guidelines.current_form(session, FormKind.COMPLETION),
@@ -183,7 +183,7 @@ def round_of(session: Session, part: RoundPurpose) -> Round:
             with session.begin_nested():
                 session.add(made)
             return made
-        except IntegrityError:  # made by somebody else at the same moment
+        except IntegrityError:  # another request created it at the same moment
             found = rounds.by_number(session, NUMBERS[part])
     found.guideline, found.form = under["guideline"], under["form"]
     session.flush()

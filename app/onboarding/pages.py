@@ -1,4 +1,4 @@
-"""Onboarding as labelers go through it: practice and screening, rating what others wrote, and the survey."""
+"""Onboarding pages for labelers: practice and screening, rating demonstrations of others, and the survey."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ Posted = Annotated[FormData, Depends(form_data)]
 
 @router.get("/onboarding")
 def onboarding(request: Request):
-    """The steps, and where one is."""
+    """Show the steps and the labeler's progress."""
     return _onboarding(request)
 
 
@@ -49,7 +49,7 @@ def _onboarding(request: Request, error: BadInput | None = None, given: dict | N
 
 @router.post("/onboarding/next")
 def next_exercise(request: Request, part: FormText = RoundPurpose.PRACTICE):
-    """To the next exercise, or back to the steps when all are done."""
+    """Go to the next exercise, or back to the steps when all are done."""
     labeler = signed_in(request)
     if part not in ONBOARDING:
         raise NotFound(_("Page not found."))
@@ -63,7 +63,7 @@ def next_exercise(request: Request, part: FormText = RoundPurpose.PRACTICE):
 
 @router.get("/onboarding/exercises/{id}")
 def after_exercise(request: Request, id: str):
-    """What follows an exercise that was handed in: feedback on practice, the next step of a screening."""
+    """Show what follows a submitted exercise: feedback on practice, the next step of a screening."""
     labeler = signed_in(request)
     with reading() as session:
         assignment = assignments.assignment(session, id, labeler)
@@ -79,7 +79,7 @@ def after_exercise(request: Request, id: str):
 
 @router.post("/onboarding/self-assessment")
 def assess(request: Request, form: Posted):
-    """Keep which sensitive speech somebody can tell, and hand the screening in if that button was pressed."""
+    """Save which sensitive speech the labeler can identify; submit the screening if that button was pressed."""
     labeler = signed_in(request)
     comfort = {topic: str(form[f"comfort.{topic}"]) for topic in screening.TOPICS if form.get(f"comfort.{topic}")}
     note_after = _("Saved.")
@@ -102,7 +102,7 @@ def assess(request: Request, form: Posted):
 
 @router.get("/reviews")
 def reviews(request: Request, show: Text = ""):
-    """The next demonstration to rate, without a name; a sensitive one only when `show` names it, after a warning."""
+    """Show the next demonstration to rate, without a name; a sensitive one only if `show` names it, after a warning."""
     return _reviews(request, show)
 
 
@@ -128,7 +128,7 @@ def _reviews(request: Request, show: str, error: BadInput | None = None, note: s
 
 @router.post("/reviews/{id}")
 def review(request: Request, id: str, form: Posted):
-    """Rate it."""
+    """Rate a demonstration."""
     account = signed_in(request)
     rating, note = str(form.get("rating", "")), str(form.get("note", ""))
     try:
@@ -148,7 +148,7 @@ def review(request: Request, id: str, form: Posted):
 
 @router.get("/survey")
 def survey_page(request: Request):
-    """The questions, for those who were asked and have not said yes or no."""
+    """Show the questions to those who were asked and have neither answered nor declined."""
     account = signed_in(request)
     offered = account.survey is SurveyState.OFFERED
     return page(request, "onboarding/survey.html", account, offered=offered, questions=survey.questions())
@@ -156,7 +156,7 @@ def survey_page(request: Request):
 
 @router.post("/survey")
 def answer_survey(request: Request, form: Posted) -> Response:
-    """Take part, or not: both are the same request, so that not even a log of requests can tell which."""
+    """Answer or decline the survey: both are the same request, so that not even a request log reveals which."""
     account = signed_in(request)
     with transaction() as session:
         survey.end_asking(session, account)

@@ -1,4 +1,4 @@
-"""Reads of exercises, of how far somebody is with them, of screenings and of what reviewers rate."""
+"""Queries for exercises, a labeler's progress, screenings and demonstrations to review."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,7 +31,7 @@ def _whole() -> Select[Exercise]:
 
 
 def exercises(session: Session, purpose: RoundPurpose | None = None) -> Sequence[Exercise]:
-    """Every exercise, in the order in which they are given, the retired ones last."""
+    """Return all exercises in the order of assignment, retired ones last."""
     found = _whole().order_by(Exercise.retired_at.is_not(None), Round.number.desc(), Item.position, Item.id)
     if purpose is not None:
         found = found.where(Round.purpose == purpose)
@@ -39,12 +39,12 @@ def exercises(session: Session, purpose: RoundPurpose | None = None) -> Sequence
 
 
 def exercise(session: Session, public_id: str) -> Exercise | None:
-    """One exercise, by the public id of its item."""
+    """Return an exercise by the public id of its item, or None."""
     return session.scalar(_whole().where(Item.public_id == public_id))
 
 
 def _for(labeler: Account, purpose: RoundPurpose) -> ColumnElement[bool]:
-    """Exercises that this labeler is to do."""
+    """Match the exercises that this labeler is to do."""
     asked = and_(Round.purpose == purpose, Exercise.retired_at.is_(None))
     return and_(asked, ~Prompt.sensitive) if labeler.avoids_sensitive else asked
 
@@ -58,19 +58,19 @@ def _done(labeler: Account) -> ColumnElement[bool]:
 
 
 class Progress(NamedTuple):
-    """How many exercises somebody has done or skipped, of how many."""
+    """Number of exercises done or skipped, and of all exercises."""
 
     done: int
     all: int
 
     @property
     def left(self) -> int:
-        """How many are still to do."""
+        """Number of exercises still to do."""
         return self.all - self.done
 
 
 def progress(session: Session, labeler: Account, purpose: RoundPurpose) -> Progress:
-    """How far the labeler is: of the exercises there are, and those that they did before they were retired."""
+    """Return the labeler's progress; retired exercises count only if the labeler did or skipped them."""
     query = select(func.count(), func.count().filter(_done(labeler))).select_from(Exercise)
     query = query.join(Exercise.item).join(Item.round).join(Item.prompt)
     query = query.where(Round.purpose == purpose, or_(_for(labeler, purpose), _done(labeler)))
@@ -79,20 +79,20 @@ def progress(session: Session, labeler: Account, purpose: RoundPurpose) -> Progr
 
 
 def skipped(session: Session, labeler: Account, purpose: RoundPurpose) -> int:
-    """How many exercises the labeler passed on."""
+    """Count the exercises that the labeler skipped."""
     query = select(func.count()).select_from(Skip).join(Item, Item.id == Skip.item_id).join(Item.round)
     return session.scalar(query.where(Skip.labeler_id == labeler.id, Round.purpose == purpose)) or 0
 
 
 def next_item(session: Session, labeler: Account, purpose: RoundPurpose) -> Item | None:
-    """The first exercise that the labeler has not done."""
+    """Return the first exercise that the labeler has neither done nor skipped, or None."""
     query = select(Item).join(Exercise, Exercise.item_id == Item.id).join(Item.round).join(Item.prompt)
     query = query.where(_for(labeler, purpose), ~_done(labeler)).options(contains_eager(Item.round))
     return session.scalars(query.order_by(Item.position, Item.id).limit(1)).first()
 
 
 def comparisons(session: Session, labeler: Account, purpose: RoundPurpose) -> Sequence[Comparison]:
-    """What the labeler answered to comparisons of practice or screening."""
+    """Return the labeler's comparisons of practice or screening, in the order of the items."""
     query = (
         select(Comparison)
         .join(Comparison.item)
@@ -105,13 +105,13 @@ def comparisons(session: Session, labeler: Account, purpose: RoundPurpose) -> Se
 
 
 def comparison(session: Session, item: Item, labeler: Account) -> Comparison | None:
-    """What the labeler answered to one item."""
+    """Return the labeler's comparison of one item, or None."""
     query = select(Comparison).where(Comparison.item_id == item.id, Comparison.labeler_id == labeler.id)
     return session.scalar(query.options(selectinload(Comparison.completions)))
 
 
 def references(session: Session, item_ids: Sequence[int]) -> dict[int, list[Reference]]:
-    """The references of exercises, by item."""
+    """Return the references of exercises, by item id."""
     found: dict[int, list[Reference]] = {id: [] for id in item_ids}
     for one in session.scalars(select(Reference).where(Reference.item_id.in_(list(item_ids)))):
         found[one.item_id].append(one)
@@ -122,24 +122,24 @@ def references(session: Session, item_ids: Sequence[int]) -> dict[int, list[Refe
 
 
 def screening_of(session: Session, labeler: Account) -> Screening | None:
-    """The labeler's own screening."""
+    """Return the labeler's own screening, or None."""
     return session.get(Screening, labeler.id)
 
 
 def screening(session: Session, number: int) -> Screening | None:
-    """A screening by its number."""
+    """Return a screening by its number, or None."""
     return session.scalar(select(Screening).where(Screening.number == number).options(joinedload(Screening.labeler)))
 
 
 def screenings(session: Session) -> Sequence[Screening]:
-    """Every screening, the undecided first, by their random numbers, which tell nothing."""
+    """Return all screenings, undecided ones first, by their random numbers, which reveal nothing."""
     decided = Screening.verdict.is_not(None)
     query = select(Screening).options(joinedload(Screening.labeler)).order_by(decided, Screening.number)
     return session.scalars(query).all()
 
 
 def coverage(session: Session) -> dict[str, dict[str, int]]:
-    """Of those who were taken: how many are comfortable ("yes", "partly", "no") with each topic."""
+    """Count accepted labelers by topic and by whether they are comfortable with it ("yes", "partly", "no")."""
     counts: dict[str, dict[str, int]] = {}
     taken = select(Screening.comfort).where(Screening.verdict.in_((Verdict.TRAIN, Verdict.HELD_OUT)))
     for comfort in session.scalars(taken):
@@ -153,12 +153,12 @@ def coverage(session: Session) -> dict[str, dict[str, int]]:
 
 
 def may_review(session: Session, account: Account) -> bool:
-    """Whether somebody was named a reviewer."""
+    """Return whether the account was named a reviewer."""
     return session.get(Reviewer, account.id) is not None
 
 
 def reviewers(session: Session) -> Sequence[Account]:
-    """Those who were named, by name."""
+    """Return the named reviewers, sorted by name."""
     return session.scalars(
         select(Account).join(Reviewer, Reviewer.account_id == Account.id).order_by(Account.name)
     ).all()
@@ -182,7 +182,7 @@ def _to_review() -> Select[Demonstration]:
 
 
 def to_review(session: Session, reviewer: Account) -> Sequence[Demonstration]:
-    """Demonstrations of undecided screenings that this reviewer has not rated, in an order that tells nothing."""
+    """Return demonstrations of undecided screenings that this reviewer has not rated; their order reveals nothing."""
     rated = exists().where(
         DemonstrationReview.demonstration_id == Demonstration.id, DemonstrationReview.reviewer_id == reviewer.id
     )
@@ -193,7 +193,7 @@ def to_review(session: Session, reviewer: Account) -> Sequence[Demonstration]:
 def demonstrations_of(
     session: Session, screening: Screening
 ) -> Sequence[tuple[Demonstration, list[DemonstrationReview]]]:
-    """The demonstrations of a screening with their reviews."""
+    """Return the demonstrations of a screening with their reviews."""
     query = (
         select(Demonstration)
         .join(Demonstration.item)
@@ -216,5 +216,5 @@ def demonstrations_of(
 
 
 def demonstration_to_review(session: Session, public_id: str) -> Demonstration | None:
-    """A demonstration of an undecided screening."""
+    """Return a demonstration of a submitted, undecided screening, or None."""
     return session.scalar(_to_review().where(Demonstration.public_id == public_id))

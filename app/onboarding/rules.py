@@ -1,4 +1,4 @@
-"""Doing the exercises of practice and screening, and saying how an answer differs from the reference."""
+"""Doing the exercises of practice and screening, and comparing an answer with the reference."""
 
 from dataclasses import dataclass
 
@@ -24,17 +24,17 @@ from app.rounds.tables import RoundPurpose
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a labeler is with the onboarding."""
+    """A labeler's onboarding status."""
 
     to_read: Guideline | None  # the guideline, if its newest version was not read
     practice: Progress
     screening: Screening | None
     screened: Progress
-    reviews: bool  # rates what others wrote in their screenings
+    reviews: bool  # whether the labeler rates demonstrations of other labelers' screenings
 
 
 def standing(session: Session, labeler: Account) -> Standing:
-    """Where the labeler is with the onboarding."""
+    """Return the labeler's onboarding status."""
     newest = guideline_queries.newest_guideline(session, guidelines.TRAINING)
     screening = queries.screening_of(session, labeler)
     return Standing(
@@ -47,13 +47,13 @@ def standing(session: Session, labeler: Account) -> Standing:
 
 
 def _has_read(session: Session, guideline: Guideline, labeler: Account) -> bool:
-    """Whether the labeler said so; to have worked under a version is not to have read it."""
+    """Return whether the labeler confirmed reading it; having worked under a version does not count."""
     last = guideline_queries.last_read(session, guideline.name, labeler, said_so=True)
     return last is not None and last.version >= guideline.version
 
 
 def begin(session: Session, labeler: Account, part: RoundPurpose) -> Assignment | None:
-    """The labeler's next exercise, None when all are done; the guideline comes first."""
+    """Assign the labeler's next exercise, None when all are done; raise NotRead while the guideline is unread."""
     if part == RoundPurpose.SCREENING:
         screening = queries.screening_of(session, labeler)
         if screening is None:
@@ -70,12 +70,12 @@ def begin(session: Session, labeler: Account, part: RoundPurpose) -> Assignment 
     return assignments.give(session, item, labeler)
 
 
-# --- What the reference says ---
+# --- Feedback ---
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One completion of an exercise: the answer beside the reference."""
+    """One completion of an exercise: the answer next to the reference."""
 
     letter: str
     text: str
@@ -90,13 +90,13 @@ class Feedback:
     """How an answer to a practice exercise differs from the reference."""
 
     exercise: Exercise
-    completions: list[Judged]  # as they were shown
+    completions: list[Judged]  # in the order shown
     pairs: list[Pair]  # of completion ids
     letters: dict[int, str]
 
     @property
     def reversed(self) -> list[Pair]:
-        """Pairs ordered the other way round."""
+        """Pairs that the answer orders the other way round."""
         return [pair for pair in self.pairs if pair.outcome is Outcome.REVERSED]
 
     @property
@@ -106,12 +106,12 @@ class Feedback:
 
     @property
     def count(self) -> Count:
-        """Pairs ordered alike, of those that neither side ties."""
+        """Agreement on the order, over pairs that neither side ties."""
         return order_count(self.pairs)
 
 
 def feedback(session: Session, assignment: Assignment, labeler: Account) -> Feedback:
-    """What the reference says of a practice exercise that the labeler has handed in; NotFound before that."""
+    """Compare the labeler's submitted practice exercise with its reference; raise NotFound before submission."""
     item = assignment.item
     answer = queries.comparison(session, item, labeler) if item.round.purpose is RoundPurpose.PRACTICE else None
     if answer is None:
@@ -138,12 +138,12 @@ def feedback(session: Session, assignment: Assignment, labeler: Account) -> Feed
 
 
 def tiers(answer: Comparison) -> dict[int, int | None]:
-    """Completion id -> tier."""
+    """Return completion id -> tier."""
     return {row.completion_id: row.tier for row in answer.completions}
 
 
 def differences(reference: dict[str, bool], given: dict[str, bool]) -> list[FlagDifference]:
-    """Flags that the reference answers and the labeler answered otherwise, or left open where it says yes."""
+    """Return flags that the labeler answered unlike the reference, or left open where the reference says yes."""
     return [
         FlagDifference(flag=flag, reference=right, given=given.get(flag))
         for flag, right in reference.items()

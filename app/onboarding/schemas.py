@@ -1,4 +1,4 @@
-"""What an exercise is made of, and onboarding as REST tells it; nothing here names somebody who is being screened."""
+"""Schemas of exercises and of onboarding in the REST API; nothing here names a labeler during a screening."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -81,7 +81,7 @@ class ExerciseOut(BaseModel):
 
     @classmethod
     def of(cls, one: Exercise) -> "ExerciseOut":
-        """From its row with all that belongs to it."""
+        """Build from its row with all that belongs to it."""
         return cls(
             id=one.item.public_id,
             part=one.item.round.purpose,
@@ -216,7 +216,7 @@ class ScreeningOut(BaseModel):
 
     @classmethod
     def of(cls, one: Screening, figures: Figures, compared: Sequence[Compared]) -> "ScreeningOut":
-        """From its row and what was measured."""
+        """Build from its row and what was measured."""
         criteria = {
             name: CriterionOut(measured=value, cutoff=least, met=met)
             for name, (value, least, met) in figures.criteria().items()
@@ -264,7 +264,7 @@ class ToReviewOut(BaseModel):
 
     @classmethod
     def of(cls, one: Demonstration) -> "ToReviewOut":
-        """From its row."""
+        """Build from its row."""
         return cls(id=one.public_id, prompt=one.item.prompt.messages, text=one.completion.text)
 
 

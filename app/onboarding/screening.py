@@ -1,4 +1,4 @@
-"""Screening as in InstructGPT, appendix B.1: invited, handed in, reviewed without names, decided by an admin."""
+"""Screening as in InstructGPT, appendix B.1: invited, submitted, reviewed without names, decided by an admin."""
 
 import secrets
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ COMFORT = {"yes": N_("yes"), "partly": N_("partly"), "no": N_("no")}
 
 
 def invite(session: Session, username: str, by: Account | None) -> Screening:
-    """Have a labeler screened; until the verdict they get no other new work."""
+    """Invite a labeler to a screening; until the verdict they get no other new tasks."""
     labeler = account_queries.by_username(session, username)
     if labeler is None or labeler.role is not Role.LABELER:
         raise BadInput(
@@ -52,7 +52,7 @@ def invite(session: Session, username: str, by: Account | None) -> Screening:
         raise BadInput(_no_exercises(session, labeler), field="username")
     made = insert_into(session, Screening)
     taken = None
-    while taken is None:  # until a number is drawn that nobody has
+    while taken is None:  # until an unused number is drawn
         row = {"labeler_id": labeler.id, "number": secrets.randbelow(900_000) + 100_000}
         taken = session.scalar(made.values(row).on_conflict_do_nothing().returning(Screening.labeler_id))
         if taken is None and session.get(Screening, labeler.id):
@@ -63,7 +63,7 @@ def invite(session: Session, username: str, by: Account | None) -> Screening:
 
 
 def _no_exercises(session: Session, labeler: Account) -> str:
-    """Why a screening would have nothing to do for this labeler, and what to do first."""
+    """Return why a screening would have no exercises for this labeler, and what to do first."""
     if any(not one.retired_at for one in queries.exercises(session, RoundPurpose.SCREENING)):
         return _(
             "“%(name)s” opted out of sensitive prompts, and every screening exercise has a sensitive prompt. Write "
@@ -73,7 +73,7 @@ def _no_exercises(session: Session, labeler: Account) -> str:
 
 
 def call_off(session: Session, username: str, by: Account | None) -> None:
-    """Undo an invitation: the labeler works as before; what was answered stays."""
+    """Cancel an undecided screening: the labeler works as before; their answers stay."""
     labeler = account_queries.by_username(session, username)
     found = labeler and queries.screening_of(session, labeler)
     if not found or found.verdict:
@@ -85,7 +85,7 @@ def call_off(session: Session, username: str, by: Account | None) -> None:
 
 
 def assess(session: Session, labeler: Account, comfort: Mapping[str, str], note: str) -> Screening:
-    """Keep what the labeler says of themselves, until the screening is handed in."""
+    """Save the labeler's self-assessment; raise Conflict once the screening is submitted."""
     for topic, answer in comfort.items():
         if topic not in TOPICS or answer not in COMFORT:
             raise BadInput(
@@ -104,7 +104,7 @@ def assess(session: Session, labeler: Account, comfort: Mapping[str, str], note:
 
 
 def hand_in(session: Session, labeler: Account) -> Screening:
-    """End the labeler's part: every exercise done or skipped, and the self-assessment given."""
+    """Submit the screening, once every exercise is done or skipped and the self-assessment is given."""
     left = queries.progress(session, labeler, RoundPurpose.SCREENING).left
     if left:
         message = ngettext(
@@ -138,13 +138,13 @@ def _own(session: Session, labeler: Account, changed: int) -> Screening:
 
 
 def check_reviewer(session: Session, account: Account) -> None:
-    """Admins and named reviewers may rate demonstrations; for anybody else there is nothing here."""
+    """Raise NotFound unless the account may rate demonstrations: admins and named reviewers may."""
     if account.role is not Role.ADMIN and not queries.may_review(session, account):
         raise NotFound(_("Page not found."))
 
 
 def name_reviewer(session: Session, username: str, by: Account | None) -> Account:
-    """Let somebody rate the demonstrations of screenings."""
+    """Add a reviewer, who can rate the demonstrations of screenings."""
     account = account_queries.by_username(session, username)
     if account is None:
         raise BadInput(
@@ -160,7 +160,7 @@ def name_reviewer(session: Session, username: str, by: Account | None) -> Accoun
 
 
 def dismiss_reviewer(session: Session, public_id: str, by: Account | None) -> None:
-    """Take that back; the ratings stay."""
+    """Remove a reviewer; their ratings stay."""
     account = account_queries.get(session, public_id)
     found = session.get(Reviewer, account.id)
     if found is None:
@@ -171,7 +171,7 @@ def dismiss_reviewer(session: Session, public_id: str, by: Account | None) -> No
 
 
 def review(session: Session, public_id: str, reviewer: Account, rating: int, note: str = "") -> DemonstrationReview:
-    """Rate a demonstration of an undecided screening from 1 to 7, once and never one's own."""
+    """Rate a demonstration of an undecided screening from 1 to 7, once; reviewers cannot rate their own."""
     check_reviewer(session, reviewer)
     found = queries.demonstration_to_review(session, public_id)
     if found is None:
@@ -194,7 +194,7 @@ def review(session: Session, public_id: str, reviewer: Account, rating: int, not
 
 
 def compared(session: Session, screening: Screening) -> list[Compared]:
-    """Every comparison that was handed in, in the order in which they are given."""
+    """Measure every submitted comparison against its reference, in the order of the exercises."""
     answers = queries.comparisons(session, screening.labeler, RoundPurpose.SCREENING)
     references = queries.references(session, [one.item_id for one in answers])
     made = []
@@ -210,7 +210,7 @@ def compared(session: Session, screening: Screening) -> list[Compared]:
 
 
 def figures(session: Session, screening: Screening) -> Figures:
-    """What the screening measured: as frozen at the verdict, else as it stands now."""
+    """Return what the screening measured: as frozen at the verdict, or else as of now."""
     if screening.figures is not None:
         return Figures.of(screening.figures)
     found = compared(session, screening)
@@ -224,7 +224,7 @@ def figures(session: Session, screening: Screening) -> Figures:
 
 
 def screening_(session: Session, number: int) -> Screening:
-    """A screening by its number, or NotFound."""
+    """Return a screening by its number, or raise NotFound."""
     found = queries.screening(session, number)
     if found is None:
         raise NotFound(_("There is no screening %(number)s.") % {"number": number})
@@ -232,7 +232,7 @@ def screening_(session: Session, number: int) -> Screening:
 
 
 def decide(session: Session, number: int, verdict: Verdict, by: Account, reason: str = "") -> Screening:
-    """Take somebody into a pool, or decline; the first verdict stands, whoever else decides at the same moment."""
+    """Accept the labeler into a pool, or decline; the first verdict is final, also when two admins decide at once."""
     found = screening_(session, number)
     if found.handed_in_at is None:
         raise Conflict(_("Screening %(number)s has not been submitted yet.") % {"number": number})

@@ -1,7 +1,7 @@
 """The voluntary survey: who the labelers are and how they find the work (InstructGPT, appendix B.3).
 
-Only counts are stored, one for each answer to each question. So nothing says who answered, when, in which order, or
-which answers belong together; the account keeps that it was asked.
+Only counts are stored, one for each answer to each question. So nothing shows who answered, when, in which order, or
+which answers belong together; the account records only that it was asked.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,17 +19,17 @@ from app.kit.i18n import N_, language
 from app.kit.i18n import gettext as _
 from app.onboarding.tables import SurveyCount
 
-ENOUGH = 5  # with fewer answers, counts would point at people
-ANSWERED = "answered"  # the question that everybody who answers "answers": how many they are
+ENOUGH = 5  # with fewer answers, counts could identify people
+ANSWERED = "answered"  # a pseudo-question that counts the people who answered
 
 
 class Question(NamedTuple):
-    """One question with its answers (value -> words); nothing has to be answered."""
+    """One question with its answers (value -> text); every question is optional."""
 
     name: str
     text: str
     answers: Mapping[str, str]
-    many: bool = False  # any number of the answers
+    many: bool = False  # any number of answers can be chosen
 
 
 AGREES = {
@@ -70,14 +70,14 @@ NO_COUNTRIES = {"EU", "EZ", "UN", "XA", "XB", "ZZ", "QO"}
 
 
 def countries() -> dict[str, str]:
-    """Countries by their code, named in the reader's language."""
+    """Return countries by code, named in the reader's language and sorted by name."""
     names = Locale.parse(language()).territories
     known = [(code, name) for code, name in names.items() if len(code) == 2 and code.isalpha()]
     return dict(sorted((one for one in known if one[0] not in NO_COUNTRIES), key=lambda one: one[1]))
 
 
 def questions() -> list[Question]:
-    """Every question in order: five on the person, then five on the work."""
+    """Return all questions in order: five on the person, then five on the work."""
     return [
         Question("gender", _("What gender do you identify as?"), GENDERS),
         Question("ethnicity", _("What ethnicities do you identify as?"), ETHNICITIES, many=True),
@@ -93,7 +93,7 @@ def questions() -> list[Question]:
 
 
 def offer(session: Session, by: Account | None) -> int:
-    """Put the survey to every person who labels and was never asked; returns to how many."""
+    """Offer the survey to every person who labels and was never asked; return how many."""
     asked = changed_rows(
         session,
         update(Account)
@@ -110,7 +110,7 @@ def offer(session: Session, by: Account | None) -> int:
 
 
 def end_asking(session: Session, account: Account) -> None:
-    """Somebody answers or would rather not; either way they are not asked again, and nothing says which it was."""
+    """End the offer when an account answers or declines, without recording which; raise Conflict if it has none."""
     asked = changed_rows(
         session,
         update(Account)
@@ -122,22 +122,22 @@ def end_asking(session: Session, account: Account) -> None:
 
 
 def count(session: Session, given: Mapping[str, Iterable[str]]) -> None:
-    """Add somebody's answers to the counts; what is unknown or was not answered adds nothing.
+    """Add one person's answers to the counts; unknown and missing answers add nothing.
 
-    Call it in a transaction of its own, after end_asking(): rows written together could be found to belong together.
+    Call it in a transaction of its own, after end_asking(): rows written together could be linked to each other.
     """
     chosen = [(ANSWERED, "yes")]
     for question in questions():
         answers = [answer for answer in dict.fromkeys(given.get(question.name, ())) if answer in question.answers]
         chosen += [(question.name, answer) for answer in (answers if question.many else answers[:1])]
-    for name, answer in sorted(chosen):  # always in one order, so that two people never wait for each other
+    for name, answer in sorted(chosen):  # always in one order, so that two transactions never deadlock
         made = insert_into(session, SurveyCount).values(question=name, answer=answer, count=1)
         more = {"count": SurveyCount.count + 1}
         session.execute(made.on_conflict_do_update(index_elements=["question", "answer"], set_=more))
 
 
 def results(session: Session) -> dict[str, dict[str, int]] | None:
-    """Question -> answer -> how many, with how many answered at all; None while fewer than five have."""
+    """Return question -> answer -> count, with the number of people who answered; None while fewer than five have."""
     found: dict[str, dict[str, int]] = {}
     for one in session.scalars(select(SurveyCount).order_by(SurveyCount.question, SurveyCount.answer)):
         found.setdefault(one.question, {})[one.answer] = one.count

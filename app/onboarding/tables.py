@@ -1,4 +1,4 @@
-"""Exercises with their references, screenings and how they ended, reviews of demonstrations, and survey counts."""
+"""Exercises with references, screenings with verdicts, reviews of demonstrations, and survey counts."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -16,26 +16,26 @@ from app.rounds.tables import Item
 class Verdict(StrEnum):
     """An admin's decision about a screened labeler."""
 
-    TRAIN = "train"  # works, and the work is trained on
-    HELD_OUT = "held-out"  # works, and the work only measures
-    DECLINED = "declined"  # stays without work
+    TRAIN = "train"  # gets tasks; the answers are trained on
+    HELD_OUT = "held-out"  # gets tasks; the answers only measure
+    DECLINED = "declined"  # gets no tasks
 
 
 class Exercise(Base):
-    """An item of the practice or the screening round, which everybody who is onboarded does."""
+    """An item of the practice or screening round, which every labeler does in onboarding."""
 
     __tablename__ = "exercises"
 
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
     explanation: Mapped[str] = mapped_column(Text, default="")  # Markdown, shown after practice
-    retired_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # given to nobody any more
+    retired_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # no longer assigned from then on
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
     item: Mapped[Item] = relationship()
     references: Mapped[list["Reference"]] = relationship(order_by="Reference.completion_id")
 
 
 class Reference(Base):
-    """What an exercise's author says about one of its completions; what is null or absent is left open."""
+    """An exercise's reference for one of its completions; null or absent values are left open."""
 
     __tablename__ = "exercise_references"
     __table_args__ = (
@@ -56,7 +56,7 @@ class Reference(Base):
 
 
 class Screening(Base):
-    """One labeler's screening; until the verdict, reviewers and admins know it by its number alone."""
+    """One labeler's screening; until the verdict, reviewers and admins know it only by its number."""
 
     __tablename__ = "screenings"
     __table_args__ = (
@@ -71,14 +71,14 @@ class Screening(Base):
     handed_in_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     verdict: Mapped[Verdict | None] = mapped_column(choice(Verdict))
     reason: Mapped[str] = mapped_column(Text, default="")
-    figures: Mapped[dict | None] = mapped_column(JSONColumn)  # as they stood at the verdict
+    figures: Mapped[dict | None] = mapped_column(JSONColumn)  # as measured at the verdict
     decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
     decided_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     labeler: Mapped[Account] = relationship(foreign_keys=labeler_id)
 
 
 class Reviewer(Base):
-    """Somebody besides the admins who rates the demonstrations of screenings."""
+    """An account that rates the demonstrations of screenings in addition to the admins."""
 
     __tablename__ = "reviewers"
 
@@ -101,7 +101,7 @@ class DemonstrationReview(Base):
 
 
 class SurveyCount(Base):
-    """How many gave one answer to one question of the survey; nobody's answers are stored together, and no time."""
+    """Count of one answer to one survey question; a person's answers are never stored together, nor any time."""
 
     __tablename__ = "survey_counts"
 

@@ -1,4 +1,4 @@
-"""Writing prompts over REST: what is wanted, one's own pieces, drafts, handing in."""
+"""Writing prompts over REST: calls, the labeler's own writings, drafts and submission."""
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field

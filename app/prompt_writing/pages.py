@@ -1,4 +1,4 @@
-"""Where labelers write prompts, and where admins say what they want written."""
+"""Pages on which labelers write prompts and admins call for them."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -28,12 +28,12 @@ from training.contract.records import UseCase
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
-PAIRS = 3  # shown of a new few-shot prompt
+PAIRS = 3  # shown for a new few-shot prompt
 
 
 @router.get("/prompts/write")
 def writings(request: Request):
-    """What is wanted, and what one has written."""
+    """Show the open calls and the labeler's own writings."""
     account = signed_in(request)
     with reading() as session:
         wanted = writing.calls(session, only_open=True)
@@ -43,7 +43,7 @@ def writings(request: Request):
 
 @router.post("/prompts/write")
 def begin(request: Request, form: Posted):
-    """Begin a piece for a call, or take up the draft that was begun."""
+    """Start a writing for a call, or resume the labeler's draft for it."""
     account = signed_in(request)
     with transaction() as session:
         made = writing.begin(session, writing.find_call(session, str(form.get("call", ""))), account)
@@ -52,7 +52,7 @@ def begin(request: Request, form: Posted):
 
 @router.get("/prompts/write/{id}")
 def piece(request: Request, id: str, pairs: int = 0):
-    """One piece: its editor, or what became of it."""
+    """Show one writing: its editor, or the prompts that it became."""
     account = signed_in(request)
     with reading() as session:
         found = writing.find(session, id, account)
@@ -95,7 +95,7 @@ def _editor(
 
 
 def _length(content: WritingContent) -> tuple[str, bool]:
-    """How long the prompt is, in words for its writer, and whether that is too long."""
+    """Return the prompt's length in tokens, as a phrase for its writer, and whether it is too long."""
     tokens = messages.count_tokens([content.text], settings().tokenizer)
     said = _("%(n)d of %(limit)d tokens") if settings().tokenizer else _("about %(n)d of %(limit)d tokens (estimated)")
     return said % {"n": tokens, "limit": messages.MAX_TOKENS}, tokens > messages.MAX_TOKENS
@@ -123,7 +123,7 @@ def _version(form: FormData) -> int:
 
 @router.post("/prompts/write/{id}/draft")
 def keep(request: Request, id: str, form: Posted):
-    """Keep a draft; a script gets JSON and a form its page, with room for two more pairs if it asks."""
+    """Save a draft; a script gets JSON, a form its page with room for two more pairs if it asks."""
     account = signed_in(request)
     script = request.headers.get("accept", "").startswith("application/json")
     given = _given(form)
@@ -154,7 +154,7 @@ def _again(request: Request, account: Account, id: str, given: WritingContent, e
 
 @router.post("/prompts/write/{id}/submit")
 def submit(request: Request, id: str, form: Posted):
-    """Hand it in; if something nearly the same is there, ask first."""
+    """Submit a writing; if a similar prompt exists, ask for confirmation first."""
     account = signed_in(request)
     given = _given(form)
     try:
@@ -191,7 +191,7 @@ def discard(request: Request, id: str):
 
 @router.get("/admin/prompts/wanted")
 def wanted(request: Request):
-    """What labelers are asked to write, and how far that is."""
+    """Show the calls for prompts and their progress."""
     return _wanted_page(request, {"kind": PromptSource.LABELER_PLAIN, "use": "", "wanted": "50", "collection": ""})
 
 
@@ -245,7 +245,7 @@ def close(request: Request, id: str):
 
 @router.post("/admin/prompts/{id}/withdraw-piece")
 def withdraw_piece(request: Request, id: str):
-    """Withdraw everything that one few-shot prompt became."""
+    """Withdraw all prompts of the writing that this prompt came from."""
     account = admin(request)
     with transaction() as session:
         found = prompt(session, id)

@@ -1,4 +1,4 @@
-"""Prompts that labelers write: what is wanted of them, drafts kept on the server, and what is too much alike."""
+"""Prompts that labelers write: calls for them, drafts kept on the server, and near-duplicates."""
 
 import re
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ from app.prompts.queries import known_prefixes
 from app.prompts.tables import Prompt, PromptSource
 from training.contract.records import Pool, Split
 
-ALIKE = 0.5  # share of common three-word runs from which two texts of one labeler are called alike
-COMPARED = 300  # of the labeler's newest prompts
+ALIKE = 0.5  # two texts of one labeler are alike if they share more than this of their three-word runs
+COMPARED = 300  # newest prompts of the labeler, compared with a new one
 
 
 def owner(labeler: Account) -> tuple[str, Split | None]:
-    """The owner of what a labeler writes, and its split: never train for what a held-out labeler writes.
+    """Return the owner and the split of a labeler's prompts; a held-out labeler's are never train.
 
-    The owner has one split and a cap like any other, so somebody who changes pools is two owners.
+    An owner has one split and a cap, so a labeler who changes pools becomes two owners.
     """
     if labeler.pool is Pool.HELD_OUT:
         return f"held-out labeler {labeler.username}", Split.VALIDATION
     return f"labeler {labeler.username}", None
 
 
-# --- What is wanted ---
+# --- Calls ---
 
 
 def call(session: Session, new: WritingCallIn, by: Account) -> WritingCall:
@@ -58,7 +58,7 @@ def call(session: Session, new: WritingCallIn, by: Account) -> WritingCall:
 
 
 def find_call(session: Session, public_id: str) -> WritingCall:
-    """One call, or NotFound."""
+    """Return a call; raise NotFound if it does not exist."""
     found = session.scalar(select(WritingCall).where(WritingCall.public_id == public_id))
     if found is None:
         raise NotFound(_("Request for prompts not found."))
@@ -66,7 +66,7 @@ def find_call(session: Session, public_id: str) -> WritingCall:
 
 
 def close(session: Session, found: WritingCall, by: Account) -> None:
-    """Nothing more is wanted; drafts stay with their writers."""
+    """Close a call; drafts stay with their writers."""
     if found.closed_at is None:
         found.closed_at = utc_now()
         accounts.record(session, by, "writing.close", subject=found.public_id)
@@ -84,7 +84,7 @@ def _written() -> ColumnElement[int]:
 
 
 def calls(session: Session, *, only_open: bool) -> list[tuple[WritingCall, int]]:
-    """Every call and how many pieces were handed in for it, the newest first; only those that still want some."""
+    """Return calls with their counts of submitted writings, newest first; `only_open`: only those that want more."""
     found = select(WritingCall, _written()).order_by(WritingCall.id.desc())
     if only_open:
         found = found.where(WritingCall.closed_at.is_(None), _written() < WritingCall.wanted)
@@ -95,7 +95,7 @@ def calls(session: Session, *, only_open: bool) -> list[tuple[WritingCall, int]]
 
 
 def begin(session: Session, found: WritingCall, labeler: Account) -> Writing:
-    """A draft for a call: the one begun earlier, or a new one."""
+    """Return the labeler's draft for a call: the one begun earlier, or a new one."""
     draft = session.scalar(_own(labeler).where(Writing.call_id == found.id, Writing.submitted_at.is_(None)).limit(1))
     if draft:
         return draft
@@ -108,7 +108,7 @@ def begin(session: Session, found: WritingCall, labeler: Account) -> Writing:
 
 
 def check_wanted(session: Session, found: WritingCall) -> None:
-    """Refuse where a call has all it wants."""
+    """Raise Conflict if the call is closed or has enough writings."""
     count = session.scalar(select(_written()).select_from(WritingCall).where(WritingCall.id == found.id)) or 0
     if found.closed_at is not None or count >= found.wanted:
         raise Conflict(_("No more prompts are wanted here. What you wrote is kept as a draft."))
@@ -125,12 +125,12 @@ def _own(labeler: Account) -> Select[Writing]:
 
 
 def own(session: Session, labeler: Account, limit: int = 200) -> Sequence[Writing]:
-    """What somebody has written, drafts too, the newest first."""
+    """Return the labeler's writings, drafts included, newest first."""
     return session.scalars(_own(labeler).limit(limit)).all()
 
 
 def find(session: Session, public_id: str, labeler: Account) -> Writing:
-    """A piece of one's own, or NotFound."""
+    """Return one of the labeler's own writings; raise NotFound otherwise."""
     found = session.scalar(_own(labeler).where(Writing.public_id == public_id))
     if found is None:
         raise NotFound(_("Written prompt not found."))
@@ -138,12 +138,12 @@ def find(session: Session, public_id: str, labeler: Account) -> Writing:
 
 
 def prompts_of(session: Session, writing: Writing) -> Sequence[Prompt]:
-    """The prompts that a piece became."""
+    """Return the prompts that a writing became."""
     return session.scalars(select(Prompt).where(Prompt.writing_id == writing.id).order_by(Prompt.id)).all()
 
 
 def save(session: Session, writing: Writing, content: WritingContent, version: int) -> Writing:
-    """Keep a draft, if nobody changed it since `version`; else a Conflict with what stands."""
+    """Save a draft; raise Conflict with the stored draft if it changed since `version`."""
     check_is_draft(writing)
     changed = changed_rows(
         session,
@@ -162,7 +162,7 @@ def save(session: Session, writing: Writing, content: WritingContent, version: i
 
 
 def check_is_draft(writing: Writing) -> None:
-    """Refuse what is handed in already."""
+    """Raise Conflict if the writing has been submitted."""
     if writing.submitted_at is not None:
         raise Conflict(_("This has already been submitted."))
 
@@ -175,7 +175,7 @@ def discard(session: Session, writing: Writing) -> None:
 
 
 def withdraw(session: Session, writing: Writing, by: Account) -> int:
-    """Take back a piece with all its prompts, which new rounds leave out; returns how many."""
+    """Withdraw a writing with all its prompts, which new rounds leave out; return the number of prompts."""
     changed = changed_rows(
         session,
         update(Prompt)
@@ -188,11 +188,11 @@ def withdraw(session: Session, writing: Writing, by: Account) -> int:
     return changed
 
 
-# --- What is too much alike ---
+# --- Near-duplicates ---
 
 
 def alike(session: Session, labeler: Account, text: str) -> str | None:
-    """A prompt of one's own that says nearly the same, or any other's that begins the same: its text, or ""."""
+    """Return the text of the labeler's own near-duplicate, "" if any prompt has the same prefix, or None."""
     mine = session.scalars(
         select(Prompt)
         .where(Prompt.written_by_id == labeler.id, Prompt.withdrawn_at.is_(None))
@@ -215,6 +215,6 @@ def _runs(text: str) -> set[tuple[str, ...]]:
 
 
 def has_open_call(session: Session) -> bool:
-    """Whether anything is wanted at the moment."""
+    """Return whether any open call wants more prompts."""
     wants = (WritingCall.closed_at.is_(None), _written() < WritingCall.wanted)
     return bool(session.scalar(select(exists(select(WritingCall.id).where(*wants)))))

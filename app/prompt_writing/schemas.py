@@ -1,4 +1,4 @@
-"""Calls for prompts and pieces of writing, as forms and REST speak of them."""
+"""Calls for prompts and writings, as forms and REST exchange them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -63,7 +63,7 @@ class WritingCallOut(BaseModel):
 
     @classmethod
     def of(cls, call: WritingCall, written: int) -> "WritingCallOut":
-        """From its row and the count of what was handed in for it."""
+        """Build from its row and the count of submitted writings."""
         return cls(
             id=call.public_id,
             kind=call.kind,
@@ -91,7 +91,7 @@ class WritingOut(BaseModel):
 
     @classmethod
     def of(cls, writing: Writing, prompts: Sequence[Prompt] = ()) -> "WritingOut":
-        """From its row, whose call is loaded."""
+        """Build from its row, whose call is loaded."""
         return cls(
             id=writing.public_id,
             call=writing.call.public_id,

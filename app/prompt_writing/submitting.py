@@ -1,4 +1,4 @@
-"""Handing in a prompt that a labeler wrote; each pair of a few-shot prompt is a prompt with its demonstration."""
+"""Submission of prompts that labelers wrote; each few-shot pair becomes a prompt with its demonstration."""
 
 from sqlalchemy.orm import Session
 
@@ -21,13 +21,13 @@ from app.prompts.tables import Prompt, PromptSource
 
 
 class Alike(Conflict):
-    """Something nearly the same is there already; handing it in again with that said stores it."""
+    """A similar prompt exists; submitting again with `alike` stores the writing."""
 
 
 def hand_in(
     session: Session, piece: Writing, labeler: Account, content: WritingContent, *, version: int, alike: bool = False
 ) -> list[Prompt]:
-    """Store the prompts of a piece; one that is much like another is refused unless the writer says so (`alike`)."""
+    """Store and return the prompts of a writing; raise Alike for a near-duplicate unless `alike` is set."""
     if piece.submitted_at is not None and piece.content == content.model_dump(mode="json"):
         return list(writing.prompts_of(session, piece))  # a double click
     writing.save(session, piece, content, version)
@@ -93,7 +93,7 @@ def _few_shot(session: Session, piece: Writing, labeler: Account, content: Writi
 
 
 def _own(piece: Writing, prompt: Prompt) -> Prompt:
-    """Refuse a prompt that was there before, word for word."""
+    """Return the prompt; raise BadInput if the same text was stored before."""
     if prompt.writing_id != piece.id:
         raise BadInput(_("This exact prompt already exists; write a different one."), field="text")
     return prompt

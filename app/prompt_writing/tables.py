@@ -1,4 +1,4 @@
-"""What labelers are asked to write, and what they write."""
+"""Calls for prompts, and what labelers write for them."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ WRITTEN = (PromptSource.LABELER_PLAIN, PromptSource.LABELER_FEW_SHOT, PromptSour
 
 
 class WritingCall(Base):
-    """An invitation to labelers to write prompts of one kind, until so many are there or it is closed."""
+    """A call for prompts of one kind, open until enough are submitted or it is closed."""
 
     __tablename__ = "writing_calls"
 
@@ -21,15 +21,15 @@ class WritingCall(Base):
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     kind: Mapped[PromptSource] = mapped_column(choice(PromptSource))  # one of WRITTEN
     use: Mapped[str] = mapped_column(Text, default="")  # the described use; for the other kinds a hint
-    wanted: Mapped[int] = mapped_column(Integer)  # pieces of writing; a few-shot piece is several prompts
-    collection: Mapped[str] = mapped_column(String(120))  # that the prompts come into
+    wanted: Mapped[int] = mapped_column(Integer)  # writings; a few-shot writing becomes several prompts
+    collection: Mapped[str] = mapped_column(String(120))  # that the prompts are added to
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
     closed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
 
 
 class Writing(Base):
-    """What a labeler writes for a call: a draft until it is handed in, then where its prompts came from."""
+    """What a labeler writes for a call: a draft until it is submitted, then the source of its prompts."""
 
     __tablename__ = "writings"
 

@@ -1,1 +1,1 @@
-"""Problems that labelers report about items, and what admins answer."""
+"""Problems that labelers report about items, and the replies of admins."""

@@ -1,4 +1,4 @@
-"""Reports over REST: a labeler's own with the scope `work`, everybody's for admins."""
+"""Reports over REST: a labeler's own with the scope `work`, all reports for admins."""
 
 from typing import Annotated
 
@@ -54,7 +54,7 @@ def see(request: Request, id: str) -> None:
         rules.see(session, queries.report(session, id, labeler))
 
 
-# --- Everybody's ---
+# --- All reports ---
 
 
 @router.get("/reports")

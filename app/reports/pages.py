@@ -1,4 +1,4 @@
-"""Reports as labelers write and read them, and as admins answer them."""
+"""Pages on which labelers write and read reports, and admins reply to them."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ Written = Annotated[TypedText, Form(max_length=20_000)]
 
 @router.post("/assignments/{id}/report")
 def make(request: Request, id: str, form: Posted):
-    """Report a problem with what one works on; the draft is kept, and the work goes on."""
+    """Report a problem with a task; the draft is saved, and work on it can continue."""
     labeler, hindrance = posting_labeler(request)
     if hindrance:
         return kept_for_later(request, labeler, id, form, hindrance)
@@ -65,7 +65,7 @@ def own(request: Request, cursor: Text | None = None):
 
 @router.get("/reports/{id}")
 def own_report(request: Request, id: str):
-    """One of them, with what was answered."""
+    """Show one of the labeler's own reports with its replies."""
     return _own(request, signed_in(request), id)
 
 
@@ -79,7 +79,7 @@ def _own(request: Request, labeler: Account, id: str, error: BadInput | None = N
 
 @router.post("/reports/{id}")
 def add(request: Request, id: str, text: Written = ""):
-    """Write again."""
+    """Add a message to one of the labeler's own reports."""
     labeler = signed_in(request)
     try:
         with transaction() as session:
@@ -91,7 +91,7 @@ def add(request: Request, id: str, text: Written = ""):
 
 @router.post("/reports/{id}/seen")
 def see(request: Request, id: str):
-    """Take the answer off the desk."""
+    """Mark the reply as read, which removes it from the desk."""
     labeler = signed_in(request)
     with transaction() as session:
         rules.see(session, queries.report(session, id, labeler))
@@ -103,7 +103,7 @@ def see(request: Request, id: str):
 
 @router.get("/admin/reports")
 def reports(request: Request, show: Text = "open", cursor: Text | None = None):
-    """What labelers reported, the newest first."""
+    """List reports, newest first."""
     account = admin(request)
     resolved = {"open": False, "resolved": True}.get(show)
     with reading() as session:
@@ -113,7 +113,7 @@ def reports(request: Request, show: Text = "open", cursor: Text | None = None):
 
 @router.get("/admin/reports/{id}")
 def report(request: Request, id: str):
-    """One report with its item."""
+    """Show one report with its item."""
     return _one(request, admin(request), id)
 
 
@@ -127,7 +127,7 @@ def _one(request: Request, account: Account, id: str, error: BadInput | None = N
 
 @router.post("/admin/reports/{id}/reply")
 def reply(request: Request, id: str, text: Written = "", then: FormText = ""):
-    """Answer, and resolve it if that button was pressed."""
+    """Reply to a report, and resolve it if that button was pressed."""
     account = admin(request)
     try:
         with transaction() as session:

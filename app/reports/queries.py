@@ -1,4 +1,4 @@
-"""Reading reports."""
+"""Queries for reports."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def _whole() -> Select[Report]:
 
 
 def report(session: Session, public_id: str, labeler: Account | None = None) -> Report:
-    """A report with all it points to, or NotFound; with `labeler`, only an own one."""
+    """Return a report with all it points to, or raise NotFound; with `labeler`, only one of theirs."""
     query = _whole().where(Report.public_id == public_id)
     if labeler is not None:
         query = query.where(Report.labeler_id == labeler.id)
@@ -40,7 +40,7 @@ def page(
     resolved: bool | None = None,
     labeler: Account | None = None,
 ) -> tuple[Sequence[Report], str | None]:
-    """One page of reports, the newest first, and the next cursor; the open or the resolved ones, of one labeler."""
+    """Return one page of reports, newest first, and the next cursor; optionally by `resolved` and `labeler`."""
     query = _whole()
     if resolved is not None:
         query = query.where(Report.resolved_at.is_not(None) if resolved else Report.resolved_at.is_(None))
@@ -50,7 +50,7 @@ def page(
 
 
 def answered(session: Session, labeler: Account) -> Sequence[Report]:
-    """The labeler's reports with an answer that the labeler has not seen."""
+    """Return the labeler's reports with an unseen reply, latest reply first."""
     unseen = or_(Report.seen_at.is_(None), Report.seen_at < Report.answered_at)
     query = _whole().where(Report.labeler_id == labeler.id, Report.answered_at.is_not(None), unseen)
     return session.scalars(query.order_by(Report.answered_at.desc()).limit(20)).all()

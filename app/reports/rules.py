@@ -1,4 +1,4 @@
-"""Reporting a problem with an item, answering, and resolving it."""
+"""Reporting a problem with an item, replying to the report, and resolving it."""
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -16,7 +16,7 @@ MAX_CHARACTERS = 4_000
 
 
 def make(session: Session, assignment: Assignment, labeler: Account, text: str) -> Report:
-    """Report a problem with the item of an assignment that the labeler was given; the work itself is untouched."""
+    """Report a problem with the item of an assignment that the labeler was given; the assignment is unchanged."""
     report = Report(item_id=assignment.item_id, labeler_id=labeler.id)
     report.messages.append(ReportMessage(account_id=labeler.id, text=_checked(text)))
     session.add(report)
@@ -25,7 +25,7 @@ def make(session: Session, assignment: Assignment, labeler: Account, text: str) 
 
 
 def add(session: Session, report: Report, labeler: Account, text: str) -> None:
-    """The labeler writes again, which opens a resolved report anew."""
+    """Add a message from the labeler, which reopens a resolved report."""
     session.add(ReportMessage(report_id=report.id, account_id=labeler.id, text=_checked(text)))
     session.execute(
         update(Report).where(Report.id == report.id).values(resolved_at=None, resolved_by_id=None, seen_at=utc_now())
@@ -33,14 +33,14 @@ def add(session: Session, report: Report, labeler: Account, text: str) -> None:
 
 
 def reply(session: Session, report: Report, by: Account, text: str) -> None:
-    """An admin answers; the labeler finds it on the desk."""
+    """Add an admin's reply, which appears on the labeler's desk."""
     session.add(ReportMessage(report_id=report.id, account_id=by.id, text=_checked(text)))
     session.execute(update(Report).where(Report.id == report.id).values(answered_at=utc_now()))
     record(session, by, "report.reply", report.public_id)
 
 
 def resolve(session: Session, report: Report, by: Account) -> None:
-    """An admin is done with it; the labeler is told. A second time changes nothing."""
+    """Resolve the report and notify the labeler on the desk; repeating this changes nothing."""
     done = changed_rows(
         session,
         update(Report)
@@ -52,7 +52,7 @@ def resolve(session: Session, report: Report, by: Account) -> None:
 
 
 def see(session: Session, report: Report) -> None:
-    """The labeler has read what was answered."""
+    """Mark the replies as read by the labeler."""
     session.execute(update(Report).where(Report.id == report.id).values(seen_at=utc_now()))
 
 

@@ -1,4 +1,4 @@
-"""Reports as REST tells them."""
+"""Schemas of reports in the REST API."""
 
 from datetime import datetime
 
@@ -37,7 +37,7 @@ class OwnReportOut(BaseModel):
 
     @classmethod
     def of(cls, one: Report, **more) -> "OwnReportOut":
-        """From the row and what it points to."""
+        """Build from the row and what it points to."""
         unseen = one.answered_at is not None and (one.seen_at is None or one.seen_at < one.answered_at)
         messages = [
             ReportMessageOut(by="labeler" if said.account_id == one.labeler_id else "admin", text=said.text, at=said.at)
@@ -63,7 +63,7 @@ class ReportOut(OwnReportOut):
 
     @classmethod
     def of(cls, one: Report, **more) -> "ReportOut":
-        """From the row and what it points to."""
+        """Build from the row and what it points to."""
         return super().of(
             one,
             labeler=one.labeler.public_id,

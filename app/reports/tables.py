@@ -24,7 +24,7 @@ class Report(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), index=True)
     labeler_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
-    answered_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # an admin wrote or resolved it last
+    answered_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when an admin last replied or resolved it
     seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # the labeler has read up to here
     resolved_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     resolved_by_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
@@ -35,7 +35,7 @@ class Report(Base):
 
 
 class ReportMessage(Base):
-    """What somebody wrote about it; the first message is the report itself."""
+    """One message of a report; the first is the report itself."""
 
     __tablename__ = "report_messages"
 

@@ -18,7 +18,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 def out(snapshot: Snapshot) -> SnapshotOut:
-    """A snapshot as REST tells it."""
+    """Return a snapshot as the REST API sends it."""
     return SnapshotOut.model_validate({**snapshot.__dict__, "id": snapshot.public_id})
 
 

@@ -1,4 +1,4 @@
-"""The rows that a filter means: counted with the reason why they stay out, and streamed where they do not."""
+"""The rows that a filter selects: counted by the reason why they are left out, and streamed if they are not."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _UNLESS_ASKED = {Also.SIMULATED: Reason.BY_SIMULATED_LABELERS, Also.DEMO: Reason
 
 
 def check_examined(session: Session) -> None:
-    """Raise Conflict while a prompt is not examined: nobody knows what it repeats and whether it has personal data."""
+    """Raise Conflict while a prompt is unexamined, since its near-duplicates and personal data are still unknown."""
     waiting = select(func.count()).where(Prompt.language.is_(None), Prompt.withdrawn_at.is_(None))
     if count := session.scalar(waiting.select_from(Prompt)):
         raise Conflict(
@@ -52,9 +52,9 @@ def check_examined(session: Session) -> None:
 def survey(
     session: Session, purpose: Purpose, filter: SnapshotFilter, splits: Splits | None = None
 ) -> tuple[Counter[Kind], dict[str, int]]:
-    """Return how many rows of each kind a snapshot would hold, and how many stay out by reason.
+    """Return how many rows of each kind a snapshot would hold, and how many are left out by reason.
 
-    Without `splits` it does not look at them, nor at conversations that repeat a prompt with open personal data.
+    Without `splits`, neither splits nor conversations that repeat a prompt with open personal data are checked.
     """
     held: Counter[Kind] = Counter()
     left_out: dict[str, int] = {}
@@ -66,7 +66,7 @@ def survey(
 
 
 def tally(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits | None = None) -> Counter[Reason | None]:
-    """Return how many rows of a kind stay out for which reason; None: they do not."""
+    """Count the rows of a kind by the reason why they are left out; None: they are not."""
     counts: Counter[Reason | None] = Counter()
     if splits is None:
         reason = _reason(kind, filter).label("reason")
@@ -89,7 +89,7 @@ def tally(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits |
 
 
 def rows(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits) -> Iterator[tuple[Row, Prompt, Split]]:
-    """Yield (row, its prompt, its split) of what a snapshot holds, by the hash of the prompt's text."""
+    """Yield (row, its prompt, its split) of what a snapshot holds, ordered by the hash of the prompt's text."""
     query = (
         _meant(kind, filter).where(_reason(kind, filter).is_(None)).order_by(Prompt.text_sha256).options(*_loaded(kind))
     )
@@ -106,14 +106,14 @@ def _split(kind: Kind, splits: Splits, id: int, folded: str, own: Split, pool: P
 
 
 def _of_splits(kind: Kind, filter: SnapshotFilter, splits: Splits, id: int, split: Split) -> Reason | None:
-    """Why a row stays out that no column keeps out."""
+    """Return why a row is left out that its own columns admit, or None."""
     if kind is Kind.CONVERSATIONS and id in splits.with_open_personal_data:
         return Reason.OPEN_PERSONAL_DATA
     return Reason.OTHER_SPLITS if filter.splits and split not in filter.splits else None
 
 
 def _meant(kind: Kind, filter: SnapshotFilter) -> Select:
-    """Rows of the filter's rounds, collections and prompts, whatever else is true of them."""
+    """Select the rows of the filter's rounds, collections and prompts, including those that are left out later."""
     of_rounds = Round.number.in_(filter.rounds or [])
     if kind is Kind.DEMONSTRATIONS:
         few_shot = and_(Demonstration.item_id.is_(None), in_collections(filter.collections))
@@ -133,7 +133,7 @@ def _meant(kind: Kind, filter: SnapshotFilter) -> Select:
 
 
 def _reason(kind: Kind, filter: SnapshotFilter) -> ColumnElement[str | None]:
-    """Why a row stays out, as its columns tell; null: it does not."""
+    """Return the SQL expression for why a row is left out, from its columns; null: it is not."""
     table, withdrawn = _TABLES[kind], Prompt.withdrawn_at.is_not(None)
     if kind is Kind.PROMPTS:
         cases = [(Prompt.source == PromptSource.USE_CASE, Reason.DESCRIBING_USES), (withdrawn, Reason.WITHDRAWN)]
@@ -148,7 +148,7 @@ def _reason(kind: Kind, filter: SnapshotFilter) -> ColumnElement[str | None]:
 
 
 def _loaded(kind: Kind) -> tuple:
-    """What is read with a row."""
+    """Return the loader options for what is read with a row."""
     if kind is Kind.DEMONSTRATIONS:
         prompt = contains_eager(Demonstration.completion).contains_eager(Completion.prompt)
         return prompt, contains_eager(Demonstration.labeler)

@@ -1,4 +1,4 @@
-"""The answer that hands out one export of a snapshot, over REST and from its page."""
+"""The download response for one export of a snapshot, over REST and from its page."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from app.snapshots import exports, queries
 
 
 def export_response(id: str, name: str) -> Response:
-    """The download of one export of a snapshot."""
+    """Return the download of one export of a snapshot."""
     what, format = exports.parse_name(name)
     with reading() as session:
         snapshot = queries.find(session, id)

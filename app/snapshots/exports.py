@@ -1,4 +1,4 @@
-"""The data of a ready snapshot as files that others read: JSON Lines, plain or gzipped, and Parquet."""
+"""Exports of a ready snapshot as files: JSON Lines, plain or gzipped, and Parquet."""
 
 import gzip
 import os
@@ -21,7 +21,7 @@ BATCH = 2000
 
 
 class Format(StrEnum):
-    """In which format."""
+    """File format of an export."""
 
     JSONL = "jsonl"
     JSONL_GZ = "jsonl.gz"
@@ -36,13 +36,13 @@ MEDIA_TYPES = {
 
 
 def available(snapshot: Snapshot) -> list[What]:
-    """What a snapshot holds."""
+    """Return the exports that a snapshot has data for."""
     held = {file["name"] for file in snapshot.manifest["files"]} if snapshot.manifest else set()
     return [what for what, shape in SHAPES.items() if held & shape.files.keys()]
 
 
 def parse_name(name: str) -> tuple[What, Format]:
-    """What and how, from a file's name such as "pairs.jsonl.gz"; raises NotFound."""
+    """Return the export and the format that a file name such as "pairs.jsonl.gz" means; raise NotFound if none."""
     stem, _dot, ending = name.partition(".")
     try:
         return What(stem), Format(ending)
@@ -54,7 +54,7 @@ def parse_name(name: str) -> tuple[What, Format]:
 
 
 def rows(snapshot: Snapshot, what: What) -> Iterator[dict]:
-    """The rows of an export, in the snapshot's order; raises Conflict or NotFound before the first."""
+    """Return the rows of an export, in the snapshot's order; raise Conflict or NotFound before the first."""
     if snapshot.state is not SnapshotState.READY:
         raise Conflict(_("Snapshot %(id)s is %(state)s.") % {"id": snapshot.public_id, "state": snapshot.state})
     if what not in available(snapshot):
@@ -78,7 +78,7 @@ def _read(snapshot: Snapshot, what: What) -> Iterator[records.PromptRecord]:
 
 
 def stream(snapshot: Snapshot, what: What, format: Format) -> Iterator[bytes]:
-    """The bytes of a JSON Lines export, compressed or not; the same snapshot gives the same bytes."""
+    """Return the bytes of a JSON Lines export, compressed or not; the same snapshot gives the same bytes."""
     lines = (orjson.dumps(row) + b"\n" for row in rows(snapshot, what))
     return _batches(lines) if format is Format.JSONL else _gzipped(_batches(lines))
 
@@ -89,22 +89,22 @@ def _batches(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _gzipped(batches: Iterator[bytes]) -> Iterator[bytes]:
-    """Members of a gzip file follow each other; one that holds nothing is a whole file too, as no byte is not."""
+    """Compress each batch as a gzip member; without batches yield an empty member, as zero bytes are no gzip file."""
     yield gzip.compress(next(batches, b""), mtime=0)
     for batch in batches:
         yield gzip.compress(batch, mtime=0)
 
 
 def write_parquet(snapshot: Snapshot, what: What, path: Path) -> None:
-    """A Parquet file; nested columns keep their structure."""
-    from app.snapshots import parquet  # loads pyarrow, 35 MiB that a process which writes no Parquet can do without
+    """Write an export as a Parquet file; nested columns keep their structure."""
+    from app.snapshots import parquet  # loads pyarrow: 35 MiB, so only where Parquet is written
 
     shape = SHAPES[what]
     parquet.write(path, shape.columns(shape.record), rows(snapshot, what))
 
 
 def save(snapshot: Snapshot, what: What, format: Format, path: Path) -> None:
-    """An export as a file, whole or not at all."""
+    """Save an export as a file, whole or not at all."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     try:

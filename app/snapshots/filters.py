@@ -1,4 +1,4 @@
-"""Which filters can be frozen: every name exists and holds something for the purpose, and something is left."""
+"""Checks of filters before freezing: every name exists and has data for the purpose, and something is left."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -18,7 +18,7 @@ from app.snapshots.schemas import Also, SnapshotFilter
 from app.snapshots.splits import effective_splits
 from training.contract.records import Purpose, Split
 
-LISTED = 20  # names that a refusal lists
+LISTED = 20  # names that an error message lists
 UNKNOWN = {
     Purpose.SFT: N_("There is no collection “%(name)s” of few-shot pairs that labelers wrote."),
     Purpose.RM: N_("No comparisons were imported into a collection “%(name)s”."),
@@ -27,7 +27,7 @@ UNKNOWN = {
 
 
 def explicit(session: Session, purpose: Purpose, filter: SnapshotFilter | dict) -> SnapshotFilter:
-    """Return the filter with the rounds that it means now; raises BadInput or Conflict where it cannot be frozen."""
+    """Return the filter with its rounds made explicit; raise BadInput or Conflict if it cannot be frozen."""
     try:
         filter = SnapshotFilter.model_validate(filter).model_copy()
     except ValidationError as error:
@@ -57,7 +57,7 @@ def explicit(session: Session, purpose: Purpose, filter: SnapshotFilter | dict) 
             )  # fmt: skip
     contents.check_examined(session)
     check_collections(session, purpose, filter.collections, filter.also)
-    splits = effective_splits(session) if filter.splits else None  # they take a pass over all prompts
+    splits = effective_splits(session) if filter.splits else None  # computing them takes a pass over all prompts
     refuse_if_empty(purpose, *contents.survey(session, purpose, filter, splits))
     return filter
 
@@ -104,7 +104,7 @@ def _check_round(round: Round, filter: SnapshotFilter) -> None:
 
 
 def check_collections(session: Session, purpose: Purpose, names: Iterable[str], also: Collection[Also] = ()) -> None:
-    """Raise BadInput if one of these collections does not exist or holds nothing that a snapshot could."""
+    """Raise BadInput if one of these collections does not exist or holds nothing that can be frozen."""
     known = queries.collections(session, purpose)
     for name in names:
         if name not in known:
@@ -134,14 +134,14 @@ def usable_collections(session: Session, purpose: Purpose, also: Collection[Also
 
 
 def _of_collection(session: Session, purpose: Purpose, name: str, also: Collection[Also]) -> tuple[int, dict[str, int]]:
-    """How many rows of a collection a snapshot could hold, and how many stay out by reason."""
+    """Return how many rows of a collection a snapshot could hold, and how many are left out by reason."""
     named = SnapshotFilter(rounds=[], collections=[name], also=list(also))
     held, left_out = contents.survey(session, purpose, named)
     return sum(held[kind] for kind in KINDS[purpose][0]), left_out
 
 
 def check_prompts(session: Session, ids: Iterable[str]) -> None:
-    """Raise BadInput if one of these prompts does not exist, is withdrawn, or describes a use."""
+    """Raise BadInput if one of these prompts does not exist, is withdrawn, or is a use-case description."""
     ids = dict.fromkeys(ids)
     found = {prompt.public_id: prompt for prompt in queries.prompts_by_id(session, ids)}
     for wrong, words in (

@@ -1,4 +1,4 @@
-"""From rows to the records of a snapshot: pseudonyms, counts, and an order that no id or clock decides."""
+"""Rows turned into the records of a snapshot: pseudonyms, counts, and an order independent of ids and clocks."""
 
 import hmac
 from collections import Counter
@@ -40,19 +40,19 @@ _KTO = {True: "kto_good", False: "kto_bad", None: "kto_left_out"}
 
 
 def prompt_key(prompt: Prompt) -> str:
-    """The keyed pseudonym of a prompt; sampled completions come back under it."""
+    """Return the keyed pseudonym of a prompt; sampled completions come back under it."""
     return _pseudonym("prompt", prompt.text_sha256)
 
 
 def labeler_key(labeler: Account | None, imported: str = "", collection: str = "") -> str:
-    """The keyed pseudonym of a labeler, or of the name that an import gave; "" for none, which identifies nobody."""
+    """Return the keyed pseudonym of a labeler or of an imported labeler name; "" if there is neither."""
     if labeler is not None:
         return _pseudonym("account", labeler.username)
     return _pseudonym("imported labeler", f"{collection}\n{imported}") if imported else ""
 
 
 def answered_by(row: Demonstration | Conversation | Comparison) -> AnsweredBy:
-    """Who gave an answer: the kind of its labeler's account, or where it came from."""
+    """Return who gave an answer: the kind of its labeler's account, or the source of a comparison."""
     if isinstance(row, Comparison) and row.source is not ComparisonSource.PERSON:
         return AnsweredBy(row.source)
     return AnsweredBy(row.labeler.kind)
@@ -63,7 +63,7 @@ def _pseudonym(kind: str, text: str) -> str:
 
 
 class Freezer:
-    """One pass over the data of a snapshot: writes its files and gathers members and counts on the way."""
+    """One pass over the data of a snapshot: writes its files and collects members and counts."""
 
     def __init__(self, session: Session, purpose: Purpose, filter: SnapshotFilter, alive: Callable[[], None]):
         self.session, self.purpose, self.filter = session, purpose, filter
@@ -75,7 +75,10 @@ class Freezer:
         self.answers: Counter[tuple[str, bool]] = Counter()
 
     def write(self, folder: Path) -> Manifest:
-        """Write the data files and the manifest into a new folder; raises BadInput or Conflict if nothing is left."""
+        """Write the data files and the manifest into a new folder.
+
+        Raises BadInput if nothing is left to freeze, and Conflict while a prompt is unexamined.
+        """
         contents.check_examined(self.session)
         self.splits = effective_splits(self.session)
         held, left_out = contents.survey(self.session, self.purpose, self.filter, self.splits)
@@ -96,7 +99,7 @@ class Freezer:
         return manifest
 
     def _records(self, name: str) -> Iterator[records.PromptRecord]:
-        """Records by prompt text hash (the rows' order), then labeler, then content; a member for each row."""
+        """Yield records by prompt text hash (the rows' order), then labeler, then content; add a member per row."""
         freeze = {
             Kind.DEMONSTRATIONS: self._demonstration,
             Kind.CONVERSATIONS: self._conversation,
@@ -119,7 +122,7 @@ class Freezer:
                     yield from made
 
     def _count(self, kind: Kind, row: contents.Row, prompt: Prompt, split: Split) -> None:
-        """Count a row by split, pool and who answered, and what is answered about its prompt; keep its guideline."""
+        """Count a row by split, pool and who answered, and the answers about its prompt; record its guideline."""
         self.counts[f"{kind}_{split}"] += 1
         own = prompt.split if kind is Kind.PROMPTS else of_answer(prompt.split, row.pool)
         if split is not own:
@@ -141,7 +144,7 @@ class Freezer:
         return {name: {"yes": self.answers[name, True], "no": self.answers[name, False]} for name in names}
 
     def _conversation(self, row: Conversation, starter: Prompt, split: Split) -> Iterator[records.DemonstrationRecord]:
-        """Each message of the assistant is a completion of all messages before it: the labeler wrote or approved it."""
+        """Yield each assistant message as a completion of all messages before it: the labeler wrote or approved it."""
         said = self.splits.first_of_conversation(row.id, starter.folded_sha256)
         for before, answer in answered(starter, row.messages):
             self.counts["conversation_messages"] += 1
@@ -204,5 +207,5 @@ class Freezer:
 
 
 def _place(made: list[records.PromptRecord]) -> list[str]:
-    """Where the records of a row stand among those of its prompt."""
+    """Return the sort key of a row's records among those of its prompt."""
     return [getattr(made[0], "labeler", ""), *(record.model_dump_json() for record in made)] if made else [""]

@@ -1,4 +1,4 @@
-"""Why a row that a filter means stays out of a snapshot: the keys of Manifest.left_out, and their words."""
+"""Why a row that a filter selects is left out of a snapshot: the keys of Manifest.left_out, and their texts."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,7 +11,7 @@ from training.contract.records import Purpose
 
 
 class Kind(StrEnum):
-    """What a snapshot is made of."""
+    """Kind of the rows in a snapshot."""
 
     DEMONSTRATIONS = "demonstrations"
     CONVERSATIONS = "conversations"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
     PROMPTS = "prompts"
 
 
-# What a snapshot is empty without, and what else it holds.
+# The kinds without which a snapshot is empty, and the kinds that it holds besides.
 KINDS: dict[Purpose, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
     Purpose.SFT: ((Kind.DEMONSTRATIONS, Kind.CONVERSATIONS), ()),
     Purpose.RM: ((Kind.COMPARISONS,), (Kind.DEMONSTRATIONS, Kind.CONVERSATIONS)),
@@ -28,7 +28,7 @@ KINDS: dict[Purpose, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
 
 
 class Reason(StrEnum):
-    """Why a row stays out; where several hold, the first counts."""
+    """Why a row is left out; if several reasons apply, the first counts."""
 
     BY_AI_JUDGES = "by_ai_judges"
     SURPLUS = "surplus"
@@ -74,12 +74,12 @@ def key(kind: Kind, reason: Reason) -> str:
 
 
 def worded(left_out: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return (what stays out and why, in the reader's words; how much of it), in a fixed order."""
+    """Return (what is left out and why, in the reader's language; how many), in a fixed order."""
     return [(i18n.gettext(words), left_out[name]) for name, words in WORDS.items() if name in left_out]
 
 
 def listed(left_out: Mapping[str, int]) -> str:
-    """Return what stays out, and how much of it, in the reader's words: "withdrawn prompts (3), ..."."""
+    """Return what is left out, and how many, in the reader's language: "withdrawn prompts (3), ..."."""
     return ", ".join(f"{words} ({count})" for words, count in worded(left_out))
 
 
@@ -99,7 +99,7 @@ def refuse_if_empty(purpose: Purpose, held: Mapping[Kind, int], left_out: Mappin
 
 
 def way_out(left_out: Mapping[str, int]) -> str:
-    """Return what to do where nothing is left that a snapshot is to hold."""
+    """Return the advice to show when nothing is left to freeze."""
     if any(name.endswith((Reason.BY_SIMULATED_LABELERS, Reason.BY_DEMO_ACCOUNTS)) for name in left_out):
         return _(
             "Under “Whose answers”, check which other answers to include (“also” over REST, --also on the command "

@@ -1,4 +1,4 @@
-"""Snapshots for admins: what was frozen, freezing more, and exports."""
+"""Snapshot pages for admins: list, creation, details and exports."""
 
 from typing import Annotated
 
@@ -21,14 +21,14 @@ from training.contract.records import Purpose, Split
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
-COLLECTIONS = {Purpose.SFT: "written", Purpose.RM: "imported", Purpose.PPO: "collections"}  # by purpose, as fields
+COLLECTIONS = {Purpose.SFT: "written", Purpose.RM: "imported", Purpose.PPO: "collections"}  # form field by purpose
 LISTS = ("rounds", "also", "splits", *COLLECTIONS.values())
-WHOLE = "splits", "collections"  # all of these is what a new form says
+WHOLE = "splits", "collections"  # a new form chooses all of these
 
 
 @router.get("/admin/snapshots")
 def list_page(request: Request, cursor: Text | None = None):
-    """All snapshots."""
+    """Show all snapshots."""
     account = admin(request)
     with reading() as session:
         snapshots, following = queries.listing(session, cursor)
@@ -37,7 +37,7 @@ def list_page(request: Request, cursor: Text | None = None):
 
 @router.get("/admin/snapshots/new")
 def new_page(request: Request, round: Text = ""):
-    """The form that freezes; `round` is the public id of one that is chosen already."""
+    """Show the form for a new snapshot; `round` is the public id of a round to preselect."""
     admin(request)
     given = {"purpose": Purpose.RM, "name": "", "train_on_evaluation": "", **{name: [] for name in LISTS}, ALL: WHOLE}
     if round:
@@ -73,7 +73,7 @@ def _form(request: Request, given: dict, error: PlumblineError | None = None):
 
 @router.post("/admin/snapshots/new")
 def create(request: Request, form: Posted):
-    """Queue a snapshot and follow it on its page."""
+    """Queue a snapshot and redirect to its page."""
     account = admin(request)
     purpose = form.get("purpose", "")
     given = {
@@ -96,7 +96,7 @@ def create(request: Request, form: Posted):
 
 
 def _filter(purpose: Purpose, given: dict) -> dict:
-    """What the form says to freeze; what was ticked for another purpose does not count."""
+    """Return the filter that the form describes; choices for another purpose are ignored."""
     filter = {"splits": some_or_all(given, "splits", _("Splits")) or []}
     if purpose is Purpose.PPO:
         return filter | {"collections": some_or_all(given, "collections", _("Prompt collections")) or []}
@@ -111,7 +111,7 @@ def _filter(purpose: Purpose, given: dict) -> dict:
 
 @router.get("/admin/snapshots/{id}")
 def detail_page(request: Request, id: str):
-    """One snapshot; while it is written, htmx asks again for the block that says how far it is."""
+    """Show one snapshot; while it is written, htmx polls the block with its state."""
     account = admin(request)
     with reading() as session:
         snapshot = queries.find(session, id)
@@ -129,6 +129,6 @@ def detail_page(request: Request, id: str):
 
 @router.get("/admin/snapshots/{id}/{name}")
 def download(request: Request, id: str, name: Text):
-    """One export as a file."""
+    """Download one export as a file."""
     admin(request)
     return export_response(id, name)

@@ -1,4 +1,4 @@
-"""Parquet files; their schema follows from the types of the columns, so it does not depend on what the rows hold."""
+"""Parquet files whose schema follows from the types of the columns, not from the values in the rows."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -19,12 +19,12 @@ _ARROW = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64(),
 
 
 def schema(columns: Columns) -> pyarrow.Schema:
-    """Return the columns' schema: records are structs, tuples lists, objects with keys of their own one JSON text."""
+    """Return the columns' schema: records become structs, tuples lists, and dicts with arbitrary keys one JSON text."""
     return pyarrow.schema({name: _arrow(type) for name, type in columns.items()})
 
 
 def write(path: Path, columns: Columns, rows: Iterator[dict]) -> None:
-    """Write a Parquet file of these rows; without any it has its columns all the same."""
+    """Write a Parquet file of these rows; without rows it still has its columns."""
     made = schema(columns)
     with pyarrow.parquet.ParquetWriter(path, made, compression="zstd") as writer:
         while batch := list(islice(rows, BATCH)):
@@ -33,7 +33,7 @@ def write(path: Path, columns: Columns, rows: Iterator[dict]) -> None:
 
 
 def _kind(type: Any) -> tuple[Any, Any]:
-    """What a type is, None aside: a plain one, or tuple, dict or Record with the type of what is in it."""
+    """Return (plain type, None), or tuple, dict or Record with the type inside; `X | None` counts as X."""
     origin, inside = get_origin(type), get_args(type)
     if origin in (Union, UnionType):
         (one,) = (member for member in inside if member is not NoneType)

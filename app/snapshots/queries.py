@@ -1,4 +1,4 @@
-"""Finding snapshots, and what the filter of one can name."""
+"""Queries for snapshots, and for what a snapshot's filter can name."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from training.contract.records import Purpose
 
 
 def find(session: Session, public_id: str) -> Snapshot:
-    """The snapshot with this public id; raises NotFound."""
+    """Return the snapshot with this public id, or raise NotFound."""
     found = session.scalar(select(Snapshot).where(Snapshot.public_id == public_id))
     if found is None:
         raise NotFound(_("There is no snapshot %(id)s.") % {"id": public_id})
@@ -30,32 +30,32 @@ def find(session: Session, public_id: str) -> Snapshot:
 
 
 def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Snapshot], str | None]:
-    """One page of the snapshots, the newest first, and the cursor of the next."""
+    """Return one page of snapshots, newest first, and the next cursor."""
     return cursors.page(session, select(Snapshot), Snapshot, cursor, limit)
 
 
 def ready(session: Session) -> list[Snapshot]:
-    """Every snapshot that a job can be started with, the newest first."""
+    """Return every snapshot that a job can be started with, newest first."""
     return list(
         session.scalars(select(Snapshot).where(Snapshot.state == SnapshotState.READY).order_by(Snapshot.id.desc()))
     )
 
 
 def of_round(session: Session, round: Round) -> list[Snapshot]:
-    """The snapshots that hold, or are about to hold, answers of a round, the oldest first."""
+    """Return the snapshots that hold, or are about to hold, answers of a round, oldest first."""
     made = select(Snapshot).where(Snapshot.purpose != Purpose.PPO, Snapshot.state != SnapshotState.FAILED)
     made = made.options(load_only(Snapshot.public_id, Snapshot.name, Snapshot.state, Snapshot.filter))
     return [one for one in session.scalars(made.order_by(Snapshot.id)) if round.number in (one.filter["rounds"] or [])]
 
 
 def closed_training_rounds(session: Session) -> list[Round]:
-    """The closed rounds whose answers train."""
+    """Return the closed training rounds, in order of number."""
     query = select(Round).where(Round.state == RoundState.CLOSED, Round.purpose == RoundPurpose.TRAINING)
     return list(session.scalars(query.order_by(Round.number)))
 
 
 def nameable_rounds(session: Session) -> list[Round]:
-    """Closed rounds that a snapshot may name, the newest first."""
+    """Return the closed rounds that a snapshot may name, newest first."""
     query = select(Round).where(
         Round.state == RoundState.CLOSED, Round.purpose.in_((RoundPurpose.TRAINING, RoundPurpose.EVALUATION))
     )
@@ -63,7 +63,7 @@ def nameable_rounds(session: Session) -> list[Round]:
 
 
 def answers_of(session: Session, rounds: Iterable[Round]) -> dict[int, int]:
-    """How many answers each round has, of whatever kind, by the round's key."""
+    """Return how many answers of any kind each round has, by the round's database id."""
     ids = [round.id for round in rounds]
     counts: Counter[int] = Counter()
     for kind in (Comparison, Demonstration, Conversation):
@@ -73,7 +73,7 @@ def answers_of(session: Session, rounds: Iterable[Round]) -> dict[int, int]:
 
 
 def answers_by_kind(session: Session) -> dict[AccountKind, int]:
-    """How many answers there are of each kind of account, in rounds whose answers can be frozen and outside of them."""
+    """Count answers by kind of account, in rounds whose answers can be frozen and outside of rounds."""
     freezable = Round.id.is_(None) | Round.purpose.in_((RoundPurpose.TRAINING, RoundPurpose.EVALUATION))
     counts: Counter[AccountKind] = Counter()
     for kind in (Comparison, Demonstration, Conversation):
@@ -85,12 +85,12 @@ def answers_by_kind(session: Session) -> dict[AccountKind, int]:
 
 
 def rounds_by_number(session: Session, numbers: list[int]) -> dict[int, Round]:
-    """The rounds with these numbers."""
+    """Return the rounds with these numbers, by number."""
     return {found.number: found for found in session.scalars(select(Round).where(Round.number.in_(numbers)))}
 
 
 def collections(session: Session, purpose: Purpose) -> list[str]:
-    """Names of the collections that a snapshot with this purpose may name."""
+    """Return the names of the collections that a snapshot with this purpose may name."""
     return {
         Purpose.SFT: written_collections,
         Purpose.RM: imported_collections,
@@ -99,13 +99,13 @@ def collections(session: Session, purpose: Purpose) -> list[str]:
 
 
 def imported_collections(session: Session) -> list[str]:
-    """Names of the collections that comparisons were imported into."""
+    """Return the names of the collections that comparisons were imported into."""
     query = select(Comparison.collection).where(Comparison.source == ComparisonSource.IMPORT).distinct()
     return sorted(session.scalars(query))
 
 
 def written_collections(session: Session) -> list[str]:
-    """Names of the collections with few-shot pairs that labelers wrote."""
+    """Return the names of the collections with few-shot pairs that labelers wrote."""
     query = (
         select(PromptCollection.name)
         .join(Completion, Completion.prompt_id == PromptCollection.prompt_id)
@@ -117,16 +117,16 @@ def written_collections(session: Session) -> list[str]:
 
 
 def prompt_collections(session: Session) -> list[str]:
-    """Names of the collections of prompts."""
+    """Return the names of the collections of prompts."""
     return sorted(session.scalars(select(PromptCollection.name).distinct()))
 
 
 def prompts_by_id(session: Session, public_ids: Iterable[str]) -> list[Prompt]:
-    """The prompts with these public ids."""
+    """Return the prompts with these public ids."""
     return list(session.scalars(select(Prompt).where(Prompt.public_id.in_(list(public_ids)))))
 
 
 def guideline_names(session: Session, ids: set[int]) -> tuple[str, ...]:
-    """The guidelines' names with their versions, e.g. "training v1", in order."""
+    """Return the guidelines' names with their versions, e.g. "training v1", in order."""
     found = session.execute(select(Guideline.name, Guideline.version).where(Guideline.id.in_(ids)))
     return tuple(f"{name} v{version}" for name, version in sorted(map(tuple, found)))

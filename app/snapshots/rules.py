@@ -1,4 +1,4 @@
-"""What may happen to a snapshot: queued, written by one worker at a time, ready for ever or failed."""
+"""Life cycle of a snapshot: queued, written by one worker at a time, then permanently ready or failed."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ ATTEMPTS = 3
 
 
 def folder(snapshot: Snapshot) -> Path:
-    """Where a ready snapshot's files lie."""
+    """Return the folder of a ready snapshot's files."""
     return settings().data_dir.absolute() / "snapshots" / snapshot.public_id
 
 
@@ -43,7 +43,7 @@ def create(
     name: str = "",
     by: Account | None = None,
 ) -> Snapshot:
-    """Queue a snapshot; its filter is made explicit now, so that rounds closed later do not slip in.
+    """Queue a snapshot; its filter is made explicit now, so that rounds closed later are not included.
 
     Raises BadInput or Conflict for a filter that cannot be frozen.
     """
@@ -64,7 +64,7 @@ def create(
 
 
 def claim(session: Session, id: int) -> Snapshot | None:
-    """Take a queued snapshot for this worker; None if another has it or it is done."""
+    """Lease a queued snapshot for this worker; return None if another worker has it or it is done."""
     claimed = session.scalar(
         update(Snapshot)
         .where(Snapshot.id == id, Snapshot.state == SnapshotState.QUEUED)
@@ -75,12 +75,12 @@ def claim(session: Session, id: int) -> Snapshot | None:
 
 
 def renew(session: Session, snapshot: Snapshot) -> None:
-    """Keep the lease of this attempt; raises LeaseLost."""
+    """Renew the lease of this attempt; raise LeaseLost if another attempt has taken over."""
     _mine(session, snapshot, lease_until=utc_now(LEASE_SECONDS))
 
 
 def finish(session: Session, snapshot: Snapshot, manifest: Manifest, members: list[dict]) -> None:
-    """Make the snapshot ready with its members; raises LeaseLost if another attempt has taken over."""
+    """Make the snapshot ready with its members; raise LeaseLost if another attempt has taken over."""
     _mine(
         session,
         snapshot,
@@ -90,7 +90,7 @@ def finish(session: Session, snapshot: Snapshot, manifest: Manifest, members: li
         lease_until=None,
         error="",
     )
-    # Every kind of member goes by itself, since the rows of one insert must have the same columns.
+    # One insert for each kind of member, since the rows of one insert must have the same columns.
     for column in ("demonstration_id", "conversation_id", "comparison_id", "prompt_id"):
         rows = [{"snapshot_id": snapshot.id, **member} for member in members if column in member]
         if rows:
@@ -99,7 +99,7 @@ def finish(session: Session, snapshot: Snapshot, manifest: Manifest, members: li
 
 
 def _check_personal_data(session: Session, snapshot: Snapshot) -> None:
-    """Mark members whose prompt has open personal data by now; raises Conflict if there are any."""
+    """Mark members whose prompt has open personal data by now; raise Conflict if there are any."""
     prompts = select(Finding.prompt_id).where(Finding.state == FindingState.OPEN)
     demonstrations = select(Demonstration.id).join(Demonstration.completion).where(Completion.prompt_id.in_(prompts))
     conversations = select(Conversation.id).join(Conversation.item).where(Item.prompt_id.in_(prompts))
@@ -122,14 +122,14 @@ def _check_personal_data(session: Session, snapshot: Snapshot) -> None:
     )
     try:
         found = changed_rows(session, marked)
-    except IntegrityError as error:  # of members that train: the schema keeps such data out
+    except IntegrityError as error:  # a member in train: the schema forbids such data there
         raise Conflict(words) from error
     if found:
         raise Conflict(words)
 
 
 def fail(session: Session, snapshot: Snapshot, error: str) -> None:
-    """Give up, with the reason; raises LeaseLost if another attempt has taken over."""
+    """Mark the snapshot as failed with the reason; raise LeaseLost if another attempt has taken over."""
     _mine(session, snapshot, state=SnapshotState.FAILED, error=error, lease_until=None)
 
 
@@ -143,7 +143,7 @@ def _mine(session: Session, snapshot: Snapshot, **values: object) -> None:
 
 
 def reconcile(session: Session) -> list[Snapshot]:
-    """Queue what a dead worker left and send again what never arrived; returns those that failed for good."""
+    """Requeue snapshots of dead workers and resend lost messages; return the snapshots that failed permanently."""
     failed = []
     stale = select(Snapshot).where(
         Snapshot.state.in_([SnapshotState.QUEUED, SnapshotState.WRITING]), Snapshot.lease_until < utc_now()

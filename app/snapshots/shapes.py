@@ -1,8 +1,8 @@
-"""The shapes in which records are exported: for each its columns, derived from the records' fields, and its rows.
+"""The shapes in which records are exported: for each, its columns (derived from the records' fields) and its rows.
 
-Our own shapes are the records as they were frozen, messages as {role, text}. Those of trainers hold chats as
-[{role, content}] and beside them every other field of the record, by which rows can be chosen; flags are one JSON text
-there, since a column has one type in all rows. No column has a name to which a trainer gives a meaning of its own.
+Our own shapes are the records as they were frozen, with messages as {role, text}. Trainers' shapes hold chats as
+[{role, content}] plus every other field of the record, so that rows can be selected by them. Flags are one JSON text
+there, since a column has one type in all rows. No column has a name that means something else to a trainer.
 """
 
 import hashlib
@@ -51,14 +51,14 @@ class ChatMessage(Record):
 
 Chat = tuple[ChatMessage, ...]
 Columns = dict[str, Any]  # name -> type of its values
-Read = Callable[[], Iterable[Any]]  # reads the records, again with each call
+Read = Callable[[], Iterable[Any]]  # reads the records from the start on each call
 
 
 @dataclass(frozen=True)
 class Shape:
     """How one export is made."""
 
-    files: Mapping[str, type[PromptRecord]]  # what it is made of, whichever the snapshot has
+    files: Mapping[str, type[PromptRecord]]  # the files it is made from, as far as the snapshot has them
     columns: Callable[[type[PromptRecord]], Columns]  # for the record that its rows are made from
     rows: Callable[[Read], Iterator[dict]]
     record: type[PromptRecord]
@@ -74,7 +74,7 @@ def _values(record: Record, *but: str, prefix: str = "") -> dict:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it, every field of a record in it, also those that a frozen line leaves out."""
+    """Return the value as JSON data, with every field of its records, even those that a frozen line omits."""
     if isinstance(value, Record):
         return _values(value)
     if isinstance(value, tuple):
@@ -102,9 +102,9 @@ def _as_frozen(read: Read) -> Iterator[dict]:
 
 
 def _prompts(read: Read) -> Iterator[dict]:
-    """Every prompt once, with its own split: what a held-out labeler answered to a train prompt says validation.
+    """Yield every prompt once, with its own split: a held-out labeler's answer to a train prompt says validation.
 
-    Prompts that were masked can have come to say the same.
+    Masking can have made prompts equal.
     """
     splits: dict[str, Split] = {}
     for record in read():
@@ -123,21 +123,21 @@ def _prompts(read: Read) -> Iterator[dict]:
 
 
 def _messages(read: Read) -> Iterator[dict]:
-    """SFT: the prompt, and the completion as the assistant's last message."""
+    """Yield rows for SFT: the prompt, and the completion as the assistant's last message."""
     for record in read():
         rest = _flat(_values(record, "prompt", "completion"))
         yield {"messages": _chat(record.prompt) + _says(record.completion), **rest}
 
 
 def _prompt_only(read: Read) -> Iterator[dict]:
-    """PPO, GRPO, RLOO: what a policy is asked."""
+    """Yield rows for PPO, GRPO and RLOO: the prompts for a policy."""
     for row in _prompts(read):
         chat = [{"role": message["role"], "content": message["text"]} for message in row.pop("prompt")]
         yield {"prompt": chat, **row}
 
 
 def _pairs(read: Read) -> Iterator[dict]:
-    """DPO, reward models: every pair of a ranking whose tiers differ. Those of one ranking share `group`."""
+    """Yield rows for DPO and reward models: every pair whose tiers differ. Pairs of one ranking share `group`."""
     for record, group in _grouped(read()):
         shared = {**_flat(_values(record, "prompt", "completions")), "group": group}
         for places in record.pairs():
@@ -153,7 +153,7 @@ def _pairs(read: Read) -> Iterator[dict]:
 
 
 def _kto(read: Read) -> Iterator[dict]:
-    """KTO: every completion that is plainly good or plainly bad; see `desirable`."""
+    """Yield rows for KTO: every completion that is clearly good or clearly bad; see `desirable`."""
     for record, group in _grouped(read()):
         shared = {**_flat(_values(record, "prompt", "completions")), "group": group}
         for completion in record.completions:
@@ -163,7 +163,7 @@ def _kto(read: Read) -> Iterator[dict]:
                 yield {**said, **shared, **_flat(_values(completion, "text"))}
 
 
-# What says of a completion, whatever its rating, that it ought not to have been written.
+# Flags that make a completion bad, whatever its rating.
 BAD_FLAGS = (
     Flag.FAILS_TASK,
     Flag.INAPPROPRIATE,
@@ -176,7 +176,7 @@ GOOD_RATING, BAD_RATING = 5, 3  # of 7: at least, at most
 
 
 def desirable(completion: RankedCompletion) -> bool | None:
-    """Return whether a completion is good (rated 5 or more, no bad flag), bad, or None: neither is plain."""
+    """Return whether a completion is good (rated 5 or more, no bad flag) or bad; None if neither is clear."""
     if completion.unacceptable or any(completion.flags.get(flag) for flag in BAD_FLAGS):
         return False
     if completion.rating is None or BAD_RATING < completion.rating < GOOD_RATING:
@@ -185,7 +185,7 @@ def desirable(completion: RankedCompletion) -> bool | None:
 
 
 def _grouped(rankings: Iterable[ComparisonRecord]) -> Iterator[tuple[ComparisonRecord, str]]:
-    """Each ranking with a name of its own, which its content gives; equal ones are told apart by their number."""
+    """Yield each ranking with a unique name derived from its content; equal rankings are numbered."""
     met: Counter[str] = Counter()
     for ranking in rankings:
         digest = hashlib.sha256(ranking.model_dump_json().encode()).hexdigest()[:16]

@@ -1,9 +1,9 @@
-"""The split of every text: where two say the same, the stricter one wins (docs/held-out.md).
+"""The split of every text: if two texts say the same, the stricter split wins (docs/held-out.md).
 
-Two texts say the same if they are equal but for case and spacing, if they are prompts that were found to be near, if
-both are what one conversation was before an answer, or if a dialogue begins with the other, up to a message of the
-user; and so on from each of them to the next. All stored prompts and
-conversations count, whatever a snapshot chooses, so that no two snapshots put one text into different splits.
+Two texts say the same if they are equal but for case and spacing, if they are prompts found to be near-duplicates, if
+both are what one conversation was before some answer, or if one is a dialogue that begins with the other, up to a
+message of the user. The relation is transitive. All stored prompts and conversations count, whatever a snapshot
+chooses, so that no two snapshots put one text into different splits.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ class Said(Protocol):
 
 
 def answered(starter: Prompt, messages: Iterable[Said]) -> Iterator[tuple[tuple[Message, ...], str]]:
-    """Yield (all messages before it, its text) for each message of the assistant."""
+    """Yield (all messages before it, its text) for each assistant message."""
     said = tuple(opening(starter))
     for message in messages:
         if message.role is Role.ASSISTANT:
@@ -48,7 +48,7 @@ def of_answer(split: Split, pool: Pool) -> Split:
 
 @dataclass
 class Splits:
-    """The splits of prompts and conversations; a text is known by its folded hash."""
+    """The splits of prompts and conversations; a text is identified by its folded hash."""
 
     _parent: dict[str, str] = field(default_factory=dict)
     _split: dict[str, Split] = field(default_factory=dict)  # of the first text of each class
@@ -56,31 +56,31 @@ class Splits:
     with_open_personal_data: set[int] = field(default_factory=set)  # conversations that repeat a prompt with such data
 
     def of_text(self, folded: str, own: Split) -> Split:
-        """Return the split of a text; its own where it is not known, since it was stored a moment ago."""
+        """Return the split of a text; `own` if the text is unknown because it was stored a moment ago."""
         return self._split[self._first(folded)] if folded in self._parent else own
 
     def of_conversation(self, id: int, own: Split) -> Split:
-        """Return the split of a whole conversation; its starter's own where it is not known."""
+        """Return the split of a whole conversation; `own`, that of its starter, if the conversation is unknown."""
         return self.of_text(self._conversations.get(id, ""), own)
 
     def first_text(self, folded: str) -> str:
-        """Return one of the texts that say the same as this one, the same for all of them: the least hash."""
+        """Return the representative of all texts that say the same as this one: the least hash."""
         return self._first(folded) if folded in self._parent else folded
 
     def first_of_conversation(self, id: int, starter: str) -> str:
-        """Return the same of a whole conversation; of its starter where it is not known."""
+        """Return the representative text of a whole conversation; that of its starter if it is unknown."""
         return self.first_text(self._conversations.get(id, starter))
 
     def add_prompt(self, folded: str, split: Split) -> None:
-        """Note the split of a stored prompt."""
+        """Record the split of a stored prompt."""
         self._parent.setdefault(folded, folded)
         first = self._first(folded)
         self._split[first] = strictest((split, self._split.get(first, split)))
 
     def add_conversation(self, id: int, starter: Prompt, texts: list[str]) -> None:
-        """Note what a conversation was before each of its answers: all of it is one text, so that none is torn.
+        """Unite what a conversation was before each of its answers, so that no conversation is torn across splits.
 
-        A described use is in no record, so it is no text, but gives the conversation its split.
+        A use-case description is in no record, so it is not a text here; it still gives the conversation its split.
         """
         if starter.source is not PromptSource.USE_CASE:
             texts = [starter.folded_sha256, *texts]
@@ -90,13 +90,13 @@ class Splits:
             self.unite(texts[0], text)
 
     def unite_beginnings(self, folded: str, messages: Sequence[Message]) -> None:
-        """Note that a known prompt of several turns says the same as each known text that it begins with."""
+        """Unite a known prompt of several turns with each known text that it begins with."""
         for place, message in enumerate(messages[:-1]):
             if message.role == "user" and (beginning := folded_sha256(messages[: place + 1])) in self._parent:
                 self.unite(folded, beginning)
 
     def unite(self, one: str, other: str) -> None:
-        """Note that two known texts say the same."""
+        """Record that two known texts say the same."""
         first, second = sorted((self._first(one), self._first(other)))
         if first != second:
             self._parent[second] = first
@@ -111,7 +111,7 @@ class Splits:
 
 
 def effective_splits(session: Session) -> Splits:
-    """Return what splits all stored prompts and conversations have, in one pass over them."""
+    """Return the splits of all stored prompts and conversations, in one pass over them."""
     splits, texts, with_personal_data = Splits(), {}, set()
     columns = (Prompt.id, Prompt.folded_sha256, Prompt.split, HAS_OPEN_PERSONAL_DATA)
     query = select(*columns).where(Prompt.withdrawn_at.is_(None))
@@ -143,7 +143,7 @@ def _dialogues(session: Session) -> Iterator[tuple[str, tuple[Message, ...]]]:
 
 
 def _conversations(session: Session) -> Iterator[tuple[int, Prompt, Iterator[Said]]]:
-    """Yield (id, starter, messages in order) of every conversation that counts."""
+    """Yield (id, starter, messages in order) of every conversation that is not surplus or about a withdrawn prompt."""
     query = select(Conversation.id, Prompt).join(Conversation.item).join(Item.prompt).where(_COUNTS)
     starters = {id: starter for id, starter in session.execute(query)}
     messages = (

@@ -1,4 +1,4 @@
-"""Snapshots and what is in them."""
+"""Snapshots and their members."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ class SnapshotState(StrEnum):
 
 
 class Snapshot(Base):
-    """A frozen data set with a purpose; its folder is `snapshots/<public_id>` of the data folder."""
+    """A frozen data set with a purpose; its folder is `snapshots/<public_id>` in the data folder."""
 
     __tablename__ = "snapshots"
 
@@ -40,7 +40,7 @@ class Snapshot(Base):
 
 
 class SnapshotMember(Base):
-    """What a snapshot froze: exactly one of its subjects; never in train: held-out labelers, open personal data."""
+    """One frozen row of a snapshot, with exactly one subject; held-out labelers and open personal data never train."""
 
     __tablename__ = "snapshot_members"
     __table_args__ = (

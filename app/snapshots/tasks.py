@@ -23,22 +23,22 @@ log = logging.getLogger(__name__)
 
 @celery.task(name="snapshots.write")
 def write(id: int) -> None:
-    """Write snapshot `id`, if nobody else does or did."""
+    """Write snapshot `id`, unless another worker is writing it or it is done."""
     with transaction() as session:
         snapshot = rules.claim(session, id)
     if snapshot is None:
         return
     place = rules.folder(snapshot)
-    for left in place.parent.glob(f".{snapshot.public_id}.*.new"):  # by an attempt that died
+    for left in place.parent.glob(f".{snapshot.public_id}.*.new"):  # left by an attempt that died
         shutil.rmtree(left, ignore_errors=True)
     draft = place.with_name(f".{snapshot.public_id}.{snapshot.attempt}.new")
     try:
         _freeze(snapshot, draft)
     except LeaseLost:
         log.warning("snapshot %s: the lease of attempt %s was lost", snapshot.public_id, snapshot.attempt)
-    except OperationalError as error:  # the database is away or busy: once the lease ends, the snapshot is queued again
+    except OperationalError as error:  # the database is down or busy: once the lease ends, the snapshot is requeued
         log.warning("snapshot %s waits for the database: %s", snapshot.public_id, error)
-    except PlumblineError as error:  # what it would hold has changed since it was queued
+    except PlumblineError as error:  # what it would hold changed after it was queued
         log.warning("snapshot %s cannot be written: %s", snapshot.public_id, error.message)
         _fail(snapshot, error.message)
     except Exception as error:
@@ -60,7 +60,7 @@ def _freeze(snapshot: Snapshot, draft: Path) -> None:
             rules.renew(session, snapshot)
 
     with reading() as session:
-        if engine().dialect.name == "postgresql":  # SQLite reads one state of the database anyway
+        if engine().dialect.name == "postgresql":  # SQLite reads one consistent state anyway
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         freezer = Freezer(
             session, snapshot.purpose, SnapshotFilter.model_validate(snapshot.filter), every(rules.RENEW_SECONDS, renew)
@@ -70,9 +70,9 @@ def _freeze(snapshot: Snapshot, draft: Path) -> None:
         _sync(path)
     with transaction() as session:
         rules.finish(session, snapshot, manifest, freezer.members)
-        # While the row is ours and before it says so: a ready snapshot always has its folder.
+        # Moved while the row is ours and before it is committed as ready: a ready snapshot always has its folder.
         place = rules.folder(snapshot)
-        shutil.rmtree(place, ignore_errors=True)  # of an attempt that died between here and its commit
+        shutil.rmtree(place, ignore_errors=True)  # left by an attempt that died between here and its commit
         draft.rename(place)
         _sync(place.parent)
         plans.advance_after(session, snapshot=snapshot)
