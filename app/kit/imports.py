@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass
 class ImportReport:
-    """What an import did, or would do. It counts entries, not lines: rows = added + known + left_out_rows + bad_rows."""
+    """What an import did, or would do. It counts entries of rows: rows = added + known + left_out_rows + bad_rows."""
 
     rows: int = 0  # a row with several prompts or rankings counts once for each
     added: int = 0
