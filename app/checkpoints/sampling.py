@@ -43,7 +43,7 @@ def request(session: Session, job: Job, by: Account | None) -> None:
 
 
 def take_in(job: Job, alive: Callable[[Session], None] = lambda session: None) -> int:
-    """Store the job's completions in chunks and return how many are new; `alive` is called in each transaction."""
+    """Store the job's completions in chunks and return their number; `alive` is called in each transaction."""
     with transaction() as session:
         check(session, job)
         policy = rules.make_policy(session, rules.referred(session, job.config["init_from"]))

@@ -1,4 +1,4 @@
-"""State changes of jobs. The row and its lease are the source of truth; only the lease's owner writes a running job."""
+"""State changes of jobs. The row with its lease is the source of truth; the lease's holder writes as its owner."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -287,7 +287,7 @@ def cancel(session: Session, job: Job, by: Account | None) -> None:
 
 
 def resume(session: Session, job: Job, by: Account | None) -> None:
-    """Queue a failed or cancelled job again, to resume from its last saved state. Raise Conflict for other states."""
+    """Queue a failed or canceled job again, to resume from its last saved state. Raise Conflict for other states."""
     changed = session.scalar(
         update(Job)
         .where(Job.id == job.id, Job.state.in_([JobState.FAILED, JobState.CANCELLED]))

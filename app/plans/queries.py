@@ -45,7 +45,7 @@ def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tup
 
 
 def of_round(session: Session, round: Round) -> Plan | None:
-    """Return the round's plan that is not cancelled, or None."""
+    """Return the round's plan that is not canceled, or None."""
     return session.scalar(select(Plan).where(Plan.round_id == round.id, Plan.state != PlanState.CANCELLED))
 
 
@@ -71,7 +71,7 @@ def waiting_for(session: Session, *, job: Job | None, snapshot: Snapshot | None)
 
 
 def startable_rounds(session: Session) -> list[Round]:
-    """Return open or closed training rounds without a plan, newest first; cancelled plans do not count."""
+    """Return open or closed training rounds without a plan, newest first; canceled plans do not count."""
     query = (
         select(Round)
         .outerjoin(Plan, (Plan.round_id == Round.id) & (Plan.state != PlanState.CANCELLED))

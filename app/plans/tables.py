@@ -44,7 +44,7 @@ class Plan(Base):
 
     __tablename__ = "plans"
     __table_args__ = (
-        # A cancelled plan frees its round for another one.
+        # A canceled plan frees its round for another one.
         Index(
             "uq_plans_round",
             "round_id",
