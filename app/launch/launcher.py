@@ -38,7 +38,7 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
     _ = settings().key  # a weak key is refused before anything starts
     listener = _listen(settings().host, settings().port)
     for number in SIGNALS:
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # under nohup, leave SIGHUP ignored
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # respect nohup
             signal.signal(number, _stop)
     guard = Guard()
     children: list[Child] = []
