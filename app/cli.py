@@ -114,10 +114,10 @@ def examine(as_json: AsJson = False) -> None:
 
 
 def main() -> None:
-    """Entry point of the `plumbline` command; what a person can mend is one line and no traceback."""
+    """Run the `plumbline` command; errors that the user can fix are printed in one line, without a traceback."""
     if any(UNSTORABLE.search(word) for word in sys.argv):
         sys.exit("plumbline: an argument is not UTF-8; rename the file, or type the name as UTF-8")
-    os.umask(0o077)  # what Plumbline writes is for its own user: answers, networks, backups, logs
+    os.umask(0o077)  # files are readable only by Plumbline's own user: answers, models, backups, logs
     try:
         cli()
     except PlumblineError as error:

@@ -1,4 +1,4 @@
-"""Every setting of Plumbline, once, typed; each is read from the environment with the prefix PLUMBLINE_."""
+"""All settings of Plumbline, typed; each is read from the environment with the prefix PLUMBLINE_."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.kit import secret
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("plumbline.db", "secret", "run.lock", "snapshots", "runs", "logs")  # what a data folder of ours has
+OURS = ("plumbline.db", "secret", "run.lock", "snapshots", "runs", "logs")  # typical contents of our data folder
 
 
 class Settings(BaseSettings):
-    """Settings of this process; embedded defaults run the whole product from one folder."""
+    """Settings of this process; the embedded defaults run the whole product from one folder."""
 
     model_config = SettingsConfigDict(env_prefix="PLUMBLINE_", extra="ignore")
 
@@ -75,35 +75,35 @@ class Settings(BaseSettings):
 
     @property
     def base_url(self) -> str:
-        """The address people type, without a trailing slash."""
+        """The address that people open, without a trailing slash."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database's URL, embedded SQLite unless one was given."""
+        """URL of the database; embedded SQLite by default."""
         return self.database_url or f"sqlite:///{self.data_dir / 'plumbline.db'}"
 
     @property
     def broker_socket(self) -> Path:
-        """Where `plumbline run` lets its Valkey listen; not in the data folder, as a socket's path must be short."""
+        """Socket of the Valkey that `plumbline run` starts; outside the data folder, as a socket path must be short."""
         folder = hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:12]
         return Path(f"/tmp/plumbline-{os.getuid()}") / folder / "valkey.sock"
 
     @property
     def broker(self) -> str:
-        """The queue's URL, the embedded Valkey of this data folder unless one was given."""
+        """URL of the queue; the embedded Valkey of this data folder by default."""
         return self.broker_url or f"redis+socket://{self.broker_socket}?virtual_host=0"
 
     @property
     def key(self) -> bytes:
-        """The secret key, of PLUMBLINE_SECRET or the data folder; raises WeakSecret where it can be guessed."""
+        """The secret key, from PLUMBLINE_SECRET or the data folder; raises WeakSecret if it could be guessed."""
         return secret.given(self.secret) if self.secret else secret.stored(self.make_data_dir() / "secret")
 
     def make_data_dir(self) -> Path:
-        """Make the data folder if it is missing, and close it to the machine's other users; returns it."""
+        """Create the data folder if needed, deny other users of the machine access, and return it."""
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = self.data_dir.stat()
-        # A folder that others use too, as /tmp, or whose owner is somebody else stays as it is; doctor names it.
+        # A shared folder such as /tmp, or one with another owner, is left unchanged; doctor reports it.
         ours = not any(self.data_dir.iterdir()) or any((self.data_dir / name).exists() for name in OURS)
         if found.st_mode & 0o077 and found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX and ours:
             self.data_dir.chmod(0o700)
@@ -112,5 +112,5 @@ class Settings(BaseSettings):
 
 @lru_cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
+    """Return the settings of this process, read once."""
     return Settings()

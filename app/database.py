@@ -1,7 +1,7 @@
 """The engine, the base of all tables, times in UTC, and the only commit in app/.
 
-`reading()` is BEGIN and never writes; `transaction()` is BEGIN IMMEDIATE on SQLite, because a read that turns into a
-write in a deferred transaction loses updates or fails with a lock that no timeout waits for.
+`reading()` uses BEGIN and never writes. `transaction()` uses BEGIN IMMEDIATE on SQLite: in a deferred transaction, a
+read that turns into a write loses updates or fails with a lock error that no timeout waits for.
 """
 
 import re
@@ -39,7 +39,7 @@ from app.config import settings
 
 
 class Base(DeclarativeBase):
-    """The base of every table; constraints get names, so that migrations can speak of them."""
+    """Base of every table; constraints are named, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -53,7 +53,7 @@ class Base(DeclarativeBase):
 
 
 class UTCDateTime(TypeDecorator):
-    """An aware time in UTC; a naive one is refused."""
+    """A timezone-aware time in UTC; naive times raise ValueError."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -73,7 +73,7 @@ class UTCDateTime(TypeDecorator):
 
 
 class utc_now(ColumnElement):
-    """The database's clock, `seconds` from now: leases must not depend on the clock of a web server."""
+    """The database's clock plus `seconds`: leases must not depend on a web server's clock."""
 
     type = UTCDateTime()
     inherit_cache = True
@@ -92,7 +92,7 @@ class utc_now(ColumnElement):
 
 @compiles(utc_now, "sqlite")
 def _utc_now_sqlite(element: utc_now, compiler, **kw) -> str:
-    # Six digits, as UTCDateTime stores them, so that times compare as text.
+    # Six fractional digits, as UTCDateTime stores them, so that times compare as text.
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.seconds:+.3f} seconds')"
 
 
@@ -102,7 +102,7 @@ def _utc_now_postgresql(element: utc_now, compiler, **kw) -> str:
 
 
 class seconds_since(FunctionElement):
-    """Seconds from a time to now, by the database's clock; it is read to a millisecond."""
+    """Seconds from a time to now, by the database's clock, to a millisecond."""
 
     type = Double()
     inherit_cache = True
@@ -124,7 +124,7 @@ JSONColumn = JSON().with_variant(JSONB(), "postgresql")
 
 
 def choice(values: type[StrEnum]) -> Enum:
-    """A column type for a StrEnum: text with a CHECK, the same on both databases."""
+    """Return a column type for a StrEnum: text with a CHECK, the same on both databases."""
     return Enum(
         values,
         native_enum=False,
@@ -136,13 +136,13 @@ def choice(values: type[StrEnum]) -> Enum:
 
 
 def public_id() -> str:
-    """A random id for addresses and APIs; it tells nothing of order or number."""
+    """Return a random id for URLs and APIs that reveals neither order nor number."""
     return secrets.token_hex(8)
 
 
 @lru_cache
 def engine() -> Engine:
-    """The engine of this process, made on first use."""
+    """Return this process's engine, created on first use."""
     url = settings().sqlalchemy_url
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=20, max_overflow=30, pool_pre_ping=True)
@@ -167,20 +167,20 @@ def engine() -> Engine:
     return made
 
 
-# SQLite has one writer and its busy handler is a lottery; threads of one process queue here instead.
+# SQLite has one writer and its busy handler is not fair; threads of one process queue here instead.
 _sqlite_writer = threading.Lock()
 
 
 @contextmanager
 def reading() -> Iterator[Session]:
-    """A short read; nothing written here is kept."""
+    """Open a short read-only session; writes are not kept."""
     with Session(engine().execution_options(plumbline_reads=True), expire_on_commit=False) as session:
-        yield session  # closing rolls back and, unlike rollback(), leaves the rows readable
+        yield session  # closing rolls back but, unlike rollback(), keeps the rows readable
 
 
 @contextmanager
 def transaction() -> Iterator[Session]:
-    """Everything in it is committed together, or nothing; rows stay readable afterwards."""
+    """Open a session whose changes are committed together or not at all; rows stay readable afterwards."""
     writer = _sqlite_writer if engine().dialect.name == "sqlite" else nullcontext()
     with writer, Session(engine(), expire_on_commit=False) as session, session.begin():
         yield session
@@ -189,12 +189,12 @@ def transaction() -> Iterator[Session]:
 
 
 def after_commit(session: Session, act: Callable[[], object]) -> None:
-    """Call `act` once the session's transaction() is committed and other writers can go on, or never if it is not."""
+    """Call `act` after the session's transaction() has committed and released the writer lock; never if it fails."""
     session.info.setdefault("after_commit", []).append(act)
 
 
 def insert_into(session: Session, table: type[Base] | FromClause) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT of the session's database, which both know how to end in ON CONFLICT."""
+    """Return an INSERT for the session's database; both dialects support ON CONFLICT."""
     return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
 
 

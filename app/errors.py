@@ -1,10 +1,10 @@
-"""Plain exceptions that carry a status; web/error_pages.py turns them into a page or problem details."""
+"""Exceptions that carry a status; web/error_pages.py turns them into a page or problem details."""
 
 from app.kit.i18n import N_
 
 
 class PlumblineError(Exception):
-    """Something a person can mend; the message says what was wrong, where, and the way out."""
+    """An error that a person can fix; the message says what is wrong, where, and the next step."""
 
     status = 400
     title = N_("This could not be done")
@@ -30,21 +30,21 @@ class NotSignedIn(PlumblineError):
 
 
 class Forbidden(PlumblineError):
-    """Signed in, but this act needs another role or scope."""
+    """Signed in, but the action needs another role or scope."""
 
     status = 403
     title = N_("Not allowed")
 
 
 class NotFound(PlumblineError):
-    """It does not exist, or not for this person."""
+    """The object does not exist, or is not visible to this account."""
 
     status = 404
     title = N_("Not found")
 
 
 class Conflict(PlumblineError):
-    """Someone or something was faster; `current` is what stands now, for a 409 that shows both."""
+    """The state has changed or does not allow this; `current` is the current state, for a 409 that shows both."""
 
     status = 409
     title = N_("This has changed in the meantime")
@@ -55,7 +55,7 @@ class Conflict(PlumblineError):
 
 
 class TooMany(PlumblineError):
-    """A rate limit; `retry_after_seconds` says when to try again."""
+    """Rate limit exceeded; `retry_after_seconds` says when to try again."""
 
     status = 429
     title = N_("Too many attempts")

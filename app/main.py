@@ -1,4 +1,4 @@
-"""The web application, put together."""
+"""Assembly of the web application."""
 
 from functools import partial
 
@@ -118,7 +118,7 @@ ROUTERS = [
 
 
 def create_app() -> FastAPI:
-    """The application of one web process."""
+    """Create the application of one web process."""
     app = FastAPI(
         title="Plumbline",
         docs_url=None,
@@ -126,7 +126,7 @@ def create_app() -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         dependencies=[Depends(check_csrf)],
     )
-    # Not on the app itself, whose limit would answer outside of our middleware; routes of imports set a larger one.
+    # Not on the app itself, whose limit would respond outside our middleware; import routes set a larger limit.
     limited = APIRouter(max_body_size=settings().max_body_bytes)
     for router in ROUTERS:
         limited.include_router(router)

@@ -1,7 +1,7 @@
 """The Celery app, its schedule, and send(), which publishes an id once its session has committed.
 
-A row in the database is the truth about work in the background: messages are acknowledged early, one that comes twice
-finds nothing to do, and one that was lost is sent again by the reconcilers of the schedule below.
+The database row is the source of truth for background work. Messages are acknowledged early; a duplicate finds nothing
+to do, and a lost one is sent again by the reconcilers scheduled below.
 """
 
 import logging
@@ -29,8 +29,8 @@ QUEUES = {
     TRAINING: "jobs and model checks, one at a time for each worker",
 }
 RECONCILE_SECONDS = 10
-WORKER_SEEN_SECONDS = 20  # a worker that has told nothing for so long counts as gone
-_VISIBILITY_SECONDS = 12 * 3600  # the same in every process: the shortest one wins
+WORKER_SEEN_SECONDS = 20  # a worker silent for this long counts as gone
+_VISIBILITY_SECONDS = 12 * 3600  # the same in every process, because the shortest one wins
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def _configuration() -> dict:
             "visibility_timeout": _VISIBILITY_SECONDS,
             "health_check_interval": 25,
             "socket_connect_timeout": 2,
-            "socket_timeout": 5,  # above the second that a waiting worker blocks for
-            # Without an end to its attempts, publishing to a dead broker would block the request for ever.
+            "socket_timeout": 5,  # longer than the second for which a waiting worker blocks
+            # Without a retry limit, publishing to a dead broker would block the request forever.
             "max_retries": 1,
             "interval_start": 0.0,
             "interval_step": 0.1,
@@ -63,7 +63,7 @@ def _configuration() -> dict:
         "worker_soft_shutdown_timeout": 60,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
-        "beat_scheduler": "celery.beat:Scheduler",  # intervals alone need no file that remembers them
+        "beat_scheduler": "celery.beat:Scheduler",  # fixed intervals need no schedule file
         "beat_schedule": {
             name: {"task": name, **repair}
             for name in (
@@ -96,7 +96,7 @@ celery.add_defaults(_configuration)
 def send(session: Session, name: str, id: int, queue: str = DEFAULT) -> None:
     """Publish the task `name` for row `id` after this session's commit, or never if it does not commit.
 
-    What a savepoint sent before it rolled back is published too: a message without a row does nothing.
+    A message sent inside a savepoint that rolls back is published too: a message without a row does nothing.
     """
     after_commit(session, lambda: _publish(name, id, queue))
 
@@ -105,7 +105,7 @@ def _publish(name: str, id: int, queue: str) -> None:
     try:
         celery.send_task(name, args=[id], queue=queue, retry=False)
     except (OperationalError, RedisError, OSError) as error:
-        # The row is committed and stays the truth: the reconciler sends it again when the broker is back.
+        # The row is committed and remains the source of truth: the reconciler resends it once the broker is back.
         embedded_is_off = not settings().broker_url and not settings().broker_socket.exists()
         log.log(
             logging.INFO if embedded_is_off else logging.WARNING,
@@ -124,7 +124,7 @@ def _broker() -> Iterator[Redis]:
 
 
 def workers(queue: str) -> list[str] | None:
-    """Names of the workers that consume `queue` now; None if the broker does not answer."""
+    """Return the names of the workers that consume `queue` now; None if the broker does not respond."""
     try:
         with _broker() as broker:
             seen = broker.zrangebyscore(_seen_key(queue), broker.time()[0] - WORKER_SEEN_SECONDS, "inf")
@@ -134,7 +134,7 @@ def workers(queue: str) -> list[str] | None:
 
 
 def waiting(queue: str) -> int:
-    """How many messages wait in a queue."""
+    """Return the number of messages waiting in a queue."""
     with _broker() as broker:
         return broker.llen(queue)
 
@@ -148,7 +148,7 @@ _told_at = float("-inf")  # monotonic seconds
 
 @heartbeat_sent.connect
 def _tell_that_we_live(sender, **_: object) -> None:
-    """Leave this worker's name beside its queues; called from the loop that consumes, so a stuck worker goes silent."""
+    """Register this worker with its queues; called from the consumer loop, so a stuck worker goes silent."""
     global _told_at
     if time.monotonic() - _told_at < WORKER_SEEN_SECONDS / 4:
         return
@@ -160,7 +160,7 @@ def _tell_that_we_live(sender, **_: object) -> None:
         _told_at = time.monotonic()
 
 
-# The pool's processes learn of a shutdown, or of the death of the worker, from a pipe whose other end closes.
+# The pool's processes detect a shutdown or the worker's death by a pipe whose other end closes.
 _pipe: list[int] = []
 
 
@@ -171,7 +171,7 @@ def _open_pipe(**_: object) -> None:
 
 @worker_process_init.connect
 def _begin_in_pool(**_: object) -> None:
-    """Drop what must not cross a fork: database connections and the writing end of the pipe."""
+    """Drop what must not survive a fork: database connections and the write end of the pipe."""
     surface.current.set(Surface.WORKER)
     engine.cache_clear()
     _announce_shutdown()
@@ -179,11 +179,11 @@ def _begin_in_pool(**_: object) -> None:
 
 @worker_shutting_down.connect
 def _announce_shutdown(**_: object) -> None:
-    """Close this process's writing end; who still reads the pipe sees its end once all have."""
+    """Close this process's write end; readers see end-of-file once all processes have closed theirs."""
     if len(_pipe) == 2:
         os.close(_pipe.pop())
 
 
 def stopping() -> bool:
-    """Whether the worker around this task is shutting down or gone."""
+    """Return whether the worker around this task is shutting down or has died."""
     return bool(_pipe) and bool(select.select([_pipe[0]], [], [], 0)[0])

@@ -1,1 +1,1 @@
-"""Trained networks and where each came from."""
+"""Trained models and their lineage."""

@@ -23,7 +23,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 def out(session: Session, checkpoint: Checkpoint) -> CheckpointOut:
-    """A checkpoint as REST tells it."""
+    """Return a checkpoint as its REST representation."""
     job = checkpoint.job
     snapshot = job.snapshot if job else None
     return CheckpointOut.model_validate(

@@ -1,4 +1,4 @@
-"""Checkpoints for admins: what was trained and where it came from; a network of one's own by path."""
+"""Checkpoint pages for admins: trained models, their lineage, and adding a model by path."""
 
 import json
 
@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/admin/checkpoints")
 def list_page(request: Request, cursor: Text | None = None, role: Text = ""):
-    """All checkpoints, or those of one role."""
+    """Show all checkpoints, or those with one role."""
     account = admin(request)
     wanted = CheckpointRole(role) if role in list(CheckpointRole) else None
     with reading() as session:
@@ -31,14 +31,14 @@ def list_page(request: Request, cursor: Text | None = None, role: Text = ""):
 
 @router.get("/admin/checkpoints/new")
 def new_page(request: Request):
-    """The form for a network of one's own."""
+    """Show the form that adds a model by path."""
     given = {"path": "", "name": "", "role": CheckpointRole.BASE}
     return page(request, "checkpoints/new.html", admin(request), given=given, error=None)
 
 
 @router.post("/admin/checkpoints/new")
 def add(request: Request, path: FormText = "", name: FormText = "", role: FormText = ""):
-    """Register a network by path."""
+    """Add a model by path."""
     account = admin(request)
     try:
         chosen = CheckpointRole(role) if role in list(CheckpointRole) else CheckpointRole.BASE
@@ -52,7 +52,7 @@ def add(request: Request, path: FormText = "", name: FormText = "", role: FormTe
 
 @router.get("/admin/checkpoints/{id}")
 def detail_page(request: Request, id: str):
-    """One checkpoint with its line of descent."""
+    """Show one checkpoint with its lineage."""
     account = admin(request)
     with reading() as session:
         checkpoint = queries.find(session, id)

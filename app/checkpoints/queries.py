@@ -1,4 +1,4 @@
-"""Finding checkpoints and the line of their descent."""
+"""Queries for checkpoints and their lineage."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from app.kit import cursors
 from app.kit.i18n import gettext as _
 from app.snapshots.tables import Snapshot
 
-TRIAL_SECONDS = 60  # after which the message that asks for a trial counts as lost
+TRIAL_SECONDS = 60  # after which the message that requests a model check counts as lost
 
 _WITH = (
     joinedload(Checkpoint.job).joinedload(Job.snapshot),
@@ -23,7 +23,7 @@ _WITH = (
 
 
 def find(session: Session, public_id: str) -> Checkpoint:
-    """The checkpoint with this public id; raises NotFound."""
+    """Return the checkpoint with this public id; raise NotFound."""
     found = session.scalar(select(Checkpoint).where(Checkpoint.public_id == public_id).options(*_WITH))
     if found is None:
         raise NotFound(_("There is no checkpoint %(id)s.") % {"id": public_id})
@@ -33,7 +33,7 @@ def find(session: Session, public_id: str) -> Checkpoint:
 def listing(
     session: Session, cursor: str | None = None, limit: int = 50, role: CheckpointRole | None = None
 ) -> tuple[list[Checkpoint], str | None]:
-    """One page of the checkpoints, the newest first, and the cursor of the next."""
+    """Return one page of checkpoints, newest first, and the cursor of the next page."""
     query = select(Checkpoint).options(*_WITH)
     if role is not None:
         query = query.where(Checkpoint.role == role)
@@ -41,13 +41,13 @@ def listing(
 
 
 def of_job(session: Session, job: Job) -> list[Checkpoint]:
-    """The checkpoints that a job left, in the order of its steps."""
+    """Return a job's checkpoints, ordered by step."""
     query = select(Checkpoint).where(Checkpoint.job_id == job.id).options(*_WITH)
     return list(session.scalars(query.order_by(Checkpoint.step, Checkpoint.id)))
 
 
 def chosen_of(session: Session, job: Job) -> Checkpoint | None:
-    """The checkpoint that a job's run recommends, else its last one."""
+    """Return the checkpoint that a job's run recommends, else its last one."""
     query = select(Checkpoint).where(Checkpoint.job_id == job.id).options(*_WITH)
     return session.scalar(
         query.order_by(Checkpoint.chosen.desc(), Checkpoint.step.desc(), Checkpoint.id.desc()).limit(1)
@@ -55,13 +55,13 @@ def chosen_of(session: Session, job: Job) -> Checkpoint | None:
 
 
 def newest(session: Session, role: CheckpointRole) -> Checkpoint | None:
-    """The newest checkpoint with this role that its run recommends, or that was brought by path."""
+    """Return the newest checkpoint with this role that was recommended by its run or added by path, else the newest."""
     query = select(Checkpoint).where(Checkpoint.role == role).options(*_WITH)
     return session.scalar(query.order_by(Checkpoint.chosen.desc(), Checkpoint.id.desc()).limit(1))
 
 
 def untried(session: Session) -> list[Checkpoint]:
-    """Networks that were brought by path a while ago, and that nothing is known of yet."""
+    """Return models added by path more than TRIAL_SECONDS ago and not checked yet."""
     query = select(Checkpoint).where(
         Checkpoint.job_id.is_(None), Checkpoint.trial.is_(None), Checkpoint.created_at < utc_now(-TRIAL_SECONDS)
     )
@@ -70,7 +70,7 @@ def untried(session: Session) -> list[Checkpoint]:
 
 @dataclass(frozen=True)
 class Ancestor:
-    """One link of the line of descent."""
+    """One link of a lineage."""
 
     checkpoint: Checkpoint
     job: Job | None
@@ -78,7 +78,7 @@ class Ancestor:
 
 
 def descent(session: Session, checkpoint: Checkpoint) -> list[Ancestor]:
-    """The checkpoint, its parent, and so on up to the first network."""
+    """Return the lineage: the checkpoint, its parent, and so on back to the first model."""
     line: list[Ancestor] = []
     current: Checkpoint | None = checkpoint
     while current is not None:
@@ -92,7 +92,7 @@ def descent(session: Session, checkpoint: Checkpoint) -> list[Ancestor]:
 
 
 def children(session: Session, checkpoint: Checkpoint) -> list[Checkpoint]:
-    """What was trained from this checkpoint, or against it."""
+    """Return the checkpoints trained from this checkpoint or against it as the reward model."""
     query = select(Checkpoint).where(
         (Checkpoint.parent_id == checkpoint.id) | (Checkpoint.reward_model_id == checkpoint.id)
     )

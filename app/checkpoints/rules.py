@@ -1,4 +1,4 @@
-"""What may happen to checkpoints: registered as their run reports them, named in configs, turned into policies."""
+"""State changes of checkpoints: registration from run events, references in configs, and promotion to policies."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from training.contract.events import CheckpointSaved, NetworkTried
 from training.contract.network_files import check_files
 
 PREFIX = "checkpoint:"
-_TITLES = {  # by role, and by folder where a run saves two of a role
+_TITLES = {  # by role, or by folder name where a run saves two checkpoints with one role
     CheckpointRole.BASE: "base",
     CheckpointRole.SFT: "SFT",
     "sft_by_loss": "SFT with lowest loss",
@@ -35,17 +35,17 @@ _TITLES = {  # by role, and by folder where a run saves two of a role
 
 
 def folder(checkpoint: Checkpoint) -> Path:
-    """Where the network lies."""
+    """Return the model's folder."""
     return settings().data_dir.absolute() / checkpoint.path
 
 
 def reference(checkpoint: Checkpoint, file: str = "") -> str:
-    """How a job's config names a checkpoint, or a file beside its network, so that a moved data folder still works."""
+    """Return a config reference to a checkpoint, or to a file in its folder; references survive a moved data folder."""
     return f"{PREFIX}{checkpoint.public_id}" + (f"/{file}" if file else "")
 
 
 def register(session: Session, job: Job, event: CheckpointSaved) -> Checkpoint:
-    """The checkpoint that a run reports; one saved again under its name is the same row."""
+    """Create or update the checkpoint that a run reports; saving again under the same name updates the same row."""
     path = f"runs/{job.public_id}/{event.path}"
     checkpoint = session.scalar(select(Checkpoint).where(Checkpoint.job_id == job.id, Checkpoint.path == path))
     if checkpoint is None:
@@ -71,7 +71,7 @@ def register(session: Session, job: Job, event: CheckpointSaved) -> Checkpoint:
 
 
 def note_tried(session: Session, job: Job, event: NetworkTried) -> None:
-    """Keep what a run found of a network that it loaded, where that is a checkpoint, and what it did not try again."""
+    """Merge a run's model check into the checkpoint's findings, replacing only those checks that ran again."""
     names = job.config.get("policies") or {}
     checkpoint = referred(session, job.config.get(event.key, names.get(event.key)))
     if checkpoint is not None:
@@ -81,7 +81,7 @@ def note_tried(session: Session, job: Job, event: NetworkTried) -> None:
 
 
 def _round_number(session: Session, job: Job, parent: Checkpoint | None, reward_model: Checkpoint | None) -> int | None:
-    """The last round whose work went in: the snapshot's own, else the reward model's, else the parent's."""
+    """Return the last round trained on: the maximum over the snapshot, the reward model and the parent, or None."""
     snapshot = session.get(Snapshot, job.snapshot_id) if job.snapshot_id else None
     rounds = (snapshot.filter.get("rounds") or []) if snapshot else []
     known = [c.round_number for c in (reward_model, parent) if c is not None and c.round_number is not None]
@@ -89,14 +89,14 @@ def _round_number(session: Session, job: Job, parent: Checkpoint | None, reward_
 
 
 def referred(session: Session, value: Any) -> Checkpoint | None:
-    """The checkpoint that a config's value refers to; None for anything else; raises NotFound."""
+    """Return the checkpoint that a config value refers to, None for any other value; raise NotFound."""
     if not isinstance(value, str) or not value.startswith(PREFIX):
         return None
     return queries.find(session, value.removeprefix(PREFIX).partition("/")[0])
 
 
 def resolve(session: Session, value: Any) -> Any:
-    """A job's config with every reference replaced by the real path; raises NotFound."""
+    """Replace every reference in a job's config by the real path; raise NotFound."""
     if isinstance(value, dict):
         return {key: resolve(session, item) for key, item in value.items()}
     if not isinstance(value, str):
@@ -117,7 +117,7 @@ def create_job(
     name: str = "",
     by: Account | None = None,
 ) -> Job:
-    """A queued job, every checkpoint that its config names being there."""
+    """Queue a job after checking that every checkpoint in its config exists; raise BadInput."""
     try:
         resolve(session, config)
     except NotFound as error:
@@ -126,7 +126,10 @@ def create_job(
 
 
 def make_policy(session: Session, checkpoint: Checkpoint, *, name: str = "", by: Account | None = None) -> Policy:
-    """The policy that this checkpoint is; made on first use, and at most one."""
+    """Return the checkpoint's policy, creating it on first use.
+
+    Raises BadInput for a reward model, Conflict if another policy has the given name.
+    """
     if checkpoint.role is CheckpointRole.REWARD_MODEL:
         raise BadInput(
             _("A reward model gives scores, not completions; it cannot become a policy."), field="checkpoint"
@@ -153,9 +156,9 @@ def register_path(
     session: Session, path: str | Path, name: str, *, role: CheckpointRole | str = CheckpointRole.BASE,
     by: Account | None = None, trial: dict | None = None,
 ) -> Checkpoint:  # fmt: skip
-    """A network of one's own by path: a folder with config.json and weights that plain transformers loads.
+    """Register a model by path: a folder with config.json and weights that plain transformers can load.
 
-    Without a `trial` (trying.tried) a worker is asked for one.
+    Without a `trial` (see trying.tried), a worker is asked to check the model.
     """
     place = Path(require_text(str(path), "path")).absolute()
     name = require_text(name, "name", may_be_empty=True, at_most=120).strip()
@@ -165,7 +168,7 @@ def register_path(
         check_files(place)
     except ValueError as error:
         raise BadInput(str(error), field="path") from error
-    except OSError as error:  # too long a name, or no right to look
+    except OSError as error:  # path too long or not permitted
         raise BadInput(
             _("%(path)s cannot be read: %(reason)s; give a folder that this machine can open.")
             % {"path": place, "reason": error.strerror or error},
@@ -179,7 +182,7 @@ def register_path(
             field="path",
         )
     checkpoint = Checkpoint(name=name, role=CheckpointRole(role), path=str(place), chosen=True)
-    if trial is not None:  # None would be stored as JSON's null, which is something
+    if trial is not None:  # None would be stored as JSON null, which is not SQL NULL
         checkpoint.trial = trial
     session.add(checkpoint)
     session.flush()

@@ -1,4 +1,4 @@
-"""What a sample job wrote becomes completions of its checkpoint's policy; twice done, nothing is there twice."""
+"""Adds a sampling job's completions to its checkpoint's policy; adding them twice creates no duplicates."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -26,7 +26,7 @@ CHUNK = 500  # completions stored in one transaction
 
 
 def check(session: Session, job: Job) -> None:
-    """Raise BadInput unless the job has sampled completions that belong to a policy."""
+    """Raise BadInput unless the job is finished and its completions belong to a policy."""
     if job.verb is not JobVerb.SAMPLE_COMPLETIONS or job.state is not JobState.FINISHED:
         raise BadInput(_("Only a finished sample_completions job has completions to add."))
     if job.snapshot_id is None or rules.referred(session, job.config["init_from"]) is None:
@@ -36,14 +36,14 @@ def check(session: Session, job: Job) -> None:
 
 
 def request(session: Session, job: Job, by: Account | None) -> None:
-    """Let a worker take the job's completions in."""
+    """Ask a worker to add the job's completions."""
     check(session, job)
     record(session, by, "job.take_in", job.public_id)
     queue.send(session, "jobs.take_in", job.id)
 
 
 def take_in(job: Job, alive: Callable[[Session], None] = lambda session: None) -> int:
-    """Store the job's completions a few hundred at a time, returns how many; `alive` is called in each transaction."""
+    """Store the job's completions in chunks and return their number; `alive` is called in each transaction."""
     with transaction() as session:
         check(session, job)
         policy = rules.make_policy(session, rules.referred(session, job.config["init_from"]))
@@ -64,7 +64,7 @@ def take_in(job: Job, alive: Callable[[Session], None] = lambda session: None) -
 
 def _drafts(path: Path, policy_id: int, prompts: dict[str, int]) -> Iterator[CompletionDraft]:
     for line in records.read(path, records.SampledCompletion):
-        # An empty text is nothing to compare, and PostgreSQL stores no NUL.
+        # An empty completion cannot be compared, and PostgreSQL cannot store NUL.
         if line.text.strip() and "\x00" not in line.text and line.prompt_key in prompts:
             yield CompletionDraft(
                 prompts[line.prompt_key],

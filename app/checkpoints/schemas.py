@@ -1,4 +1,4 @@
-"""Checkpoints as REST speaks of them."""
+"""REST schemas of checkpoints."""
 
 from datetime import datetime
 

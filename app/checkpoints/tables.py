@@ -1,4 +1,4 @@
-"""Checkpoints and their descent."""
+"""Checkpoints and their lineage."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -22,7 +22,7 @@ class CheckpointRole(StrEnum):
 
 
 class Checkpoint(Base):
-    """A folder that plain transformers loads, with the job that made it; it becomes at most one policy."""
+    """A folder that plain transformers can load, with the job that made it; it becomes at most one policy."""
 
     __tablename__ = "checkpoints"
     __table_args__ = (UniqueConstraint("job_id", "path"),)
@@ -31,15 +31,15 @@ class Checkpoint(Base):
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     name: Mapped[str] = mapped_column(String(120), default="")
     role: Mapped[CheckpointRole] = mapped_column(choice(CheckpointRole))
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="RESTRICT"))  # null: brought by path
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="RESTRICT"))  # null: added by path
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id", ondelete="RESTRICT"))
     reward_model_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id", ondelete="RESTRICT"))
-    round_number: Mapped[int | None] = mapped_column(Integer)  # the round whose work it was trained on
-    path: Mapped[str] = mapped_column(Text)  # relative to the data folder, or absolute when brought by path
+    round_number: Mapped[int | None] = mapped_column(Integer)  # the last round whose answers it was trained on
+    path: Mapped[str] = mapped_column(Text)  # relative to the data folder, or absolute if added by path
     step: Mapped[int] = mapped_column(Integer, default=0)
     metrics: Mapped[dict] = mapped_column(JSONColumn, default=dict)
-    trial: Mapped[dict | None] = mapped_column(JSONColumn)  # what trying it found (trying.tried); null: not tried yet
-    chosen: Mapped[bool] = mapped_column(default=False)  # the one that its run recommends
+    trial: Mapped[dict | None] = mapped_column(JSONColumn)  # result of the model check (trying.tried); null: none yet
+    chosen: Mapped[bool] = mapped_column(default=False)  # recommended by its run
     policy_id: Mapped[int | None] = mapped_column(ForeignKey("policies.id", ondelete="RESTRICT"), unique=True)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now())
     job: Mapped[Job | None] = relationship()

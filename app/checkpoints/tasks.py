@@ -1,4 +1,4 @@
-"""Trying networks in the background."""
+"""Model checks in the background."""
 
 from sqlalchemy.exc import NoResultFound
 
@@ -13,7 +13,7 @@ from app.queue import celery
 
 @celery.task(name="checkpoints.try_network")
 def try_network(id: int) -> None:
-    """Try the network of checkpoint `id`, unless that is done."""
+    """Check the model of checkpoint `id` unless that has been done."""
     try:
         with reading() as session:
             checkpoint = session.get_one(Checkpoint, id)
@@ -23,14 +23,14 @@ def try_network(id: int) -> None:
     if known is None:
         trial = tried(folder) or broke_off(
             _("torch is not installed on this worker")
-        )  # else it would be asked again and again
+        )  # otherwise the check would be requested again and again
         with transaction() as session:
             session.get_one(Checkpoint, id).trial = trial
 
 
 @celery.task(name="checkpoints.reconcile")
 def reconcile() -> None:
-    """Ask again for trials whose message was lost, while the training worker has nothing else to do."""
+    """Request lost model checks again while the training queue is empty."""
     if queue.waiting(queue.TRAINING) == 0:
         with transaction() as session:
             for checkpoint in queries.untried(session):

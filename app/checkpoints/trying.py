@@ -1,4 +1,4 @@
-"""Trying a network in a process of its own, since this one never loads torch."""
+"""Model checks in a separate process, because this one never loads torch."""
 
 import json
 import subprocess
@@ -10,14 +10,15 @@ from app.config import ROOT
 from app.kit.children import environment
 from app.kit.i18n import gettext as _
 
-SECONDS = 600  # of one trial, that of an 8B network takes half a minute on a calm machine
-LAST_WORDS = 300  # characters of a trial that broke off
+SECONDS = 600  # per check; an 8B model takes half a minute on an idle machine
+LAST_WORDS = 300  # characters of stderr kept from a check that did not finish
 
 
 def tried(folder: Path) -> dict[str, Any] | None:
-    """What `python -m training.try_network` says of a folder; None where this machine has nothing to try it with.
+    """Return what `python -m training.try_network` reports on a folder; None if torch or transformers is missing here.
 
-    `refused` is the sentence that says why it cannot be used, or null; `findings` are of training.contract.events.
+    `refused` is the sentence that says why the model cannot be used, or None. `findings` are defined by
+    training.contract.events.
     """
     command = [sys.executable, "-m", "training.try_network", str(folder), "--json"]
     try:
@@ -36,6 +37,6 @@ def tried(folder: Path) -> dict[str, Any] | None:
 
 
 def broke_off(why: str) -> dict[str, Any]:
-    """A trial that found nothing, which does not say that the network cannot be used."""
+    """Return the result of a check that did not finish; it does not refuse the model."""
     said = _("The check did not finish: %(why)s") % {"why": why}
     return {"refused": None, "findings": [{"check": "trial", "verdict": "note", "said": said}]}

@@ -1,1 +1,1 @@
-"""Training runs: the row with its lease, events, progress."""
+"""Training jobs: the row with its lease, its events and its progress."""

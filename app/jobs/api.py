@@ -19,7 +19,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 def out(job: Job) -> JobOut:
-    """A job as REST tells it; its snapshot must be loaded."""
+    """Return a job as its REST representation; the job's snapshot must be loaded."""
     return JobOut.model_validate(
         {
             **job.__dict__,

@@ -1,12 +1,12 @@
-"""Curves as the server draws them: one small SVG for each metric, whose numbers a table gives too."""
+"""Curves drawn on the server: one small SVG per metric, with the numbers also given in a table."""
 
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 320, 120
-LEFT, RIGHT, TOP, BOTTOM = 64, 8, 8, 20  # margins for the labels of the axes
+LEFT, RIGHT, TOP, BOTTOM = 64, 8, 8, 20  # margins for the axis labels
 
 
-TOLD_APART = 1e-3  # of its size: what the three digits of a label tell apart; a curve within it is drawn flat
+TOLD_APART = 1e-3  # relative: the smallest change that a three-digit label shows; a curve within it is drawn flat
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Chart:
 
 
 def draw(curves: dict[str, list[tuple[int, float]]]) -> list[Chart]:
-    """A chart for each metric that has a value."""
+    """Return a chart for each metric that has a value."""
     return [_draw(name, points) for name, points in curves.items() if points]
 
 
@@ -33,8 +33,8 @@ def _draw(name: str, points: list[tuple[int, float]]) -> Chart:
     if high - low <= TOLD_APART * max(abs(low), abs(high)):
         low = high = points[-1][1]
     up = (HEIGHT - TOP - BOTTOM) / (high - low) if high > low else 0
-    floor = HEIGHT - BOTTOM if high > low else (TOP + HEIGHT - BOTTOM) / 2  # a flat one runs through the middle
+    floor = HEIGHT - BOTTOM if high > low else (TOP + HEIGHT - BOTTOM) / 2  # a flat curve runs through the middle
     places = [f"{LEFT + (step - first) * across:.1f},{floor - (value - low) * up:.1f}" for step, value in points]
-    if len(places) == 1:  # one value is a short dash
+    if len(places) == 1:  # a single value becomes a short dash
         places.append(f"{LEFT + 6:.1f},{places[0].split(',')[1]}")
     return Chart(name, "M" + " L".join(places), points[0], points[-1], low, high)

@@ -1,4 +1,4 @@
-"""Keys of a config as a person types them into a form."""
+"""Config keys as typed into a form."""
 
 import json
 
@@ -7,7 +7,7 @@ from app.kit.i18n import gettext as _
 
 
 def parse_keys(text: str) -> dict:
-    """What "key = value" lines set: JSON where a value is JSON, else the text itself; raises BadInput."""
+    """Parse "key = value" lines: values that are valid JSON as JSON, others as text. Raise BadInput."""
     keys = {}
     for number, line in enumerate(text.splitlines(), 1):
         key, equals, value = line.partition("=")

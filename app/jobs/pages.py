@@ -1,4 +1,4 @@
-"""Jobs for admins: the list with the health of the workers, starting one, and following it live."""
+"""Job pages for admins: the list with the workers' state, starting a job, and following it live."""
 
 import json
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ SAMPLES = 6
 
 @router.get("/admin/jobs")
 def list_page(request: Request, cursor: Text | None = None):
-    """All jobs, and whether anything would run them; while one waits or runs, htmx asks again for the list."""
+    """Show all jobs and the workers that could run them; htmx polls the list while a job is queued or running."""
     account = admin(request)
     with reading() as session:
         jobs, following = queries.listing(session, cursor)
@@ -50,7 +50,7 @@ def list_page(request: Request, cursor: Text | None = None):
 
 @router.get("/admin/jobs/new")
 def new_page(request: Request, snapshot: Text = "", checkpoint: Text = ""):
-    """The form that starts a job."""
+    """Show the form that starts a job."""
     return _form(request, {"recipe": "", "data": snapshot, "init_from": checkpoint, "reward_model": "", "set": ""})
 
 
@@ -84,7 +84,7 @@ def create(
     reward_model: FormText = "",
     set: LongText = "",
 ):
-    """Queue a job and follow it on its page."""
+    """Queue a job and redirect to its page."""
     account = admin(request)
     given = {"recipe": recipe, "data": data, "init_from": init_from, "reward_model": reward_model, "set": set}
     verb, _slash, name = recipe.partition("/")
@@ -114,7 +114,7 @@ class View:
     charts: list[charts.Chart]
     samples: list[JobEvent]
     warnings: list[JobEvent]
-    read: dict[str, dict[str, int]]  # of each data file how many lines are for which use, in the last attempt
+    read: dict[str, dict[str, int]]  # for each data file, the number of lines per use, in the last attempt
     checkpoints: list[Checkpoint]
     log: list[str]
     workers: list[str] | None
@@ -142,7 +142,7 @@ def _view(public_id: str) -> View:
 
 @router.get("/admin/jobs/{id}")
 def detail_page(request: Request, id: str):
-    """One job, live."""
+    """Show one job, live."""
     account = admin(request)
     view = _view(id)
     config = {key: value for key, value in view.job.config.items() if value is not None}
@@ -151,7 +151,7 @@ def detail_page(request: Request, id: str):
 
 @router.get("/admin/jobs/{id}/stream")
 async def stream(request: Request, id: str):
-    """The live block of the page as server-sent events, again whenever something has changed."""
+    """Send the live block of the page as a server-sent event whenever it changes."""
     job_id = await run_sync(_which, request, id)
     return EventSourceResponse(
         _messages(request, id, job_id), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -169,7 +169,7 @@ async def _messages(request: Request, id: str, job_id: int) -> AsyncIterator[byt
         try:
             html = await run_sync(partial(_live, request, id))
         except (NotSignedIn, NotFound):
-            break  # the page loads again and says why
+            break  # the page reloads and shows the reason
         yield format_sse_event(data_str=html)
     yield format_sse_event(data_str="over", event="done")
 
@@ -182,7 +182,7 @@ def _live(request: Request, id: str) -> str:
 
 @router.get("/admin/jobs/{id}/metrics")
 def metrics_page(request: Request, id: str):
-    """The curves' numbers as tables."""
+    """Show the curves' numbers as tables."""
     account = admin(request)
     with reading() as session:
         job = queries.find(session, id)
@@ -192,19 +192,19 @@ def metrics_page(request: Request, id: str):
 
 @router.post("/admin/jobs/{id}/cancel")
 def cancel(request: Request, id: str):
-    """Stop the job."""
+    """Cancel the job."""
     return _act(request, id, rules.cancel, _("The job is being canceled."))
 
 
 @router.post("/admin/jobs/{id}/resume")
 def resume(request: Request, id: str):
-    """Queue the job again."""
+    """Resume the job."""
     return _act(request, id, rules.resume, _("The job is queued again and resumes where it stopped."))
 
 
 @router.post("/admin/jobs/{id}/completions")
 def take_in(request: Request, id: str):
-    """Add what a sample job wrote to the bank."""
+    """Add a sampling job's completions to its checkpoint's policy."""
     return _act(request, id, sampling.request, _("The completions are being added to the job's policy."))
 
 

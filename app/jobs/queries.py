@@ -1,4 +1,4 @@
-"""Finding jobs and what their runs reported."""
+"""Queries for jobs and the events of their runs."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from app.jobs.tables import Job, JobEvent, JobState
 from app.kit import cursors
 from app.kit.i18n import gettext as _
 
-POINTS = 240  # of a curve at the most; more would not be seen
+POINTS = 240  # per curve at most; more would not be visible
 
 
 def find(session: Session, public_id: str) -> Job:
-    """The job with this public id; raises NotFound."""
+    """Return the job with this public id; raise NotFound."""
     found = session.scalar(select(Job).where(Job.public_id == public_id).options(joinedload(Job.snapshot)))
     if found is None:
         raise NotFound(_("There is no job %(id)s.") % {"id": public_id})
@@ -23,23 +23,23 @@ def find(session: Session, public_id: str) -> Job:
 
 
 def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Job], str | None]:
-    """One page of the jobs, the newest first, and the cursor of the next."""
+    """Return one page of jobs, newest first, and the cursor of the next page."""
     return cursors.page(session, select(Job).options(joinedload(Job.snapshot)), Job, cursor, limit)
 
 
 def waits(session: Session) -> bool:
-    """Whether a job waits for a worker."""
+    """Return whether a job is waiting for a worker."""
     return session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).limit(1)) is not None
 
 
 def left(session: Session) -> list[Job]:
-    """The running jobs whose supervisor is gone: nobody renews their lease."""
+    """Return the running jobs whose lease has expired because their supervisor died."""
     return list(session.scalars(select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < utc_now())))
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What of a job changes while it runs; equal ones look the same on the page."""
+    """The parts of a job that change while it runs; equal values render the same page."""
 
     id: int
     state: JobState
@@ -52,7 +52,7 @@ class Standing:
 
 
 def standing(session: Session, id: int) -> Standing:
-    """Where job `id` stands now, in one small read."""
+    """Read the current state of job `id` in one small query."""
     last = select(func.coalesce(func.max(JobEvent.number), 0)).where(JobEvent.job_id == Job.id).scalar_subquery()
     row = session.execute(
         select(
@@ -63,28 +63,28 @@ def standing(session: Session, id: int) -> Standing:
 
 
 def events(session: Session, job: Job, after: int = 0, limit: int = 500) -> list[JobEvent]:
-    """Events of a job in order, those after number `after`."""
+    """Return a job's events in order, starting after number `after`."""
     query = select(JobEvent).where(JobEvent.job_id == job.id, JobEvent.number > after)
     return list(session.scalars(query.order_by(JobEvent.number).limit(limit)))
 
 
 def latest(session: Session, job: Job, *kinds: str, limit: int = 1) -> list[JobEvent]:
-    """The newest events of these kinds, the newest first."""
+    """Return the newest events of these kinds, newest first."""
     query = select(JobEvent).where(JobEvent.job_id == job.id, JobEvent.kind.in_(kinds))
     return list(session.scalars(query.order_by(JobEvent.number.desc()).limit(limit)))
 
 
 def outcome(session: Session, job: Job, after: int = 0) -> JobEvent | None:
-    """How the last run told its end, in an event after number `after`: finished, failed, or None if it told neither."""
+    """Return the last run's "finished" or "failed" event after number `after`; None if it reported neither."""
     last = latest(session, job, "started", "finished", "failed")
     return last[0] if last and last[0].kind != "started" and last[0].number > after else None
 
 
 def curves(session: Session, job: Job) -> dict[str, list[tuple[int, float]]]:
-    """For each metric its (step, value), thinned to POINTS; a resumed run's repeated steps count once."""
+    """Return (step, value) points per metric, thinned to POINTS; steps repeated by a resumed run count once."""
     measured = (JobEvent.job_id == job.id, JobEvent.kind == "metrics")
     count, last = session.execute(select(func.count(), func.max(JobEvent.number)).where(*measured)).one()
-    # A long run has measured far more than can be drawn: read some of it, and always the last.
+    # A long run has far more measurements than can be drawn: read a sample of them, and always the last.
     stride = max(1, count // (4 * POINTS))
     some = or_(JobEvent.number % stride == 0, JobEvent.number == last)
     values: dict[str, dict[int, float]] = {}

@@ -1,4 +1,4 @@
-"""What may happen to a job. Its row with the lease is the truth; who holds the lease writes under its owner name."""
+"""State changes of jobs. The row with its lease is the source of truth; the lease's holder writes as its owner."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,12 +40,12 @@ OVER = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED)
 
 
 def folder(job: Job) -> Path:
-    """A job's run folder; all its attempts write into it."""
+    """Return a job's run folder, which all its attempts share."""
     return settings().data_dir.absolute() / "runs" / job.public_id
 
 
 def is_finished(job: Job) -> bool:
-    """Whether the last thing that the run reported is that it ended well; its row may not know it yet."""
+    """Return whether the run's last event is "finished"; the job's row may not have recorded it yet."""
     return isinstance(events.last(folder(job) / "events.jsonl"), events.Finished)
 
 
@@ -58,7 +58,7 @@ def create(
     name: str = "",
     by: Account | None = None,
 ) -> Job:
-    """A queued job with its complete config; checkpoints in it are checked by checkpoints.rules.create_job."""
+    """Queue a job with its complete config. Its checkpoints are checked by checkpoints.rules.create_job."""
     try:
         verb = JobVerb(verb)
     except ValueError:
@@ -71,7 +71,7 @@ def create(
         raise _missing(verb, error) from error
     except ValueError as error:
         raise BadInput(str(error), field="config") from error
-    if by is not None:  # the command line may read what its user may
+    if by is not None:  # the command line may read whatever its user may
         _check_places(full)
     job = Job(
         verb=verb,
@@ -88,7 +88,7 @@ def create(
     return job
 
 
-_CHOOSE = {  # keys that a person chooses from a list
+_CHOOSE = {  # keys that are chosen from a list in the form
     "init_from": N_(
         "%(verb)s needs a model to start from (init_from). Choose one; if none is listed, add one of your own or "
         "train one first."
@@ -109,13 +109,13 @@ def _missing(verb: JobVerb, error: recipes.MissingKey) -> BadInput:
     return BadInput(i18n.gettext(words) % {"verb": verb}, field=error.key)
 
 
-PATHS = {  # keys of configs that hold a path, or paths by name
+PATHS = {  # config keys that hold a path, or a mapping of names to paths
     "text", "cache", "data", "init_from", "continue_from", "reward_model", "pretraining_text", "policies",
 }  # fmt: skip
 
 
 def _check_places(config: dict) -> None:
-    """Refuse paths and addresses that somebody who signs in may not name; references lead to what we made."""
+    """Refuse paths and addresses that signed-in users may not name; references lead to files made by Plumbline."""
     for key in PATHS & config.keys():
         for value in config[key].values() if isinstance(config[key], dict) else [config[key]]:
             if value is None:
@@ -150,12 +150,12 @@ def _snapshot_of(session: Session, verb: JobVerb, config: dict) -> int | None:
 
 
 def data_path(session: Session, reference: str) -> str:
-    """The folder that "snapshot:ID" stands for."""
+    """Return the folder that "snapshot:ID" refers to."""
     return str(snapshot_folder(snapshot_queries.find(session, reference.removeprefix(SNAPSHOT_PREFIX))))
 
 
 def claim(session: Session, id: int, owner: str) -> Job | None:
-    """Take a queued job; None if another supervisor has it, or it is over: a message that comes twice does nothing."""
+    """Lease a queued job. Return None if it is already leased or has ended, so duplicate messages are harmless."""
     claimed = session.scalar(
         update(Job)
         .where(Job.id == id, Job.state == JobState.QUEUED)
@@ -172,7 +172,7 @@ def claim(session: Session, id: int, owner: str) -> Job | None:
 
 
 def take_over(session: Session, id: int, owner: str) -> Job | None:
-    """Hold a running job whose supervisor is gone, to write its end; None if its lease still runs."""
+    """Lease a running job whose supervisor died, to record its end. Return None if its lease is still valid."""
     taken = session.scalar(
         update(Job)
         .where(Job.id == id, Job.state == JobState.RUNNING, Job.lease_until < utc_now())
@@ -183,18 +183,18 @@ def take_over(session: Session, id: int, owner: str) -> Job | None:
 
 
 def _mine(session: Session, job: Job, *conditions: ColumnElement[bool], **values: object) -> None:
-    """Change the row if this supervisor still holds it; raises LeaseLost."""
+    """Update the row if this supervisor still holds its lease; raise LeaseLost."""
     held = (Job.id == job.id, Job.owner == job.owner, Job.state == JobState.RUNNING, *conditions)
     leases.change(session, Job, *held, **values)
 
 
 def renew(session: Session, job: Job) -> None:
-    """Keep the lease; raises LeaseLost."""
+    """Renew the lease; raise LeaseLost."""
     _mine(session, job, lease_until=utc_now(settings().job_lease_seconds))
 
 
 def ingest(session: Session, job: Job, offset: int, lines: bytes) -> list[events.AnyEvent]:
-    """Store whole lines of events.jsonl that begin at byte `offset`, each exactly once; raises LeaseLost."""
+    """Store whole lines of events.jsonl that begin at byte `offset`, each exactly once; raise LeaseLost."""
     read = [_parse(line) for line in lines.splitlines()]
     values: dict = {"events_read": offset + len(lines)}
     for event in read:
@@ -220,12 +220,12 @@ def ingest(session: Session, job: Job, offset: int, lines: bytes) -> list[events
 
 
 def rewind(session: Session, job: Job, offset: int) -> None:
-    """Read events.jsonl from byte `offset` on again; raises LeaseLost."""
+    """Set the read position in events.jsonl back to byte `offset`; raise LeaseLost."""
     _mine(session, job, events_read=offset)
 
 
 def _storable(value: Any) -> Any:
-    """The value without NUL characters, which a young network may well write and PostgreSQL refuses."""
+    """Replace NUL characters: an early-stage model may well emit them, and PostgreSQL refuses them."""
     if isinstance(value, str):
         return value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
     if isinstance(value, dict):
@@ -241,17 +241,17 @@ def _parse(line: bytes) -> events.AnyEvent:
 
 
 def finish(session: Session, job: Job, result: dict) -> None:
-    """The run ended well."""
+    """Record that the run finished."""
     _mine(session, job, state=JobState.FINISHED, result=result, error="", **_ended())
 
 
 def fail(session: Session, job: Job, error: str) -> None:
-    """The run cannot go on; `error` says why and how to mend it."""
+    """Record that the run failed; `error` gives the reason and the fix."""
     _mine(session, job, state=JobState.FAILED, error=error, **_ended())
 
 
 def confirm_cancel(session: Session, job: Job) -> None:
-    """The child has stopped as asked."""
+    """Record that the child has stopped after a cancel request."""
     _mine(session, job, state=JobState.CANCELLED, **_ended())
 
 
@@ -260,14 +260,14 @@ def _ended() -> dict:
 
 
 def put_back(session: Session, job: Job, *, counts: bool) -> None:
-    """Back into the queue, to go on from its last state; `counts` says whether this was one of its attempts."""
+    """Requeue the job to resume from its last saved state; `counts` says whether this attempt counts."""
     attempt = job.attempt if counts else job.attempt - 1
     _mine(session, job, state=JobState.QUEUED, owner="", attempt=attempt, lease_until=utc_now(RESEND_SECONDS))
     queue.send(session, "jobs.run", job.id, queue.TRAINING)
 
 
 def cancel(session: Session, job: Job, by: Account | None) -> None:
-    """Stop a job: at once if it waits, else its supervisor is asked to; raises Conflict if it is over."""
+    """Cancel a queued job at once, or ask a running job's supervisor to stop. Raise Conflict if it has ended."""
     now = utc_now()
     changed = session.scalar(
         update(Job)
@@ -287,7 +287,7 @@ def cancel(session: Session, job: Job, by: Account | None) -> None:
 
 
 def resume(session: Session, job: Job, by: Account | None) -> None:
-    """Queue a failed or cancelled job again; it goes on from its last state. Raises Conflict for any other."""
+    """Queue a failed or canceled job again, to resume from its last saved state. Raise Conflict for other states."""
     changed = session.scalar(
         update(Job)
         .where(Job.id == job.id, Job.state.in_([JobState.FAILED, JobState.CANCELLED]))
@@ -309,7 +309,7 @@ def resume(session: Session, job: Job, by: Account | None) -> None:
 
 
 def reconcile(session: Session, *, queue_is_empty: bool) -> Iterable[Job]:
-    """Requeue what dead supervisors left, send again what is nowhere in the queue; returns the jobs that ended."""
+    """Requeue jobs of dead supervisors and resend lost messages. Return the jobs that ended."""
     stale = select(Job).where(Job.state.in_([JobState.QUEUED, JobState.RUNNING]), Job.lease_until < utc_now())
     ended = []
     for job in session.scalars(stale.with_for_update(skip_locked=True)):
@@ -326,7 +326,7 @@ def reconcile(session: Session, *, queue_is_empty: bool) -> Iterable[Job]:
             queue.send(session, "jobs.run", job.id, queue.TRAINING)
             continue
         else:
-            continue  # its message waits behind others
+            continue  # its message is still in the queue, behind others
         job.owner, job.lease_until, job.ended_at = "", None, utc_now()
         ended.append(job)
     session.flush()

@@ -1,4 +1,4 @@
-"""Jobs as REST speaks of them."""
+"""REST schemas of jobs."""
 
 from datetime import datetime
 

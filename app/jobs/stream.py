@@ -1,4 +1,4 @@
-"""Following a job without reloading: each process reads a job's standing once a second, however many watch it."""
+"""Live updates of a job: each process reads its state once a second, however many viewers follow it."""
 
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ POLL_SECONDS = 1.0
 
 @dataclass
 class _Shared:
-    """What the watchers of one job share: the first to come reads, the others take what was read."""
+    """State shared by the viewers of one job: the first one reads, the others reuse what it read."""
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     viewers: int = 0
@@ -29,7 +29,7 @@ _shared: dict[int, _Shared] = {}
 
 
 async def follow(job_id: int) -> AsyncIterator[Standing]:
-    """Yield where a job stands, now and whenever that has changed, until it is over."""
+    """Yield the job's state at first and after each change, until the job has ended."""
     shared = _shared.setdefault(job_id, _Shared())
     shared.viewers += 1
     seen = None

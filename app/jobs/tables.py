@@ -1,4 +1,4 @@
-"""Jobs and what their runs report."""
+"""Jobs and the events of their runs."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -34,7 +34,7 @@ class JobState(StrEnum):
 
 
 class Job(Base):
-    """One thing to train or sample; a run is one attempt of it, all in the run folder `runs/<public_id>`."""
+    """One thing to train or sample; each run is an attempt of it. All attempts share the folder `runs/<public_id>`."""
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_state_lease", "state", "lease_until"),)
@@ -43,7 +43,7 @@ class Job(Base):
     public_id: Mapped[str] = mapped_column(String(32), unique=True, default=public_id)
     name: Mapped[str] = mapped_column(String(120), default="")
     verb: Mapped[JobVerb] = mapped_column(choice(JobVerb))
-    config: Mapped[dict] = mapped_column(JSONColumn)  # as the run folder's config.json, training.contract.recipes
+    config: Mapped[dict] = mapped_column(JSONColumn)  # the run folder's config.json (training.contract.recipes)
     snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshots.id", ondelete="RESTRICT"))
     state: Mapped[JobState] = mapped_column(choice(JobState), default=JobState.QUEUED)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
@@ -70,7 +70,7 @@ class JobEvent(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    number: Mapped[int] = mapped_column(Integer)  # 1, 2, 3 within the job
+    number: Mapped[int] = mapped_column(Integer)  # 1, 2, 3, ... within the job
     kind: Mapped[str] = mapped_column(String(20))
     at: Mapped[datetime] = mapped_column(UTCDateTime)
-    body: Mapped[dict] = mapped_column(JSONColumn)  # training.contract.events
+    body: Mapped[dict] = mapped_column(JSONColumn)  # as training.contract.events defines it

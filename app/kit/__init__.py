@@ -1,1 +1,1 @@
-"""Domain-free parts that several features use."""
+"""Domain-free helpers shared by several features."""

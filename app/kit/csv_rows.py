@@ -1,4 +1,4 @@
-"""The rows of a CSV: each with the line that it begins in; where a quote is broken, the whole file is refused."""
+"""Rows of a CSV file, each with the line on which it begins; a broken quote rejects the whole file."""
 
 import csv
 import re
@@ -14,7 +14,7 @@ csv.field_size_limit(2 * MAX_LINE_BYTES)
 
 
 def csv_rows(source: Source) -> Iterator[Row]:
-    """Yield every row, bad ones too; BadInput where the file cannot be cut into rows."""
+    """Yield every row, including bad ones; raise BadInput if the file cannot be split into rows."""
     _check_separator(source.start)
     table = _Table(source)
     names = table.header()
@@ -41,7 +41,7 @@ def csv_rows(source: Source) -> Iterator[Row]:
 
 
 def _check_separator(start: bytes) -> None:
-    """Refuse a table whose first line, what is quoted in it aside, has no comma and another separator."""
+    """Raise BadInput if the first line, ignoring quoted text, has another separator and no comma."""
     first = start.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode(errors="replace").strip()
     if re.fullmatch(r"sep=.", first):
         raise BadInput(_("The first line, %(line)s, is for Excel; remove it, and separate the columns with commas.")
@@ -56,12 +56,12 @@ def _check_separator(start: bytes) -> None:
 
 
 class _Table:
-    """A CSV read row by row with the line that each begins in; what cannot be cut into rows is refused as a whole."""
+    """A CSV read row by row, with the line on which each row begins; raises BadInput if it has no clear rows."""
 
     def __init__(self, source: Source):
-        self.line = 0  # the line last read
-        self.began = 1  # of the row being read
-        self.size = 0  # of the row being read, in bytes
+        self.line = 0  # the line read last
+        self.began = 1  # first line of the current row
+        self.size = 0  # of the current row, in bytes
         self.lines = _every_line(source)
         self.reader = csv.reader(self._texts(), strict=True)
 
@@ -77,7 +77,7 @@ class _Table:
             yield line.text.decode("utf-8", "surrogateescape") + "\n"
 
     def next_row(self) -> tuple[int, list[str]] | None:
-        """(the line that it begins in, its cells), None at the end; blank lines are rows without cells."""
+        """Return (first line, cells) of the next row, or None at the end; a blank line is a row without cells."""
         self.began, self.size = self.line + 1, 0
         try:
             return self.began, next(self.reader)
@@ -100,7 +100,7 @@ class _Table:
         ) % {"n": self.line, "began": self.began, "error": error}
 
     def header(self) -> list[str]:
-        """The names of the columns; those of spare commas are empty."""
+        """Return the column names; surplus commas give empty names."""
         cells: list[str] = []
         while not any(cell.strip() for cell in cells):
             row = self.next_row()
@@ -121,7 +121,7 @@ class _Table:
 
 
 def _every_line(source: Source) -> Iterator[Line]:
-    """All lines, the empty ones too: they may be within a cell."""
+    """Yield all lines, including empty ones, because they may be part of a cell."""
     number = 0
     for line in source.lines():
         yield from (Line(empty, b"") for empty in range(number + 1, line.number))

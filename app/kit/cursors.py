@@ -1,4 +1,4 @@
-"""Lists that are read page by page: a cursor is the public id of the last row that was shown."""
+"""Pagination by cursor: a cursor is the public id of the last row shown."""
 
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ from app.database import Base
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
 
-Row = TypeVar("Row", bound=Base)  # with a key, `id`, and a `public_id`
+Row = TypeVar("Row", bound=Base)  # with `id`, its key, and `public_id`
 
 
 def page(
@@ -22,9 +22,9 @@ def page(
     by: Mapped[int] | None = None,
     oldest_first: bool = False,
 ) -> tuple[list[Row], str | None]:
-    """Read at most `limit` rows of a query that has no order, after `cursor`; returns them and the next cursor.
+    """Return at most `limit` rows of an unordered query after `cursor`, and the next cursor.
 
-    They come in the order of `by` (the key), the newest first. Raises BadInput for a cursor that names no row.
+    Rows are ordered by `by` (default: the key), newest first. Raises BadInput for a cursor that names no row.
     """
     listed: Any = table
     column = listed.id if by is None else by
@@ -37,7 +37,7 @@ def page(
 
 
 def last_shown(session: Session, table: type[Base], cursor: str, column: Mapped[int] | None = None) -> int:
-    """Return the key (or this column) of the row that a cursor names; BadInput if there is none."""
+    """Return the key (or the value in `column`) of the row that a cursor names; raise BadInput if it names none."""
     listed: Any = table
     found = session.scalar(select(listed.id if column is None else column).where(listed.public_id == cursor))
     if found is None:
@@ -46,13 +46,13 @@ def last_shown(session: Session, table: type[Base], cursor: str, column: Mapped[
 
 
 def no_cursor(cursor: str) -> BadInput:
-    """What is said of a cursor that names nothing."""
+    """Return the error for a cursor that names no row."""
     message = _("“%(cursor)s” is not a cursor of this list; start without one.") % {"cursor": cursor}
     return BadInput(message, field="cursor")
 
 
 def round_number(given: str) -> int | None:
-    """The number that a filter by round names, None for all rounds; BadInput for what is none: no filter is ignored."""
+    """Parse a filter by round; None means all rounds. Raise BadInput for other text, so that no filter is ignored."""
     if not (given := given.strip()):
         return None
     if not given.isdecimal() or len(given) > 9:

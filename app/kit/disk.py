@@ -1,4 +1,4 @@
-"""Whether anything can still be written, and what an error says of a full or failing disk."""
+"""Checks whether the disk is writable and whether an error means that it is full or failing."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 def check() -> None:
-    """Write and remove a file where the data and an embedded database are; raises OSError."""
+    """Write and remove a file in the data folder and in an embedded database's folder; raise OSError."""
     folders = {settings().make_data_dir()}
     url = make_url(settings().sqlalchemy_url)
     if url.get_backend_name() == "sqlite" and url.database:
@@ -30,7 +30,7 @@ def check() -> None:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or the one it came from, says that nothing more can be written."""
+    """Return whether an error or one of its causes means that the disk is full, read-only or failing."""
     while error is not None:
         found = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(found, sqlite3.Error):

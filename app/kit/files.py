@@ -1,4 +1,4 @@
-"""The bytes of an uploaded file, line by line, in bounded memory: gzip unpacked, what is no text file refused."""
+"""Reads an uploaded file line by line in bounded memory: decompresses gzip and rejects files that are not text."""
 
 import gzip
 import re
@@ -17,7 +17,7 @@ MAX_LINE_MB = 4
 MAX_LINE_BYTES = MAX_LINE_MB * 1_000_000
 CHUNK_BYTES = 1 << 18
 MOST_UNPACKED_BYTES = 2_000_000_000
-FREE_BYTES, MOST_RATIO = 20_000_000, 200  # text packs 3 to 10 times; what unpacks beyond both is made to fill a disk
+FREE_BYTES, MOST_RATIO = 20_000_000, 200  # text compresses 3 to 10 times; a file beyond both limits is a zip bomb
 _ENDINGS = re.compile(r"(\.(jsonl|ndjson|json|csv|txt))?(\.gz)?$", re.IGNORECASE)
 _KINDS = {
     b"PK\x03\x04": N_("a zip archive or an Excel workbook: unpack it, or save the sheet as CSV"),
@@ -34,12 +34,12 @@ _KINDS = {
 
 
 def stem(name: str) -> str:
-    """Return a file's name without its folder and the endings that say how it is read: gpt-4.1.jsonl.gz is gpt-4.1."""
+    """Return a file's name without its folder and format extensions: gpt-4.1.jsonl.gz is gpt-4.1."""
     return _ENDINGS.sub("", Path(name).name).strip()
 
 
 class Line(NamedTuple):
-    """One line without its \\n; `text` is None where it is longer than MAX_LINE_BYTES."""
+    """One line without its \\n; `text` is None if it is longer than MAX_LINE_BYTES."""
 
     number: int
     text: bytes | None
@@ -47,7 +47,7 @@ class Line(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator["Source"]:
-    """Open a file for reading, unpacked if it is gzipped; BadInput says what another kind of file is."""
+    """Open a file for reading, decompressing gzip; raise BadInput with advice for any other format."""
     if not path.is_file():
         raise BadInput(_("%(path)s is not a regular file; save its output to a file first.") % {"path": path})
     with path.open("rb") as raw:
@@ -58,13 +58,13 @@ def opened(path: Path) -> Iterator["Source"]:
 
 
 def fingerprint(path: Path) -> tuple[int, int]:
-    """Return what changes when somebody writes to a file: its size and its time."""
+    """Return a file's size and modification time, which change when it is written to."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 
 
 class Source:
-    """A file read in chunks; `raw` is what a packed one is unpacked from, to see how much that is."""
+    """A file read in chunks; `raw` is the compressed file of a gzip, used to measure its compression ratio."""
 
     def __init__(self, file: IO[bytes], raw: IO[bytes] | None):
         self.file, self.raw, self.unpacked = file, raw, 0
@@ -72,7 +72,7 @@ class Source:
         self._check_kind()
 
     def read(self) -> bytes:
-        """Return the next chunk, b"" at the end; BadInput where it is damaged or unpacks without end."""
+        """Return the next chunk, b"" at the end; raise BadInput if the file is damaged or exceeds the gzip limits."""
         try:
             chunk = self.file.read(CHUNK_BYTES)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -95,13 +95,13 @@ class Source:
         return chunk
 
     def chunks(self) -> Iterator[bytes]:
-        """Every chunk, the first without its byte order mark."""
+        """Yield every chunk, the first without its byte order mark."""
         yield self.start.removeprefix(b"\xef\xbb\xbf")
         while chunk := self.read():
             yield chunk
 
     def lines(self) -> Iterator[Line]:
-        """Every line that is not empty, with its number."""
+        """Yield every non-empty line with its number."""
         number, begun, too_long = 1, b"", False
         for chunk in self.chunks():
             first, *rest = chunk.split(b"\n")

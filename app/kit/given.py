@@ -1,4 +1,4 @@
-"""A row of a file: the values that it gives, of which none is passed over without a word, or what is wrong with it."""
+"""One row of a file: its values, tracked so that none is silently ignored, or the problem with it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from app.errors import BadInput
 from app.kit.files import MAX_LINE_MB
 from app.kit.i18n import gettext as _
 
-NAME_CHARACTERS, MOST_NAMED = 60, 20  # of fields, in messages
+NAME_CHARACTERS, MOST_NAMED = 60, 20  # of field names in messages
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong in one row of a file, in which field, and how to mend it."""
+    """A problem in one row of a file: its line, its field and the fix."""
 
     line: int
     field: str
@@ -22,9 +22,9 @@ class Problem:
 
 
 class Given(Mapping[str, object]):
-    """The values of a row; it knows which were looked at, so that nothing is passed over without a word.
+    """The values of a row; it tracks which were read, so that none is silently ignored.
 
-    In a CSV (`cells`) every value is text; one that holds messages or an object holds them as JSON.
+    In a CSV (`cells`) every value is text; messages and objects are written as JSON in their cell.
     """
 
     def __init__(self, values: Mapping[str, object], *, cells: bool = False):
@@ -43,34 +43,34 @@ class Given(Mapping[str, object]):
         return len(self.values_)
 
     def peek(self, field: str) -> object:
-        """Return a value that may mean something else; looking at it does not count."""
+        """Return a value without marking it as used, because it may mean something else."""
         return self.values_.get(field)
 
     def replaced(self, values: Mapping[str, object]) -> "Given":
-        """Return the same row with other values in some fields; what is looked at there counts here too."""
+        """Return the same row with other values in some fields; usage is shared with the original."""
         made = Given({**self.values_, **values}, cells=self.cells)
         made.used, made.inner = self.used, self.inner
         return made
 
     def named(self) -> str:
-        """Return the names of the fields, as many and as much of them as a message can hold."""
+        """Return the field names, limited in number and length to fit a message."""
         names = [name if len(name) <= NAME_CHARACTERS else name[: NAME_CHARACTERS - 1] + "…" for name in self.values_]
         return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
     def within(self, field: str, values: Mapping[str, object]) -> "Given":
-        """Return the object that a field holds; what is not looked at in it is not used in the row either."""
+        """Return the object that a field holds; its unused fields count as unused in the row too."""
         self.used.add(field)
         made = self.inner[field] = Given(values)
         return made
 
     def unused(self) -> list[str]:
-        """Fields that hold something and were never looked at."""
+        """Return the fields that have a value but were never read."""
         names = [name for name, value in self.values_.items() if name not in self.used and value not in (None, "")]
         names += [f"{field}.{name}" for field, inner in self.inner.items() for name in inner.unused()]
         return [name[:NAME_CHARACTERS] for name in names[:MOST_NAMED]]
 
     def structured(self, field: str) -> object:
-        """Return a value that is a list or an object; the cell of a CSV holds it as JSON."""
+        """Return a value that is a list or an object; a CSV cell holds it as JSON. Raise BadInput if it is not JSON."""
         value = self.get(field)
         if not self.cells or not isinstance(value, str):
             return value
@@ -82,7 +82,7 @@ class Given(Mapping[str, object]):
             ) from error
 
     def text_or_messages(self, field: str) -> object:
-        """Return a value that is a text or a list of messages; any other text of a cell is that text."""
+        """Return a value that is a text or a list of messages; a CSV cell holds such a list as JSON."""
         value = self.get(field)
         if self.cells and isinstance(value, str) and value.lstrip().startswith("[{"):
             try:
@@ -96,7 +96,7 @@ class Given(Mapping[str, object]):
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a file: its values, or what is wrong with it as a whole."""
+    """One row of a file: its values, or the problem with the whole row."""
 
     line: int
     values: Given | None = None
@@ -105,10 +105,10 @@ class Row:
 
 
 def bad_row(line: int, message: str, size_bytes: int = 0) -> Row:
-    """Return a row that is refused as a whole."""
+    """Return a row that is rejected as a whole."""
     return Row(line, problem=Problem(line, "line", message), size_bytes=size_bytes)
 
 
 def too_long_row(line: int) -> Row:
-    """Return a row that is longer than any may be."""
+    """Return a rejected row for one that exceeds the length limit."""
     return bad_row(line, _("The row is longer than %(n)d MB; split it, or leave it out.") % {"n": MAX_LINE_MB})

@@ -1,4 +1,4 @@
-"""Words in the reader's language: gettext by a language that each request sets; catalogues are plain .po files."""
+"""Translation to the reader's language, which each request sets; catalogues are plain .po files read by gettext."""
 
 import io
 from contextvars import ContextVar
@@ -17,32 +17,32 @@ _language: ContextVar[str] = ContextVar("language", default=DEFAULT)
 
 @lru_cache
 def languages() -> tuple[str, ...]:
-    """The languages there are: English, which the code is written in, and every catalogue."""
+    """Return the available languages: English, the language of the code, and every catalogue."""
     return (DEFAULT, *sorted(path.parent.parent.name for path in FOLDER.glob("*/LC_MESSAGES/messages.po")))
 
 
 def language_name(code: str) -> str:
-    """A language's name in itself: 'de' -> 'Deutsch'."""
+    """Return a language's own name: 'de' -> 'Deutsch'."""
     return (Locale.parse(code).get_display_name(code) or code).capitalize()
 
 
 def name_of_language(code: str) -> str:
-    """A language's name for the reader: 'de' -> 'German'; of none that is known, the code."""
+    """Return a language's name in the reader's language: 'de' -> 'German'. An unknown code is returned as it is."""
     return Locale.parse(_language.get()).languages.get(code, code)
 
 
 def language() -> str:
-    """The language of this request."""
+    """Return the language of this request."""
     return _language.get()
 
 
 def set_language(code: str) -> None:
-    """Speak this language for the rest of the request; an unknown one is English."""
+    """Use this language for the rest of the request; fall back to English if it is unknown."""
     _language.set(code if code in languages() else DEFAULT)
 
 
 def negotiate(accept_language: str) -> str:
-    """The best language for an Accept-Language header."""
+    """Return the best available language for an Accept-Language header."""
     weighted = []
     for part in accept_language.split(",")[:20]:
         tag, _, q = part.partition(";q=")
@@ -67,15 +67,15 @@ def _catalogue(code: str) -> NullTranslations:
 
 
 def gettext(message: str) -> str:
-    """The message in this request's language; of the empty one a catalogue would tell its own header."""
+    """Translate a message to this request's language; "" stays "", as gettext would return the catalogue's header."""
     return _catalogue(_language.get()).gettext(message) if message else ""
 
 
-def N_(message: str) -> str:  # the usual name, which tools that collect messages know
-    """The message as it is, marked for translation where it will be shown."""
+def N_(message: str) -> str:  # the conventional name, which message extractors recognize
+    """Return the message unchanged, marking it for translation when it is shown."""
     return message
 
 
 def ngettext(one: str, many: str, number: int) -> str:
-    """The singular or the plural in this request's language."""
+    """Return the singular or the plural in this request's language."""
     return _catalogue(_language.get()).ngettext(one, many, number)

@@ -1,7 +1,7 @@
-"""Running an import: a pass over the whole file that only looks, then the same pass chunk by chunk, writing.
+"""Two-pass import: a dry pass over the whole file, then the same pass again chunk by chunk, writing.
 
-Each chunk is a transaction, so that nobody waits long for SQLite's one writer. An import that breaks off is run again:
-what it stored is known by then. Memory stays the same however long the file is.
+Each chunk is one transaction, so that others do not wait long for SQLite's single writer. An interrupted import can be
+run again: what it stored is then recognized. Memory use does not depend on the length of the file.
 """
 
 import gc
@@ -25,38 +25,38 @@ from app.kit.i18n import gettext as _
 from app.kit.rows import rows
 
 BATCH_ROWS, BATCH_BYTES = 500, 2_000_000
-PAUSE_SECONDS = 0.1  # between chunks; SQLite looks that often whether another process still writes
-MOST_LISTED = 1000  # problems that are told one by one; the rest are counted
+PAUSE_SECONDS = 0.1  # between chunks; a process waiting for SQLite's write lock retries this often
+MOST_LISTED = 1000  # problems listed one by one; the rest are only counted
 PREVIEWED = 5
 T = TypeVar("T")
 
 
 @dataclass
 class ImportReport:
-    """What an import did, or would do. What a row holds counts: rows = added + known + left out + bad, always."""
+    """What an import did, or would do. It counts entries of rows: rows = added + known + left_out_rows + bad_rows."""
 
-    rows: int = 0  # a row of several prompts or rankings counts as so many
+    rows: int = 0  # a row with several prompts or rankings counts once for each
     added: int = 0
     known: int = 0
     joined: int = 0  # known prompts that the import adds to its collection
-    left_out_rows: int = 0  # good rows that a rule keeps out; they stop nothing
+    left_out_rows: int = 0  # valid rows excluded by a rule; they do not stop the import
     left_out: list[Problem] = field(default_factory=list)  # the first of them
-    reasons: Counter[str] = field(default_factory=Counter)  # why, and how many for each reason
-    bad_rows: int = 0  # rows that say what cannot be stored; they stop the import
+    reasons: Counter[str] = field(default_factory=Counter)  # number of rows for each reason
+    bad_rows: int = 0  # rows that cannot be stored; they stop the import
     problems: list[Problem] = field(default_factory=list)  # the first of them; a row may have several
-    unused: Counter[str] = field(default_factory=Counter)  # fields that held something and mean nothing here
-    remarks: Counter[str] = field(default_factory=Counter)  # sentences with %(n)d about rows, and how many they are
-    preview: list[dict] = field(default_factory=list)  # the first entries as they are stored
+    unused: Counter[str] = field(default_factory=Counter)  # fields that had a value but are not used
+    remarks: Counter[str] = field(default_factory=Counter)  # sentences about rows with %(n)d, and the number of rows
+    preview: list[dict] = field(default_factory=list)  # the first entries, as stored
     written: bool = False
 
     def refuse(self, problems: Sequence[Problem]) -> None:
-        """Count a bad row."""
+        """Count a bad row and keep its problems, up to MOST_LISTED in all."""
         self.rows += 1
         self.bad_rows += 1
         self.problems += problems[: MOST_LISTED - len(self.problems)]
 
     def leave_out(self, line: int, field: str, reason: str, message: str = "") -> None:
-        """Count an entry that a rule keeps out; `message` says more of this one than the reason, which many share."""
+        """Count an entry that a rule excludes; `message` is more specific than the reason, which many entries share."""
         self.rows += 1
         self.left_out_rows += 1
         if len(self.left_out) < MOST_LISTED:
@@ -64,12 +64,12 @@ class ImportReport:
         self.reasons[reason if reason in self.reasons or len(self.reasons) < MOST_LISTED else _("other reasons")] += 1
 
     def take_known(self) -> None:
-        """Count an entry that is stored already."""
+        """Count an entry that is already stored."""
         self.rows += 1
         self.known += 1
 
     def take(self, shown: Callable[[], dict]) -> None:
-        """Count an entry that is stored, or would be; the first are kept to be shown."""
+        """Count an entry that is stored, or would be; the first PREVIEWED are kept for the preview."""
         self.rows += 1
         self.added += 1
         if len(self.preview) < PREVIEWED:
@@ -77,7 +77,7 @@ class ImportReport:
 
     @property
     def notes(self) -> list[str]:
-        """What else is to be said of the rows, each with how many they are."""
+        """Further remarks about the rows, each with its number of rows."""
         notes = [i18n.gettext(sentence) % {"n": count} for sentence, count in self.remarks.most_common() if count]
         if self.unused:
             fields = ", ".join(f"{name} ({count})" for name, count in self.unused.most_common(20))
@@ -85,7 +85,7 @@ class ImportReport:
         return notes
 
     def as_dict(self) -> dict:
-        """The report as JSON."""
+        """Return the report as a JSON object."""
         return {
             "rows": self.rows,
             "added": self.added,
@@ -102,11 +102,11 @@ class ImportReport:
 
 
 class FileMemory:
-    """What was met so far in a file, kept on disk: keys with a value each; `before` is that of the pass before."""
+    """Keys seen so far in a file with a value each, kept on disk; `before` is the memory of the previous pass."""
 
     def __init__(self, before: "FileMemory | None" = None) -> None:
         self.before = before
-        self._kept = sqlite3.connect("")  # a file of its own that goes when it is closed
+        self._kept = sqlite3.connect("")  # a temporary file, deleted when it is closed
         self._kept.execute("CREATE TABLE met (key TEXT PRIMARY KEY, value) WITHOUT ROWID")
 
     def __enter__(self) -> "FileMemory":
@@ -116,7 +116,7 @@ class FileMemory:
         self._kept.close()
 
     def find(self, keys: Iterable[str]) -> dict[str, object]:
-        """The values of those keys that were met."""
+        """Return the values of those keys that have been seen."""
         wanted = list(keys)
         found: dict[str, object] = {}
         for start in range(0, len(wanted), BATCH_ROWS):
@@ -127,11 +127,11 @@ class FileMemory:
         return found
 
     def keep(self, values: Mapping[str, object]) -> None:
-        """Keep values, in place of those that the keys have."""
+        """Store values, replacing those that the keys have."""
         self._kept.executemany("INSERT OR REPLACE INTO met VALUES (?, ?)", values.items())
 
 
-Pass = Callable[[Session, Iterable[Row], ImportReport, FileMemory, bool], None]  # the last: whether it writes
+Pass = Callable[[Session, Iterable[Row], ImportReport, FileMemory, bool], None]  # the last argument: whether to write
 
 
 def run(
@@ -143,10 +143,10 @@ def run(
     skip_bad: bool,
     dry_run: bool,
 ) -> ImportReport:
-    """Run a pass over all rows that only looks; if it may, run it again over one chunk after another and write.
+    """Run a dry pass over all rows; if the result allows it, run it again chunk by chunk and write.
 
-    `note` gets the number of added entries at the end, also of an import that breaks off. Raises BadInput if the file
-    changes meanwhile.
+    `note` is called with the number of added entries at the end, even if the import is interrupted. Raises BadInput if
+    the file changes during the import.
     """
     report = ImportReport()
     with FileMemory() as looked, _nothing_old_is_garbage():
@@ -174,7 +174,7 @@ def run(
 
 @contextmanager
 def _nothing_old_is_garbage() -> Iterator[None]:
-    """Spare what is loaded by now the garbage collector: an import makes so much that it is searched all the time."""
+    """Exempt existing objects from garbage collection: an import allocates so much that it runs all the time."""
     gc.freeze()
     try:
         yield
@@ -183,7 +183,7 @@ def _nothing_old_is_garbage() -> Iterator[None]:
 
 
 def _check_same(path: Path, as_seen: tuple[int, int], written: ImportReport) -> None:
-    """Raise BadInput if the rows may differ from those that the first pass looked at."""
+    """Raise BadInput if the file has changed since the first pass."""
     if fingerprint(path) != as_seen:
         raise BadInput(
             _("The file changed while it was being imported. What was stored before that is kept: %(n)d. Import the "
@@ -192,7 +192,7 @@ def _check_same(path: Path, as_seen: tuple[int, int], written: ImportReport) -> 
 
 
 def chunks(found: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows in lists, each short enough for one transaction and for memory."""
+    """Yield rows in lists, each small enough for one transaction and for memory."""
     chunk: list[Row] = []
     size = 0
     for row in found:

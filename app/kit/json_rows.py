@@ -1,4 +1,4 @@
-"""The rows of JSON Lines, or of one JSON array: each an object, with the line that it begins in."""
+"""Rows of JSON Lines or of one JSON array: each an object, with the line on which it begins."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _TOKEN = re.compile(rb'\\.|["\[\]{},\n]', re.DOTALL)
 
 
 def json_rows(source: Source) -> Iterator[Row]:
-    """Yield every row, bad ones too; BadInput where the file cannot be cut into rows."""
+    """Yield every row, including bad ones; raise BadInput if the file cannot be split into rows."""
     array = source.start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
     return map(_json_row, _elements(source) if array else _lines_of_objects(source))
 
@@ -49,11 +49,11 @@ def _json_row(line: Line) -> Row:
 
 
 class _Twice(Exception):
-    """A name stands twice in an object."""
+    """Raised if a name appears twice in an object."""
 
 
 def _name_given_twice(text: bytes) -> str:
-    """A name that an object of this JSON has twice, of which parsers take one without a word; "" if there is none."""
+    """Return a name that appears twice in an object, because parsers silently keep one value; "" if none does."""
 
     def check(pairs: list[tuple[str, object]]) -> None:
         if len(pairs) > len({name for name, _value in pairs}):
@@ -63,7 +63,7 @@ def _name_given_twice(text: bytes) -> str:
         json.loads(text, object_pairs_hook=check, parse_int=len, parse_float=len)
     except _Twice as error:
         return str(error)
-    except (ValueError, RecursionError):  # no JSON, or nested deeper than messages and texts are
+    except (ValueError, RecursionError):  # not JSON, or nested deeper than messages and texts are
         return ""
     return ""
 
@@ -79,12 +79,12 @@ def _not_json(text: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def _elements(source: Source) -> Iterator[Line]:
-    """Cut a JSON array at the commas between its elements; each comes with the line that it begins in."""
+    """Split a JSON array at the commas between its elements; yield each with the line on which it begins."""
     depth, in_string, closed = 0, False, False
     line = began = 1
     element, too_long = bytearray(), False
     for data in _whole_escapes(source.chunks()):
-        taken = 0  # what is before it in `data` belongs to no element, or to one that was yielded
+        taken = 0  # bytes of `data` before it belong to no element, or to one already yielded
         for token in _TOKEN.finditer(data):
             mark = token[0]
             if mark == b"\n":
@@ -130,7 +130,7 @@ def _elements(source: Source) -> Iterator[Line]:
 
 
 def _whole_escapes(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes, cut so that no backslash is parted from what it escapes."""
+    """Yield the same bytes, split so that no backslash is separated from the character that it escapes."""
     held = b""
     for chunk in chunks:
         data = held + chunk

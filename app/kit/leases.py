@@ -1,4 +1,4 @@
-"""Leases of rows: whoever holds one may change the row, for as long as the clock of the database says."""
+"""Leases of rows: only the holder of a lease may change the row, until it expires by the database's clock."""
 
 import time
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from app.database import Base, changed_rows
 
 
 class LeaseLost(Exception):
-    """Another worker holds the row now; this one must stop and write nothing more."""
+    """Raised if another worker holds the row; this one must stop and write nothing more."""
 
 
 def change(session: Session, table: type[Base], *held: ColumnElement[bool], **values: object) -> None:
-    """Change the row that meets `held`, which says whose it is; raises LeaseLost where none does."""
+    """Change the row that matches `held`, the conditions of ownership; raise LeaseLost if none matches."""
     if not changed_rows(session, update(table).where(*held).values(**values)):
         raise LeaseLost(table.__tablename__)
 
 
 def every(seconds: float, renew: Callable[[], object]) -> Callable[[], None]:
-    """Return a function that may be called at any time, and calls `renew` if it last did so `seconds` ago."""
+    """Return a function that calls `renew`, but at most once in `seconds`, however often it is called."""
     renewed = time.monotonic()
 
     def alive() -> None:

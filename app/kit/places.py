@@ -1,4 +1,4 @@
-"""Which folders and addresses people who sign in may name: the data folder, and what the operator allows besides."""
+"""Folders and addresses that signed-in users may name: the data folder, and what the operator allows in addition."""
 
 import socket
 from ipaddress import IPv6Address, ip_address
@@ -11,7 +11,7 @@ from app.kit.i18n import gettext as _
 
 
 def check_folder(path: str | Path, field: str) -> None:
-    """Refuse a path that leads, links followed, out of the folders in the data folder and PLUMBLINE_FOLDERS."""
+    """Raise BadInput unless the path, links resolved, lies in PLUMBLINE_FOLDERS or in a folder of the data folder."""
     place, data = Path(path).absolute().resolve(), settings().data_dir.resolve()
     allowed = [data, *(folder.resolve() for folder in settings().allowed_folders)]
     ours = place == data or (place.parent == data and not place.is_dir())  # the secret and the database
@@ -27,7 +27,10 @@ def check_folder(path: str | Path, field: str) -> None:
 
 
 def check_address(url: str, field: str) -> None:
-    """Refuse an address that PLUMBLINE_ENDPOINT_HOSTS does not name or, where that is empty, one of cloud metadata."""
+    """Raise BadInput unless PLUMBLINE_ENDPOINT_HOSTS names the host; if that is empty, refuse only reserved addresses.
+
+    Reserved addresses include those of cloud metadata.
+    """
     host = (urlsplit(url).hostname or "").rstrip(".")
     allowed = settings().allowed_endpoint_hosts
     if allowed and host not in allowed:
@@ -45,7 +48,7 @@ def check_address(url: str, field: str) -> None:
 
 
 def _addresses(host: str) -> set[str]:
-    """Every address that a host name stands for now; none where it is unknown, which asking it will say."""
+    """Return the addresses that a host name resolves to; empty if it is unknown, which a later request will report."""
     try:
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
@@ -61,7 +64,7 @@ def _is_reserved(address: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     host = host.strip("[]").lower()
     try:
         return host == "localhost" or ip_address(host).is_loopback

@@ -1,7 +1,7 @@
-"""Reading a file row by row: JSON Lines, a JSON array or CSV; every row with its line, the bad ones too.
+"""Reads a file row by row: JSON Lines, a JSON array or CSV; every row with its line, including bad ones.
 
-A row is what it says or a problem with its line, never something else: where a broken quote makes it unknown what a
-row of a CSV is, the whole file is refused.
+A row is either exactly its content or a problem with its line. If a broken quote makes the rows of a CSV ambiguous,
+the whole file is rejected.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from app.kit.json_rows import json_rows
 
 
 def is_csv(name: str) -> bool:
-    """Whether a file's name says CSV; anything else is read as JSON."""
+    """Return whether the file name ends in .csv or .csv.gz; any other file is read as JSON."""
     return name.lower().removesuffix(".gz").endswith(".csv")
 
 
 def rows(path: Path, *, as_csv: bool) -> Iterator[Row]:
-    """Yield every row of a file, bad ones too; BadInput where the file as a whole cannot be read, or holds no row."""
+    """Yield every row of a file, including bad ones; raise BadInput if the file cannot be read or has no rows."""
     with opened(path) as source:
         found = csv_rows(source) if as_csv else json_rows(source)
         first = next(found, None)

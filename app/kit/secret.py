@@ -1,4 +1,4 @@
-"""The key of pseudonyms, CSRF tokens and signed cookies: made once, and refused where it could be guessed."""
+"""The key for pseudonyms, CSRF tokens and signed cookies: created once, and refused if it could be guessed."""
 
 import os
 import secrets
@@ -10,19 +10,19 @@ LEAST_BYTES, LEAST_DISTINCT = 32, 8
 
 
 class WeakSecret(PlumblineError):
-    """The key is too short, or what a power cut left of it; the message says where it is and the next step."""
+    """Raised if the key is too weak, e.g. cut short by a power failure; gives its place and the next step."""
 
     status = 500
 
 
 def given(secret: str) -> bytes:
-    """Return the key that PLUMBLINE_SECRET holds."""
+    """Return the key in PLUMBLINE_SECRET; raise WeakSecret."""
     _check(secret.encode().strip(), "PLUMBLINE_SECRET", "Set it to what `openssl rand -hex 32` prints")
     return secret.encode()
 
 
 def stored(path: Path) -> bytes:
-    """Return the key that a file holds; on first use it is made, for the owner alone to read."""
+    """Return the key in a file, creating it on first use, readable only by its owner; raise WeakSecret."""
     if not path.exists():
         _make(path)
     key = path.read_bytes().strip()
@@ -47,7 +47,7 @@ def _make(path: Path) -> None:
             file.write(secrets.token_hex(32))
             file.flush()
             os.fsync(file.fileno())
-        path.hardlink_to(draft)  # the first process wins, all read the same key
+        path.hardlink_to(draft)  # the first process wins; all read the same key
     except FileExistsError:
         pass
     finally:

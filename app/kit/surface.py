@@ -1,16 +1,16 @@
-"""By which door an act comes in; the audit trail keeps it."""
+"""The interface through which an action came in; the audit trail records it."""
 
 from contextvars import ContextVar
 from enum import StrEnum
 
 
 class Surface(StrEnum):
-    """Where an action came from; a worker acts in the background."""
+    """The interface through which an action came in."""
 
     PAGE = "page"
     REST = "rest"
     COMMAND_LINE = "command_line"
-    WORKER = "worker"  # Plumbline by itself, in the background
+    WORKER = "worker"  # Plumbline itself, in the background
 
 
-current: ContextVar[Surface] = ContextVar("surface", default=Surface.COMMAND_LINE)  # requests and workers set it
+current: ContextVar[Surface] = ContextVar("surface", default=Surface.COMMAND_LINE)  # set by requests and workers

@@ -1,4 +1,4 @@
-"""What commands print: a table for people, or JSON for programs."""
+"""Output of commands: a table for people, or JSON for programs."""
 
 import shutil
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 def show(rows: Sequence[dict], as_json: bool = False, otherwise: str = "Nothing yet.") -> None:
-    """Print rows that have the same keys: as a JSON list, or as a table; `otherwise` when there are none."""
+    """Print rows with the same keys as a table or a JSON list; print `otherwise` instead of an empty table."""
     if as_json:
         typer.echo(orjson.dumps(list(rows), option=orjson.OPT_INDENT_2, default=str).decode())
         return

@@ -1,4 +1,4 @@
-"""Text as people and files bring it: what can be stored, what can be seen, and when two texts are the same."""
+"""Text from people and files: what can be stored, what is visible, and when two texts are the same."""
 
 import re
 import unicodedata
@@ -15,18 +15,18 @@ from app.kit.i18n import gettext as _
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
-# Zero-width joiners change how their neighbours look in some scripts and in emoji; beside ASCII they show nothing.
+# Zero-width joiners change how their neighbors look in some scripts and in emoji; next to ASCII they are invisible.
 _IDLE_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
-# Tag characters name a flag behind a black one, as England's, and show nothing anywhere else.
+# Tag characters after a black flag select a regional flag, e.g. England's, and are invisible anywhere else.
 _IDLE_TAGS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[\U000e0001-\U000e007f]")
-# Format characters that are drawn, before the numbers that they belong to.
+# Visible format characters, which precede the numbers that they belong to.
 _DRAWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-# Letters and marks that show nothing by themselves; control and format characters and blanks go by their category.
+# Letters and marks that are invisible on their own; controls, formats and blanks are recognized by their category.
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 
 
 def storable(text: str) -> str:
-    """Return the text; raises a validation error where it holds what no database keeps: NUL, half a surrogate pair."""
+    """Return the text; raise a validation error for what databases refuse: NUL and lone surrogates."""
     if bad := UNSTORABLE.search(text):
         raise PydanticCustomError("unstorable_text", "{why}", {"why": _unstorable(bad)})
     return text
@@ -52,20 +52,20 @@ def _storable_json(value: Any) -> Any:
 
 
 def typed(text: object) -> object:
-    """Return what a browser sends as it was typed: line ends as \\n, and nothing that a keyboard cannot write."""
+    """Normalize text from a browser: line ends become \\n, NUL is removed, lone surrogates are replaced."""
     if not isinstance(text, str):
         return text
     return UNSTORABLE.sub(lambda found: "" if found[0] == "\x00" else "\ufffd", text.replace("\r\n", "\n"))
 
 
-Text = Annotated[str, AfterValidator(storable)]  # every text of every schema
+Text = Annotated[str, AfterValidator(storable)]  # every text in a schema
 TypedText = Annotated[str, BeforeValidator(typed), AfterValidator(storable)]  # of a form on a page
 SearchText = Annotated[str, Field(max_length=200), AfterValidator(storable)]  # databases refuse longer patterns
-JsonObject = Annotated[dict[str, Any], AfterValidator(_storable_json)]  # JSON whose keys something else knows
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable_json)]  # JSON whose keys are validated elsewhere
 
 
 def require_text(value: object, field: str, *, may_be_empty: bool = False, at_most: int | None = None) -> str:
-    """Return a value of a file or a caller as the text that it is; BadInput names the field and the way out."""
+    """Return a value of a file or a caller as text; raise BadInput that names the field and the fix."""
     if not isinstance(value, str):
         raise BadInput(
             _("%(field)s is %(kind)s, not text; put it in quotes.") % {"field": field, "kind": type(value).__name__},
@@ -99,16 +99,16 @@ def _shows_nothing(letter: str) -> bool:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a reader sees nothing: blanks, line ends, zero-width and other characters without a look."""
+    """Return whether the text is invisible: only blanks, line ends, zero-width and other invisible characters."""
     return all(map(_shows_nothing, text))
 
 
 def normal_form(text: str) -> str:
-    """Return the form in which texts are compared: two texts that look alike have one, others have two.
+    """Return the form in which texts are compared: equal for texts that look alike, different for others.
 
-    Unicode composed (NFC); every line end \\n, without blanks before it; every blank a space; characters without a look
-    left out; no empty lines at the beginning and the end. Indentation counts, the first line's too; a single blank
-    before the first word is none, since many models write it.
+    Unicode is composed (NFC). Every line end is \\n, without blanks before it, and every blank is a space. Invisible
+    characters are removed, and so are empty lines at the beginning and end. Indentation counts, including that of the
+    first line. A single blank before the first word does not count, since many models write it.
     """
     text = _CONTROLS.sub("", _LINE_ENDS.sub("\n", text))
     if not text.isascii():
@@ -128,5 +128,5 @@ def _as_seen(letter: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Return the normal form without case and spacing: texts that share it say the same."""
+    """Return the normal form without case and spacing, for finding texts that say the same."""
     return " ".join(normal_form(text).casefold().split())

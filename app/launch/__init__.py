@@ -1,1 +1,1 @@
-"""Running Plumbline: the launcher and its guard, migrations, backups, the doctor, health."""
+"""Running Plumbline: the launcher and its guard, migrations, backups, the doctor and health checks."""

@@ -1,7 +1,7 @@
-"""Copy a whole installation into a folder while it runs, and bring such a copy back.
+"""Back up a whole installation while it runs, and restore such a backup.
 
-The database is copied as it stands at one moment, then the files that it names: snapshots, runs and uploads are written
-beside their place and renamed, so what the database calls ready is whole.
+The database is copied as of one moment, then the files that it names. Snapshots, runs and uploads are written under a
+temporary name and renamed, so whatever the database calls ready is complete.
 """
 
 import json
@@ -23,21 +23,21 @@ from app.errors import PlumblineError
 from app.launch import migrate
 from app.launch.data_folder import exclusive
 
-SIGN = "backup.json"  # written last
+SIGN = "backup.json"  # written last, so a folder without it is no complete backup
 FORM = 1
 SQLITE = "plumbline.db"
-NOT_COPIED = {"logs", "serving", "valkey", "valkey.broken", "run.lock"}  # of the running processes alone
+NOT_COPIED = {"logs", "serving", "valkey", "valkey.broken", "run.lock"}  # needed only by running processes
 VERSION = "alembic_version"
 
 
 class CannotBackUp(PlumblineError):
-    """The copy cannot be made, or cannot be brought back."""
+    """Raised if a backup cannot be made or restored."""
 
 
 def back_up(folder: Path) -> dict[str, int]:
-    """Copy database and files into a new folder; returns the number of rows of each table.
+    """Copy the database and the files into a new folder; return the number of rows of each table.
 
-    Raises CannotBackUp where the folder is there already, or where the database has no schema.
+    Raises CannotBackUp if the folder exists or lies inside the data folder, or if the database has no schema.
     """
     if folder.exists():
         raise CannotBackUp(f"{folder} already exists; name a new folder")
@@ -46,7 +46,7 @@ def back_up(folder: Path) -> dict[str, int]:
     if migrate.current() is None:
         raise CannotBackUp("the database is empty, so there is nothing to back up; see `plumbline doctor`")
     draft = folder.with_name(folder.name + ".part")
-    shutil.rmtree(draft, ignore_errors=True)  # of a backup that broke off
+    shutil.rmtree(draft, ignore_errors=True)  # left by an interrupted backup
     draft.mkdir(parents=True, mode=0o700)
     schema, rows = (_copy_sqlite if _is_sqlite() else _copy_postgresql)(draft)
     _copy_files(settings().data_dir, draft / "files")
@@ -64,10 +64,10 @@ def back_up(folder: Path) -> dict[str, int]:
 
 
 def restore(folder: Path) -> dict[str, int]:
-    """Bring a backup into an empty database and data folder, and up to this version's schema; returns rows by table.
+    """Restore a backup into an empty database and data folder and migrate it; return the number of rows of each table.
 
-    Raises CannotBackUp, with nothing changed, where the folder is no backup, the backup is of the other kind of
-    database or of a newer version, or where something is there already; that or CannotRun where Plumbline runs.
+    Raises CannotBackUp, with nothing changed, if the folder is no backup, if it comes from the other kind of database
+    or a newer version, or if the target is not empty. Raises CannotBackUp or CannotRun if Plumbline is running.
     """
     sign = _read_sign(folder)
     _check_empty(folder)
@@ -78,7 +78,7 @@ def restore(folder: Path) -> dict[str, int]:
 
 def _bring_back(folder: Path, sign: dict) -> dict[str, int]:
     if _is_sqlite():
-        engine().dispose()  # what it has open is the file that is replaced
+        engine().dispose()  # its open connections refer to the file that is replaced
         _sqlite_file().parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / SQLITE, draft := _sqlite_file().with_name(SQLITE + ".part"))
         os.replace(draft, _sqlite_file())
@@ -107,7 +107,7 @@ def _sqlite_file() -> Path:
 def _copy_sqlite(draft: Path) -> tuple[str, dict[str, int]]:
     target = draft / SQLITE
     with closing(sqlite3.connect(_sqlite_file())) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)  # in one step, so at one moment
+        source.backup(copy)  # in one step, so as of one moment
         copy.execute("PRAGMA journal_mode=DELETE")
         (schema,) = copy.execute(f"SELECT version_num FROM {VERSION}").fetchone()
         names = [name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -142,7 +142,7 @@ def _postgresql() -> Iterator[psycopg.Connection]:
 
 
 def _copy_files(source: Path, target: Path) -> None:
-    """Copy a folder that others write in: what goes meanwhile is left out, and so is what is no file."""
+    """Copy a folder while others write to it, skipping files that vanish meanwhile and anything but regular files."""
     target.mkdir(mode=0o700)
     ours = {_sqlite_file().resolve()} if _is_sqlite() else set()
     ours |= {path.with_name(path.name + end) for path in ours for end in ("-wal", "-shm")}
@@ -179,7 +179,7 @@ def _read_sign(folder: Path) -> dict:
 
 
 def _check_empty(folder: Path) -> None:
-    """Refuse to write over anything: a database with rows, or a file that the backup has too."""
+    """Raise CannotBackUp rather than overwrite anything: a database with rows, or a file that the backup also has."""
     database = engine().url.render_as_string()
     if _is_sqlite():
         taken = _sqlite_file().exists() and bool(_counted(inspect(engine()).get_table_names()))
@@ -197,7 +197,7 @@ def _check_empty(folder: Path) -> None:
 
 
 def _check_unused() -> None:
-    """Refuse while others are connected to the database, who would work on what is half restored."""
+    """Raise CannotBackUp while others are connected to the database: they would work on half-restored data."""
     engine().dispose()
     if not _is_sqlite():
         with _postgresql() as connection:
@@ -220,7 +220,7 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 
 def _fill_postgresql(folder: Path, rows: dict[str, int]) -> None:
-    """Fill the tables of the backup's own schema, those first that others refer to, and set what counts their ids."""
+    """Load the tables in the backup's own schema, referenced tables first, and set their id sequences."""
     ordered = [name for name, _keys in inspect(engine()).get_sorted_table_and_fkc_names() if name in rows]
     with _postgresql() as connection, connection.cursor() as cursor:
         every = sql.SQL(", ").join(map(sql.Identifier, ordered))

@@ -1,4 +1,4 @@
-"""HTTP/1.1 whose clients must send the head of each request within a time; the web server itself waits for ever."""
+"""HTTP/1.1 with a time limit on the head of each request; uvicorn itself waits forever."""
 
 from asyncio import TimerHandle
 
@@ -9,7 +9,7 @@ HEAD_SECONDS = 20
 
 
 class ImpatientProtocol(H11Protocol):
-    """Closes a connection on which a request was begun and its head does not end."""
+    """Closes a connection whose request head is not complete within HEAD_SECONDS."""
 
     _late: TimerHandle | None = None
 

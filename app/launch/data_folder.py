@@ -1,4 +1,4 @@
-"""The data folder belongs to one launcher, backup or demo at a time."""
+"""Exclusive use of the data folder by one launcher, backup or demo at a time."""
 
 import fcntl
 from typing import TextIO
@@ -8,11 +8,11 @@ from app.errors import PlumblineError
 
 
 class CannotRun(PlumblineError):
-    """Plumbline does not start; the message says why in one line, and the way out."""
+    """Raised if Plumbline cannot start; the one-line message gives the reason and the fix."""
 
 
 def exclusive() -> TextIO:
-    """Make the data folder ours until the file is closed: two launchers must not share one."""
+    """Lock the data folder until the returned file is closed, so that no two launchers share it; raise CannotRun."""
     folder = settings().data_dir
     try:
         settings().make_data_dir()

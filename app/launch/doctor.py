@@ -1,4 +1,4 @@
-"""`plumbline doctor`: what this installation has and lacks, and the way to what it lacks."""
+"""`plumbline doctor`: what this installation has, what it lacks and how to get it."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ LEAST_FREE_GB = 2.0
 
 
 def examine() -> list[dict]:
-    """Every check with `ok` and a sentence; torch is looked for and not loaded."""
+    """Run every check; each has `ok` and a sentence. Torch is located but not loaded."""
     checks = [_python(), _data_folder(), _secret(), _database(), _broker()]
     if checks[-1]["ok"]:
         checks += [_worker(queue.DEFAULT), _worker(queue.TRAINING)]
@@ -82,7 +82,10 @@ def _worker(name: str) -> dict:
 
 
 def _proxy() -> dict:
-    """Whether limits on sign-ins count people: https takes a proxy, whose address all of them else share."""
+    """Check that sign-in limits count clients: behind an https proxy, all of them share the proxy's address.
+
+    PLUMBLINE_TRUSTED_PROXIES prevents that.
+    """
     if not settings().base_url.startswith("https://") or settings().trusted_proxies:
         return _check("proxy", True, settings().trusted_proxies or "not needed for http")
     advice = "set PLUMBLINE_TRUSTED_PROXIES to the address of your https proxy (docs/deploy.md)"

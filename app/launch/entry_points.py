@@ -1,4 +1,4 @@
-"""What one process of the product does: the web server, or a worker."""
+"""The processes of the product: the web server and the workers."""
 
 import socket
 import sys
@@ -12,16 +12,16 @@ from app.launch.first_admin import tell_the_first_admin
 
 
 def web(listener: int | None = None) -> None:
-    """Serve the web application, on a socket that is handed down or on the configured address."""
+    """Serve the web application on an inherited socket or on the configured address."""
     import uvicorn
 
     from app.launch.connections import ImpatientProtocol
     from app.web.monitoring import configure_logging
 
     configure_logging()
-    _ = settings().key  # a weak one is refused before anything is served
+    _ = settings().key  # a weak key is refused before anything is served
     if listener is None:
-        with suppress(SQLAlchemyError):  # a database that is not there yet is /readyz's to tell
+        with suppress(SQLAlchemyError):  # /readyz reports a missing database
             tell_the_first_admin()
     config = uvicorn.Config(
         "app.main:create_app",
@@ -33,7 +33,7 @@ def web(listener: int | None = None) -> None:
         forwarded_allow_ips=settings().trusted_proxies,
         server_header=False,
         log_config=None,
-        access_log=False,  # our own log says more
+        access_log=False,  # our own log has more detail
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
@@ -42,7 +42,7 @@ def web(listener: int | None = None) -> None:
 
 
 def worker(queue: str) -> None:
-    """Consume a queue; beat runs inside the default worker. Raises CannotRun for a queue that there is not."""
+    """Consume a queue; beat runs inside the default worker. Raise CannotRun for an unknown queue."""
     from app.queue import QUEUES, TRAINING, celery
     from app.web.monitoring import configure_logging
 
@@ -50,7 +50,7 @@ def worker(queue: str) -> None:
         raise CannotRun(f"there is no queue {queue}; use --queue {' or --queue '.join(QUEUES)}")
     configure_logging()
     settings().make_data_dir()
-    _ = settings().key  # a weak one is refused before anything is frozen under it
+    _ = settings().key  # a weak key is refused before anything is frozen under it
     arguments = [
         "worker",
         "-Q",

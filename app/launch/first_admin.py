@@ -1,4 +1,4 @@
-"""Where the first admin is made, said on the terminal."""
+"""The terminal hint where to create the first admin."""
 
 import typer
 
@@ -9,7 +9,7 @@ from app.kit.places import is_loopback
 
 
 def tell_the_first_admin() -> None:
-    """While there is no admin, say where the first one is made; from another machine it takes the code."""
+    """Print where to create the first admin if none exists; unless the host is loopback, the URL includes a code."""
     with reading() as session:
         if not queries.has_admin(session):
             code = "" if is_loopback(settings().host) else f"?code={rules.first_run_code()}"

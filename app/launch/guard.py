@@ -1,6 +1,6 @@
-"""Ends the processes of `plumbline run` should it be killed: it reads their groups until its standard input closes.
+"""Ends the processes of `plumbline run` if the launcher is killed: it reads their groups until standard input closes.
 
-Run as a script of its own, so that neither a signal to the launcher nor one to its terminal reaches it.
+It runs as a separate script, so that signals to the launcher or its terminal do not reach it.
 """
 
 import os
@@ -20,7 +20,7 @@ def signal_groups(groups: set[int], number: int) -> None:
 
 
 def alive(groups: set[int]) -> bool:
-    """Whether any of these groups has a process left; the dead that nobody has fetched do not count for long."""
+    """Return whether any of these groups has a process left; zombies count only until they are reaped."""
     for group in groups:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, 0)
@@ -29,7 +29,7 @@ def alive(groups: set[int]) -> bool:
 
 
 def main() -> None:
-    """Read "+group" and "-group" lines until the launcher is gone; then ask the groups to end, then make them."""
+    """Read "+group" and "-group" lines until the launcher has exited; then terminate the groups, and finally kill."""
     groups: set[int] = set()
     for line in sys.stdin:
         change = groups.add if line[0] == "+" else groups.discard

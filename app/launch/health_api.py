@@ -1,4 +1,4 @@
-"""Whether this process lives (/healthz) and whether it can do its work (/readyz)."""
+"""Liveness (/healthz) and readiness (/readyz) of this process."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -13,13 +13,13 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/healthz")
 def healthz() -> dict[str, str]:
-    """The process answers."""
+    """Report that the process responds."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
 def readyz() -> JSONResponse:
-    """Database, broker and disk answer and the tables are those that this code needs; 503 says what is missing."""
+    """Check that database, broker and disk respond and that the schema matches the code; 503 says what is missing."""
     lacking = {}
     try:
         disk.check()

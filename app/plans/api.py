@@ -18,7 +18,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 def out(plan: Plan) -> PlanOut:
-    """A plan as REST tells it."""
+    """Return a plan as its REST representation."""
     steps = [
         StepOut(
             name=step.name,

@@ -1,4 +1,4 @@
-"""The round that a plan ends with: its prompts, the mix of networks that answer them, and new demonstrations."""
+"""The round that a plan ends with: its prompts, the mix of models that answer them, and new demonstrations."""
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,7 @@ from training.contract.records import Split
 
 
 def make(session: Session, plan: Plan) -> Round:
-    """Make the plan's next round from the completions that are in the bank by now, and open it if the plan says so."""
+    """Create the plan's next round from the stored completions; open it if the plan says so. Raise BadInput."""
     wanted = PlanConfig.model_validate(plan.config).next_round
     by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
     number = plan.round.number

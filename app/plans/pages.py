@@ -1,4 +1,4 @@
-"""Plans for admins: start one from a round, follow it, mend it when a step has failed."""
+"""Plan pages for admins: start a plan from a round, follow it, and fix it after a step has failed."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -38,7 +38,7 @@ NUMBERS = ("prompts", "completions", "overlap", "demonstrations")
 
 @router.get("/admin/plans")
 def list_page(request: Request, cursor: Text | None = None):
-    """All plans."""
+    """Show all plans."""
     account = admin(request)
     with reading() as session:
         plans, following = queries.listing(session, cursor)
@@ -65,7 +65,7 @@ def _defaults() -> dict:
 
 @router.get("/admin/plans/new")
 def new_page(request: Request, round: Text = ""):
-    """The form that starts a plan."""
+    """Show the form that starts a plan."""
     return _form(request, _defaults() | {"round": round})
 
 
@@ -96,9 +96,9 @@ def _form(request: Request, given: dict, error: BadInput | None = None):
 
 @router.post("/admin/plans/new")
 def start(request: Request, form: Posted):
-    """Start a plan and follow it on its page."""
+    """Start a plan and redirect to its page."""
     account = admin(request)
-    # A box that is not ticked is not sent, so that what is missing is empty and not its default.
+    # An unticked checkbox is not sent, so a missing value means empty, not the default.
     given = {key: form.get(key, "") for key in _defaults()} | {"also": form.getlist("also")}
     try:
         if not given["round"]:
@@ -113,7 +113,7 @@ def start(request: Request, form: Posted):
 
 
 def _config(given: dict) -> dict:
-    """The plan's config that a filled form means; "step.key = value" lines go into the config of their step."""
+    """Build the plan's config from the form; "step.key = value" lines go into their step's config."""
     config: dict = {step: {"recipe": given[step], "set": {}} for step in TRAININGS}
     for key, value in parse_keys(given["set"]).items():
         step, dot, name = key.partition(".")
@@ -143,7 +143,7 @@ def _config(given: dict) -> dict:
 
 @router.get("/admin/plans/{id}")
 def detail_page(request: Request, id: str):
-    """One plan; while it runs, htmx asks again for the block that says how far it is."""
+    """Show one plan; while it runs, htmx polls the block with its progress."""
     account = admin(request)
     workers = queue.workers(queue.TRAINING)
     with reading() as session:
@@ -167,7 +167,7 @@ def detail_page(request: Request, id: str):
 
 @router.post("/admin/plans/{id}/retry")
 def retry(request: Request, id: str, set: Annotated[TypedText, Form(max_length=20_000)] = ""):
-    """Try the failed step again, changed or as it is."""
+    """Retry the failed step, with or without overrides."""
     return _act(
         request, id, lambda session, plan, by: rules.retry(session, plan, by, parse_keys(set)), _("The plan continues.")
     )
@@ -175,7 +175,7 @@ def retry(request: Request, id: str, set: Annotated[TypedText, Form(max_length=2
 
 @router.post("/admin/plans/{id}/cancel")
 def cancel(request: Request, id: str):
-    """End the plan."""
+    """Cancel the plan."""
     return _act(request, id, rules.cancel, _("The plan is canceled; what it has finished is kept."))
 
 

@@ -1,4 +1,4 @@
-"""Finding plans and what the steps of one have brought about."""
+"""Queries for plans and what their steps produced."""
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, joinedload, selectinload
@@ -23,7 +23,7 @@ _WITH = (
 
 
 def find(session: Session, public_id: str) -> Plan:
-    """The plan with this public id; raises NotFound."""
+    """Return the plan with this public id; raise NotFound."""
     query = select(Plan).where(Plan.public_id == public_id).options(*_WITH)
     found = session.scalar(query.execution_options(populate_existing=True))
     if found is None:
@@ -32,7 +32,7 @@ def find(session: Session, public_id: str) -> Plan:
 
 
 def locked(session: Session, id: int) -> Plan:
-    """Plan `id` as it is now, kept from any other transaction until this one ends."""
+    """Read plan `id` and lock its row until the transaction ends."""
     session.execute(select(Plan.id).where(Plan.id == id).with_for_update())
     return session.scalars(
         select(Plan).where(Plan.id == id).options(*_WITH).execution_options(populate_existing=True)
@@ -40,22 +40,22 @@ def locked(session: Session, id: int) -> Plan:
 
 
 def listing(session: Session, cursor: str | None = None, limit: int = 50) -> tuple[list[Plan], str | None]:
-    """One page of the plans, the newest first, and the cursor of the next."""
+    """Return one page of plans, newest first, and the cursor of the next page."""
     return cursors.page(session, select(Plan).options(*_WITH), Plan, cursor, limit)
 
 
 def of_round(session: Session, round: Round) -> Plan | None:
-    """The plan that trains on a round; a cancelled one does not."""
+    """Return the round's plan that is not canceled, or None."""
     return session.scalar(select(Plan).where(Plan.round_id == round.id, Plan.state != PlanState.CANCELLED))
 
 
 def running(session: Session) -> list[int]:
-    """Ids of the plans that are under way."""
+    """Return the ids of running plans."""
     return list(session.scalars(select(Plan.id).where(Plan.state == PlanState.RUNNING)))
 
 
 def waiting_for(session: Session, *, job: Job | None, snapshot: Snapshot | None) -> list[int]:
-    """Ids of the unfinished plans with an unfinished step that waits for this job or snapshot."""
+    """Return the ids of running or failed plans with an unfinished step that waits for this job or snapshot."""
     assert (job is None) is not (snapshot is None)
     subject = PlanStep.snapshot_id == snapshot.id if snapshot is not None else PlanStep.job_id == (job and job.id)
     query = (
@@ -71,7 +71,7 @@ def waiting_for(session: Session, *, job: Job | None, snapshot: Snapshot | None)
 
 
 def startable_rounds(session: Session) -> list[Round]:
-    """Rounds whose answers a plan may train on and that none trains on yet, the newest first."""
+    """Return open or closed training rounds without a plan, newest first; canceled plans do not count."""
     query = (
         select(Round)
         .outerjoin(Plan, (Plan.round_id == Round.id) & (Plan.state != PlanState.CANCELLED))
@@ -85,7 +85,7 @@ def startable_rounds(session: Session) -> list[Round]:
 
 
 def collections_of(session: Session, round: Round) -> list[str]:
-    """The collections that a round's prompts come from, without withdrawn ones and descriptions of a use."""
+    """Return the collections of a round's prompts, not counting withdrawn prompts and use-case descriptions."""
     query = (
         select(PromptCollection.name)
         .join(Item, Item.prompt_id == PromptCollection.prompt_id)
@@ -96,7 +96,7 @@ def collections_of(session: Session, round: Round) -> list[str]:
 
 
 def last_policy(session: Session, plan: Plan) -> Checkpoint | None:
-    """What the last finished plan before this one trained with PPO."""
+    """Return the PPO policy of the most recent earlier plan whose PPO step finished, or None."""
     step = session.scalar(
         select(PlanStep)
         .join(Plan, Plan.id == PlanStep.plan_id)
@@ -108,7 +108,7 @@ def last_policy(session: Session, plan: Plan) -> Checkpoint | None:
 
 
 def same_job(session: Session, verb: str, config: dict, snapshot: Snapshot | None) -> Job | None:
-    """A job of the same verb and config, over data with the same content, that is finished or on its way."""
+    """Return a queued, running or finished job with this verb and config over data with the same content, or None."""
     query = select(Job).where(Job.verb == verb, Job.state.in_([JobState.FINISHED, JobState.RUNNING, JobState.QUEUED]))
     if snapshot is not None:
         query = query.join(Snapshot, Snapshot.id == Job.snapshot_id).where(
@@ -120,7 +120,7 @@ def same_job(session: Session, verb: str, config: dict, snapshot: Snapshot | Non
 
 
 def round_steps(session: Session, *conditions: ColumnElement[bool]) -> list[PlanStep]:
-    """The steps that make a next round and are under way."""
+    """Return the running steps that create a next round."""
     query = (
         select(PlanStep)
         .join(Plan, Plan.id == PlanStep.plan_id)

@@ -1,8 +1,9 @@
-"""What runs after what. A plan's steps stand in rows; advance() starts the next one in the transaction that ends one.
+"""The order of the loop's steps. Each step of a plan is a row; advance() starts the next one in the transaction that
+ends one.
 
-The steps of a full turn: base (only if there is none), snapshot_sft, sft, sft_for_ppo, snapshot_rm, reward_model,
-snapshot_ppo, ppo, prompts (of the next round), sample_<source>, round. Before the first comparisons there is nothing to
-train a reward model on: then a plan goes from sft_for_ppo straight to the next round.
+The steps of a full cycle: base (only if none exists), snapshot_sft, sft, sft_for_ppo, snapshot_rm, reward_model,
+snapshot_ppo, ppo, prompts (of the next round), sample_<source>, round. Before the first comparisons exist, a reward
+model has nothing to train on: the plan then skips from sft_for_ppo to the next round.
 """
 
 from pydantic import ValidationError
@@ -54,9 +55,9 @@ def start(
     name: str = "",
     confirmed: bool = False,
 ) -> Plan:
-    """Close the round and begin its plan; raises BadInput or Conflict if there is nothing to train on.
+    """Close the round and start its plan; raise BadInput or Conflict if it cannot be trained on.
 
-    Raises closing.Unfinished if labelers have begun drafts of the round and it is not `confirmed` that it closes.
+    Raises closing.Unfinished if labelers have unsubmitted drafts in the round and closing is not `confirmed`.
     """
     try:
         config = PlanConfig.model_validate(config or {}).model_copy(deep=True)
@@ -69,7 +70,7 @@ def start(
             % {"number": round.number, "purpose": round.purpose},
             field="round",
         )
-    session.refresh(round, ["state"], with_for_update=True)  # nobody reopens it meanwhile
+    session.refresh(round, ["state"], with_for_update=True)  # no other transaction can reopen it meanwhile
     if round.state is RoundState.DRAFT:
         raise BadInput(
             _("Round %(number)s is a draft; open it and let labelers work on it first.") % {"number": round.number},
@@ -111,7 +112,7 @@ def start(
 
 
 def reopen_round(session: Session, round: Round) -> None:
-    """Reopen a closed round, unless a plan or a snapshot under way counts on its answers; raises Conflict then."""
+    """Reopen a closed round; raise Conflict if an unfinished plan or snapshot depends on its answers."""
     session.refresh(round, ["state"], with_for_update=True)
     plan = queries.of_round(session, round)
     if plan is not None and plan.state is not PlanState.FINISHED:
@@ -148,14 +149,14 @@ def _steps(session: Session, plan: Plan, config: PlanConfig) -> list[tuple[str, 
 
 
 def advance_after(session: Session, *, job: Job | None = None, snapshot: Snapshot | None = None) -> None:
-    """Let the plans that wait for this job or snapshot go on; called in the transaction that changed it."""
+    """Advance the plans that wait for this job or snapshot; called in the transaction that changed it."""
     session.flush()
     for id in queries.waiting_for(session, job=job, snapshot=snapshot):
         advance(session, id)
 
 
 def advance(session: Session, plan_id: int) -> Plan:
-    """Take a plan as far as it can go now; what was done already is not done again."""
+    """Advance a plan as far as possible now; finished steps are not repeated."""
     plan = queries.locked(session, plan_id)
     if plan.state in (PlanState.FINISHED, PlanState.CANCELLED):
         return plan
@@ -180,7 +181,7 @@ def advance(session: Session, plan_id: int) -> Plan:
 
 
 def _begin(session: Session, plan: Plan, step: PlanStep) -> str:
-    """Start a step; returns why it could not be started, if so."""
+    """Start a step; return why it could not be started, or ""."""
     try:
         with session.begin_nested():
             if step.kind is StepKind.SNAPSHOT:
@@ -191,14 +192,14 @@ def _begin(session: Session, plan: Plan, step: PlanStep) -> str:
                 step.lease_until = utc_now(steps.LEASE_SECONDS)
                 queue.send(session, "plans.make_round", step.id)
             session.flush()
-            session.expire(step, ["job", "snapshot"])  # the next step may look at them in this transaction
+            session.expire(step, ["job", "snapshot"])  # the next step may read them in this transaction
     except PlumblineError as error:
         return error.message
     return ""
 
 
 def _look(session: Session, plan: Plan, step: PlanStep) -> tuple[StepState, str]:
-    """Where a begun step stands, and why it failed, if it did."""
+    """Return a started step's state and its error message, "" if it has not failed."""
     if step.kind is StepKind.SNAPSHOT:
         snapshot = session.get_one(Snapshot, step.snapshot_id, populate_existing=True)
         return _OF_SNAPSHOT[snapshot.state], snapshot.error
@@ -211,7 +212,7 @@ def _look(session: Session, plan: Plan, step: PlanStep) -> tuple[StepState, str]
 
 
 def fail_round(session: Session, step_id: int, error: str) -> None:
-    """The next round could not be made."""
+    """Record that the next round could not be created."""
     step = session.get_one(PlanStep, step_id)
     plan = queries.locked(session, step.plan_id)
     if plan.state is PlanState.RUNNING:
@@ -220,7 +221,10 @@ def fail_round(session: Session, step_id: int, error: str) -> None:
 
 
 def retry(session: Session, plan: Plan, by: Account | None, set: dict | None = None) -> Plan:
-    """Try the failed step again: resumed as it is, or anew with `set` over its config; raises Conflict otherwise."""
+    """Retry the failed step: resume its job as it is, or start a new one with the overrides in `set`.
+
+    Raises Conflict if the plan has not failed, BadInput if the step takes no overrides.
+    """
     plan = queries.locked(session, plan.id)
     if plan.state is not PlanState.FAILED:
         raise Conflict(_("Only a failed plan can be retried; this one is %(state)s.") % {"state": plan.state})
@@ -245,7 +249,7 @@ def retry(session: Session, plan: Plan, by: Account | None, set: dict | None = N
 
 
 def cancel(session: Session, plan: Plan, by: Account | None) -> Plan:
-    """End a plan and the job it waits for, unless another plan does too; what is finished stays."""
+    """Cancel a plan, and the job it waits for unless another plan waits too; finished steps are kept."""
     plan = queries.locked(session, plan.id)
     if plan.state in (PlanState.FINISHED, PlanState.CANCELLED):
         raise Conflict(_("The plan is already %(state)s.") % {"state": plan.state})
@@ -263,7 +267,7 @@ def cancel(session: Session, plan: Plan, by: Account | None) -> Plan:
 
 
 def reconcile(session: Session) -> None:
-    """Take every plan on that a lost message has left standing."""
+    """Advance every running plan and resend requests for next rounds whose lease has expired."""
     for id in queries.running(session):
         advance(session, id)
     for step in queries.round_steps(session, PlanStep.lease_until < utc_now()):

@@ -31,7 +31,7 @@ class Training(BaseModel):
     set: JsonObject = Field(default_factory=dict, description="Config keys that override the recipe's.")
 
     def config(self) -> dict:
-        """Keys over the recipe's, as a job's config has them."""
+        """Return the recipe and its overrides as keys of a job's config."""
         return {**({"recipe": self.recipe} if self.recipe else {}), **self.set}
 
 

@@ -1,4 +1,4 @@
-"""What each step of a plan is made of: the filter of its snapshot, the config of its job, the plan of its round."""
+"""The input of each step of a plan: the filter of its snapshot, the config of its job, the plan of its round."""
 
 from collections.abc import Collection
 
@@ -37,7 +37,7 @@ _VERBS = {
 
 
 def check_collections(session: Session, config: PlanConfig) -> None:
-    """Refuse a plan that names a collection which does not exist or holds nothing for it; raises BadInput."""
+    """Raise BadInput if the plan names a collection that does not exist or holds nothing for its purpose."""
     for purpose, field in ((Purpose.RM, "imported"), (Purpose.PPO, "collections")):
         try:
             filters.check_collections(session, purpose, getattr(config, field) or (), config.also)
@@ -46,7 +46,7 @@ def check_collections(session: Session, config: PlanConfig) -> None:
 
 
 def check(session: Session, config: PlanConfig) -> None:
-    """Refuse a plan whose later steps could not be started; raises BadInput."""
+    """Raise BadInput if a later step of the plan could not be started."""
     if config.base:
         try:
             checkpoint_queries.find(session, config.base)
@@ -60,7 +60,7 @@ def check(session: Session, config: PlanConfig) -> None:
 
 
 def _complete(verb: str, field: str, keys: dict) -> recipes.Config:
-    """The complete config of a job; raises BadInput."""
+    """Return the complete config of a job; raise BadInput."""
     try:
         return recipes.make_config(verb, keys)
     except ValueError as error:
@@ -72,14 +72,14 @@ def _config(plan: Plan) -> PlanConfig:
 
 
 def with_changes(config: dict, step: str, set: dict) -> dict:
-    """The plan's config with keys put over those of a step's job."""
+    """Return the plan's config with overrides added to a step's job."""
     field = "sample" if step.startswith("sample_") else _VERBS[step][1]
     training = {**config[field], "set": {**config[field]["set"], **set}}
     return {**config, field: training}
 
 
 def mix(round: NextRound, there: Collection[Source]) -> dict[Source, int]:
-    """How many completions each network writes; the share of one that is not there falls to another that is."""
+    """Return how many completions each model writes; the share of a missing model goes to the policy, else to SFT."""
     heir = next(source for source in (Source.POLICY, Source.SFT) if source in there)
     shares: dict[Source, int] = {}
     for source in Source:
@@ -90,23 +90,23 @@ def mix(round: NextRound, there: Collection[Source]) -> dict[Source, int]:
 
 
 def shares(plan: Plan) -> dict[Source, int]:
-    """The mix of this plan's next round, as its steps were made for it."""
+    """Return the mix of this plan's next round, based on the sampling steps that the plan has."""
     there = {Source(step.name.removeprefix("sample_")) for step in plan.steps if step.name.startswith("sample_")}
     return mix(_config(plan).next_round, there | {Source.SFT})
 
 
 def step_job(plan: Plan, name: str) -> Job | None:
-    """The job of the step with this name, if the plan has it."""
+    """Return the job of the step with this name, or None."""
     return next((step.job for step in plan.steps if step.name == name), None)
 
 
 def step_snapshot(plan: Plan, name: str) -> Snapshot | None:
-    """The snapshot of the step with this name, if the plan has it."""
+    """Return the snapshot of the step with this name, or None."""
     return next((step.snapshot for step in plan.steps if step.name == name), None)
 
 
 def network(session: Session, plan: Plan, source: Source | str) -> Checkpoint:
-    """The network that a source or a step's name stands for; raises NotFound."""
+    """Return the checkpoint that a source or a step's name refers to; raise NotFound."""
     config = _config(plan)
     if source == Source.BASE and config.base:
         return checkpoint_queries.find(session, config.base)
@@ -121,7 +121,10 @@ def network(session: Session, plan: Plan, source: Source | str) -> Checkpoint:
 
 
 def answers(session: Session, purpose: Purpose, config: PlanConfig) -> SnapshotFilter:
-    """What a plan trains on: all closed training rounds, and for SFT the few-shot pairs, which are of no round."""
+    """Return the filter of what a plan trains on: all closed training rounds, and for SFT the few-shot pairs too.
+
+    The few-shot pairs belong to no round.
+    """
     collections = config.imported
     if purpose is Purpose.SFT:
         collections = filters.usable_collections(session, purpose, config.also)
@@ -130,7 +133,7 @@ def answers(session: Session, purpose: Purpose, config: PlanConfig) -> SnapshotF
 
 
 def survey(session: Session, purpose: Purpose, config: PlanConfig) -> tuple[int, dict[str, int]]:
-    """Return how many answers a plan would train on, and how many are left out by reason, of what the purpose needs."""
+    """Count the answers that the purpose needs: how many a plan would train on, and the omitted ones by reason."""
     needed, _others = KINDS[purpose]
     held, left_out = contents.survey(session, purpose, answers(session, purpose, config))
     return sum(held[kind] for kind in needed), {
@@ -154,7 +157,7 @@ def snapshot(session: Session, plan: Plan, name: str) -> Snapshot:
 
 
 def _prompts_to_compare(session: Session, plan: Plan, config: PlanConfig) -> list[str]:
-    """Public ids of the next round's prompts, of both splits in their shares; new ones as far as there are any."""
+    """Return public ids of the next round's prompts, split by validation share; unused prompts come first."""
     wanted = config.next_round
     validation = round(wanted.prompts * wanted.validation_share)
     chosen: list[str] = []
@@ -175,7 +178,10 @@ def _prompts_to_compare(session: Session, plan: Plan, config: PlanConfig) -> lis
 
 
 def job(session: Session, plan: Plan, name: str) -> Job:
-    """Queue the job of a step, or take over one of the same config over the same data, finished or on its way."""
+    """Queue the job of a step.
+
+    Base and SFT steps reuse a queued, running or finished job with the same config over the same data.
+    """
     config = _config(plan)
     by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
     title = f"{plan.name}: {name}"[:120]
@@ -187,7 +193,7 @@ def job(session: Session, plan: Plan, name: str) -> Job:
         source = Source(name.removeprefix("sample_"))
         keys = {
             "init_from": checkpoints.reference(network(session, plan, source)),
-            # All K where it needs fewer: what another network wrote too does not count twice.
+            # All K even where fewer are needed: duplicates of another model's completions do not count.
             "completions_per_prompt": config.next_round.completions,
             **_lengths(plan, config),
             **config.sample.config(),
@@ -204,7 +210,7 @@ def job(session: Session, plan: Plan, name: str) -> Job:
 
 
 def _inputs(session: Session, plan: Plan, name: str, config: PlanConfig) -> dict:
-    """The networks that a training step starts from."""
+    """Return the checkpoints that a training step starts from."""
     base = network(session, plan, Source.BASE)
     if name in ("sft", "sft_for_ppo"):
         inputs = {"init_from": checkpoints.reference(base)}
@@ -223,6 +229,6 @@ def _inputs(session: Session, plan: Plan, name: str, config: PlanConfig) -> dict
 
 
 def _lengths(plan: Plan, config: PlanConfig) -> dict:
-    """The token limits of the networks' training, which their samples keep too."""
+    """Return the token limits of SFT training, which the samples keep too."""
     trained = _complete("train_sft", "sft", {**config.sft.config(), "data": "later", "init_from": "later"})
     return {name: getattr(trained, name) for name in ("max_prompt_tokens", "max_completion_tokens")}

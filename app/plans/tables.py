@@ -26,7 +26,7 @@ class StepKind(StrEnum):
 
     SNAPSHOT = "snapshot"
     JOB = "job"
-    ROUND = "round"  # make and open the next round
+    ROUND = "round"  # create the next round, and open it if the config says so
 
 
 class StepState(StrEnum):
@@ -40,11 +40,11 @@ class StepState(StrEnum):
 
 
 class Plan(Base):
-    """One turn of the loop that runs itself; it closes the round it trains on first."""
+    """One automatic cycle of the loop; it first closes the round it trains on."""
 
     __tablename__ = "plans"
     __table_args__ = (
-        # A cancelled plan leaves its round to another one.
+        # A canceled plan frees its round for another one.
         Index(
             "uq_plans_round",
             "round_id",
@@ -70,7 +70,7 @@ class Plan(Base):
 
 
 class PlanStep(Base):
-    """One step of a plan; `name` is what its config calls it, e.g. "reward_model"."""
+    """One step of a plan; `name` is its name in the config, e.g. "reward_model"."""
 
     __tablename__ = "plan_steps"
     __table_args__ = (UniqueConstraint("plan_id", "number"), UniqueConstraint("plan_id", "name"))
@@ -82,8 +82,8 @@ class PlanStep(Base):
     kind: Mapped[StepKind] = mapped_column(choice(StepKind))
     state: Mapped[StepState] = mapped_column(choice(StepState), default=StepState.WAITING)
     snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshots.id", ondelete="RESTRICT"), unique=True)
-    # Not unique: a step whose inputs are what an earlier job had takes that job over.
+    # Not unique: a step reuses an earlier job that had the same inputs.
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="RESTRICT"), index=True)
-    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # of the worker that makes the next round
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)  # lease of the worker that creates the next round
     snapshot: Mapped[Snapshot | None] = relationship()
     job: Mapped[Job | None] = relationship()

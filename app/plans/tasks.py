@@ -1,4 +1,4 @@
-"""Making the next round in the background: sampled completions are read into the bank, then the round is made."""
+"""Creation of the next round in the background, after sampled completions have been stored."""
 
 import logging
 import time
@@ -16,14 +16,14 @@ from app.plans import next_round, queries, rules, steps
 from app.plans.tables import Plan, PlanState, PlanStep, StepState
 from app.queue import celery
 
-TRIES, PAUSE_SECONDS = 3, 10  # of a round that the database, away or busy, does not let us make
+TRIES, PAUSE_SECONDS = 3, 10  # attempts while the database is unreachable or busy
 
 log = logging.getLogger(__name__)
 
 
 @celery.task(name="plans.make_round")
 def make_round(id: int) -> None:
-    """Make the next round of step `id`, if nobody else does or did; the step fails with what stands in the way."""
+    """Create the next round of step `id` unless it exists; on failure the step fails with the reason."""
     for tries_left in reversed(range(TRIES)):
         try:
             return _make(id)
@@ -42,14 +42,12 @@ def make_round(id: int) -> None:
             log.exception("the next round of step %s could not be made", id)
             reason = f"{type(error).__name__}: {error}"
             break
-    with (
-        transaction() as session
-    ):  # raises where the database is away: the reconciler takes the step up when it is back
+    with transaction() as session:  # raises if the database is unreachable: the reconciler resumes the step
         rules.fail_round(session, id, reason)
 
 
 def _make(id: int) -> None:
-    """Store what was sampled and make the round; done twice, nothing is there twice."""
+    """Store the sampled completions and create the round; running twice creates no duplicates."""
     with transaction() as session:
         plan_id = session.scalar(
             update(PlanStep)
@@ -68,7 +66,7 @@ def _make(id: int) -> None:
 
 
 def _take_in(plan_id: int) -> None:
-    """Store what the plan's sample jobs wrote as completions of their checkpoints' policies."""
+    """Store the completions of the plan's sampling jobs under their checkpoints' policies."""
     with reading() as session:
         steps_of = session.get_one(Plan, plan_id).steps
         sampled = [session.get_one(Job, step.job_id) for step in steps_of if step.name.startswith("sample_")]
@@ -86,6 +84,6 @@ def _take_in(plan_id: int) -> None:
 
 @celery.task(name="plans.reconcile")
 def reconcile() -> None:
-    """Take on what a lost message or a dead worker left standing."""
+    """Repair the effects of lost messages and dead workers."""
     with transaction() as session:
         rules.reconcile(session)

@@ -1,1 +1,1 @@
-"""The supervisor of the process that trains, and the tasks that start one: above jobs, checkpoints and plans."""
+"""The supervisor of the training process and the tasks that start it; built on jobs, checkpoints and plans."""

@@ -1,7 +1,7 @@
-"""The thin supervisor of one attempt: starts the training as a child process, follows its events, keeps the lease.
+"""The thin supervisor of one attempt: starts the training as a child process, reads its events and keeps the lease.
 
-The child ends when the pipe to its standard input closes, so killing the supervisor kills the training too, and the
-run folder's lock keeps a second child out until the first is gone.
+The child exits when the pipe to its standard input closes, so killing the supervisor also kills the training. The run
+folder's lock keeps out a second child until the first has exited.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ from app.plans import rules as plans
 from training.contract.events import CheckpointSaved, NetworkTried
 from training.contract.recipes import CONFIGS
 
-GRACE_SECONDS = 45  # from SIGTERM, when the child writes its state, to SIGKILL; below Celery's soft shutdown
+GRACE_SECONDS = 45  # from SIGTERM, on which the child saves its state, to SIGKILL; shorter than Celery's soft shutdown
 POLL_SECONDS = 0.5
 _CHUNK_BYTES = 1_000_000  # of events.jsonl stored in one transaction
 
@@ -40,22 +40,22 @@ log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """One attempt of one job, from its claim to its end or back into the queue."""
+    """One attempt of one job, from its lease until it ends or is requeued."""
 
     def __init__(self, job: Job, stopping: Callable[[], bool]):
         self.job = job
-        self.stopping = stopping  # whether the worker around us shuts down
+        self.stopping = stopping  # whether the surrounding worker is shutting down
         self.folder = rules.folder(job)
         self.lease_seconds = settings().job_lease_seconds
         self.renewed_at = time.monotonic()
         self.events_before = 0  # number of the last event before this attempt
-        self.reason = ""  # why the child was told to stop: "cancel" or "shutdown"
+        self.reason = ""  # why the child was asked to stop: "cancel" or "shutdown"
 
     def run(self) -> None:
-        """Supervise until the job ends or goes back into the queue; raises LeaseLost."""
+        """Supervise until the job ends or is requeued; raise LeaseLost."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._rewind()
-        if rules.is_finished(self.job):  # the last supervisor died between the run's end and its row's
+        if rules.is_finished(self.job):  # the last supervisor died after the run ended, before updating the row
             self.end(None)
             return
         self._store_events()
@@ -65,7 +65,7 @@ class Supervisor:
             with reading() as session:
                 config = checkpoints.resolve(session, self.job.config)
             if self.job.verb is JobVerb.TRAIN_BASE and config["cache"] is None:
-                config["cache"] = str(settings().data_dir.absolute() / "base-networks")  # a demo started anew has it
+                config["cache"] = str(settings().data_dir.absolute() / "base-networks")  # survives a reset of the demo
         except PlumblineError as error:
             with transaction() as session:
                 rules.fail(session, self.job, error.message)
@@ -79,7 +79,7 @@ class Supervisor:
     # --- the child ---
 
     def _supervise(self, config: dict) -> int:
-        """Run the child to its end; returns its exit status."""
+        """Run the child until it exits; return its exit status."""
         path = self.folder / "config.json"
         _write_whole(path, json.dumps(config, indent=2) + "\n")
         command = [sys.executable, "-m", *_launcher(self.job.verb), f"training.{self.job.verb}", str(path)]
@@ -109,11 +109,11 @@ class Supervisor:
                     _signal_group(child, signal.SIGKILL)
         finally:
             child.stdin.close()
-            _signal_group(child, signal.SIGKILL)  # also what the child may have left running
+            _signal_group(child, signal.SIGKILL)  # also ends processes that the child may have left running
             child.wait()
 
     def _watch(self) -> str:
-        """Keep the lease; returns why the child should stop, or nothing; raises LeaseLost."""
+        """Renew the lease when due; return why the child should stop, or "". Raise LeaseLost."""
         if self.stopping():
             return "shutdown"
         now = time.monotonic()
@@ -126,7 +126,7 @@ class Supervisor:
                 with transaction() as session:
                     rules.renew(session, self.job)
                 self.renewed_at = now
-        except OperationalError as error:  # the database is away; the lease decides how long we may go on without it
+        except OperationalError as error:  # the database is unreachable: continue until the lease expires
             if now - self.renewed_at > self.lease_seconds:
                 raise LeaseLost(self.job.public_id) from error
             log.warning("job %s: the database does not answer: %s", self.job.public_id, error)
@@ -134,7 +134,7 @@ class Supervisor:
         return "cancel" if standing.cancel_requested else ""
 
     def _wait_for_folder(self) -> bool:
-        """Wait until no other process runs in the folder, keeping the lease; False if the job shall stop first."""
+        """Wait until no other process uses the folder, keeping the lease; return False if the job must stop first."""
         while True:
             with (self.folder / ".lock").open("w") as lock:
                 try:
@@ -150,7 +150,7 @@ class Supervisor:
     # --- its events ---
 
     def _store_events(self) -> None:
-        """Store what the child has reported since; a database that is away is met again at the next poll."""
+        """Store the child's new events; if the database is unreachable, the next poll tries again."""
         with suppress(OperationalError):
             while lines := self._unread():
                 with transaction() as session:
@@ -158,7 +158,7 @@ class Supervisor:
                 self.job.events_read = offset
 
     def _rewind(self) -> None:
-        """Go back to the end of events.jsonl where a crash took lines from it that are stored already."""
+        """Rewind to the end of events.jsonl if a crash lost lines of the file that are already stored."""
         path = self.folder / "events.jsonl"
         end = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
         if end < self.job.events_read:
@@ -167,7 +167,7 @@ class Supervisor:
             self.job.events_read = end
 
     def _unread(self) -> bytes:
-        """Whole lines of events.jsonl that are not stored yet."""
+        """Return the whole lines of events.jsonl that are not stored yet."""
         path = self.folder / "events.jsonl"
         if not path.exists():
             return b""
@@ -177,7 +177,7 @@ class Supervisor:
         return chunk[: chunk.rfind(b"\n") + 1]
 
     def _ingest(self, session: Session, lines: bytes) -> int:
-        """Store lines and register the checkpoints in them; returns the offset behind them."""
+        """Store lines and register the checkpoints in them; return the offset after them."""
         for event in rules.ingest(session, self.job, self.job.events_read, lines):
             if isinstance(event, CheckpointSaved):
                 checkpoints.register(session, self.job, event)
@@ -188,7 +188,10 @@ class Supervisor:
     # --- the end ---
 
     def end(self, status: int | None) -> None:
-        """Write the end, `status` being the child's if one ran: events, state and the plan's next step are one."""
+        """Record the end; `status` is the child's exit status, None if none ran.
+
+        Events, state and the plan's next step are written in one transaction.
+        """
         with transaction() as session:
             while lines := self._unread():
                 self.job.events_read = self._ingest(session, lines)
@@ -201,7 +204,7 @@ class Supervisor:
                 rules.put_back(session, self.job, counts=False)
             elif told is not None:
                 rules.fail(session, self.job, told.body["message"])
-            elif status == 2:  # a config or run folder that cannot be used; the log says which
+            elif status == 2:  # an unusable config or run folder; the log says which
                 rules.fail(session, self.job, self._last_words())
             elif self.job.attempt < settings().job_attempts:
                 log.warning("job %s: the training died (%s) and is started again", self.job.public_id, status)
@@ -219,7 +222,7 @@ class Supervisor:
 
 
 def _launcher(verb: str) -> list[str]:
-    """What starts a training in several processes; it ends them all when one dies, and ends once they have."""
+    """Return the launcher for multi-process training: it kills all processes when one dies and exits after all have."""
     count = settings().training_processes
     if count == 1 or not CONFIGS[verb].many_processes:
         return []
@@ -227,7 +230,7 @@ def _launcher(verb: str) -> list[str]:
 
 
 def tail(folder: Path, lines: int) -> list[str]:
-    """The last lines of a run folder's log."""
+    """Return the last lines of a run folder's log."""
     path = folder / "log.txt"
     if not path.exists():
         return []

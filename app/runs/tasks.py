@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @celery.task(name="jobs.run")
 def run(id: int) -> None:
-    """Run job `id`, if nobody else does or did."""
+    """Run job `id` unless it is already leased or has ended."""
     with transaction() as session:
         job = rules.claim(session, id, _owner())
     if job is None:
@@ -38,7 +38,7 @@ def _owner() -> str:
 
 @celery.task(name="jobs.take_in")
 def take_in(id: int) -> None:
-    """Store what sample job `id` wrote as completions of its checkpoint's policy."""
+    """Store the completions of sampling job `id` under its checkpoint's policy."""
     with reading() as session:
         job = session.get_one(Job, id)
     log.info("job %s: %s completions are in the bank", job.public_id, sampling.take_in(job))
@@ -46,7 +46,7 @@ def take_in(id: int) -> None:
 
 @celery.task(name="jobs.reconcile")
 def reconcile() -> None:
-    """Repair what a lost message or a dead worker left behind."""
+    """Repair the effects of lost messages and dead workers."""
     with reading() as session:
         queue_is_empty = queries.waits(session) and queue.waiting(queue.TRAINING) == 0
         left = queries.left(session)
@@ -59,7 +59,7 @@ def reconcile() -> None:
 
 
 def _end(id: int) -> None:
-    """Write the end of a job that finished after its supervisor had died."""
+    """Record the end of a job that finished after its supervisor died."""
     with transaction() as session:
         job = rules.take_over(session, id, _owner())
     if job is not None:

@@ -1,4 +1,4 @@
-"""How often labelers order two completions alike, and the noise at which they do so as often as the paper's did."""
+"""Agreement between labelers, and the noise at which simulated labelers agree as often as the paper's."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -7,11 +7,11 @@ from itertools import combinations
 from app.simulation.labelers import Labeler, tiers
 from training.contract.intervals import Estimate, share
 
-PAPER = 0.726  # training labelers among each other, InstructGPT section 3.4
+PAPER = 0.726  # among training labelers, InstructGPT section 3.4
 
 
 def alike(rankings: Sequence[Mapping[str, int]]) -> list[bool]:
-    """Of each pair of rankings of one item, and each pair of completions that neither ties: do they order it alike?"""
+    """Return whether two rankings of an item order two completions alike, for each such pair without a tie."""
     return [
         (one[a] < one[b]) == (other[a] < other[b])
         for one, other in combinations(rankings, 2)
@@ -21,7 +21,7 @@ def alike(rankings: Sequence[Mapping[str, int]]) -> list[bool]:
 
 
 def agreement(items: Iterable[Sequence[Mapping[str, int]]]) -> Estimate | None:
-    """Share of pairs ordered alike, with its interval by item; None when there is no such pair.
+    """Return the share of pairs ordered alike, with its interval clustered by item; None if no pair can be compared.
 
     The labelers are the same for all items: the interval is about other items, not about other labelers.
     """
@@ -29,9 +29,10 @@ def agreement(items: Iterable[Sequence[Mapping[str, int]]]) -> Estimate | None:
 
 
 def calibrate(crew: Sequence[Labeler], items: Mapping[str, Sequence[str]], target: float = PAPER) -> float:
-    """The noise scale at which the crew would agree on these items (prompt -> texts) in `target` of the pairs.
+    """Return the noise scale at which the crew agrees on `target` of the pairs of these items (prompt -> texts).
 
-    More noise never helps agreement, so bisection finds it; the noise itself stays the same, only its scale moves.
+    More noise never raises agreement, so bisection works; the random draws stay the same, only their scale changes.
+    Raises ValueError if the labelers agree at any noise.
     """
 
     def agree(noise: float) -> float:

@@ -78,7 +78,7 @@ def simulate(
 
 @contextmanager
 def _server(url: str, token: str) -> Iterator[Api]:
-    """The server at `url`, or the whole product for as long as this lasts."""
+    """Connect to the server at `url`, or run the whole product while the context lasts."""
     if url:
         if not token:
             raise BadInput(
@@ -96,7 +96,7 @@ def _server(url: str, token: str) -> Iterator[Api]:
             probe.bind(("127.0.0.1", 0))
             os.environ["PLUMBLINE_PORT"] = str(probe.getsockname()[1])
         os.environ["PLUMBLINE_HOST"] = "127.0.0.1"
-        for name in ("DATABASE_URL", "BROKER_URL", "PUBLIC_URL"):  # a product of its own, never a team's
+        for name in ("DATABASE_URL", "BROKER_URL", "PUBLIC_URL"):  # the simulation's own installation, never a team's
             os.environ.pop(f"PLUMBLINE_{name}", None)
         settings.cache_clear()
         with _product() as secret, Api(f"http://127.0.0.1:{settings().port}", secret) as api:
@@ -105,7 +105,7 @@ def _server(url: str, token: str) -> Iterator[Api]:
 
 @contextmanager
 def _product() -> Iterator[str]:
-    """`plumbline run` on these settings, and a token of an admin made for the simulation."""
+    """Run `plumbline run` with these settings; yield the token of an admin created for the simulation."""
     migrate.upgrade()
     secret = _admin_token()
     process = subprocess.Popen(

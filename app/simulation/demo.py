@@ -1,4 +1,4 @@
-"""The demo: people who may sign in on this machine, something worth reading to rank, and the loop made ready."""
+"""The demo: accounts that can sign in on this machine, readable texts to rank, and a prepared miniature loop."""
 
 import json
 import shutil
@@ -40,12 +40,12 @@ from training.miniature.readable import ReadablePrompt, readable, to_demonstrate
 SEED = 1
 TRAIN_PROMPTS, VALIDATION_PROMPTS, DEMONSTRATIONS = 2000, 200, 300
 PRACTICE = Path(__file__).with_name("practice.json")
-OVERLAP = 5  # so that everyone who tries the demo finds something to do
+OVERLAP = 5  # enough tasks for everyone who tries the demo
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody of the demo; such accounts sign in only while Plumbline listens to this machine alone."""
+    """A demo account; it can sign in only while Plumbline listens on loopback."""
 
     username: str
     name: str
@@ -63,13 +63,13 @@ PEOPLE = (
 
 
 def is_loaded() -> bool:
-    """Whether the demo is in this database."""
+    """Return whether the demo is in this database."""
     with reading() as session:
         return session.scalar(select(Account.id).where(Account.kind == AccountKind.DEMO).limit(1)) is not None
 
 
 def load(say: Callable[[str], object] = print) -> None:
-    """Put the demo into the database unless it is there; all of it or nothing."""
+    """Load the demo in one transaction unless it is already loaded."""
     if is_loaded():
         return
     say("Loading the demo ...")
@@ -96,7 +96,7 @@ def load(say: Callable[[str], object] = print) -> None:
 
 
 def _readable_rounds(session: Session, by: Account) -> None:
-    """Something to rank and something to write, authored for people; nothing is trained on it."""
+    """Create a round to rank and a round to write, with texts written for people; no training uses them."""
     compared = readable()
     asked = _add_readable(session, compared)
     for prompt, task in zip(asked, compared, strict=True):
@@ -137,7 +137,7 @@ def _open(session: Session, name: str, plan: RoundPlan, by: Account) -> Round:
 
 
 def _miniature_round(session: Session, by: Account) -> None:
-    """The miniature prompts, and a round of demonstrations with which the loop begins."""
+    """Add the miniature prompts and open the round of demonstrations with which the loop begins."""
     drafts = [
         PromptDraft(
             messages=canonical([{"role": "user", "text": given.prompt}]),
@@ -164,7 +164,7 @@ def _miniature_round(session: Session, by: Account) -> None:
 
 
 def reset() -> None:
-    """Empty the database and the folders of runs and snapshots; refuses where anyone but the demo's people works."""
+    """Empty the database and the folders of runs and snapshots; raise Conflict if it has accounts of real people."""
     with transaction() as session:
         people = session.scalar(select(func.count()).where(Account.kind == AccountKind.PERSON))
         if people:

@@ -1,4 +1,4 @@
-"""Simulated labelers: a hidden rubric, noise of one's own, and errors at the flags. They see what people see."""
+"""Simulated labelers with a hidden rubric, individual noise and errors in flags. They see only what people see."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from training.contract.records import Flag, Pool
 from training.miniature.rubric import judge, rating
 from training.miniature.world import demonstration
 
-TIE = 0.1  # utilities that feel nearer than this share a tier
+TIE = 0.1  # utilities closer than this share a tier
 HELD_OUT_SHARE = 0.25
-# How often a labeler's answer is the wrong one; what is plain to see is seldom missed.
+# How often a labeler answers a flag wrongly; obvious ones are seldom missed.
 FLAG_ERRORS: dict[Flag, float] = {
     Flag.FAILS_TASK: 0.08,
     Flag.INAPPROPRIATE: 0.04,
@@ -28,7 +28,7 @@ FLAG_ERRORS: dict[Flag, float] = {
 
 @dataclass(frozen=True)
 class Labeler:
-    """One simulated labeler; `seed` and `number` decide every choice it makes."""
+    """One simulated labeler; `seed` and `number` determine all its choices."""
 
     seed: int
     number: int
@@ -37,15 +37,15 @@ class Labeler:
 
     @property
     def username(self) -> str:
-        """The name it signs in with."""
+        """The user name for signing in."""
         return f"simulated-{self.seed}-{self.number:02d}"
 
     def felt(self, prompt: str, text: str) -> float:
-        """How good a completion seems to it."""
+        """Return the perceived utility of a completion."""
         return judge(prompt, text).utility + self.noise * gumbel(self.seed, self.number, prompt, "utility", text)
 
     def flags(self, prompt: str, text: str, asked: Sequence[Flag]) -> dict[Flag, bool]:
-        """Its answers to the flags that are asked and that the rubric can decide."""
+        """Return answers to those flags asked that the rubric can decide."""
         right = judge(prompt, text).flags
         return {
             flag: right[flag] ^ (uniform(self.seed, self.number, prompt, flag, text) < FLAG_ERRORS[flag])
@@ -54,11 +54,11 @@ class Labeler:
         }
 
     def demonstrate(self, prompt: str) -> str:
-        """The completion that it writes."""
+        """Write a demonstration."""
         return demonstration(prompt, number(self.seed, self.number, prompt, "demonstration"))
 
     def compare(self, prompt: str, texts: Mapping[str, str], asked: Sequence[Flag]) -> dict[str, dict]:
-        """For each letter its tier, rating and flags, as REST takes them."""
+        """Return the tier, rating and flags of each letter, in the format of the REST API."""
         felt = {letter: self.felt(prompt, text) for letter, text in texts.items()}
         answers = {}
         for letter, tier in tiers(felt).items():
@@ -67,13 +67,13 @@ class Labeler:
                 "tier": tier,
                 "rating": rating(felt[letter]),
                 "flags": flags,
-                "flags_complete": set(flags) == set(asked),  # else what is open would be stored as a no
+                "flags_complete": set(flags) == set(asked),  # otherwise unanswered flags would be stored as "no"
             }
         return answers
 
 
 def crew(seed: int, count: int, noise: float = 0.0) -> list[Labeler]:
-    """`count` labelers, the last quarter of them (two or more give at least one) in the held-out pool."""
+    """Return `count` labelers; the last quarter, at least one of two or more, is in the held-out pool."""
     held_out = max(1, round(count * HELD_OUT_SHARE)) if count > 1 else 0
     return [
         Labeler(seed, number, Pool.HELD_OUT if number > count - held_out else Pool.TRAIN, noise)
@@ -82,7 +82,7 @@ def crew(seed: int, count: int, noise: float = 0.0) -> list[Labeler]:
 
 
 def tiers(felt: Mapping[str, float]) -> dict[str, int]:
-    """Tiers from 1 (best) by what was felt; each that is within TIE of the one above it shares its tier."""
+    """Return tiers from 1 (best) by perceived utility; a completion within TIE of the one above shares its tier."""
     ranked: dict[str, int] = {}
     tier, last = 0, float("inf")
     for letter in sorted(felt, key=lambda letter: (-felt[letter], letter)):

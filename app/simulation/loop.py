@@ -1,4 +1,4 @@
-"""The whole loop over REST: the admin's part and the labelers', round after round, and what came of it."""
+"""The whole loop over REST: the parts of admin and labelers, round after round, and the results."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +13,20 @@ from app.simulation.rest import CALIBRATION_ITEMS, Answer, Api, RestError, compa
 from training.contract.records import Pool
 
 POLL_SECONDS = 1.0
-SHARED_ITEMS = 40  # that every labeler ranks, to see how far they agree
+SHARED_ITEMS = 40  # ranked by every labeler, to measure agreement
 IMPORT_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is collected and trained; `training` holds, by step of a plan, keys over its recipe."""
+    """Amounts to collect and train; `training` maps steps of a plan to overrides of their recipe."""
 
     demonstrations: int = 300
-    comparisons: int = 2000  # fewer teach the reward model less than PPO can stand (docs/experiments.md)
-    validation_share: float = 0.15  # of the comparisons, on which the reward model is measured
+    comparisons: int = 2000  # with fewer, the reward model is too weak for PPO (docs/experiments.md)
+    validation_share: float = 0.15  # share of the comparisons for evaluating the reward model
     completions: int = 6
     shared_items: int = SHARED_ITEMS
-    evaluation_prompts: int = 800  # a hundred of each family: a fall of 10 points is two standard errors
+    evaluation_prompts: int = 800  # a hundred of each family: a drop of 10 points is two standard errors
     training: dict[str, dict] = field(default_factory=dict)
 
 
@@ -54,7 +54,7 @@ _RECIPES = {
 
 @dataclass
 class RoundReport:
-    """What one round gave; shares are between 0 and 1, KL is in nats per completion."""
+    """Results of one round; shares are between 0 and 1, KL is in nats per completion."""
 
     round: int
     demonstrations: int
@@ -63,7 +63,7 @@ class RoundReport:
     agreement: float | None
     agreement_pairs: int
     noise: float
-    agreement_low: float | None = None  # of the 95 % interval by item
+    agreement_low: float | None = None  # of the 95 % interval, clustered by item
     agreement_high: float | None = None
     agreement_items: int = 0
     reward_model: dict[str, float] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class RoundReport:
 
 @dataclass
 class Report:
-    """All that a simulation found; the same seed gives the same one."""
+    """Results of a simulation; the same seed gives the same report."""
 
     seed: int
     labelers: int
@@ -80,12 +80,12 @@ class Report:
     evaluation: dict = field(default_factory=dict)
 
     def as_dict(self) -> dict:
-        """For --json."""
+        """Return the report for --json."""
         return asdict(self)
 
 
 class Simulation:
-    """One simulation against a running server, with an admin's token of all scopes."""
+    """One simulation against a running server, with an admin's token that has all scopes."""
 
     def __init__(self, api: Api, *, labelers: int, rounds: int, seed: int, sizes: Sizes, say: Callable[[str], object]):
         self.api, self.rounds, self.seed, self.sizes, self.say = api, rounds, seed, sizes, say
@@ -93,10 +93,10 @@ class Simulation:
         self.desks: list[Api] = []
         self.report = Report(seed, labelers)
         self.noise = 0.0
-        self.base = ""  # the base network's checkpoint, once it is trained
+        self.base = ""  # the base model's checkpoint, once it is trained
 
     def run(self) -> Report:
-        """Everything, from the accounts to the comparison of the trained policies."""
+        """Run everything, from creating accounts to comparing the trained policies."""
         with ExitStack() as open_desks:
             self.desks = [open_desks.enter_context(self.api.as_(token)) for token in sign_up(self.api, self.labelers)]
             base = self._base()
@@ -124,7 +124,7 @@ class Simulation:
         return list(zip([replace(one, noise=self.noise) for one in self.labelers], self.desks, strict=True))
 
     def _base(self) -> dict:
-        """The job of the base network: one of this config that is there already, or a new one."""
+        """Return the job of the base model: an existing one with this config, or a new one."""
         wanted = self._training("train_base")
         for job in self.api.every("/jobs"):
             same = job["verb"] == "train_base" and wanted.items() <= job["config"].items()
@@ -166,11 +166,11 @@ class Simulation:
         }
 
     def _training(self, step: str) -> dict:
-        """A job's config: the recipe, and this simulation's keys over it."""
+        """Return a job's config: the recipe and this simulation's overrides."""
         return {"recipe": _RECIPES[step], **self.sizes.training.get(step, {})}
 
     def _plan(self, round: dict, next_round: dict | None) -> dict:
-        """Train on a round, and on to the next."""
+        """Train on a round, and create the next one unless `next_round` is None."""
         steps = {
             step: {"recipe": recipe, "set": self.sizes.training.get(step, {})} for step, recipe in _RECIPES.items()
         }
@@ -179,7 +179,7 @@ class Simulation:
         return self._wait("/plans", plan, "the plan")
 
     def _wait(self, path: str, thing: dict, what: str) -> dict:
-        """Poll until a plan or job is over; tells of every step that begins and of its quarters."""
+        """Poll until a plan or job has ended, reporting steps and quarters of a job; raise RestError if it fails."""
         told = None
         while thing["state"] in ("queued", "running"):
             if (now := self._standing(thing, what)) != told:
@@ -192,7 +192,7 @@ class Simulation:
         return thing
 
     def _standing(self, thing: dict, what: str) -> str:
-        """What a plan or job is doing, as far as quarters of a job tell."""
+        """Return the current step of a plan or job, with its progress in quarters."""
         step = next((step for step in thing.get("steps", []) if step["state"] == "running"), None)
         job = self.api.get(f"/jobs/{step['job']}") if step and step["job"] else thing
         name = step["name"] if step else what
@@ -200,7 +200,7 @@ class Simulation:
         return f"{name} {25 * done}%" if done else name
 
     def _comparison_round(self, plan: dict, number: int, demonstrations: int) -> list[Answer]:
-        """Let the labelers rank what a plan has sampled, and see on items that all of them rank how far they agree."""
+        """Let the labelers rank a plan's completions, then measure their agreement on items that all of them rank."""
         round = self.api.get(f"/rounds/{plan['next_round']}")
         items = compared(self.api, round["id"])
         if not self.noise:
@@ -232,8 +232,8 @@ class Simulation:
         return answers
 
     def _rank(self, items: Sequence[dict]) -> Iterator[Answer]:
-        """The labelers' work on a round; held-out labelers keep to validation prompts, which plans hand out last."""
-        # What held-out labelers rank trains nothing, so a train prompt would be lost on them.
+        """Yield the labelers' answers in a round; held-out labelers rank only validation prompts, which come last."""
+        # Rankings by held-out labelers are not trained on, so a train prompt would be wasted on them.
         asked = {"collection": miniature.COLLECTION, "split": "validation"}
         validation = {prompt["id"] for prompt in self.api.every("/prompts", limit=500, **asked)}
         train = sum(item["prompt"] not in validation for item in items)
@@ -243,7 +243,7 @@ class Simulation:
         yield from day(self._crew())
 
     def _shared(self, round: dict, items: Sequence[dict]) -> dict:
-        """A round outside of training: some of the same comparisons, but ranked by everybody."""
+        """Return a round outside of training: some of the same comparisons, ranked by everyone."""
         asked = {"prompts": [item["prompt"] for item in items[: self.sizes.shared_items]]}
         return {
             "name": f"Agreement on round {round['number']}",
@@ -266,11 +266,11 @@ class Simulation:
         noted.ppo = _evaluated(results["ppo"][chosen]) | scores
 
     def _chosen(self) -> dict[str, dict]:
-        """By job, the checkpoint that it recommends."""
+        """Return the recommended checkpoint of each job, by job id."""
         return {one["job"]: one for one in self.api.every("/checkpoints") if one["chosen"]}
 
     def _evaluate(self, plan: dict) -> dict:
-        """Base, SFT and PPO side by side on test prompts."""
+        """Compare base, SFT and PPO on test prompts."""
         jobs = {step["name"]: step["job"] for step in plan["steps"] if step["job"]}
         by_job = self._chosen()
         policies = {
@@ -296,7 +296,7 @@ def _evaluated(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def agreement_line(round: RoundReport) -> str:
-    """How far the labelers agree, with its interval and of what, for people."""
+    """Return a line on the labelers' agreement: its interval, the number of pairs and the number of items."""
     if round.agreement is None:
         return "labelers agree: not measured, because no pair was ordered by two labelers"
     return (

@@ -1,4 +1,4 @@
-"""The miniature world's prompts as the prompt bank takes them."""
+"""Prompts of the miniature world in the format of the prompt bank."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ from training.contract.records import Split
 from training.miniature.world import tasks
 
 COLLECTION = "miniature"
-FOR_PEOPLE = 0.05  # of a round's items: enough to try the work, and too few for the training to miss them
+FOR_PEOPLE = 0.05  # share of a round's items: enough to try the work, too few to affect training
 
 
 def prompts(seed: int, *, train: int, validation: int) -> Iterator[PromptIn]:
-    """Distinct prompts of both splits, the families taking turns; an owner has one split and keeps under its cap."""
+    """Yield distinct prompts of both splits, alternating families; an owner has one split and stays under its cap."""
     for split, count in ((Split.TRAIN, train), (Split.VALIDATION, validation)):
         for number, task in enumerate(tasks(seed, count, only=split) if count else []):
             yield PromptIn(

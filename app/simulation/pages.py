@@ -1,4 +1,4 @@
-"""The miniature loop on one page: let simulated labelers work, start the next plan, follow what comes of it."""
+"""The miniature loop on one page: start simulated labelers, start the next plan, follow the results."""
 
 from fastapi import APIRouter, Request
 
@@ -16,28 +16,28 @@ from app.web.auth import admin
 from app.web.responses import FormText, flash, fragment, page, redirect
 
 router = APIRouter(include_in_schema=False)
-# Less than a simulation's, so that a turn takes minutes. On 300 prompts the reward model was no better than a coin, and
-# PPO refused it (docs/experiments.md).
+# Smaller than a simulation's, so that a cycle takes minutes. On 300 prompts the reward model was no better than a coin
+# flip, and PPO refused it (docs/experiments.md).
 NEXT_ROUND = {
     "prompts": 1500,
     "validation_share": 0.15,
     "completions": 6,
     "mix": {"policy": 4, "previous": 1, "sft": 1},
-    "priority": "high",  # before the rest of the demo, so that somebody who tries it meets what was just trained
+    "priority": "high",  # before the rest of the demo, so that people who try it see the newly trained policy
     "reserved_for_people": FOR_PEOPLE,
 }
 
 
 @router.get("/admin/simulation")
 def simulation_page(request: Request):
-    """Where the loop stands and what to do next."""
+    """Show the state of the loop and the next step."""
     account = admin(request)
     return page(request, "simulation/simulation.html", account, **_state())
 
 
 @router.get("/admin/simulation/state")
 def simulation_state(request: Request):
-    """The part of the page that changes."""
+    """Return the part of the page that changes."""
     account = admin(request)
     return fragment(request, "simulation/simulation.html", "state", account, **_state())
 
@@ -55,7 +55,7 @@ def _state() -> dict:
 
 @router.post("/admin/simulation/work")
 def let_them_work(request: Request):
-    """Let simulated labelers do what waits."""
+    """Start simulated labelers on the open tasks."""
     account = admin(request)
     with transaction() as session:
         start_work(session, account)
@@ -72,7 +72,7 @@ def start_plan(request: Request, round: FormText = ""):
         with transaction() as session:
             config = {"also": list(Also), "next_round": NEXT_ROUND}
             plan = plans.start(session, round_(session, round), config, account)
-    except Unfinished as unfinished:  # its page shows what is open, and asks
+    except Unfinished as unfinished:  # the round's page shows the open drafts and asks for confirmation
         response = redirect(f"/admin/rounds/{round}/close")
         flash(response, unfinished.message + " " + _("Close the round here, then train on it."))
         return response

@@ -1,4 +1,4 @@
-"""Where the miniature loop stands: its base network and its rounds, each with what it waits for."""
+"""State of the miniature loop: its base model and its rounds, each with what it waits for."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,8 +19,8 @@ from app.prompts.tables import Prompt
 from app.rounds.tables import Item, ItemKind, Round, RoundPurpose, RoundState
 from app.simulation.miniature import COLLECTION
 
-BEGIN_SECONDS = 20  # within which those who were sent to work have given their first answer
-PAUSE_SECONDS = 10  # between two answers it is less
+BEGIN_SECONDS = 20  # time within which started labelers submit a first answer
+PAUSE_SECONDS = 10  # longer than the time between two answers
 
 
 class Turn(NamedTuple):
@@ -34,22 +34,22 @@ class Turn(NamedTuple):
 
     @property
     def waits_for_work(self) -> bool:
-        """Whether simulated labelers have something left to do in it."""
+        """Whether simulated labelers have tasks left in this round."""
         return self.round.state is RoundState.OPEN and self.left > 0
 
     @property
     def for_people(self) -> int:
-        """How many answers are left to people."""
+        """Number of answers left to people."""
         return self.progress.all - self.progress.submitted - self.left if self.round.state is RoundState.OPEN else 0
 
     @property
     def waits_for_plan(self) -> bool:
-        """Whether simulated labelers have done their part and nothing is trained on it yet."""
+        """Whether simulated labelers have finished and no plan trains on the round yet."""
         return self.plan is None and not self.waits_for_work and self.round.state is not RoundState.DRAFT
 
 
 def turns(session: Session) -> list[Turn]:
-    """The training rounds that ask miniature prompts, in order."""
+    """Return the training rounds with miniature prompts, in order."""
     asked = select(Item.id).join(Prompt, Prompt.id == Item.prompt_id)
     miniature = asked.where(Item.round_id == Round.id, in_collections([COLLECTION])).exists()
     rounds: Sequence[Round] = session.scalars(
@@ -65,12 +65,12 @@ def turns(session: Session) -> list[Turn]:
 
 
 def waiting(turns: Sequence[Turn]) -> int:
-    """How many tasks wait for simulated labelers."""
+    """Return the number of tasks that wait for simulated labelers."""
     return sum(turn.left for turn in turns if turn.waits_for_work)
 
 
 def at_work(session: Session) -> bool:
-    """Whether simulated labelers were sent to work, or answered, a moment ago."""
+    """Return whether simulated labelers were started or submitted an answer in the last seconds."""
     sent = select(AuditEntry.id).where(AuditEntry.action == "simulation.work", AuditEntry.at > utc_now(-BEGIN_SECONDS))
     answered = (
         select(Assignment.id)
@@ -103,7 +103,7 @@ def _simulated(session: Session, which: ColumnElement[bool]) -> dict[int, int]:
 
 
 def first_comparisons(session: Session, limit: int) -> dict[str, list[str]]:
-    """Texts by prompt of the first miniature comparisons put before labelers: the same ones ever after."""
+    """Return the texts by prompt of the first miniature comparisons ever opened, so the result never changes."""
     miniature = (
         select(Item)
         .join(Round, Round.id == Item.round_id)
@@ -121,5 +121,5 @@ def first_comparisons(session: Session, limit: int) -> dict[str, list[str]]:
 
 
 def base_job(session: Session) -> Job | None:
-    """The newest job that trains a base network."""
+    """Return the newest job that trains a base model, or None."""
     return session.scalar(select(Job).where(Job.verb == JobVerb.TRAIN_BASE).order_by(Job.id.desc()).limit(1))

@@ -1,4 +1,4 @@
-"""A client of the REST API that says what went wrong, and one simulated labeler's day over it."""
+"""A REST client with clear errors, and the work of simulated labelers over it."""
 
 import secrets
 import time
@@ -13,16 +13,16 @@ from training.contract.records import Flag
 from training.miniature.rubric import UnknownPrompt
 
 TRIES = 5
-CALIBRATION_ITEMS = 60  # comparisons on which the noise of labelers is found
+CALIBRATION_ITEMS = 60  # comparisons on which the labelers' noise is calibrated
 _FLAGS = frozenset(Flag)
 
 
 class RestError(PlumblineError):
-    """The server refused a request or did not answer."""
+    """Raised if the server refused a request or did not answer."""
 
 
 class Api:
-    """Requests with a bearer token; one that got no answer, or a passing 502 to 504, is sent again."""
+    """Requests with a bearer token; requests without a response and those with a 502, 503 or 504 are retried."""
 
     def __init__(self, url: str, token: str):
         self.url = url.rstrip("/")
@@ -37,11 +37,11 @@ class Api:
         self.http.close()
 
     def as_(self, token: str) -> "Api":
-        """The same server for somebody else."""
+        """Return a client for the same server with another token."""
         return Api(self.url, token)
 
     def call(self, method: str, path: str, json: object = None, headers: dict[str, str] | None = None, **query) -> dict:
-        """The answer's JSON, an empty dict where there is none; raises RestError with the server's own words."""
+        """Return the response's JSON, or {} without a body; raise RestError with the server's message."""
         for again in range(TRIES):
             try:
                 reply = self.http.request(method, path, json=json, headers=headers, params=query or None)
@@ -59,15 +59,15 @@ class Api:
         return reply.json() if reply.content else {}
 
     def get(self, path: str, **query) -> dict:
-        """Read."""
+        """Send a GET request."""
         return self.call("GET", path, **query)
 
     def post(self, path: str, json: object = None, **headers: str) -> dict:
-        """Do."""
+        """Send a POST request."""
         return self.call("POST", path, json, {name.replace("_", "-"): value for name, value in headers.items()})
 
     def every(self, path: str, **query) -> Iterator[dict]:
-        """All items of a list, page by page."""
+        """Yield all items of a list, page by page."""
         cursor = None
         while True:
             page = self.get(path, **query, **({"cursor": cursor} if cursor else {}))
@@ -79,7 +79,7 @@ class Api:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a simulated labeler handed in: `tiers` by text for a comparison, None for a demonstration."""
+    """An answer that a simulated labeler submitted: `tiers` by text for a comparison, None for a demonstration."""
 
     labeler: Labeler
     prompt: str
@@ -87,7 +87,7 @@ class Answer:
 
 
 def work(labeler: Labeler, desk: Api) -> Answer | None:
-    """Do the next piece of work that the labeler can do; None when nothing waits."""
+    """Do the labeler's next task, skipping prompts outside the miniature world; return None if none is waiting."""
     while assignment := desk.post("/assignments/next"):
         path = f"/assignments/{assignment['id']}"
         prompt = assignment["prompt"][-1]["text"]
@@ -108,7 +108,7 @@ def work(labeler: Labeler, desk: Api) -> Answer | None:
         except UnknownPrompt:
             desk.post(f"{path}/skip", {"reason": "needs_expertise", "note": "not a prompt of the miniature world"})
             continue
-        # The same key again gives the same answer again, so a reply that was lost costs nothing.
+        # The idempotency key makes a retry return the same response, so a lost reply does no harm.
         key = f"simulated-{labeler.seed}-{labeler.number}-{assignment['id']}"
         desk.post(f"{path}/submit", {"fence": assignment["fence"], **content}, Idempotency_Key=key)
         return Answer(labeler, prompt, tiers)
@@ -116,7 +116,7 @@ def work(labeler: Labeler, desk: Api) -> Answer | None:
 
 
 def day(crew: Sequence[tuple[Labeler, Api]]) -> Iterator[Answer]:
-    """Let labelers work in turn, one piece each, until nothing waits for any of them."""
+    """Let labelers take turns, one task each, until none has a task left; yield their answers."""
     waiting = list(crew)
     while waiting:
         still = []
@@ -128,12 +128,12 @@ def day(crew: Sequence[tuple[Labeler, Api]]) -> Iterator[Answer]:
 
 
 def compared(api: Api, round_id: str) -> list[dict]:
-    """The comparisons of a round, in the order in which they are handed out."""
+    """Return the comparisons of a round, in the order in which they are assigned."""
     return [item for item in api.every(f"/rounds/{round_id}/items") if item["kind"] == "comparison"]
 
 
 def texts(api: Api, items: Sequence[dict]) -> dict[str, list[str]]:
-    """Texts by prompt of some comparisons."""
+    """Return the texts of some comparisons, by prompt."""
     found = {}
     for item in items:
         prompt = api.get(f"/prompts/{item['prompt']}")["messages"][-1]["text"]
@@ -143,7 +143,7 @@ def texts(api: Api, items: Sequence[dict]) -> dict[str, list[str]]:
 
 
 def sign_up(api: Api, labelers: Sequence[Labeler]) -> list[str]:
-    """An account for each labeler unless it has one, and a token to work with for a day."""
+    """Create an account for each labeler that has none, and return for each a token valid for a day."""
     known = {one["username"]: one["id"] for one in api.every("/accounts", text="simulated-")}
     tokens = []
     for labeler in labelers:

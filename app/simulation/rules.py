@@ -1,4 +1,4 @@
-"""What an admin may let simulated labelers do."""
+"""What an admin can have simulated labelers do."""
 
 from sqlalchemy.orm import Session
 
@@ -11,7 +11,7 @@ from app.simulation import queries
 
 
 def start_work(session: Session, by: Account) -> int:
-    """Send simulated labelers to work; returns how many pieces of work wait, raises BadInput when none does."""
+    """Start simulated labelers; return the number of waiting tasks, or raise BadInput if it is zero."""
     waiting = queries.waiting(queries.turns(session))
     if not waiting:
         raise BadInput(_("No miniature tasks to do; start a plan, which creates the next round."))

@@ -1,4 +1,4 @@
-"""A simulation's report for people: every figure with its 95 % interval and what it was counted on."""
+"""A simulation's report for people: every figure with its 95 % interval and its sample size."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from app.simulation.loop import Report, RoundReport, agreement_line
 
 
 def lines(report: Report) -> list[str]:
-    """The whole table."""
+    """Return the lines of the whole table."""
     return [
         f"seed {report.seed}, {report.labelers} simulated labelers",
         *(line for round in report.rounds for line in _round(round)),
@@ -29,7 +29,7 @@ def _round(round: RoundReport) -> list[str]:
 
 
 def _figure(numbers: Mapping[str, float], name: str, form: str = ".1%") -> str:
-    """A number with the ends of its interval, where it has one."""
+    """Format a number, with the bounds of its interval if it has one."""
     if name not in numbers:
         return "not measured"
     ends = [format(numbers[name + end], form) for end in ("_low", "_high") if name + end in numbers]

@@ -1,4 +1,4 @@
-"""Simulated labelers at work in the background, over REST like everyone else."""
+"""Simulated labelers in the background, who use REST like everyone else."""
 
 from app.accounts.rules import create_token, revoke_token
 from app.accounts.tables import Account
@@ -15,7 +15,7 @@ SEED, LABELERS = 1, 8
 
 @celery.task(name="simulation.work")
 def work(admin_id: int) -> None:
-    """Do all the work that waits for simulated labelers; twice at once does no harm, as their answers are the same."""
+    """Do all tasks that wait for simulated labelers; concurrent runs are harmless, as they give the same answers."""
     with transaction() as session:
         admin = session.get_one(Account, admin_id)
         token, secret = create_token(session, admin, name="simulated labelers", scopes=["accounts", "read"], days=1)
@@ -32,7 +32,10 @@ def work(admin_id: int) -> None:
 
 
 def steady_crew() -> list[Labeler]:
-    """The labelers with the noise found on the first comparisons, whatever came after; without any before those."""
+    """Return the labelers with the noise calibrated on the first comparisons, or without noise before those exist.
+
+    Later comparisons do not change the noise.
+    """
     with reading() as session:
         asked = queries.first_comparisons(session, CALIBRATION_ITEMS)
     labelers = crew(SEED, LABELERS)

@@ -1,1 +1,1 @@
-"""What all pages and all of REST share: who asks, templates, responses, errors, security, Markdown, monitoring."""
+"""Shared by all pages and REST: authentication, templates, responses, errors, security, Markdown and monitoring."""

@@ -1,4 +1,4 @@
-"""Who is asking: the person behind a session's cookie, or the account of a bearer token."""
+"""Authentication: the person behind a session cookie, or the account of a bearer token."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -16,11 +16,11 @@ from app.kit.i18n import gettext as _
 from app.web.responses import is_htmx
 from app.web.security import cookie_name, is_local
 
-NOTED_EVERY = timedelta(minutes=10)  # that a session or a token is used
+NOTED_EVERY = timedelta(minutes=10)  # how often the use of a session or token is recorded
 
 
 def signed_in(request: Request) -> Account:
-    """The person signed in, as a detached row; raises NotSignedIn."""
+    """Return the signed-in account as a detached row; raise NotSignedIn."""
     if not hasattr(request.state, "account"):
         found = _session(request)
         request.state.account = found.account if found and queries.ends_at(found) > datetime.now(UTC) else None
@@ -33,13 +33,13 @@ def signed_in(request: Request) -> Account:
 
 
 def _asks_for_news(request: Request) -> bool:
-    """Whether a page asks by itself, which is no use of a session."""
+    """Return whether a page polls by itself, which does not count as use of a session."""
     streams = "text/event-stream" in request.headers.get("accept", "")
     return request.method == "GET" and (is_htmx(request) or streams)
 
 
 def _session(request: Request) -> SignInSession | None:
-    """The session of the request's cookie, expired or not, where its account may be used from here; read once."""
+    """Return the session of the request's cookie, expired or not, if its account may be used from here; read once."""
     if not hasattr(request.state, "session"):
         found = None
         if secret := request.cookies.get(cookie_name("session")):
@@ -50,24 +50,24 @@ def _session(request: Request) -> SignInSession | None:
 
 
 def session_account(request: Request) -> Account | None:
-    """Whose session this is, expired ones too: who may send a large form, before it is read."""
+    """Return the account of the session, even an expired one: it may send a large form, checked before reading it."""
     found = _session(request)
     return found and found.account
 
 
 def _may_be_used(request: Request, account: Account) -> bool:
-    """Whether the account is no demo account, whose password is known, or only this machine reaches the server."""
+    """Return whether the account may be used from here: demo accounts have known passwords and work only locally."""
     return account.kind is not AccountKind.DEMO or is_local(request)
 
 
 def still_signed_in(request: Request) -> Account:
-    """The person signed in, read again: a long answer asks before each part; raises NotSignedIn."""
+    """Read the signed-in account again, which a long response does before each part; raise NotSignedIn."""
     del request.state.account, request.state.session
     return signed_in(request)
 
 
 def admin(request: Request) -> Account:
-    """The admin signed in; for anyone else the page does not exist."""
+    """Return the signed-in admin; raise NotFound for anyone else, and NotSignedIn."""
     account = signed_in(request)
     if account.role is not Role.ADMIN:
         raise NotFound(_("Page not found."))
@@ -75,13 +75,16 @@ def admin(request: Request) -> Account:
 
 
 def expired_session(request: Request) -> Account | None:
-    """Whose session this was, some days after it expired; it authorises nothing but keeping a draft of theirs."""
+    """Return the account of a session that expired within queries.GRACE; it permits nothing but saving a draft."""
     found, now = _session(request), datetime.now(UTC)
     return found.account if found and queries.ends_at(found) <= now < queries.ends_at(found) + queries.GRACE else None
 
 
 def api_account(request: Request, scope: str | None) -> Account:
-    """The account of the bearer token, which must have this scope (any but `work` needs an admin); None is any."""
+    """Return the bearer token's account, checking the scope (None: any); every scope except `work` needs an admin.
+
+    Raises NotSignedIn or Forbidden.
+    """
     kind, _space, secret = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not secret:
         raise NotSignedIn(_("Send an API token: Authorization: Bearer plumb_… (create one on your account page)."))
@@ -103,7 +106,7 @@ def api_account(request: Request, scope: str | None) -> Account:
 
 
 def _token(request: Request, secret: str) -> ApiToken | None:
-    """The valid token with this secret; read once, before the body."""
+    """Return the valid token with this secret; read once, before the body."""
     if not hasattr(request.state, "token"):
         with reading() as session:
             request.state.token = queries.live_token(session, secret)
@@ -111,11 +114,11 @@ def _token(request: Request, secret: str) -> ApiToken | None:
 
 
 def _note_use(used: ApiToken | SignInSession) -> None:
-    # The one write that a GET may cause: so that sessions end when they are idle, and unused tokens can be found.
+    # The only write that a GET may cause: it lets idle sessions end and unused tokens be found.
     now = datetime.now(UTC)
     if used.last_used_at is None or now - used.last_used_at > NOTED_EVERY:
-        # What is asked for does not wait for it: the disk may be full, or the database busy.
+        # The request does not fail on it: the disk may be full, or the database busy.
         with suppress(OperationalError), transaction() as session:
-            # One column of the row as it stands: it may have been revoked since it was read.
+            # Only this column: the row may have been revoked since it was read.
             kind = type(used)
             session.execute(update(kind).where(kind.id == used.id).values(last_used_at=now))

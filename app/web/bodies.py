@@ -1,4 +1,4 @@
-"""Who may send a body, how large, how slowly and how many at once; the headers say who, before any of it is read."""
+"""Limits on request bodies: who may send one, how large, how slowly and how many at once; checked on the headers."""
 
 import time
 from collections import Counter
@@ -18,11 +18,11 @@ from app.web.security import SAFE_METHODS, client_address
 
 ANONYMOUS_BYTES = 65_536  # a sign-in needs less
 FREE_SECONDS, LEAST_BYTES_PER_SECOND = 30, 10_000
-MOST_UNFINISHED = 100  # bodies on their way from one address
+MOST_UNFINISHED = 100  # incomplete bodies per client address
 
 
 class Bodies:
-    """Refuses a body of somebody who may not send it, and one that does not arrive."""
+    """Rejects a body from a client that may not send it, and a body that does not arrive in time."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class Bodies:
             del self.unfinished[address]
 
     def _most_bytes(self, request: Request) -> int:
-        """How much of a body is read; raises for one that is announced as larger."""
+        """Return the size limit of the body in bytes; raise if the client may not send it or announces a larger one."""
         length = request.headers.get("content-length", "")
         announced = int(length) if length.isdecimal() else None
         if request.url.path.startswith("/api/"):
             account = self.token(request, None)
         elif announced is not None and announced <= ANONYMOUS_BYTES:
-            return ANONYMOUS_BYTES  # who it is, is asked where it matters
+            return ANONYMOUS_BYTES  # the account is checked where it matters
         else:
             account = self.who(request)
         if account is None:
@@ -81,14 +81,14 @@ class Bodies:
 
 
 class _Body:
-    """The receiving end of one request, which ends too large and too slow bodies."""
+    """The receiving end of one request; aborts bodies that are too large or too slow."""
 
     def __init__(self, receive: Receive, most: int, on_finish: Callable[[], None]):
         self._receive, self._most, self._on_finish = receive, most, on_finish
         self._began, self._bytes, self._finished = time.monotonic(), 0, False
 
     def finish(self) -> None:
-        """Count it as arrived or given up, once."""
+        """Count the body as finished, whether complete or abandoned; only the first call counts."""
         if not self._finished:
             self._finished = True
             self._on_finish()

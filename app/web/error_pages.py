@@ -1,4 +1,4 @@
-"""Errors as problem details for REST, a short alert for htmx, a page for people."""
+"""Error responses: problem details for REST, a short alert for htmx, a page for people."""
 
 from contextlib import suppress
 from urllib.parse import quote
@@ -20,7 +20,7 @@ from app.web.security import split_address
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """An error as problem details for REST, a short alert for htmx, a page for people."""
+    """Return an error as problem details for REST, a short alert for htmx, or a page for people."""
     account = _whose(request, error)
     if account:
         i18n.set_language(account.language)
@@ -37,7 +37,7 @@ def error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, NotSignedIn):
         return _to_sign_in(request)
     if is_htmx(request):
-        # htmx swaps errors too; they belong into the live region, not into what the person was working on.
+        # htmx also swaps errors in; they belong in the live region, not in the person's work.
         response = fragment(request, "error.html", "alert", account, status, problem=problem)
         headers |= {"HX-Retarget": "#notes", "HX-Reswap": "innerHTML"}
     else:
@@ -47,7 +47,7 @@ def error_response(request: Request, error: Exception) -> Response:
 
 
 def _whose(request: Request, error: Exception) -> Account | None:
-    """Who meets the error, whose page speaks their language and leads on; where we broke, nobody is looked up."""
+    """Return the account that sees the error, for its language and navigation; server errors look nothing up."""
     theirs = isinstance(error, HTTPException | RequestValidationError | PlumblineError)
     if theirs and not request.url.path.startswith(("/api/", "/static/")):
         with suppress(NotSignedIn):
@@ -87,7 +87,7 @@ def _problem(error: Exception) -> dict:
             "field": alone,
             "errors": errors,
         }
-    if isinstance(error, DataError):  # the database refuses a value that no rule looked at
+    if isinstance(error, DataError):  # the database rejected a value that no rule checked
         detail = _("Some text has a NUL character, or a number is too large to store; remove it and try again.")
         return {"title": _("Please check what you entered"), "status": 422, "detail": detail}
     if isinstance(error, HTTPException):
@@ -109,13 +109,13 @@ def _problem(error: Exception) -> dict:
 
 
 def _sendable(message: str) -> str:
-    """Return a message that may quote what was refused for not being text."""
+    """Replace unstorable characters in a message, which may quote rejected text."""
     return UNSTORABLE.sub("\ufffd", message)
 
 
 def _to_sign_in(request: Request) -> Response:
     if is_htmx(request) or request.method != "GET":
-        # Back to the page that asked, since the address of a post cannot be opened.
+        # Go back to the page that sent the request, since the address of a POST cannot be opened.
         came_from = split_address(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
         back = came_from.path + (f"?{came_from.query}" if came_from.query else "") if came_from else "/"
     else:

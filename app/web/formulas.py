@@ -1,4 +1,4 @@
-"""TeX to MathML, where the converter loses nothing of it."""
+"""TeX to MathML, used only if the conversion loses nothing."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ MAX_FORMULA = 2_000  # characters
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the words of a list."""
+    """Return the set of words in a text."""
     return frozenset(text.split())
 
 
@@ -37,7 +37,7 @@ ATTRIBUTES = {
     "menclose": {"notation"},
 }
 
-# Only what is known to show all that it is given: no definitions, colours, phantoms and measures.
+# Only commands known to show their whole argument: no definitions, colors, phantoms or measures.
 _SIGNS = {name: visible(chr(int(code, 16))) for name, code in SYMBOLS.items() if re.fullmatch(r"\\[a-zA-Z]+", name)}
 _NAMES = {*commands.FUNCTIONS, *commands.LIMIT, r"\argmax", r"\argmin", r"\det", r"\gcd", r"\Pr"}
 _STRUCTURE = {
@@ -59,12 +59,12 @@ _SHOWN = {
 _ENVIRONMENT = re.compile(
     r"\\(?:begin|end)\s*\{(?:array\}\s*\{[lcr|\s]*|array|[pbBvV]?matrix|smallmatrix|cases|aligned|align\*?|split)\}"
 )
-_OPTION = re.compile(r"(\\(?:sqrt|x[a-zA-Z]+)\s*)\[([^\[\]]*)\]")  # whose brackets say where it stands
+_OPTION = re.compile(r"(\\(?:sqrt|x[a-zA-Z]+)\s*)\[([^\[\]]*)\]")  # its brackets only mark the option's place
 _NOTHING = re.compile(r"\\(?:left|right)\s*\.")
 _PART = re.compile(r"\\[a-zA-Z]+|\\.|\S", re.DOTALL)
 _WRITTEN = dict(zip(map("\\".__add__, "{}%&#$_|"), "{}%&#$_‖", strict=True))
 _SPACES = {"\\\\", "\\,", "\\;", "\\:", "\\!", "\\>", "\\ ", "\\\n"}
-_NUMBERED = re.compile(r"\{align\}")  # the converter would number its lines, as nobody wrote them
+_NUMBERED = re.compile(r"\{align\}")  # the converter would add line numbers that nobody wrote
 _ALIGNED = re.compile(r"\{aligned\}")  # which the converter knows as split
 _BY_NUMBER = re.compile(r"&#x([0-9a-fA-F]+);")
 _TAG = re.compile("<[^>]*>")
@@ -76,7 +76,7 @@ def _cleaner() -> nh3.Cleaner:
 
 
 def typeset(latex: str, display: bool) -> str | None:
-    """Return sanitised MathML that shows every sign of the formula, or None where only its source does."""
+    """Return sanitized MathML that shows every sign of the formula, or None if only its source does."""
     needed = _signs(latex) if len(latex) <= MAX_FORMULA else None
     if not needed:
         return None
@@ -86,15 +86,15 @@ def typeset(latex: str, display: bool) -> str | None:
         for element in tree.iter():
             element.text = _BY_NUMBER.sub(lambda found: chr(int(found[1], 16)), element.text or "")
             if element.get("width", "").startswith(("-", "negative")):
-                del element.attrib["width"]  # it would lay one thing over another
+                del element.attrib["width"]  # a negative width would draw one thing over another
         html = _cleaner().clean(tostring(tree, encoding="unicode"))
-    except Exception:  # the converter raises whatever its parser meets
+    except Exception:  # the converter lets any parser error through
         return None
     return None if needed - _counted(unescape(_TAG.sub("", html))) else html
 
 
 def _signs(latex: str) -> Counter | None:
-    """Count the signs that the formula must show; None where it holds what the converter may lose."""
+    """Count the signs that the formula must show; None if it contains something that the converter may lose."""
     within = "\\begin" in latex
     shown = []
     for part in _PART.findall(_OPTION.sub(r"\1 \2", _NOTHING.sub("", _ENVIRONMENT.sub(" ", latex)))):
@@ -105,13 +105,13 @@ def _signs(latex: str) -> Counter | None:
         elif part in _NAMES:
             shown.append(part[1:])
         elif part == "%" or part in ("\\begin", "\\end") or (len(part) > 1 and part not in _STRUCTURE | _SPACES):
-            return None  # a comment, an environment or a command that is not known
+            return None  # a comment, or an unknown environment or command
         elif len(part) == 1 and part not in ("{}^_~&" if within else "{}^_~"):
             shown.append(part)
     return _counted("".join(shown))
 
 
 def _counted(text: str) -> Counter:
-    # However a font writes them.
+    # Compare signs regardless of their typographic variant.
     written = normalize("NFKC", text).translate(str.maketrans("−′∗", "-'*"))
     return Counter(sign for sign in written if not sign.isspace())

@@ -1,4 +1,4 @@
-"""Markdown of untrusted text to HTML that can do nothing and hides nothing; HTML and images are shown as written."""
+"""Untrusted Markdown to HTML that is safe and hides nothing; HTML and images are shown as written."""
 
 import re
 from functools import lru_cache
@@ -18,12 +18,12 @@ from app.web import formulas, markdown_rules
 from app.web.formulas import words
 from app.web.unseen import styled, visible
 
-MAX_CHARACTERS = 50_000  # longer text is shown raw: the renderer's time grows faster than its input
-MAX_CODE = 10_000  # characters of code in colours
+MAX_CHARACTERS = 50_000  # longer text is shown raw: rendering time grows faster than linearly
+MAX_CODE = 10_000  # characters of code that are highlighted
 WIDE = 30  # characters of code or of a formula that fit on a narrow screen
 
 
-# The lexers of pygments are regular expressions of many hands; those of these stand up to hostile input.
+# Pygments lexers are regular expressions by many authors; these have been found to withstand hostile input.
 LANGUAGES = words(
     "bash c c++ cpp console cs csharp css diff docker dockerfile go golang haskell html ini java javascript js json "
     "jsx julia kotlin latex lua markdown matlab md nginx numpy objective-c pascal perl php powershell "
@@ -48,12 +48,12 @@ ATTRIBUTES = {
 
 _TAG = re.compile("<[^>]*>")
 _MATH = re.compile("<math.*?</math>", re.DOTALL)
-# Between these two, which no visible text holds, is what the reader sees by other means or Markdown takes as a mark:
-# the browser's own numbers of a list, an address that is the text of its link, the signs of emphasis. They are there
-# until it was checked that nothing is hidden.
+# Text between these two characters, which no visible text contains, is something that the reader sees by other means
+# or that Markdown takes as a mark: the browser's list numbers, an address that is the text of its link, emphasis marks.
+# It is removed after the check that nothing is hidden.
 _SEEN_OTHERWISE = "\ufdd1{}\ufdd2"
 _ANY_SEEN_OTHERWISE = re.compile("\ufdd1[^\ufdd2]*\ufdd2")
-# A sign that begins no quote, since no blank follows it, is this for the parser, which would take it for one.
+# Stands for ">" where it begins no quote, because no blank follows; the parser would take it for a quote.
 _NO_QUOTE = re.compile(r"(?<![^\s>])>(?=\S)")
 _GREATER = "\ufdd0"
 
@@ -62,7 +62,7 @@ _GREATER = "\ufdd0"
 
 
 def _scrolls(wide: bool) -> str:
-    # What scrolls in itself is reached by the keyboard; what fits is no stop on the way.
+    # A scrollable element is a tab stop for the keyboard; an element that fits is none.
     return ' tabindex="0"' if wide else ""
 
 
@@ -130,7 +130,7 @@ def _consumed(self: RendererHTML, tokens: list[Token], index: int, options, env)
 def _marked(self: RendererHTML, tokens: list[Token], index: int, options, env) -> str:
     """Render the mark of emphasis, a heading or a rule as its tag; an empty heading shows its mark as text."""
     token = tokens[index]
-    mark = "" if token.tag == "p" else token.markup[token.type == "hr" :]  # the parser counts one too many of a rule
+    mark = "" if token.tag == "p" else token.markup[token.type == "hr" :]  # the parser adds one mark to a rule's
     return self.renderToken(tokens, index, options, env) + _SEEN_OTHERWISE.format(mark)
 
 
@@ -168,7 +168,7 @@ def _cleaner() -> nh3.Cleaner:
         attributes=ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
-        set_tag_attribute_values={"a": {"target": "_blank"}},  # nobody loses the work beside it
+        set_tag_attribute_values={"a": {"target": "_blank"}},  # links open in a new tab, so that unsaved work is kept
     )
 
 
@@ -176,7 +176,7 @@ def _cleaner() -> nh3.Cleaner:
 
 
 def _place_headings(tokens: list[Token], top: int) -> None:
-    """Make headings of the text headings of the page below `top`, none skipping a level; an empty one becomes text."""
+    """Place the text's headings below the page's, from level `top` without skipping a level; empty ones become text."""
     deepest = top - 1
     for index, token in enumerate(tokens):
         if token.type == "heading_open" and not tokens[index + 1].content:
@@ -194,7 +194,7 @@ def _align_cells(tokens: list[Token]) -> None:
 
 
 def _mark_items(tokens: list[Token]) -> None:
-    """Give items the sign or the number that was written, where the browser would show another."""
+    """Show an item's written sign or number if the browser would show another one."""
     lists: list[list[Token]] = []
     for token in tokens:
         if token.type in ("ordered_list_open", "bullet_list_open"):
@@ -208,7 +208,7 @@ def _mark_items(tokens: list[Token]) -> None:
             opened, *items = lists.pop()
             first = int(items[0].info)
             counted = all(item.info == str(number) for number, item in enumerate(items, first))
-            written = not counted or opened.markup == ")" or first + len(items) > 100  # for more there is no room
+            written = not counted or opened.markup == ")" or first + len(items) > 100  # more digits do not fit
             if written:
                 opened.attrs = {"class": "written"}
             for item in items:
@@ -216,7 +216,7 @@ def _mark_items(tokens: list[Token]) -> None:
 
 
 def _shows_all(text: str, shown: str, tokens: list[Token]) -> bool:
-    """Whether `shown` has every sign of `text` in its order, but for blanks, the marks of quotes and bars of tables."""
+    """Return whether `shown` has every sign of `text` in order, except blanks, quote marks and table bars."""
     if shown.split() == text.split():
         return True  # prose without markup, at a quarter of the time
     used = {token.type for token in tokens}
@@ -227,7 +227,7 @@ def _shows_all(text: str, shown: str, tokens: list[Token]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _rendered(text: str, top: int) -> Markup | None:
-    """Return sanitised HTML of a text without unseen characters, or None where it would not show every sign."""
+    """Return sanitized HTML of a text without invisible characters, or None if it would not show every sign."""
     parser, env = _parser(), {"formulas": []}
     tokens = parser.parse(_NO_QUOTE.sub(_GREATER, text), env)
     _place_headings(tokens, top)
@@ -243,10 +243,10 @@ def _rendered(text: str, top: int) -> Markup | None:
 
 
 def markdown(text: str, top: int = 2) -> Markup:
-    """Return sanitised HTML of untrusted Markdown; its highest heading is of the level `top`.
+    """Return sanitized HTML of untrusted Markdown, with its highest heading at level `top`.
 
-    Every character of the text is visible in it but blanks and the marks of Markdown; a text of which the renderer
-    would hide more is shown raw, with a line that says so.
+    Every character of the text is visible except blanks and Markdown's marks. If the renderer would hide more, the text
+    is shown raw, with a line that says so.
     """
     text = re.sub("\r\n?", "\n", visible(text))
     if len(text) > MAX_CHARACTERS:
@@ -258,12 +258,12 @@ def markdown(text: str, top: int = 2) -> Markup:
 
 
 def as_written(text: str) -> Markup:
-    """Return the text letter for letter, but for characters that cannot be seen, which are shown by their number."""
+    """Return the text verbatim, except that invisible characters are shown by their code point."""
     return Markup(styled(escape(visible(text))))
 
 
 def is_plain(text: str) -> bool:
-    """Whether the rendered text reads letter for letter as it is written, so that a raw view shows nothing else."""
+    """Return whether the rendered text reads exactly as written, so that a raw view would show nothing else."""
     html = markdown(text, 3)
     if '<pre class="raw">' in html:
         return True

@@ -1,4 +1,4 @@
-"""Rules of Markdown that lose nothing: each takes the place of one that hides some of what it reads."""
+"""Markdown rules that lose nothing: each replaces a rule that hides part of its input."""
 
 import re
 from dataclasses import replace
@@ -18,14 +18,14 @@ MAX_NESTING = 20
 NO_BREAK_SPACE = "\xa0"
 CLOSERS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 
-_WORD = "0-9A-Za-z\xc0-\u058f"  # of scripts that part words by spaces
+_WORD = "0-9A-Za-z\xc0-\u058f"  # of scripts that separate words by spaces
 _NO_EMPHASIS = re.compile(
     r"(?<=[)\]}])\*++(?=[(\[{])"  # f(x)**(y)
     r"|(?<=/)\*++[^*\n]{0,200}\*++(?=/)"  # /* a comment */
     r"|(?<!\w)__\w+?__(?!\w)"  # __init__
 )
-# Where people write emphasis: outside it a blank, a bracket or the end of a sentence, inside it a word, which may stand
-# in brackets or quotes of its own.
+# Where emphasis is accepted: a blank, a bracket or the end of a sentence outside it; a word, possibly in brackets or
+# quotes, inside it.
 _INNER = r"(?:[^\W_]|[^\x00-\x7f\s])"
 _BEFORE_OPENING = re.compile(rf"(?:^|[\s(\[{{\"/>|,\-]|(?![{_WORD}])[^\x00-\x7f])[*_~]*\Z")
 _AFTER_OPENING = re.compile(rf"[*_~]*[\"'(\[{{`$<\\#+\-]{{0,4}}{_INNER}")
@@ -33,10 +33,10 @@ _BEFORE_CLOSING = re.compile(rf"{_INNER}(?:\(\)|[\"')\]}}`$>\\#+%.,;:!?/]){{0,4}
 _AFTER_CLOSING = re.compile(rf"[*_~]*(?:\Z|\.(?!\w)|[\s,;:!?)\]}}\"'/|<\-(\[]|(?![{_WORD}])[^\x00-\x7f])")
 _CLOSES = {"(": ")", "[": "]", "{": "}", '"': '"'}
 _PAIRS = re.compile(r'[\[\](){}"]')
-_NEAR = 16  # characters beside a mark that are looked at
+_NEAR = 16  # characters on each side of a mark that are examined
 _ADDRESS = re.compile(r"\(\s*<?(?:https?://|mailto:|[/#])", re.IGNORECASE)
 _AUTOLINK = re.compile(r"<https?://[^<>\x00-\x20]*>", re.IGNORECASE)
-# A dollar of a price, of a shell or of JavaScript is none of a formula: US$5, ${HOME}, $(date), $("#id"), $path.$name.
+# A dollar sign of a price, a shell or JavaScript begins no formula: US$5, ${HOME}, $(date), $("#id"), $path.$name.
 _OPENED = rf"(?<![{_WORD}$_.\\^+=)\]}}'])"
 _CLOSED = rf"(?!(?!(?:st|nd|rd|th|s)\b)[{_WORD}$_]|[{{(\[\"'`\\]|/(?!\$)|\*(?!\*)|\.\w)"  # $n$th is a formula
 _DOLLARS = re.compile(
@@ -51,11 +51,11 @@ _BRACKETS = {
 
 
 def parser() -> MarkdownIt:
-    """Return a parser of Markdown without HTML, images, reference definitions and underlined headings."""
+    """Return a Markdown parser without HTML, images, reference definitions and underlined headings."""
     made = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": MAX_NESTING, "linkify": False})
     made.enable(["table", "strikethrough"]).disable(["image", "reference", "lheading"])
     made.use(dollarmath_plugin, allow_labels=False, allow_blank_lines=False)
-    made.normalizeLinkText = str  # an address is shown as it is written
+    made.normalizeLinkText = str  # an address is shown as written
     made.block.ruler.before("table", "too_deep", _too_deep)
     made.block.ruler.at("table", _table, {"alt": ["paragraph"]})
     made.block.ruler.at("paragraph", _paragraph)
@@ -77,7 +77,7 @@ def parser() -> MarkdownIt:
 
 
 def _indented(text: str) -> str:
-    # Blanks at the start of a line would be dropped.
+    # The parser would drop blanks at the start of a line.
     return re.sub(
         r"^[ \t]+", lambda found: NO_BREAK_SPACE * len(found[0].expandtabs(4)), text.rstrip(" \t\n"), flags=re.M
     )
@@ -90,7 +90,7 @@ def _paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _heading(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Parse a heading, keeping the signs # at its end."""
+    """Parse a heading, keeping trailing # signs."""
     if not heading(state, start, end, silent):
         return False
     if not silent:
@@ -99,7 +99,7 @@ def _heading(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Parse a fenced block, noting the signs that close it."""
+    """Parse a fenced block, keeping its closing fence for the check."""
     if not fence(state, start, end, silent):
         return False
     if not silent and state.tokens[-1].content != state.getLines(start + 1, state.line, state.sCount[start], True):
@@ -108,8 +108,8 @@ def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _too_deep(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Show what is nested deeper than the parser goes as a paragraph, as it is written."""
-    if state.level < MAX_NESTING - 2:  # a list goes two levels at once
+    """Show what exceeds the parser's nesting limit as a paragraph, as written."""
+    if state.level < MAX_NESTING - 2:  # a list adds two levels at once
         return False
     state.line = start + 1
     while state.line < end and (state.isEmpty(state.line) or state.sCount[state.line] >= state.blkIndent):
@@ -123,7 +123,7 @@ def _too_deep(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Parse a table, keeping the cells that a row has beyond the columns of the header."""
+    """Parse a table, keeping cells beyond the header's columns."""
     before = len(state.tokens)
     if not table(state, start, end, silent):
         return False
@@ -159,7 +159,7 @@ def _cells_beyond(state: StateBlock, row: Token, columns: int) -> list[Token]:
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
-    """Parse formulas in dollars and in TeX's own brackets: \\( x \\) within a line, \\[ x \\] as a display."""
+    """Parse formulas in dollar signs and in TeX's own brackets: \\( x \\) is inline, \\[ x \\] a display."""
     start, marker = state.pos, state.src[state.pos : state.pos + 2]
     if marker in _BRACKETS:
         found = _BRACKETS[marker].match(state.src, start)
@@ -179,7 +179,7 @@ def _formula(state: StateInline, silent: bool) -> bool:
 
 
 def _escape(state: StateInline, silent: bool) -> bool:
-    """Let a backslash take the meaning from what follows it, and show both."""
+    """Let a backslash escape the next character, and show both."""
     pair = state.src[state.pos : state.pos + 2]
     if pair[0] != "\\" or len(pair) < 2 or pair[1] == "\n":
         return False
@@ -191,7 +191,7 @@ def _escape(state: StateInline, silent: bool) -> bool:
 
 
 def _no_emphasis(state: StateInline, silent: bool) -> bool:
-    """Leave asterisks between operands and of comments, and names like __init__, as text."""
+    """Keep asterisks between operands and in comments, and names like __init__, as text."""
     found = _NO_EMPHASIS.match(state.src, state.pos)
     if not found:
         return False
@@ -202,7 +202,7 @@ def _no_emphasis(state: StateInline, silent: bool) -> bool:
 
 
 def _emphasis(state: StateInline, silent: bool) -> bool:
-    """Take the marks of emphasis only where they touch words as people write it; every other sign is text."""
+    """Accept emphasis marks only where people write them, next to words; all others are text."""
     start, known = state.pos, len(state.delimiters)
     if silent or not (strikethrough if state.src[start] == "~" else emphasis).tokenize(state, silent):
         return False
@@ -215,8 +215,8 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
 
 
 def _whole(state: StateInline) -> None:
-    """Let no emphasis cut through brackets or quotes: what it would mark is code."""
-    within, opened, known = [0], [(0, "")], 0  # the bracket or quote around what follows each token, by its number
+    """Drop emphasis that crosses brackets or quotes, because it is code."""
+    within, opened, known = [0], [(0, "")], 0  # for each token the number of the bracket or quote around it
     for token in state.tokens:
         for sign in _PAIRS.findall(token.content if token.type == "text" else ""):
             if opened[-1][1] == sign:
@@ -232,7 +232,7 @@ def _whole(state: StateInline) -> None:
 
 
 def _link(state: StateInline, silent: bool) -> bool:
-    """Parse a link to an address of the web or of this site, and show its parentheses as they are written."""
+    """Parse a link to a web address or a path of this site, and show its address in parentheses, as written."""
     start = state.pos
     if state.src[start] != "[" or state.src[start - 1 : start] == "!" or state.src.find("](", start) < 0:
         return False
@@ -242,7 +242,7 @@ def _link(state: StateInline, silent: bool) -> bool:
     if not silent:
         token = state.push("address", "", 0)
         token.content = state.src[end + 1 : state.pos]
-        token.hidden = token.content == f"({state.src[start + 1 : end]})"  # the link says it itself
+        token.hidden = token.content == f"({state.src[start + 1 : end]})"  # the link text is the address
     return True
 
 
@@ -251,7 +251,7 @@ def _autolink(state: StateInline, silent: bool) -> bool:
 
 
 def _entity(state: StateInline, silent: bool) -> bool:
-    """Show a character written by its name as it is written."""
+    """Show a named character as it is written."""
     start = state.pos
     if not entity(state, True):
         return False

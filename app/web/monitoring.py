@@ -1,4 +1,4 @@
-"""What operators see: JSON logs in which every line of a request carries its number, and Prometheus metrics."""
+"""Monitoring for operators: JSON logs with the request's number on every line, and Prometheus metrics."""
 
 import logging
 import secrets
@@ -33,7 +33,7 @@ _SHARED = [
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
-structlog.configure(  # structlog speaks through the standard library, whose handlers decide what is shown
+structlog.configure(  # structlog logs through the standard library, whose handlers decide what is shown
     processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
@@ -41,7 +41,7 @@ structlog.configure(  # structlog speaks through the standard library, whose han
 
 
 def configure_logging() -> None:
-    """One JSON object a line on standard error, or readable lines where that is a terminal."""
+    """Log one JSON object per line to standard error, or readable lines if that is a terminal."""
     if sys.stderr.isatty():
         last = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
@@ -93,7 +93,7 @@ class Observe:
 
     @staticmethod
     def _note(scope: Scope, status: int, seconds: float) -> None:
-        # The route's template, /rounds/{id}, and never the address that was asked for: labels must stay few.
+        # The route's template, /rounds/{id}, never the requested address: the number of labels must stay small.
         otherwise = "/static" if scope["path"].startswith("/static/") and status < 400 else "none"
         route = getattr(scope.get("route"), "path", otherwise)
         method = scope["method"] if scope["method"] in METHODS else "other"
@@ -114,7 +114,7 @@ class Observe:
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
-    """Prometheus metrics of this process, for this machine or with an admin's token of scope `read`."""
+    """Return this process's Prometheus metrics, to this machine or to an admin's token with the scope `read`."""
     if "authorization" in request.headers:
         api_account(request, "read")
     elif is_proxied(request) or not (request.client and is_loopback(request.client.host)):

@@ -1,4 +1,4 @@
-"""The description of the REST interface, and the page that shows it."""
+"""The OpenAPI document of the REST interface, and the page that shows it."""
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
@@ -45,7 +45,7 @@ NO_FINDER = {501: {"description": "PLUMBLINE_PERSONAL_DATA asks for presidio, wh
 
 
 def describe(app: FastAPI) -> dict:
-    """The OpenAPI document: our routes under /api/, bearer tokens, and the problems each may answer with."""
+    """Return the OpenAPI document: the routes under /api/, bearer tokens and the problem responses."""
     if app.openapi_schema:
         return app.openapi_schema
     made = get_openapi(title=app.title, version="1", description=ABOUT, routes=app.routes)
@@ -62,10 +62,10 @@ def describe(app: FastAPI) -> dict:
             for status, description in RESPONSES.items():
                 act["responses"][status] = {"description": description, "content": content}
             for status, response in act["responses"].items():
-                if status >= "5":  # which the route itself describes
+                if status >= "5":  # described by the route itself
                     response["content"] = content
     for schema in schemas.values():
-        if "next_cursor" in schema.get("properties", {}):  # sent also where it is null
+        if "next_cursor" in schema.get("properties", {}):  # always sent, even if null
             schema["required"] = sorted({*schema["required"], "next_cursor"})
     app.openapi_schema = made
     return made
@@ -73,5 +73,5 @@ def describe(app: FastAPI) -> dict:
 
 @router.get("/docs")
 def docs(request: Request):
-    """The REST interface, to read and to try."""
+    """Show the REST interface, to read and to try."""
     return page(request, "docs.html")

@@ -1,4 +1,4 @@
-"""Pages and fragments, redirects with a note for the next page, and the fields of a posted form."""
+"""Pages and fragments, redirects with a note for the next page, and fields of a posted form."""
 
 import base64
 import hmac
@@ -16,17 +16,17 @@ from app.kit.text import TypedText, typed
 from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
 from app.web.templates import environment
 
-FormText = Annotated[TypedText, Form(max_length=400)]  # a one-line field of a form
+FormText = Annotated[TypedText, Form(max_length=400)]  # a one-line form field
 
 
 async def form_data(request: Request) -> FormData:
-    """A dependency for pages with dynamic fields: the parsed form (it touches no database)."""
+    """Parse a form with dynamic fields, as a dependency of pages; it accesses no database."""
     form = await request.form()
     return FormData([(typed(name), typed(value)) for name, value in form.multi_items()])
 
 
 def is_htmx(request: Request) -> bool:
-    """Whether htmx asks, so that a fragment is wanted."""
+    """Return whether the request comes from htmx and expects a fragment."""
     return request.headers.get("hx-request") == "true"
 
 
@@ -57,7 +57,7 @@ def _respond(request: Request, html: str, status: int) -> HTMLResponse:
 
 
 def page(request: Request, template: str, account: Account | None = None, status: int = 200, **context) -> HTMLResponse:
-    """A whole page from its template."""
+    """Render a whole page from its template."""
     html = environment().get_template(template).render(_context(request, account, context))
     response = _respond(request, html, status)
     if cookie_name("note") in request.cookies:
@@ -68,7 +68,7 @@ def page(request: Request, template: str, account: Account | None = None, status
 def fragment(
     request: Request, template: str, block: str, account: Account | None = None, status: int = 200, **context
 ) -> HTMLResponse:
-    """One named block of a page's template; what the block needs of imported macros it imports itself."""
+    """Render one named block of a page's template; the block must import the macros that it needs."""
     found = environment().get_template(template)
     rendered = found.blocks[block](found.new_context(_context(request, account, context)))
     return _respond(request, "".join(rendered), status)
@@ -78,12 +78,12 @@ def fragment(
 
 
 def redirect(url: str) -> RedirectResponse:
-    """See other: after a post, so that reloading repeats nothing."""
+    """Redirect with 303 See Other after a POST, so that reloading repeats nothing."""
     return RedirectResponse(url, status_code=303)
 
 
 def local_path(url: str | None, otherwise: str = "/") -> str:
-    """The url if it is a path of ours, so that nobody is sent elsewhere."""
+    """Return the URL if it is a local path, else `otherwise`: nobody is redirected to another site."""
     if not url or not url.startswith("/") or url[1:2] in ("/", "\\") or any(ord(letter) < 32 for letter in url):
         return otherwise
     return url

@@ -1,4 +1,4 @@
-"""What guards every request: headers, CSRF checks, trusted proxies; pure ASGI, no database."""
+"""Protection of every request: headers, CSRF checks, trusted proxies; pure ASGI, no database."""
 
 import hashlib
 import hmac
@@ -34,17 +34,17 @@ HEADERS = {
 
 
 def https() -> bool:
-    """Whether people reach Plumbline by https."""
+    """Return whether Plumbline is reached by https."""
     return settings().base_url.startswith("https://")
 
 
 def cookie_name(name: str) -> str:
-    """The name of a cookie; under https no other host or path can set it."""
+    """Return the full name of a cookie; under https, no other host or path can set it."""
     return f"__Host-plumbline_{name}" if https() else f"plumbline_{name}"
 
 
 def set_cookie(response, name: str, value: str, *, max_age: int | None = None) -> None:
-    """Set one of our cookies: unreadable to scripts, not sent along with posts from other sites."""
+    """Set one of our cookies, hidden from scripts and not sent with posts from other sites."""
     response.set_cookie(
         cookie_name(name), value, max_age=max_age, path="/", httponly=True, samesite="lax", secure=https()
     )
@@ -56,7 +56,7 @@ def delete_cookie(response, name: str) -> None:
 
 
 def sign(purpose: str, value: str) -> str:
-    """A keyed hash of a value, good for one purpose only."""
+    """Return a keyed hash of a value, valid for one purpose only."""
     return hmac.new(settings().key, f"{purpose}:{value}".encode(), hashlib.sha256).hexdigest()
 
 
@@ -67,14 +67,14 @@ PROXY_HEADERS = {
 
 
 def is_proxied(request: Request) -> bool:
-    """Whether a request came through a proxy, by any header that one adds."""
+    """Return whether a request came through a proxy, judged by the headers that proxies add."""
     return any(name in PROXY_HEADERS or name.startswith("x-forwarded") for name in request.headers)
 
 
 def is_local(request: Request) -> bool:
-    """Whether only this machine reaches the server: bound to loopback, behind no proxy, asked for by such a name.
+    """Return whether only this machine can reach the server: bound to loopback, no proxy, requested by a loopback name.
 
-    The name in the address bar matters, because a page elsewhere can make its own name resolve to 127.0.0.1.
+    The name in the address bar matters, because a foreign page can make its own name resolve to 127.0.0.1.
     """
     public = urlsplit(settings().public_url).hostname or "localhost"
     names = (settings().host, public, request.url.hostname or "")
@@ -82,13 +82,13 @@ def is_local(request: Request) -> bool:
 
 
 def client_address(request: Request) -> str:
-    """The address a request came from, proxies that are trusted taken off."""
+    """Return the address that a request came from, behind any trusted proxies."""
     return request.client.host if request.client else "unknown"
 
 
-# --- browsers that signed in before ---
+# --- browsers that have signed in before ---
 
-BROWSER_SECONDS = 400 * 24 * 3600  # browsers keep no cookie for longer
+BROWSER_SECONDS = 400 * 24 * 3600  # the longest that browsers keep a cookie
 
 
 def _browser_cookie(username: str) -> str:
@@ -104,7 +104,7 @@ def known_browser(request: Request, username: str) -> str:
 
 
 def know_browser(request: Request, response: Response, username: str) -> None:
-    """Let this browser sign in again with this user name, whatever is guessed elsewhere."""
+    """Remember this browser, so that it can sign in with this user name despite failed guesses elsewhere."""
     id = known_browser(request, username) or secrets.token_hex(16)
     value = f"{id}.{sign('browser', f'{id}:{username}')}"
     set_cookie(response, _browser_cookie(username), value, max_age=BROWSER_SECONDS)
@@ -114,7 +114,7 @@ def know_browser(request: Request, response: Response, username: str) -> None:
 
 
 def visit(request: Request) -> str:
-    """What the CSRF token is bound to: the session's cookie, or before sign-in one that marks this browser."""
+    """Return what the CSRF token is bound to: the session cookie, or before sign-in a cookie for this browser."""
     if not hasattr(request.state, "visit"):
         cookies = request.cookies
         known = cookies.get(cookie_name("session")) or cookies.get(cookie_name("visit"))
@@ -124,12 +124,12 @@ def visit(request: Request) -> str:
 
 
 def csrf_token(request: Request) -> str:
-    """The token that every form of this browser carries."""
+    """Return the CSRF token for this browser's forms."""
     return sign("csrf", visit(request))
 
 
 async def check_csrf(request: Request) -> None:
-    """Refuse an unsafe request without the token; REST takes no cookies and needs none."""
+    """Raise Forbidden for an unsafe request without the token; REST uses no cookies and needs none."""
     if request.method in SAFE_METHODS or request.url.path.startswith("/api/"):
         return
     given = request.headers.get("x-csrf-token")
@@ -138,13 +138,13 @@ async def check_csrf(request: Request) -> None:
         given = (await request.form()).get("csrf_token")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), csrf_token(request).encode()):
         if request.url.path.startswith("/assignments/") and request.headers.get("sec-fetch-site") == "same-origin":
-            request.state.draft_only = True  # the browser vouches for our page: the desk keeps the text, and no more
+            request.state.draft_only = True  # same-origin according to the browser: the desk only saves the text
             return
         raise Forbidden(_("This form was loaded before you signed in or out. Go back, reload the page, and try again."))
 
 
 def split_address(address: str) -> SplitResult | None:
-    """Return the parts of an address that a header names, None for what is no address."""
+    """Return the parts of an address from a header, or None if it is not an address."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -152,7 +152,7 @@ def split_address(address: str) -> SplitResult | None:
 
 
 def same_origin(headers: Headers) -> bool:
-    """Whether a browser says that the request comes from our own pages; others are left to the token."""
+    """Return whether the browser says that the request comes from our pages; without such a header, True."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
@@ -164,14 +164,14 @@ def same_origin(headers: Headers) -> bool:
 
 
 def _keep(scope: Scope, status: int) -> str:
-    """How long a browser keeps an answer: a file whose address holds its hash for ever, a page only for Back."""
+    """Return the Cache-Control value: forever for a static file addressed by its hash, revalidation otherwise."""
     if scope["path"].startswith("/static/"):
         return "public, max-age=31536000, immutable" if status == 200 and b"v=" in scope["query_string"] else "no-cache"
-    return "private, no-cache"  # and not no-store: Back must not lose what was typed
+    return "private, no-cache"  # not no-store: the Back button must not lose typed text
 
 
 class Guard:
-    """Refuses unsafe requests from other sites, answers what broke, and sets the security headers on every response."""
+    """Refuses unsafe requests from other sites, answers failures, and sets the security headers on every response."""
 
     def __init__(self, app: ASGIApp, refuse: Callable[[Request, Exception], Response]):
         self.app = app
@@ -189,7 +189,7 @@ class Guard:
             nonlocal started, too_large
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                # FastAPI's own answer to a body over the limit is two words of plain text; ours says the way out.
+                # FastAPI's own response to an oversized body is two words of plain text; ours says what to do.
                 too_large = message["status"] == 413 and headers.get("content-type", "").startswith("text/plain")
                 if too_large:
                     return

@@ -1,4 +1,4 @@
-"""The templates of all pages, and what they may use."""
+"""The template environment of all pages and the helpers that templates may use."""
 
 import hashlib
 from datetime import datetime
@@ -18,7 +18,7 @@ STATIC = ROOT / "static"
 
 @lru_cache
 def environment() -> Environment:
-    """The templates: everything escaped, a name that is not given is an error."""
+    """Return the template environment, which escapes everything and raises on undefined names."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -48,12 +48,12 @@ def _static_hash(path: str) -> str:
 
 
 def static_url(path: str) -> str:
-    """The address of a file in static/, which changes with its content."""
+    """Return the address of a file in static/; it changes with the file's content."""
     return f"/static/{path}?v={_static_hash(path)}"
 
 
 def when(moment: datetime | None, otherwise: str = "–") -> Markup:
-    """A time for people and machines: <time datetime="...">2026-11-21 09:30 CET</time>."""
+    """Format a time for people and machines: <time datetime="...">2026-11-21 09:30 CET</time>."""
     if moment is None:
         return Markup(escape(otherwise))
     return Markup('<time datetime="{}">{}</time>').format(

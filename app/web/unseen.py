@@ -1,13 +1,13 @@
-"""Characters that cannot be seen are shown by their number: a text under judgement reads as it is stored."""
+"""Shows invisible characters by their code point, so that a text under judgment reads as it is stored."""
 
 import re
 
-# Where they do their work a reader sees it: joiners in emoji and in scripts that join letters, the style of a symbol,
-# the flags of regions. Everywhere else they are unseen.
+# These characters have a visible effect in certain places: joiners in emoji and in scripts that join letters, variation
+# selectors of a symbol, flags of regions. Everywhere else they are invisible.
 _JOINING = r"\u0600-\u1aff\ua800-\uabff\U00010a00-\U00011fff"
 _SYMBOLS = r"\u00a9\u00ae\u2030-\u205f\u2070-\u27ff\u2801-\u33ff\U0001f000-\U0001faff"
 _HAN = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-# The signs of the Basic Multilingual Plane that are drawn as text or as emoji (emoji-variation-sequences.txt).
+# The characters of the Basic Multilingual Plane with text and emoji variants (emoji-variation-sequences.txt).
 _EMOJI = (
     r"\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u2199\u21a9\u21aa\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa"
     r"\u24c2\u25aa\u25ab\u25b6\u25c0\u25fb-\u25fe\u2600-\u2604\u260e\u2611\u2614\u2615\u2618\u261d\u2620\u2622\u2623\u2626"
@@ -29,10 +29,10 @@ _AT_WORK = re.compile(
         ]
     )
 )
-# The flags of England, Scotland and Wales: no other five letters are drawn.
+# The flags of England, Scotland and Wales: no other tag sequence of five letters is rendered.
 _REGIONS = "|".join("".join(chr(0xE0000 + ord(letter)) for letter in region) for region in ("gbeng", "gbsct", "gbwls"))
 _FLAG = rf"\U0001f3f4(?:{_REGIONS})\U000e007f"
-# Controls, formats, fillers, marks of direction, what Unicode calls default ignorable, noncharacters, half surrogates.
+# Controls, formats, fillers, direction marks, Unicode's default ignorables, noncharacters, lone surrogates.
 _UNSEEN = (
     r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     r"\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
@@ -43,12 +43,12 @@ _UNSEEN_ASTRAL = (
     + "".join(rf"\U{plane:04x}fffe\U{plane:04x}ffff" for plane in range(1, 17))
 )
 _FOUND = re.compile(f"[{_UNSEEN}]|{_FLAG}|[{_UNSEEN_ASTRAL}]")
-_LIKELY = re.compile(f"[{_UNSEEN}]"), re.compile(r"[\U00010000-\U0010ffff]")  # each a fast search
+_LIKELY = re.compile(f"[{_UNSEEN}]"), re.compile(r"[\U00010000-\U0010ffff]")  # each is a fast search
 _MARK = re.compile(r"<[^>]*>|(⟨U\+[0-9A-F]{4,6}⟩)")
 
 
 def visible(text: str) -> str:
-    """Return the text with every character that cannot be seen as ⟨U+200B⟩, by its number; blanks stay blanks."""
+    """Return the text with every invisible character as its code point, e.g. ⟨U+200B⟩; blanks stay blanks."""
     return _FOUND.sub(_marked, text) if any(likely.search(text) for likely in _LIKELY) else text
 
 
@@ -58,11 +58,11 @@ def _marked(found: re.Match) -> str:
 
 
 def styled(html: str) -> str:
-    """Return HTML whose marks of characters that cannot be seen look like marks; attributes stay as they are."""
+    """Return HTML in which the code points of invisible characters are marked up; attributes stay unchanged."""
     return _MARK.sub(lambda found: f'<span class="unseen">{found[1]}</span>' if found[1] else found[0], html)
 
 
 def excerpt(text: str, length: int) -> str:
-    """Return the beginning of a text on one line of at most `length` characters, for a list that leads to all of it."""
+    """Return the start of a text on one line of at most `length` characters, for a list that links to the full text."""
     line = " ".join(visible(text).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
