@@ -23,7 +23,7 @@ class Event(BaseModel):
 
 
 class Started(Event):
-    """The run began, or went on from `resumed_from_step`."""
+    """The run began, or resumed from `resumed_from_step`."""
 
     kind: Literal["started"] = "started"
     verb: str
@@ -120,7 +120,7 @@ class Finished(Event):
 
 
 class Failed(Event):
-    """The run cannot go on; `message` says why and how to mend it."""
+    """The run cannot continue; `message` says why and how to fix it."""
 
     kind: Literal["failed"] = "failed"
     message: str
