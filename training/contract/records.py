@@ -163,7 +163,7 @@ class AnswerRecord(PromptRecord):
 
     @property
     def use(self) -> Use:
-        """Use by the labeler's pool at the time of this answer, then by split; other labelers' answers don't matter."""
+        """Use by the labeler's pool at the time of this answer, then by split; others' answers do not matter."""
         return Use.HELD_OUT if self.pool is Pool.HELD_OUT else Use(self.split)
 
 
