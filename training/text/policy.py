@@ -317,7 +317,7 @@ def _packed_logprobs(
 
 @as_forward
 def row_logprobs(model: Any, row: Ragged, selected: Tensor, forbidden: Tensor, temperature: float = 1.0) -> Tensor:
-    """Do the same [T] for the `selected` tokens [T] bool of a ragged row, by a network that can be ragged."""
+    """Compute selected_logprobs [T] of a ragged row's `selected` tokens [T] bool, by a network that can be ragged."""
     predicting = F.pad(selected[1:], (0, 1))
     if forms(model).head == "own":
         states = whole_row(model, row).logits[0, predicting]
