@@ -33,8 +33,8 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     """Train on the train split's demonstrations, measure each epoch on the validation split, save checkpoints/sft.
 
     checkpoints/sft is the last network or, with a reward model, that of the epoch with the best score
-    (run/selection.py). With a reward model, the network with the lowest loss, if another, is saved as
-    checkpoints/sft_by_loss.
+    (run/selection.py). With a reward model, the network with the lowest loss, if it is a different one,
+    is saved as checkpoints/sft_by_loss.
     """
     torch.manual_seed(config.seed)
     model, tokenizer = load_policy(config.init_from, weights_dtype(config), config)
