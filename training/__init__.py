@@ -1,1 +1,1 @@
-"""Training on what people wrote and ranked: SFT, K-wise reward models, PPO-ptx, sampling; it never knows the web."""
+"""Training on demonstrations and rankings: SFT, K-wise reward models, PPO-ptx, sampling; independent of the web."""

@@ -1,4 +1,4 @@
-"""Does a reward model carry over to labelers it never saw? One per group of labelers and seed [InstructGPT E.2]."""
+"""Cross-validation of reward models on unseen labelers: one model per group of labelers and seed [InstructGPT E.2]."""
 
 import shutil
 from math import hypot
@@ -17,7 +17,7 @@ KINDS = {"accuracy/validation": "labelers trained on", "accuracy/held_out_labele
 
 
 def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
-    """Train and measure every reward model in folds/, keep only what was measured, write report.json."""
+    """Train and measure every reward model in folds/, keep only the measurements, write report.json."""
     total = config.seeds * config.folds
     run_folder.report(Started(verb=config.verb, total_steps=total))
     values = config.model_dump(exclude={"recipe", "seed", "seeds", "fold"})
@@ -25,7 +25,7 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
     for number in range(total):
         seed, fold = config.seed + number // config.folds, number % config.folds
         with RunFolder(run_folder.path / "folds" / f"seed-{seed}-fold-{fold}") as one:
-            one.checkpoint_stop = run_folder.checkpoint_stop  # whoever is asked to stop, it is this run that stops
+            one.checkpoint_stop = run_folder.checkpoint_stop  # a request to stop a fold stops the whole run
             if not _is_measured(one, run_folder):
                 train_reward_model.run(RewardModelConfig(**values, seed=seed, fold=fold), one)
                 for folder in ("checkpoints", "state"):
@@ -52,7 +52,7 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
 
 
 def _is_measured(one: RunFolder, run_folder: RunFolder) -> bool:
-    """Whether a reward model's run ended and all it left can be read; if not it is trained again, to the same end."""
+    """Return whether a reward model's run finished with readable results; if not, it is trained again, identically."""
     try:
         return one.is_finished() and one.read_json(train_reward_model.RIGHT) is not None
     except ValueError:
@@ -62,10 +62,10 @@ def _is_measured(one: RunFolder, run_folder: RunFolder) -> bool:
 
 
 def spread(accuracies: list[float], folds: list[int], right: list[dict[str, list[float]]]) -> dict[str, Any]:
-    """Mean and standard deviation over the models, standard error over the groups of labelers, and a 95 % interval.
+    """Return mean and standard deviation over models, standard error over labeler groups, and a 95 % interval.
 
-    `right` holds, model by model, what pairs_right finds of each prompt. Models of one group differ by their seed
-    alone, and several are measured on one prompt: the errors of groups and of prompts add up as independent ones.
+    `right` holds, model by model, the pairs_right of each prompt. Models of one group differ only in their seed, and
+    several are measured on one prompt: the errors of groups and of prompts add up as independent errors.
     """
     of_groups = [fmean(group) for group in grouped(accuracies, folds)]
     values = [(value, key) for of_model in right for key in of_model for value in of_model[key]]

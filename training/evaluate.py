@@ -1,4 +1,4 @@
-"""Policies side by side on prompts none was trained on: score, KL, length and, in the miniature, what is solved."""
+"""Comparison of policies on prompts none was trained on: score, KL, length and, in the miniature, what is solved."""
 
 import math
 import sys
@@ -40,12 +40,12 @@ from training.text.policy import (
 
 T = TypeVar("T")
 SHOWN = 8  # samples of each policy that are reported
-TEXT_TOKENS, MICRO_BATCH_TOKENS = 2048, 8192  # of a packed row of text, of a forward pass
+TEXT_TOKENS, MICRO_BATCH_TOKENS = 2048, 8192  # of a packed row of text, and of a forward pass
 
 
 @dataclass
 class Written:
-    """What one policy wrote: N = prompts x completions_per_prompt entries, those of a prompt next to one another."""
+    """One policy's completions: N = prompts x completions_per_prompt entries, those of a prompt adjacent."""
 
     texts: list[str] = field(default_factory=list)
     sequences: list[list[int]] = field(default_factory=list)  # prompt + completion ids
@@ -104,7 +104,7 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
 
 
 def _prompts(config: EvaluateConfig, run_folder: RunFolder) -> list[tuple[Message, ...]]:
-    """The prompts of the config's split, at most `prompts` of them."""
+    """Return the prompts of the config's split, at most `prompts` of them."""
     if config.data is None:
         tasks = world.tasks(config.miniature_seed, config.prompts, only=Split(config.split))
         return [(Message(role="user", text=task.prompt),) for task in tasks]
@@ -117,7 +117,7 @@ def _prompts(config: EvaluateConfig, run_folder: RunFolder) -> list[tuple[Messag
 def _taken(
     config: EvaluateConfig, prompts: list[tuple[Message, ...]], run_folder: RunFolder
 ) -> list[tuple[Message, ...]]:
-    """The prompts that every policy's chat template takes: all policies are asked the same."""
+    """Return the prompts that every policy's chat template accepts, so that all policies get the same prompts."""
     taken = prompts
     for name, path in config.policies.items():
         counts: Counter[str] = Counter()
@@ -141,7 +141,7 @@ def _write(
         for place, prompt in enumerate(prompts)
     ]
     too_long = sum(len(prompt.ids) > config.max_prompt_tokens for prompt in asked)
-    if too_long:  # leaving one out for one policy alone would compare unlike with unlike
+    if too_long:  # leaving prompts out for one policy alone would compare unlike with unlike
         raise ValueError(f"max_prompt_tokens: {too_long} prompts are longer than {config.max_prompt_tokens}")
     model = source.model
     if model is None and config.text:
@@ -151,7 +151,7 @@ def _write(
     asked = [prompt for prompt in asked for _ in range(config.completions_per_prompt)]
     by_place: dict[int, list[Drawn]] = {}
     for place, came in source.draw(asked):
-        if isinstance(came, Refused):  # nor may a policy do without the prompts that its server refuses
+        if isinstance(came, Refused):  # nor may one policy skip the prompts that its server refuses
             raise came
         by_place[place] = came
     drawn = [each for place in sorted(by_place) for each in by_place[place]]
@@ -168,7 +168,7 @@ def _write(
 
 @torch.no_grad()
 def _text_loss(model: Any, tokenizer: Any, path: Path) -> float:
-    """Mean cross-entropy (nats a token) on a text: what fine-tuning has cost of the base network's own skill."""
+    """Return the mean cross-entropy (nats per token) on a text: what fine-tuning cost the base network's own skill."""
     limit = min(TEXT_TOKENS, max_positions(model) or TEXT_TOKENS)
     sequences = [
         piece for document in read_documents(path) for piece in pieces(encode_document(tokenizer, document), limit)
@@ -181,12 +181,12 @@ def _text_loss(model: Any, tokenizer: Any, path: Path) -> float:
 
 
 def _by_prompt(values: Sequence[T], per_prompt: int) -> list[list[T]]:
-    """Sort by prompt what lies side by side, `per_prompt` values of each."""
+    """Group values by prompt, given `per_prompt` adjacent values of each."""
     return grouped(values, (place // per_prompt for place in range(len(values))))
 
 
 def _shape(written: Written, per_prompt: int) -> dict[str, float]:
-    """Mean length in tokens (end-of-text included) and the share of completions that ended by themselves."""
+    """Return the mean length in tokens (end-of-text included) and the share of completions that ended by themselves."""
     lengths = [len(ids) - prompt for ids, prompt in zip(written.sequences, written.prompt_lengths, strict=True)]
     shape = {
         **mean(_by_prompt(lengths, per_prompt)).named("mean_tokens"),
@@ -197,7 +197,7 @@ def _shape(written: Written, per_prompt: int) -> dict[str, float]:
 
 
 def _kl(config: EvaluateConfig, written: dict[str, Written], reference: str) -> dict[str, list[float]]:
-    """KL (nats) of each policy from the reference per completion, as log-ratio of what the policy itself sampled."""
+    """Return each policy's KL (nats) from the reference per completion, as log-ratio of its own samples."""
     model, tokenizer = load_policy(config.policies[reference])
     model.to(device())
     forbidden = forbidden_token_ids(model, tokenizer)
@@ -224,7 +224,7 @@ def _kl(config: EvaluateConfig, written: dict[str, Written], reference: str) -> 
 
 
 def _scores(config: EvaluateConfig, written: dict[str, Written]) -> dict[str, list[float]]:
-    """Our score (raw logit - score_offset) of each completion."""
+    """Return our score (raw logit - score_offset) of each completion, by policy."""
     model, tokenizer, offset = load_reward_model(config.reward_model)
     model.to(device())
     scores: dict[str, list[float]] = {}
@@ -236,10 +236,10 @@ def _scores(config: EvaluateConfig, written: dict[str, Written]) -> dict[str, li
 
 
 def solved(judgements: Sequence[rubric.Judgement], per_prompt: int = 1) -> dict[str, Any]:
-    """Share solved, overall and by family, and the mean utility, with 95 % intervals by prompt.
+    """Return the share solved, overall and by family, and the mean utility, with 95 % intervals by prompt.
 
-    The judgements are those of `per_prompt` completions of each prompt, side by side. `families` has the intervals of
-    `solved_by_family` and how many prompts and completions each share is of.
+    The judgements are those of `per_prompt` adjacent completions of each prompt. `families` has the intervals of
+    `solved_by_family` and the number of prompts and completions behind each share.
     """
     by_family: dict[str, list[list[bool]]] = defaultdict(list)
     prompts = _by_prompt(judgements, per_prompt)
@@ -259,9 +259,9 @@ def solved(judgements: Sequence[rubric.Judgement], per_prompt: int = 1) -> dict[
 
 
 def best_of(scores: Sequence[float], utilities: Sequence[float] | None, samples: int) -> list[dict[str, float]]:
-    """What the best of n = 1, 2, 4, ... by score is like: the over-optimisation curve that needs no training.
+    """Return mean figures of the best of n = 1, 2, 4, ... by score: the over-optimisation curve without training.
 
-    Scores and utilities are those of `samples` completions of each prompt, side by side; KL is its upper bound.
+    Scores and utilities are those of `samples` adjacent completions of each prompt; KL is its upper bound.
     """
     rows = []
     for n in (2**power for power in range(samples.bit_length())):
@@ -282,7 +282,7 @@ def best_of(scores: Sequence[float], utilities: Sequence[float] | None, samples:
 
 
 def win_rate(ours: Sequence[float], theirs: Sequence[float], per_prompt: int = 1) -> dict[str, float]:
-    """How often the first is better, a draw as half, with a 95 % interval by prompt; of nothing, the counts alone."""
+    """Return how often the first is better, a draw as half, with a 95 % interval by prompt; if empty, only counts."""
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(ours, theirs, strict=True)]
     found = share(_by_prompt(wins, per_prompt))
     if found is None:
@@ -292,7 +292,7 @@ def win_rate(ours: Sequence[float], theirs: Sequence[float], per_prompt: int = 1
 
 
 def _table(report: dict[str, Any]) -> str:
-    """The report for a reader of the terminal."""
+    """Format the report for the terminal."""
     lines = []
     for name, values in report["policies"].items():
         numbers = {key: value for key, value in values.items() if isinstance(value, float)}
@@ -312,7 +312,7 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def _with_ends(numbers: dict[str, float], form: str, *only: str) -> str:
-    """Each number, or those named, with the ends of its interval behind it where it has one."""
+    """Format each number, or those named, followed by the ends of its interval if it has one."""
     shown = []
     for name in only or [name for name in numbers if not name.endswith(("_low", "_high"))]:
         ends = [format(numbers[name + end], form) for end in ("_low", "_high") if name + end in numbers]

@@ -1,7 +1,7 @@
 """K distinct completions of each prompt by one policy, scored where a reward model is given, each the best of n.
 
-What came is kept in partial.jsonl until completions.jsonl is written: a line of all that is known of a prompt whenever
-more of it came, the last of which counts. A resumed run goes on from there.
+Until completions.jsonl is written, results are kept in partial.jsonl: a line with everything known about a prompt
+whenever it got more, of which the last counts. A resumed run continues from there.
 """
 
 from collections import Counter
@@ -26,18 +26,18 @@ from training.text.policy import check_fits
 
 RESUMABLE = True
 PARTIAL = "partial.jsonl"
-TRIES = 3  # for each wanted completion; then a prompt has fewer
+TRIES = 3  # for each wanted completion; after that a prompt has fewer
 
 
 class Judge(NamedTuple):
-    """A reward model, and the scores that it gives to prompt + completion ids."""
+    """A reward model, and the function that scores prompt + completion ids with it."""
 
     model: Any
     scores: Callable[[list[list[int]]], list[float]]
 
 
 class PartialRecord(Record):
-    """A line of partial.jsonl: what came for the prompt at `place` by so many tries."""
+    """A line of partial.jsonl: the completions of the prompt at `place` after `tries` tries."""
 
     place: int
     prompt_key: str
@@ -54,15 +54,15 @@ class Wanted:
     ids: list[int]
     tries: int = 0
     found: dict[str, SampledCompletion] = field(default_factory=dict)  # by text
-    refused: str = ""  # why the endpoint does not write more
+    refused: str = ""  # why the endpoint writes no more
 
     def missing(self, config: SampleConfig) -> int:
-        """How many tries it still gets at once."""
+        """Return how many more tries the prompt gets at once."""
         k = config.completions_per_prompt
         return 0 if self.refused else min(k - len(self.found), TRIES * k - self.tries)
 
     def line(self) -> bytes:
-        """Its line of partial.jsonl."""
+        """Return the prompt's line of partial.jsonl."""
         completions = tuple(self.found.values())
         record = PartialRecord(
             place=self.place, prompt_key=self.record.prompt_key, tries=self.tries, completions=completions
@@ -71,7 +71,7 @@ class Wanted:
 
 
 def run(config: SampleConfig, run_folder: RunFolder) -> None:
-    """Sample for every prompt of the snapshot and write completions.jsonl whole, prompts in the snapshot's order."""
+    """Sample for every prompt of the snapshot, then write completions.jsonl whole, prompts in the snapshot's order."""
     for key in ("completions_per_prompt", "best_of"):
         if config.temperature == 0 and getattr(config, key) > 1:
             raise ValueError(
@@ -92,10 +92,10 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
     judge = _judge(config, source.tokenizer)
     _resume(prompts, {"init_from": source.model, "reward_model": judge and judge.model}, run_folder)
     at_once = max(1, config.batch_size // (config.completions_per_prompt * config.best_of))
-    groups = [prompts]  # a server takes all that it can
+    groups = [prompts]  # a server takes as many as it can
     if source.model is not None:
         groups = [prompts[start : start + at_once] for start in range(0, len(prompts), at_once)]
-        for group in groups:  # what is drawn for a prompt follows from its whole group: a broken one begins again
+        for group in groups:  # a prompt's draws depend on its whole group: an unfinished group starts over
             if any(prompt.missing(config) for prompt in group):
                 for prompt in group:
                     prompt.tries, prompt.found = 0, {}
@@ -116,7 +116,7 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
 
 
 def _resume(prompts: Sequence[Wanted], networks: dict[str, Any], run_folder: RunFolder) -> None:
-    """Give the prompts what came before; raises ValueError where it came from other prompts or other networks."""
+    """Restore the prompts' earlier results; raises ValueError if they are of other prompts or other networks."""
     hashes = {key: weights_hash(network) for key, network in networks.items() if network is not None}
     state = run_folder.load_state()
     if state is None:
@@ -135,7 +135,7 @@ def _resume(prompts: Sequence[Wanted], networks: dict[str, Any], run_folder: Run
 def _sample(
     source: Source, judge: Judge | None, prompts: Sequence[Wanted], config: SampleConfig, run_folder: RunFolder
 ) -> Iterator[list[Wanted]]:
-    """Try until no prompt misses anything, yielding those for which something came; raises Stopped.
+    """Try until no prompt misses anything, yielding the prompts that got results; raises Stopped.
 
     Each try is the best of `best_of` samples.
     """
@@ -147,7 +147,7 @@ def _sample(
             for prompt in tries
             for _ in range(n)
         ]
-        samples: dict[int, list[Drawn]] = {}  # by the try that they are of
+        samples: dict[int, list[Drawn]] = {}  # by number of the try
         for first, drawn in source.draw(asked):
             if isinstance(drawn, Refused):
                 tries[first // n].refused = str(drawn)
@@ -164,7 +164,7 @@ def _sample(
                 (number, best), score = max(scored[start : start + n], key=lambda each: each[1])
                 prompt = tries[number]
                 prompt.tries += 1
-                if best.text.strip():  # an empty completion is nothing to rank
+                if best.text.strip():  # an empty completion cannot be ranked
                     completion = SampledCompletion(
                         prompt_key=prompt.record.prompt_key,
                         text=best.text,
@@ -179,7 +179,7 @@ def _sample(
 
 
 def _settings(config: SampleConfig) -> dict[str, float | int | str]:
-    """What is kept of the config with each completion."""
+    """Return the part of the config that is stored with each completion."""
     settings: dict[str, float | int | str] = {
         "temperature": config.temperature,
         "max_completion_tokens": config.max_completion_tokens,
@@ -193,7 +193,7 @@ def _settings(config: SampleConfig) -> dict[str, float | int | str]:
 
 
 def _write(prompts: Sequence[Wanted], config: SampleConfig, run_folder: RunFolder) -> dict[str, Any]:
-    """Write completions.jsonl and warn of what it lacks; returns the run's result."""
+    """Write completions.jsonl and warn of missing completions; returns the run's result."""
     lines = [line for prompt in prompts for line in prompt.found.values()]
     refused = [prompt.refused for prompt in prompts if prompt.refused]
     if refused and not lines:
@@ -223,7 +223,7 @@ def _write(prompts: Sequence[Wanted], config: SampleConfig, run_folder: RunFolde
 
 
 def _judge(config: SampleConfig, tokenizer: Any) -> Judge | None:
-    """What scores completions; None without a reward model."""
+    """Load the judge that scores completions; None without a reward model."""
     if config.reward_model is None:
         return None
     reward_model, its_tokenizer, offset = load_reward_model(config.reward_model)

@@ -1,7 +1,7 @@
-"""A resident policy: holds the network and answers OpenAI-compatible chat requests on a loopback port.
+"""A resident policy that holds the network and answers OpenAI-compatible chat requests on a loopback port.
 
-POST /v1/chat/completions (also with "stream": true), GET /v1/models, GET /health. Requests are answered one after
-another by the sampler that PPO and sample_completions use, so what is served is the policy itself.
+POST /v1/chat/completions (also with "stream": true), GET /v1/models, GET /health. Requests are answered one at a time
+by the sampler that PPO and sample_completions use, so what is served is the policy itself.
 """
 
 import hmac
@@ -29,14 +29,14 @@ from training.text.formatting import decode_completion, encode_prompt
 from training.text.policy import forbidden_token_ids, load_policy, max_positions, stop_ids
 from training.text.sampler import sample, stream
 
-KEY_VARIABLE = "SERVE_POLICY_KEY"  # environment variable; where it is set, requests need it as their bearer token
+KEY_VARIABLE = "SERVE_POLICY_KEY"  # environment variable; if set, requests need its value as their bearer token
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MAX_BODY_BYTES = 4_000_000
 MAX_CHOICES = 32
 
 
 class Refused(Exception):
-    """A request that cannot be answered, with the status and the words that say why."""
+    """A request that cannot be answered, with the HTTP status and the reason."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -44,7 +44,7 @@ class Refused(Exception):
 
 
 def _text(content: object) -> object:
-    """Message content given as a list of parts, joined."""
+    """Join message content that is given as a list of text parts."""
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
         return "".join(str(part.get("text", "")) for part in content)
     return content
@@ -58,7 +58,7 @@ class ChatMessage(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """What of OpenAI's protocol decides our answer; other keys are ignored."""
+    """The keys of OpenAI's protocol that affect our answer; other keys are ignored."""
 
     messages: list[ChatMessage] = Field(min_length=1)
     model: str = ""
@@ -87,7 +87,7 @@ class Resident:
         self.lock = threading.Lock()
 
     def prepare(self, request: ChatRequest) -> tuple[list[int], dict[str, Any]]:
-        """The prompt's token ids and the sampler's keywords; raises Refused."""
+        """Return the prompt's token ids and the sampler's keyword arguments; raises Refused."""
         if request.model not in ("", self.config.name):
             raise Refused(404, f"model: there is no {request.model!r} here; ask for {self.config.name!r}")
         limit = self.config.max_prompt_tokens
@@ -112,7 +112,7 @@ class Resident:
         }
 
     def complete(self, request: ChatRequest) -> dict[str, Any]:
-        """The whole answer to a request."""
+        """Return the whole answer to a request; raises Refused."""
         ids, keywords = self.prepare(request)
         with self.lock:
             sampled = sample(self.policy, [ids] * request.n, **keywords)
@@ -139,7 +139,7 @@ class Resident:
         }
 
     def stream(self, request: ChatRequest) -> Iterator[dict[str, Any]]:
-        """The answer piece by piece, as protocol chunks; raises Refused before the first."""
+        """Return the answer piece by piece, as protocol chunks; raises Refused before the first."""
         if request.n != 1:
             raise Refused(400, "n: a stream carries one answer; ask for 1, or without stream")
         return self._chunks(*self.prepare(request))
@@ -173,7 +173,7 @@ class Server(ThreadingHTTPServer):
     """The HTTP server of one resident policy."""
 
     daemon_threads = True
-    request_queue_size = 128  # connections that wait; the default of 5 turns away a client that asks for many at once
+    request_queue_size = 128  # waiting connections; the default of 5 turns away a client that asks for many at once
 
     def __init__(self, resident: Resident, key: str):
         self.resident, self.key = resident, key
@@ -181,7 +181,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """What a client takes as its base URL."""
+        """The base URL for clients."""
         return f"http://{self.resident.config.host}:{self.server_address[1]}/v1"
 
 
@@ -193,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """Health and the list of models."""
+        """Answer /health and the list of models."""
         if self.path == "/health":
             self._answer(200, {"status": "ok"})
         elif not self._known():
@@ -205,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(404, f"{self.path}: there are /v1/chat/completions, /v1/models and /health")
 
     def do_POST(self) -> None:
-        """A chat request."""
+        """Answer a chat request."""
         try:
             request = self._request()
             if not request.stream:
@@ -227,7 +227,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(401, f"send the bearer token that {KEY_VARIABLE} holds")
         if self.path != "/v1/chat/completions":
             raise Refused(404, f"{self.path}: there are /v1/chat/completions, /v1/models and /health")
-        # Any page in a browser on this machine may post plain text to a loopback port; JSON it may not.
+        # Any page in a browser on this machine may post plain text to a loopback port, but not JSON.
         if self.headers.get_content_type() != "application/json":
             raise Refused(415, "the body must be sent as Content-Type: application/json")
         try:
@@ -265,7 +265,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(status, {"error": {"message": message, "type": kind, "param": None, "code": None}})
 
     def log_message(self, format: str, *values: Any) -> None:
-        """Say nothing: what people wrote does not belong into a log, and the rest is of no use."""
+        """Log nothing: what people wrote does not belong in a log, and the rest is of no use."""
 
 
 def run(config: ServeConfig, run_folder: RunFolder) -> None:
@@ -277,7 +277,7 @@ def run(config: ServeConfig, run_folder: RunFolder) -> None:
     run_folder.report(Started(verb=config.verb))
     resident = Resident(config)
     trial.report(run_folder, "init_from", config.init_from, trial.findings(resident.policy, resident.tokenizer))
-    # The first pass through a network is slow, and nobody shall wait for it.
+    # The first pass through a network is slow, and no client should wait for it.
     resident.complete(ChatRequest(messages=[ChatMessage(role="user", content="Hello")], max_tokens=2, seed=0))
     with Server(resident, key) as server:
         run_folder.write_text(SERVING_ADDRESS, server.url + "\n")

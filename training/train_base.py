@@ -1,4 +1,4 @@
-"""A small transformer from nothing, for the embedded default: packed text, cached by the hash of corpus and recipe."""
+"""A small transformer from scratch, for the embedded default: packed text, cached by the hash of corpus and recipe."""
 
 import hashlib
 import math
@@ -22,8 +22,8 @@ from training.text.packing import MicroBatch, cross_entropy, digest, pack, piece
 from training.text.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
 
 RESUMABLE = True
-HELD_OUT_EVERY = 200  # each 200th document is kept for the validation loss
-# What does not change the network: the text is in the key by its own hash.
+HELD_OUT_EVERY = 200  # every 200th sequence is kept for the validation loss
+# Settings that do not change the network; the text is in the key by its own hash.
 _OUTSIDE_KEY = free_keys(BaseConfig) | {"text", "corpus_seed", "corpus_words"}
 
 
@@ -86,7 +86,7 @@ def run(config: BaseConfig, run_folder: RunFolder) -> None:
 
 
 def _plan(config: BaseConfig, lengths: list[int], held_out: set[int]) -> list[list[list[int]]]:
-    """For each step its rows, each row the indices of its sequences; every epoch in an order of its own."""
+    """Return each step's rows, each row the indices of its sequences; every epoch is shuffled separately."""
     steps: list[list[list[int]]] = []
     for epoch in range(config.epochs):
         order = [index for index in range(len(lengths)) if index not in held_out]
@@ -100,7 +100,7 @@ def _plan(config: BaseConfig, lengths: list[int], held_out: set[int]) -> list[li
 
 
 def _cache_folder(config: BaseConfig, documents: list[str]) -> Path | None:
-    """Where the finished network of this corpus and recipe lies or will lie; None where there is no cache."""
+    """Return this corpus and recipe's folder in the cache, which may not exist yet; None without a cache."""
     if config.cache is None:
         return None
     recipe: dict[str, Any] = config.model_dump(mode="json", exclude=_OUTSIDE_KEY)

@@ -1,7 +1,7 @@
 """DPO, the offline baseline: a policy learns from rankings alone, no reward model and no sampling [Rafailov 2023].
 
-The reward model's own loss (Eq. 1, all pairs, one batch element per prompt) on the score that a policy implies:
-beta * (log pi(y|x) - log pi_ref(y|x)). With two completions a prompt it is Eq. 7 of the DPO paper.
+The loss is the reward model's (Eq. 1, all pairs, one batch element per prompt) on the score that a policy implies:
+beta * (log pi(y|x) - log pi_ref(y|x)). With two completions per prompt it is Eq. 7 of the DPO paper.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
 
     @torch.no_grad()
     def apart(prompts: Sequence[Ranked]) -> list[Tensor]:
-        """Log-probability of each completion, prompt by prompt."""
+        """Return the log-probability of each completion, prompt by prompt."""
         found: dict[int, Tensor] = {}
         widths = [prompt.padded_tokens for prompt in prompts]
         cut = micro_batches(widths, config.micro_batch_tokens)
@@ -60,7 +60,7 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
         return [everybodys[i] for i in range(len(prompts))]
 
     warn_of_large_groups([p.padded_tokens for p in trained], config.micro_batch_tokens, run_folder)
-    reference, unseen_reference = apart(trained), apart(validation)  # the network is still its own reference
+    reference, unseen_reference = apart(trained), apart(validation)  # untrained, the network is still its own reference
     steps = shuffled(range(len(trained)), config)
 
     def part(batch: Sequence[int], of_step: int, pairs_in_step: int) -> tuple[Tensor, dict[str, float]]:
@@ -105,7 +105,7 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
 
 
 def sequence_logprobs(model: Any, prompts: Sequence[Ranked], forbidden: Tensor, pad_id: int) -> Tensor:
-    """log pi(y|x) [N] of all completions of the prompts, in order: the sum over their tokens, nats."""
+    """Return log pi(y|x) [N] of all completions of the prompts, in order: the sum over their tokens, nats."""
     lengths = [(len(prompt.prompt), len(ids)) for prompt in prompts for ids in prompt.completions]
     rows = [prompt.prompt + ids for prompt in prompts for ids in prompt.completions]
     prompt_lengths, completion_lengths = torch.tensor(lengths, device=model.device).T
@@ -114,7 +114,7 @@ def sequence_logprobs(model: Any, prompts: Sequence[Ranked], forbidden: Tensor, 
 
 
 def _sides(scores: Tensor, groups: Sequence[Sequence[Pair]]) -> dict[str, float]:
-    """The mean implied score of either side of a pair: both may fall while the loss does [Pal 2024]."""
+    """Return the mean implied score of each side of a pair: both may fall while the loss falls [Pal 2024]."""
     return {
         name: float(torch.stack([scores[[pair[side] for pair in group]].mean() for group in groups]).mean())
         for side, name in enumerate(("chosen_score", "rejected_score"))

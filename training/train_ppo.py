@@ -32,11 +32,11 @@ from training.text.packing import read_documents
 from training.text.policy import check_fits, load_policy, max_positions, save_policy
 
 RESUMABLE = True
-SHOWN = 3  # samples of an iteration, and of a network at the end, that are reported
+SHOWN = 3  # samples reported per iteration, and per network at the end
 
 
 class Asked(NamedTuple):
-    """A prompt as it is sampled for, and its last message as it is judged."""
+    """A prompt's token ids for sampling, and its last message for the judge."""
 
     ids: list[int]
     text: str
@@ -67,7 +67,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     pretraining = _pretraining(config, tokenizer, policy)
     anchors = {"reference": weights_hash(reference), "reward_model": weights_hash(reward_model)}
     paths = {"reference": config.init_from, "reward_model": config.reward_model}
-    if config.continue_from:  # adapters add to it
+    if config.continue_from:  # adapters are added to it
         anchors["policy"], paths["policy"] = weights_hash(policy), config.continue_from
     parallel.check_alike(" ".join(anchors.values()), "at the start")
     if state is not None:
@@ -80,12 +80,12 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         reference = None  # it is the policy with its adapters switched off
     averaged, averaged_adapted = _averaged(policy, adapted, config)
     frozen = [network.to(device()).requires_grad_(False) for network in (reference, reward_model) if network]
-    # Sharded weights belong to one network.
+    # Sharded weights cannot be shared between networks.
     critic = ValueModel(reward_model, config.lora_rank, not config.sharded) if config.advantage == "gae" else None
     if critic and config.gradient_checkpointing:
         critic.body.activation_checkpointing_enable({"use_reentrant": False})
         critic.train()
-    _check_alike((policy, averaged, critic), "at the start")  # a sharded one can be compared no more
+    _check_alike((policy, averaged, critic), "at the start")  # before sharding, after which they cannot be compared
     learner = new_learner(policy, critic, config, averaged, state and state["learner"], frozen)
     del state
 
@@ -141,25 +141,28 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
 
 
 def _check_alike(networks: Sequence[Any], when: str) -> None:
-    """Compare the networks of all processes."""
+    """Raise RuntimeError unless all processes hold the same networks."""
     if parallel.count() > 1:
         parallel.check_alike(" ".join(weights_hash(network) for network in networks if network is not None), when)
 
 
 def _averaged(policy: Any, adapted: Any, config: PPOConfig) -> tuple[Any, Any]:
-    """A copy of the policy for its averaged weights, and the owner of its adapters; frozen weights are not copied."""
+    """Return a copy of the policy for averaged weights, and its adapters' owner or None.
+
+    Frozen weights are not copied unless they are sharded.
+    """
     if adapted is None:
         return deepcopy(policy), None
-    # Sharded weights belong to one network.
+    # Sharded weights cannot be shared between networks.
     shared = {} if config.sharded else {id(p): p for p in policy.parameters() if not p.requires_grad}
     owner = deepcopy(adapted, shared)
     return owner.get_base_model(), owner
 
 
 def clearly_better(scores: Tensor, others: Tensor, prompts: Sequence[Hashable] | None = None) -> bool:
-    """Whether scores (N,) exceed the others' on the same prompts by more than two standard errors of the difference.
+    """Return whether scores (N,) exceed the others' on the same prompts by over two standard errors of the difference.
 
-    `prompts` says which of the N are of one prompt and so one observation; none are unless given.
+    `prompts` says which of the N are of one prompt and so one observation; by default each is its own.
     """
     groups = grouped((scores - others).tolist(), range(len(scores)) if prompts is None else prompts)
     difference = torch.tensor([fmean(group) for group in groups], dtype=torch.float64)
@@ -175,7 +178,7 @@ def _check_vocabularies(tokenizer: Any, other: Any, path: Path | None, config: P
 
 
 def _check_reward_model(reward_model: Any, config: PPOConfig, run_folder: RunFolder) -> None:
-    """Refuse a reward model that is not known to be better than a coin."""
+    """Raise ValueError if the reward model is not clearly better than a coin; warn if that is allowed or unmeasured."""
     metrics = getattr(reward_model.config, "reward_metrics", None) or {}
     measured = [name for name in ("validation", "held_out_labelers") if f"accuracy/{name}" in metrics]
     if not measured:
@@ -199,7 +202,7 @@ def _check_reward_model(reward_model: Any, config: PPOConfig, run_folder: RunFol
 
 
 def _prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> tuple[list[Asked], list[Asked]]:
-    """The train split's prompts, and those that the finished policies are scored on."""
+    """Return the train split's prompts, and those that the finished policies are scored on."""
     counts: Counter[str] = Counter()
     records = load(config.data, PROMPTS, PromptRecord, run_folder)
     encoded = encode_prompts(tokenizer, (record.prompt for record in records), config.max_prompt_tokens, counts)
@@ -238,7 +241,7 @@ def _watched(episodes: Episodes, prompts: Sequence[Asked], tokenizer: Any, confi
 
 
 def _report(run_folder: RunFolder, learner: Learner, numbers: dict[str, float], step: int, config: PPOConfig) -> None:
-    """Numbers, progress and, once each, alarms."""
+    """Report numbers, progress and, once each, alarms."""
     run_folder.report(Metrics(step=step, values={f"ppo/{name}": value for name, value in numbers.items()}))
     note = f"score {numbers['score']:.2f}, KL {numbers['kl_nats']:.2f} nats"
     run_folder.report(Progress(step=step, total_steps=config.iterations, note=note))
@@ -273,7 +276,7 @@ def _finish(
     config: PPOConfig,
     run_folder: RunFolder,
 ) -> dict[str, Any]:
-    """Score start, raw and averaged weights on the same prompts with the same draws; save and choose of the latter."""
+    """Score start, raw and averaged weights on the same prompts with the same draws; save the last two, choose one."""
     networks = {"start": reference or learner.policy, "policy": learner.policy, "policy_ema": learner.averaged}
     measured: dict[str, dict[str, float]] = {}
     scores: dict[str, Tensor] = {}

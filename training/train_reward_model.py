@@ -1,4 +1,4 @@
-"""A fresh reward model on all rankings of a snapshot, by Eq. 1, one batch element per prompt [InstructGPT 3.5, C.2]."""
+"""A new reward model from all rankings of a snapshot, by Eq. 1, one batch element per prompt [InstructGPT 3.5, C.2]."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from training.text.packing import MicroBatch, in_order, micro_batches, shuffled
 from training.text.policy import check_fits
 
 RESUMABLE = True
-RIGHT = "right.json"  # in the run folder, what the accuracies are made of: by prompt_key, pairs_right of unseen prompts
+RIGHT = "right.json"  # in the run folder, the basis of the accuracies: pairs_right of unseen prompts by prompt_key
 
 
 def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
@@ -75,7 +75,7 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
             Warned(message="no demonstration in the snapshot: score_offset stays 0, scores have no anchor")
         )
     metrics["score_offset"] = model.config.score_offset
-    model.config.reward_metrics = metrics  # travels with the network: PPO refuses one no better than a coin
+    model.config.reward_metrics = metrics  # saved with the network: PPO refuses one no better than a coin
     run_folder.write_json("report.json", reports)
     run_folder.write_json(RIGHT, right, indent=None)
 
@@ -87,7 +87,7 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
 
 
 def _new(config: RewardModelConfig, run_folder: RunFolder) -> tuple[Any, Any, Any]:
-    """(model, tokenizer, the same model as its adapters' owner or None) on the device, ready to be trained."""
+    """Return (model, tokenizer, the model as its adapters' owner or None) on the device, ready for training."""
     model, tokenizer = new_reward_model(config.init_from, weights_dtype(config), config)
     trial.report(run_folder, "init_from", config.init_from, trial.findings(model, tokenizer))
     model, adapted = prepared(model, config, head="score")
@@ -102,7 +102,7 @@ def learn(
     pad_id: int,
     counts: Counter,
 ) -> int:
-    """Train `model` in place on the prompts' pairs; returns how many steps that took."""
+    """Train `model` in place on the prompts' pairs; returns the number of steps."""
     steps = shuffled(range(len(prompts)), config)
 
     def part(batch: Sequence[Ranked], with_pairs: int, pairs_in_step: int) -> tuple[Tensor, dict[str, float]]:
@@ -130,7 +130,7 @@ def learn(
 
 @torch.no_grad()
 def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[Ranked], pad_id: int) -> Tensor:
-    """Raw logits [N] of all completions of the prompts, in order, on the CPU."""
+    """Return raw logits [N] of all completions of the prompts, in order, on the CPU."""
     parts: list[Tensor] = [torch.empty(0)] * len(prompts)
     for batch in _batches(model, prompts, config.micro_batch_tokens):
         with precision(config.dtype):
@@ -141,21 +141,21 @@ def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[Ranke
 
 
 def _batches(model: Any, prompts: Sequence[Ranked], tokens: int) -> list[list[int]]:
-    """Micro-batches of prompts; a prompt's completions stay together, because its pairs need their scores at once."""
+    """Return micro-batches of prompts; a prompt's completions stay together, as its pairs need their scores at once."""
     if can_be_ragged(model):
         return in_order(_sizes(model, prompts), tokens)
     return micro_batches(_sizes(model, prompts), tokens)
 
 
 def _sizes(model: Any, prompts: Sequence[Ranked]) -> list[int]:
-    """Tokens that are computed for each prompt with its completions."""
+    """Return the tokens computed for each prompt with its completions."""
     return [prompt.tokens if can_be_ragged(model) else prompt.padded_tokens for prompt in prompts]
 
 
 def _demonstrations(
     config: RewardModelConfig, tokenizer: object, counts: Counter[str], run_folder: RunFolder
 ) -> list[list[int]]:
-    """Prompt + completion ids of the demonstrations that train, whose mean score becomes 0."""
+    """Return prompt + completion ids of the train demonstrations, whose mean score becomes 0."""
     path = config.data / DEMONSTRATIONS
     if not path.exists():
         return []

@@ -26,14 +26,15 @@ from training.text.packing import MicroBatch, cross_entropy, pack, pieces, read_
 from training.text.policy import check_fits, forbidden_token_ids, load_policy, max_positions, save_policy
 
 RESUMABLE = True
-NO_CURVES = ("score_low", "score_high", "score_prompts")  # of an epoch's numbers: its report alone has them
+NO_CURVES = ("score_low", "score_high", "score_prompts")  # an epoch's numbers that only its report has
 
 
 def run(config: SFTConfig, run_folder: RunFolder) -> None:
     """Train on the train split's demonstrations, measure each epoch on the validation split, save checkpoints/sft.
 
-    That is the last network or, with a reward model, the one of the epoch with the best score (run/selection.py); the
-    one with the lowest loss, if it is another, is then saved as checkpoints/sft_by_loss.
+    checkpoints/sft is the last network or, with a reward model, that of the epoch with the best score
+    (run/selection.py). With a reward model, the network with the lowest loss, if it is a different one,
+    is saved as checkpoints/sft_by_loss.
     """
     torch.manual_seed(config.seed)
     model, tokenizer = load_policy(config.init_from, weights_dtype(config), config)
@@ -104,7 +105,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
 
     def write(folder: Path) -> None:
         save_policy(merged(model, adapted, folder), tokenizer, folder)
-        if documents and config.pretraining_text is None:  # PPO goes on with the base network's own text
+        if documents and config.pretraining_text is None:  # PPO continues with the base network's text
             shutil.copyfile(config.init_from / PRETRAINING_TEXT, folder / PRETRAINING_TEXT)
 
     def save(name: str, step: int) -> dict[str, float]:
@@ -128,7 +129,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
 def _demonstrations(
     config: SFTConfig, tokenizer: object, counts: Counter[str], run_folder: RunFolder | None = None
 ) -> tuple[list[list[int]], list[list[bool]], dict[Use, list[int]], list[list[int]]]:
-    """Return token ids and masks of the demonstrations, which of them are for which use, and the validation prompts."""
+    """Return the demonstrations' token ids and masks, their indices by use, and the distinct validation prompts."""
     sequences, masks = [], []
     asked: dict[tuple[int, ...], None] = {}  # distinct prompts of the validation split
     members: dict[Use, list[int]] = {use: [] for use in Use}
@@ -149,7 +150,7 @@ def _demonstrations(
 
 
 def _documents(config: SFTConfig, tokenizer: object, positions: int | None) -> list[list[int]]:
-    """The pretraining text as token ids; none where no share of it is asked for."""
+    """Return the pretraining text as token ids; empty if pretraining_share is 0."""
     if config.pretraining_share == 0:
         return []
     path = config.pretraining_text or config.init_from / PRETRAINING_TEXT
@@ -167,7 +168,7 @@ def _documents(config: SFTConfig, tokenizer: object, positions: int | None) -> l
 
 
 def _plan(config: SFTConfig, demonstrations: list[int], documents: int) -> list[tuple[list[int], list[int]]]:
-    """For each step the demonstrations and the pretraining documents it learns from."""
+    """Return the demonstrations and the pretraining documents of each step."""
     mixed = round(config.batch_size * config.pretraining_share / (1 - config.pretraining_share)) if documents else 0
     if config.pretraining_share and not mixed:
         mixed = 1

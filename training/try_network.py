@@ -1,9 +1,9 @@
-"""Try a network's folder: what of it is right, in which form it is computed, or why it cannot be trained.
+"""Try a network folder: what works, in which form it is computed, or why it cannot be trained.
 
     python -m training.try_network FOLDER [--json]
 
-Exit codes: 0 it can be used, 1 it cannot, with one sentence that says why. Of a network of more than a gigabyte the
-first layers alone are read, and of the others the names and shapes of their tensors.
+Exit codes: 0 if it can be used; 1 if not, with one sentence that says why. Of a network of more than a gigabyte only
+the first layers are read, and of the others the names and shapes of their tensors.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 from training.contract.events import Finding, Verdict
 
-LARGE_BYTES, WHOLE_BYTES = 1_000_000_000, 4_000_000_000  # more is tried in part; up to the other whole if need be
+LARGE_BYTES, WHOLE_BYTES = 1_000_000_000, 4_000_000_000  # above: tried in part; up to the other: whole if need be
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def tried(folder: Path) -> dict[str, Any]:
-    """What trying the network of a folder found, as JSON; raises ValueError where it cannot be used."""
+    """Try the network of a folder and return the findings as JSON; raises ValueError if it cannot be used."""
     from training.contract.network_files import check_files
 
     architectures = str(check_files(folder).get("architectures"))  # before torch is imported, which takes seconds
@@ -64,7 +64,7 @@ def tried(folder: Path) -> dict[str, Any]:
         except ValueError:
             if size_bytes(folder) > WHOLE_BYTES:
                 raise
-            model, tokenizer = load_policy(folder)  # it may be of a kind that cannot be cut
+            model, tokenizer = load_policy(folder)  # perhaps of a kind that cannot be cut
         found = [*findings(model, tokenizer, rows), *further_findings(model)]
     count = sum(weights.numel() for weights in model.parameters())
     verdict, said = Verdict.RIGHT, f"All of its {count:,} weights are there and finite."

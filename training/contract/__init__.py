@@ -1,1 +1,1 @@
-"""What app and training agree on, without torch: records, events, configs, recipes, intervals, files of a network."""
+"""The interface of app and training, without torch: records, events, configs, recipes, intervals, network files."""

@@ -1,7 +1,7 @@
-"""One frozen config class per command, and complete named recipes.
+"""One frozen config class per verb; the named recipes are in recipes.py.
 
-A command's CONFIG is a recipe's name or a JSON file as a run folder's config.json: keys over the defaults of its
-"recipe", if it names one.
+A verb's CONFIG is a recipe's name or a JSON file like a run folder's config.json. The file's keys override those of the
+"recipe" it names, if any.
 """
 
 from datetime import date
@@ -15,7 +15,7 @@ Positive = Annotated[float, Field(gt=0)]
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _FREE = {"changes_numbers": False}
 
-# A key that changes no number of a run, but memory, saving or reporting: a resumed run may have another value.
+# A key that affects memory, saving or reporting but no number of the run: a resumed run may change its value.
 free = partial(Field, json_schema_extra=_FREE)
 
 
@@ -25,15 +25,15 @@ class Config(BaseModel):
     model_config = _STRICT
     verb: ClassVar[str]
     required: ClassVar[tuple[str, ...]] = ()
-    many_processes: ClassVar[bool] = False  # whether a run of it can be shared by several
-    keeps_inputs: ClassVar[bool] = True  # whether a run that is resumed has to find what it read at its start
+    many_processes: ClassVar[bool] = False  # whether several processes can share a run
+    keeps_inputs: ClassVar[bool] = True  # whether a resumed run must find the inputs that it read at its start
 
     recipe: str | None = free(default=None, description="the named recipe whose values these keys stand over")
     seed: int = Field(default=0, description="every random choice of the run follows from it")
 
 
 def free_keys(config: type[Config]) -> set[str]:
-    """Names of the keys that change no number of a run."""
+    """Return the names of the keys that change no number of a run."""
     return {key for key, field in config.model_fields.items() if field.json_schema_extra == _FREE}
 
 
@@ -115,7 +115,7 @@ class Memory(BaseModel):
 
 
 class WeightMemory(Memory):
-    """The same where no second copy of the weights is averaged."""
+    """Memory settings of runs that keep no averaged copy of the weights."""
 
     bfloat16_weights: bool = Field(
         default=False,

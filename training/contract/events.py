@@ -1,7 +1,7 @@
-"""The contract with jobs: what a run reports, one JSON line each in `events.jsonl` of its run folder.
+"""The contract with jobs: a run's events, one JSON line each in the `events.jsonl` of its run folder.
 
-The file is append-only and outlives both the run and whoever follows it: a supervisor that comes back goes on from the
-line it last read. A resumed run appends to the same file, starting with another `Started`.
+The file is append-only and outlives both the run and its readers: a restarted supervisor continues from the line it
+last read. A resumed run appends to the same file, starting with another `Started`.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Event(BaseModel):
 
 
 class Started(Event):
-    """The run began, or went on from `resumed_from_step`."""
+    """The run began, or resumed from `resumed_from_step`."""
 
     kind: Literal["started"] = "started"
     verb: str
@@ -56,7 +56,7 @@ class Sample(Event):
     prompt: str
     completion: str
     score: float | None = None
-    source: str = ""  # which network wrote it, where a run compares several
+    source: str = ""  # the network that wrote it, where a run compares several
 
 
 class CheckpointSaved(Event):
@@ -67,7 +67,7 @@ class CheckpointSaved(Event):
     path: str
     role: Literal["base", "sft", "reward_model", "policy", "policy_ema"]
     metrics: dict[str, float] = Field(default_factory=dict)
-    chosen: bool = False  # the one that the run recommends
+    chosen: bool = False  # the checkpoint that the run recommends
 
 
 class Warned(Event):
@@ -88,10 +88,10 @@ class DataRead(Event):
 class Verdict(StrEnum):
     """What trying one property of a network found."""
 
-    RIGHT = "right"  # as the fastest form needs it
+    RIGHT = "right"  # as the fastest form requires
     SLOWER = "slower"  # right in a slower form, which is used
-    NOTE = "note"  # something to know, which changes no number by itself
-    REFUSED = "refused"  # it cannot be done with this network
+    NOTE = "note"  # worth knowing, but changes no number by itself
+    REFUSED = "refused"  # not possible with this network
 
 
 class Finding(BaseModel):
@@ -120,7 +120,7 @@ class Finished(Event):
 
 
 class Failed(Event):
-    """The run cannot go on; `message` says why and how to mend it."""
+    """The run cannot continue; `message` says why and how to fix it."""
 
     kind: Literal["failed"] = "failed"
     message: str
@@ -134,28 +134,28 @@ _ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 def parse(line: str | bytes) -> AnyEvent:
-    """Read one line of events.jsonl; raises pydantic.ValidationError."""
+    """Parse one line of events.jsonl; raises pydantic.ValidationError."""
     return _ADAPTER.validate_json(line)
 
 
 def read(path: Path) -> Iterator[AnyEvent]:
-    """Every whole line of an events.jsonl that can be read; what a crash has torn is passed over."""
+    """Yield the event of every whole, readable line of an events.jsonl; lines torn by a crash are skipped."""
     return (event for line in _lines(path) if (event := _readable(line)) is not None)
 
 
 def last(path: Path) -> AnyEvent | None:
-    """The last whole line of an events.jsonl that can be read, None if there is none."""
+    """Return the event of the last whole, readable line of an events.jsonl, or None."""
     return next((event for line in reversed(_lines(path)) if (event := _readable(line)) is not None), None)
 
 
 def torn(path: Path) -> int:
-    """How many lines of an events.jsonl cannot be read."""
+    """Count the whole lines of an events.jsonl that cannot be read."""
     return sum(_readable(line) is None for line in _lines(path))
 
 
 def _lines(path: Path) -> list[bytes]:
     lines = path.read_bytes().split(b"\n") if path.exists() else []
-    return lines[:-1]  # what follows the last line's end is half a line
+    return lines[:-1]  # the text after the last newline is half a line
 
 
 def _readable(line: bytes) -> AnyEvent | None:

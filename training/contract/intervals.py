@@ -1,11 +1,11 @@
-"""Intervals of 95 % for figures whose observations come in clusters: several completions or pairs of one prompt.
+"""95 % intervals for figures whose observations come in clusters: several completions or pairs of one prompt.
 
-Observations of one cluster resemble each other, so the clusters count and not the observations. In 2,000 made-up worlds
-the intervals of shares cover the truth in 92 % or more, in 98 % on average, since those of few clusters are wide; means
-are covered as normal ones would be. docs/training-correctness.md, "Intervals", has the table.
+Observations in a cluster resemble each other, so the clusters count, not the observations. In 2,000 simulated worlds
+the intervals of shares cover the truth at least 92 % of the time, and 98 % on average, since those of few clusters are
+wide. Means are covered as often as normal ones would be. docs/training-correctness.md, "Intervals", has the table.
 
-The distributions are a few lines of our own, tested against SciPy's: the web application shows intervals too, and SciPy
-takes 113 MB on disk.
+The distributions take a few lines of our own, tested against SciPy's: the web application shows intervals too, and
+SciPy takes 113 MB on disk.
 """
 
 import math
@@ -14,12 +14,12 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 LEVEL = 0.95
-STEPS = 100  # in which values between wins and losses are told apart
-Z2 = 1.959964**2  # of the normal distribution at this level, squared
+STEPS = 100  # resolution of the values between a loss (0) and a win (1)
+Z2 = 1.959964**2  # squared quantile of the normal distribution at this level
 
 
 class Estimate(NamedTuple):
-    """A share or a mean with its interval, which is None where one cluster alone says nothing about others."""
+    """A share or a mean with its interval, which is None where a single cluster says nothing about others."""
 
     value: float
     low: float | None
@@ -28,13 +28,13 @@ class Estimate(NamedTuple):
     clusters: int
 
     def named(self, name: str) -> dict[str, float]:
-        """The figure as `name`, and as `name_low` and `name_high` the ends of its interval where there is one."""
+        """Return the figure as `name` and the ends of its interval, if any, as `name_low` and `name_high`."""
         ends = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
         return {key: value for key, value in ends.items() if value is not None}
 
 
 def grouped(values: Iterable[T], clusters: Iterable[Hashable]) -> list[list[T]]:
-    """Sort the values by cluster, given the cluster of each."""
+    """Group the values by cluster, given each value's cluster."""
     found: dict[Hashable, list[T]] = {}
     for value, cluster in zip(values, clusters, strict=True):
         found.setdefault(cluster, []).append(value)
@@ -42,13 +42,13 @@ def grouped(values: Iterable[T], clusters: Iterable[Hashable]) -> list[list[T]]:
 
 
 def share(groups: Iterable[Sequence[float]], least: float = 0.0, most: float = 1.0) -> Estimate | None:
-    """Mean of all values, which lie between `least` and `most`, with an interval by clusters; None without a value.
+    """Return the mean of values between `least` and `most`, with an interval by cluster; None without values.
 
-    Of wins and losses, 1 and 0, it is the mid-P interval of a binomial share [Lancaster 1961] at the effective number
-    of observations [Korn & Graubard 1998], which unlike Wilson's holds where few differ from the rest. A mean of other
-    values, draws being 1/2, is a weighted sum of the shares that reach each value that occurs, to a hundredth; the
-    distances of their ends are added up as the clusters' deviations correlate, wholly where that is not known [Zou &
-    Donner 2008]. Raises ValueError for a value that is out of bounds.
+    For wins and losses (1 and 0) this is the mid-P interval of a binomial share [Lancaster 1961] at the effective
+    number of observations [Korn & Graubard 1998]. Unlike Wilson's, it holds where few observations differ from the
+    rest. With other values (a draw is 1/2) the mean is a weighted sum: for each value that occurs, to a hundredth, the
+    share that reaches it. The distances of those shares' ends are added according to the correlation of the clusters'
+    deviations, and in full where that is unknown [Zou & Donner 2008]. Raises ValueError for a value out of bounds.
     """
     groups = [[(value - least) / (most - least) for value in group] for group in groups if len(group)]
     if not groups:
@@ -59,7 +59,7 @@ def share(groups: Iterable[Sequence[float]], least: float = 0.0, most: float = 1
     count, below = sum(sizes), 0
     value = sum(map(sum, groups)) / count
     steps = [[round(value * STEPS) for value in group] for group in groups]
-    known, unknown = ([0.0] * len(groups), [0.0] * len(groups)), [0.0, 0.0]  # for either end
+    known, unknown = ([0.0] * len(groups), [0.0] * len(groups)), [0.0, 0.0]  # for the lower and upper end
     for level in sorted({step for group in steps for step in group if step} | {STEPS}):
         reached = [sum(step >= level for step in group) for group in steps]
         part, below = (level - below) / STEPS, level
@@ -78,10 +78,10 @@ def share(groups: Iterable[Sequence[float]], least: float = 0.0, most: float = 1
 
 
 def mean(groups: Iterable[Sequence[float]]) -> Estimate | None:
-    """Mean of all values, which nothing bounds, with a t interval by clusters; None without a value.
+    """Return the mean of unbounded values, with a t interval by cluster; None without values.
 
-    The standard error is the cluster-robust one of a ratio of sums [Cochran 1977, 6.3] with as many degrees of freedom
-    as clusters but one; there is no interval for a single cluster.
+    The standard error is the cluster-robust one of a ratio of sums [Cochran 1977, 6.3], with one degree of freedom
+    fewer than clusters; a single cluster has no interval.
     """
     groups = [group for group in groups if len(group)]
     if not groups:
@@ -96,25 +96,26 @@ def mean(groups: Iterable[Sequence[float]]) -> Estimate | None:
 
 
 def _deviations(sums: Sequence[float], sizes: Sequence[int]) -> list[float]:
-    """What the clusters' sums differ from what they would be at the mean of all; 0 but for rounding is 0."""
+    """Return each cluster's sum minus its sum at the overall mean; all 0 if they differ by rounding alone."""
     value = sum(sums) / sum(sizes)
     found = [total - value * size for total, size in zip(sums, sizes, strict=True)]
     return found if max(map(abs, found)) > 1e-9 * max(map(abs, sums)) else [0.0] * len(sums)
 
 
 def _variance(deviations: Sequence[float], count: int) -> float:
-    """Variance of the mean of `count` values."""
+    """Return the variance of the mean of `count` values."""
     clusters = len(deviations)
     return clusters / (clusters - 1) * sum(deviation**2 for deviation in deviations) / count**2
 
 
 def _binary(value: float, deviations: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
-    """Ends of the interval of a share of observations that are 0 or 1.
+    """Return the ends of the interval of a share of observations that are 0 or 1.
 
-    There are at least as many effective observations as clusters, each of one mind (of unequal sizes: count^2 / sum of
-    squared sizes [Kish 1965]); so it is for one cluster and where all agree. There are more where the variance between
-    clusters shows it, p(1-p) over the variance of the mean. That variance is widened by the t quantile at as many
-    degrees of freedom as its own sampling error has, by the kurtosis of the deviations, less one.
+    The effective number of observations is at least the number of clusters, as if each were unanimous (for unequal
+    sizes: count^2 / sum of squared sizes [Kish 1965]). This minimum applies to a single cluster and where all clusters
+    agree. The number is higher where the variance between clusters shows it: p(1-p) over the variance of the mean. That
+    variance is widened by the t quantile, whose degrees of freedom are those of the variance's own sampling error (by
+    the kurtosis of the deviations) minus one.
     """
     count, clusters = sum(sizes), len(sizes)
     observations = count**2 / sum(size**2 for size in sizes)
@@ -131,7 +132,7 @@ def _binary(value: float, deviations: Sequence[float], sizes: Sequence[int]) -> 
 
 
 def _above(p: float, successes: float, count: float) -> float:
-    """P(X > successes) + P(X = successes) / 2 of a binomial X, for numbers that need not be whole; 0 < p < 1."""
+    """Return P(X > successes) + P(X = successes) / 2 of a binomial X, also for fractional numbers; 0 < p < 1."""
     failures = count - successes
     ways = math.lgamma(count + 1) - math.lgamma(successes + 1) - math.lgamma(failures + 1)
     as_many = math.exp(ways + successes * math.log(p) + failures * math.log1p(-p))
@@ -139,13 +140,13 @@ def _above(p: float, successes: float, count: float) -> float:
 
 
 def _t2(freedom: float) -> float:
-    """Square of the two-sided quantile of Student's t."""
+    """Return the square of the two-sided quantile of Student's t."""
     x = _root(lambda x: _beta(x, freedom / 2, 0.5) - (1 - LEVEL))
     return freedom * (1 / x - 1)
 
 
 def _root(rising: Callable[[float], float]) -> float:
-    """Where a rising function crosses zero between 0 and 1; the nearer end where it does not."""
+    """Return where a rising function crosses zero between 0 and 1, or the nearer end if it does not."""
     low, high = 0.0, 1.0
     for _ in range(36):
         middle = (low + high) / 2
@@ -154,7 +155,7 @@ def _root(rising: Callable[[float], float]) -> float:
 
 
 def _beta(x: float, a: float, b: float) -> float:
-    """Regularised incomplete beta function, by its continued fraction [Abramowitz & Stegun 26.5.8, Lentz]."""
+    """Return the regularised incomplete beta function, by continued fraction [Abramowitz & Stegun 26.5.8, Lentz]."""
     if not 0 < x < 1:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):

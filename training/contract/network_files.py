@@ -1,16 +1,16 @@
-"""What a network folder holds, by its files alone: the refusals that need no weights, and so no torch."""
+"""Checks of a network folder by its files alone: the refusals that need no weights, and so no torch."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # whole, or in parts that an index names; the first one counts
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # whole, or in parts listed by an index; the first match counts
 TOKENIZERS = (
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt",
     "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
 ADAPTER = "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)"
-OTHERS = {  # what folders of other tools hold in place of weights that transformers loads, and the way out
+OTHERS = {  # what other tools' folders hold instead of weights that transformers loads, and what to do about it
     "global_step*": "holds a checkpoint of DeepSpeed; run its zero_to_fp32.py and save the network by save_pretrained",
     "**/*.distcp": "holds a sharded checkpoint of PyTorch (FSDP); merge it with `accelerate merge-weights`",
     "*.gguf": "holds a GGUF file, whose weights are quantised for inference; take the folder it was made from",
@@ -21,13 +21,13 @@ OTHERS = {  # what folders of other tools hold in place of weights that transfor
 def check_files(path: Path | str) -> dict[str, Any]:
     """Return the config of a network folder.
 
-    Raises ValueError, one sentence with the way out, where the folder cannot be a network that is trained on.
+    Raises ValueError, one sentence with the way out, if the folder cannot hold a trainable network.
     """
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path}: no such network folder")
     files, adapter = weight_files(path), path / "adapter_config.json"
-    if adapter.is_file():  # which transformers would put on top of whatever weights there are, merged ones too
+    if adapter.is_file():  # transformers would apply it to any weights, even already merged ones
         if files:
             raise ValueError(
                 f"{path}: holds weights and an adapter; if it is merged into them, move adapter_config.json and "
@@ -57,7 +57,7 @@ def check_files(path: Path | str) -> dict[str, Any]:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files of weights that transformers loads from a folder, of which some that an index names may be absent."""
+    """Return the weight files that transformers loads from a folder; some that an index names may be absent."""
     for name in WEIGHTS:
         if (path / name).is_file():
             return [path / name]

@@ -1,7 +1,7 @@
-"""Complete named recipes, and a command's config read from one of them or from a file.
+"""Complete named recipes, and a verb's config read from one of them or from a file.
 
-A command's CONFIG is a recipe's name or a JSON file as a run folder's config.json: keys over the defaults of its
-"recipe", if it names one.
+A verb's CONFIG is a recipe's name or a JSON file like a run folder's config.json. The file's keys override those of the
+"recipe" it names, if any.
 """
 
 import json
@@ -105,7 +105,7 @@ CONFIGS: dict[str, type[Config]] = {
 
 
 def load_config(verb: str, name_or_path: str | Path, overrides: list[str] | None = None) -> Config:
-    """The complete config of a verb from a recipe's name or a JSON file, under "key=value" overrides; or ValueError."""
+    """Load a verb's config from a recipe's name or a JSON file and apply "key=value" overrides; raises ValueError."""
     path = Path(name_or_path)
     if str(name_or_path) in RECIPES:
         values: dict[str, Any] = {"recipe": str(name_or_path)}
@@ -127,7 +127,7 @@ def load_config(verb: str, name_or_path: str | Path, overrides: list[str] | None
 
 
 class MissingKey(ValueError):
-    """A verb's config lacks a key that it cannot do without."""
+    """A verb's config lacks a required key."""
 
     def __init__(self, verb: str, key: str):
         self.key, self.what = key, CONFIGS[verb].model_fields[key].description
@@ -135,7 +135,7 @@ class MissingKey(ValueError):
 
 
 def make_config(verb: str, values: dict[str, Any]) -> Config:
-    """The complete config of a verb from keys over their recipe's defaults; raises ValueError that names the key."""
+    """Make a verb's complete config from keys that override their recipe's; raises ValueError that names the key."""
     config_class = CONFIGS[verb]
     name = values.get("recipe")
     if name is not None:
@@ -152,7 +152,7 @@ def make_config(verb: str, values: dict[str, Any]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        # A rule about several keys has no place of its own; its message names them.
+        # A rule about several keys has no location; its message names them.
         where = f"{key} = {first['input']!r}: " if key else ""
         raise ValueError(where + first["msg"].removeprefix("Value error, ")) from error
     for key in config_class.required:
@@ -166,7 +166,7 @@ def _recipes_of(verb: str) -> str:
 
 
 def _parse(value: str) -> Any:
-    """A --set value: JSON where it is JSON (numbers, true, null), else the text itself."""
+    """Parse a --set value as JSON where it is JSON (numbers, true, null), else return the text itself."""
     try:
         return json.loads(value)
     except json.JSONDecodeError:

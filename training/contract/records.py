@@ -1,4 +1,4 @@
-"""The contract with app: what one line of a snapshot's data files is.
+"""The contract with app: the format of each line of a snapshot's data files.
 
 A snapshot is a folder with `manifest.json` and the data files its purpose needs (see `FILES`), JSON Lines in UTF-8.
 Nothing here carries a time or a database id: `prompt_key` and `labeler` are keyed pseudonyms, so the same filter over
@@ -33,12 +33,12 @@ class Pool(StrEnum):
 
 
 class AnsweredBy(StrEnum):
-    """Who gave an answer, told in every line."""
+    """Who gave an answer; recorded in every line."""
 
     PERSON = "person"
-    SIMULATED = "simulated"  # a program, under an account that says so
-    DEMO = "demo"  # somebody who tried the demo
-    IMPORT = "import"  # it came with a file; who answered is not known here
+    SIMULATED = "simulated"  # a program, under an account marked as one
+    DEMO = "demo"  # a person trying the demo
+    IMPORT = "import"  # imported from a file; who answered is unknown here
     AI_JUDGE = "ai_judge"
 
 
@@ -48,7 +48,7 @@ class Use(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
-    HELD_OUT = "held_out"  # an answer of a held-out labeler, whatever its prompt's split: it measures
+    HELD_OUT = "held_out"  # a held-out labeler's answer, whatever its prompt's split: used to measure
 
 
 def strictest(splits: Iterable[Split]) -> Split:
@@ -96,9 +96,9 @@ class Purpose(StrEnum):
 
 
 DEMONSTRATIONS, COMPARISONS, PROMPTS = "demonstrations.jsonl", "comparisons.jsonl", "prompts.jsonl"
-SAMPLED_COMPLETIONS = "completions.jsonl"  # in the run folder of sample_completions: what the run is for
+SAMPLED_COMPLETIONS = "completions.jsonl"  # in the run folder of sample_completions: the run's output
 SERVING_ADDRESS = "address.txt"  # in the run folder of serve_policy, once it answers: its base URL
-PRETRAINING_TEXT = "pretraining.txt"  # beside a network, from train_base on: what later runs mix in
+PRETRAINING_TEXT = "pretraining.txt"  # next to a network, from train_base on: the text that later runs mix in
 
 FILES: dict[Purpose, tuple[str, ...]] = {
     Purpose.SFT: (DEMONSTRATIONS,),
@@ -143,12 +143,12 @@ class PromptRecord(Record):
 
     @property
     def text(self) -> str:
-        """The key by which prompts are one text: who is trained on one of them has seen the others."""
+        """The key shared by prompts of the same text: a network trained on one of them has seen the others."""
         return self.text_key or self.prompt_key
 
     @property
     def use(self) -> Use:
-        """What it is for: the one rule that freezing, every loader and every figure go by."""
+        """What the record is for: the one rule that freezing, every loader and every figure use."""
         return Use(self.split)
 
 
@@ -163,7 +163,7 @@ class AnswerRecord(PromptRecord):
 
     @property
     def use(self) -> Use:
-        """By the pool that the labeler was in at this answer, then by split; who else answered does not matter."""
+        """Use by the labeler's pool at the time of this answer, then by split; others' answers do not matter."""
         return Use.HELD_OUT if self.pool is Pool.HELD_OUT else Use(self.split)
 
 
@@ -192,7 +192,7 @@ class ComparisonRecord(AnswerRecord):
 
     completions: tuple[RankedCompletion, ...] = Field(min_length=2, max_length=9)
     round: int | None = None
-    # An AI judge's; left out of the line where there is none, so that people's rankings freeze into the same bytes.
+    # Given by an AI judge; omitted from the line otherwise, so that people's rankings freeze into the same bytes.
     probability: float | None = Field(
         default=None,
         ge=0.5,
@@ -202,7 +202,7 @@ class ComparisonRecord(AnswerRecord):
     )
 
     def pairs(self) -> list[tuple[int, int]]:
-        """Indices (chosen, rejected) of every pair whose tiers differ; ties and unranked completions give none."""
+        """Return the indices (chosen, rejected) of every pair of ranked completions whose tiers differ."""
         tiers = [completion.tier for completion in self.completions]
         ranked = [(index, tier) for index, tier in enumerate(tiers) if tier is not None]
         return [(a, b) if one < two else (b, a) for (a, one), (b, two) in combinations(ranked, 2) if one != two]
@@ -214,7 +214,7 @@ class SampledCompletion(Record):
     prompt_key: str
     text: str
     tokens: int = Field(ge=0)
-    finished: bool  # False: it ran into the token limit before the end-of-text token
+    finished: bool  # False: the token limit came before the end-of-text token
     score: float | None = None
     settings: dict[str, float | int | str] = Field(default_factory=dict)
 
@@ -248,7 +248,7 @@ class Manifest(Record):
 
 
 class BadRecord(ValueError):
-    """A line of a data file that is not what its file promises; the message names file, line and field."""
+    """An invalid line of a data file; the message names file, line and field."""
 
 
 def read(path: Path, record: type[R]) -> Iterator[R]:
@@ -266,7 +266,7 @@ def read(path: Path, record: type[R]) -> Iterator[R]:
 
 
 def write(path: Path, records: Iterable[Record]) -> Counter[Use | None]:
-    """Write records as JSON Lines; returns how many are for which use (those that say no use count as none)."""
+    """Write records as JSON Lines; returns the number of records per use (None: records without one)."""
     uses: Counter[Use | None] = Counter()
     with path.open("w", encoding="utf-8") as out:
         for record in records:

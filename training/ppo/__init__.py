@@ -1,1 +1,1 @@
-"""PPO and PPO-ptx: rollouts, rewards and advantages, the update, what is watched of a run [InstructGPT 3.5, C.4]."""
+"""PPO and PPO-ptx: rollouts, rewards and advantages, the update, diagnostics [InstructGPT 3.5, C.4]."""

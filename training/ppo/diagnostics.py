@@ -1,4 +1,4 @@
-"""What is watched of a PPO run: what its episodes are like, what the judge says of them, and the alarms."""
+"""Diagnostics of a PPO run: statistics of its episodes, the judge's opinion of them, and alarms."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ CURVE = ("kl_nats", "sqrt_kl", "score", "reward", "judge_utility", "judge_solved
 
 
 def describe(episodes: Episodes) -> dict[str, float]:
-    """What a batch of episodes is like: means per episode, the entropy per token, the share of distinct completions."""
+    """Describe a batch of episodes: means per episode, the entropy per token, the share of distinct completions."""
     kl_nats = float(episodes.kl_nats.mean())
     return {
         "score": float(episodes.scores.mean()),
@@ -33,7 +33,7 @@ def describe(episodes: Episodes) -> dict[str, float]:
 
 
 def judged(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> dict[str, float]:
-    """What the miniature's rubric says of a batch, beside which no score is worth anything; nothing learns from it."""
+    """Judge a batch by the miniature's rubric, the ground truth behind any score; nothing learns from it."""
     judgements = _judgements(episodes, prompts, tokenizer)
     return {
         "judge_utility": fmean(judgement.utility for judgement in judgements),
@@ -49,9 +49,9 @@ def _judgements(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> l
 
 
 def ends(episodes: Episodes, prompts: Sequence[str], tokenizer: Any, judge: bool) -> dict[str, float]:
-    """The ends of 95 % intervals, `name_low` and `name_high`, of means that describe and judged find, and their n.
+    """Return the ends of 95 % intervals, `name_low` and `name_high`, of means by describe and judged, and their n.
 
-    A prompt that was asked several times is one observation; of a single prompt, means that nothing bounds have none.
+    A prompt that was asked several times is one observation; for a single prompt, unbounded means have no interval.
     """
     asked = [tuple(episodes.prompt(row)) for row in range(len(episodes))]
 
@@ -75,11 +75,11 @@ def ends(episodes: Episodes, prompts: Sequence[str], tokenizer: Any, judge: bool
 
 
 def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]:
-    """Known shapes of a failing run in an iteration's numbers, against those of the run's first iteration."""
+    """Find known shapes of a failing run in an iteration's numbers, compared with the run's first iteration."""
     found = {}
 
     def change(name: str) -> float:
-        """By how much a number grew since the first iteration; 0 where either lacks it."""
+        """Return by how much a number grew since the first iteration; 0 if either lacks it."""
         return numbers[name] - first[name] if name in numbers and name in first else 0.0
 
     if numbers["kl_nats"] > 50:
@@ -132,10 +132,10 @@ def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]
 
 
 def over_optimisation(path: Path) -> str:
-    """The curve of a run's events.jsonl as CSV: score, reward and any judge's opinion against KL and its root."""
+    """Return the curve in a run's events.jsonl as CSV: score, reward and any judge's opinion by KL and its root."""
     by_step: dict[int, dict[str, float]] = {}
     for event in events.read(path):
-        if isinstance(event, events.Metrics):  # an iteration that was done again after a kill counts once
+        if isinstance(event, events.Metrics):  # an iteration repeated after a kill counts once
             by_step[event.step] = {name.removeprefix("ppo/"): value for name, value in event.values.items()}
     columns = [name for name in CURVE if any(name in values for values in by_step.values())]
     table = io.StringIO()

@@ -1,6 +1,6 @@
-"""What PPO learns with: policy, critic, averaged weights and their optimizers; one update; its state to resume from.
+"""PPO's learner: policy, critic, averaged weights and their optimizers; one update; the state to resume from.
 
-Where advantages are those of leave-one-out there is no critic, and a step is one of REINFORCE.
+With leave-one-out advantages the critic is None, and a step is one of REINFORCE.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from training.text.policy import forbidden_token_ids
 
 @dataclass
 class Learner:
-    """All that changes while PPO runs."""
+    """Everything that changes while PPO runs."""
 
     policy: Any
     averaged: Any  # exponential moving average of the policy's weights
@@ -36,11 +36,11 @@ class Learner:
     policy_optimizer: torch.optim.Optimizer
     value_optimizer: torch.optim.Optimizer | None
     beta: float
-    iteration: int = 0  # iterations done; the places in prompts and pretraining text follow from it
-    steps: int = 0  # optimizer steps done
-    first: dict[str, float] = field(default_factory=dict)  # the first iteration's numbers, what alarms compare with
+    iteration: int = 0  # iterations done; the position in the prompts follows from it
+    steps: int = 0  # optimizer steps done; the position in the pretraining text follows from it
+    first: dict[str, float] = field(default_factory=dict)  # the first iteration's numbers, for the alarms
     warned: list[str] = field(default_factory=list)
-    restores: list[Callable[[], None]] = field(default_factory=list)  # what makes sharded networks whole again
+    restores: list[Callable[[], None]] = field(default_factory=list)  # functions that reassemble sharded networks
 
 
 _NETWORKS = ("policy", "averaged", "critic")
@@ -56,9 +56,9 @@ def new_learner(
     state: dict[str, Any] | None = None,
     frozen: Sequence[Any] = (),
 ) -> Learner:
-    """A learner at iteration 0, or where `learner_state` found it; `policy` and `critic` are trained in place.
+    """Create a learner at iteration 0, or at a `state` by `learner_state`; `policy` and `critic` are trained in place.
 
-    Where the config wants it, all networks are sharded over the processes, the `frozen` ones beside it too.
+    If the config asks for it, all networks are sharded over the processes, including the `frozen` ones.
     """
     networks = {"policy": policy, "averaged": averaged or deepcopy(policy), "critic": critic}
     networks["averaged"].requires_grad_(False)
@@ -91,7 +91,7 @@ def new_learner(
 
 
 def learner_state(learner: Learner) -> dict[str, Any]:
-    """Tensors and plain values from which `new_learner` goes on exactly."""
+    """Return tensors and plain values from which `new_learner` resumes exactly."""
     states = {name: getattr(learner, name).state_dict() for name in _OPTIMIZERS if getattr(learner, name)}
     for name in _NETWORKS:
         if network := getattr(learner, name):
@@ -100,13 +100,13 @@ def learner_state(learner: Learner) -> dict[str, Any]:
 
 
 def generator_for(config: PPOConfig, iteration: int, use: str) -> torch.Generator:
-    """The random numbers of one use in one iteration; being a function of both, they need no state of their own."""
+    """Return the random generator of one use in one iteration; a function of both, it needs no saved state."""
     digest = hashlib.sha256(f"{config.seed} {iteration} {use}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def endless(seed: str, count: int, start: int, size: int) -> list[int]:
-    """Places start .. start + size - 1 of an endless row of fresh permutations of range(count)."""
+    """Return indices start .. start + size - 1 of an infinite stream of shuffles of range(count), one per epoch."""
     found: list[int] = []
     while len(found) < size:
         epoch, place = divmod(start + len(found), count)
@@ -125,10 +125,10 @@ class Pretraining:
 
     documents: list[str]
     tokenizer: Any
-    max_tokens: int  # of one piece: what a row holds and the network has positions for
+    max_tokens: int  # of one piece, limited by the row and by the network's positions
 
     def sequences(self, config: PPOConfig, step: int) -> list[list[int]]:
-        """Token ids of the documents that optimizer step number `step` learns from."""
+        """Return token ids of the documents that optimizer step number `step` learns from."""
         size = max(1, round(config.minibatch_size * config.pretraining_ratio))
         places = endless(f"{config.seed} pretraining", len(self.documents), step * size, size)
         return [
@@ -144,7 +144,7 @@ _OF_A_STEP = ("gradient_norm", "value_gradient_norm", "pretraining_loss")  # the
 def update(
     learner: Learner, episodes: Episodes, pretraining: Pretraining | None, tokenizer: Any, config: PPOConfig
 ) -> dict[str, float]:
-    """Learn from one batch of episodes and throw it away; returns its numbers, means over all real tokens."""
+    """Learn from one batch of episodes, to be discarded afterwards; returns its numbers, means over all real tokens."""
     rewards = ppo_math.kl_rewards(
         episodes.logprobs,
         episodes.reference_logprobs,
@@ -187,7 +187,7 @@ def update(
     numbers = means | {
         "reward": float(rewards.sum(dim=1).mean()),
         "first_minibatch_ratio": first["ratio"],
-        "sampler_difference_nats": first["logprob_difference_nats"],  # no step was taken yet: rounding alone
+        "sampler_difference_nats": first["logprob_difference_nats"],  # before the first step: rounding alone
         "beta": learner.beta,
         "learning_rate": learner.policy_optimizer.param_groups[0]["lr"],
     }
@@ -212,7 +212,7 @@ def _step(
     config: PPOConfig,
     policy_learns: bool,
 ) -> dict[str, float]:
-    """One optimizer step of critic and policy on a minibatch; micro-batches and pretraining text only add gradient."""
+    """Take one optimizer step of critic and policy on a minibatch; micro-batches and pretraining only add gradient."""
     learner.policy_optimizer.zero_grad(set_to_none=True)
     if learner.value_optimizer:
         learner.value_optimizer.zero_grad(set_to_none=True)
@@ -282,7 +282,7 @@ def _step(
     for name, (network, _) in learn.items():
         parallel.sum_gradients(network.parameters())
         norms[name] = clip_gradients(network.parameters(), config.max_gradient_norm)
-    if not all(map(math.isfinite, norms.values())):  # before either network takes it in
+    if not all(map(math.isfinite, norms.values())):  # before either network is updated
         if learner.steps == 0:  # no update was made yet, so no learning rate is to blame
             loss = sum(parallel.add_up({name: float(sums[name]) for name in sums if name.endswith("loss")}).values())
             raise ValueError(f"iteration 1: {not_finite(loss)}")

@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 def last_token(mask: Tensor) -> Tensor:
-    """Index (B,) of each row's last real token; rows are filled from the left and hold at least one token."""
+    """Return the index (B,) of each row's last real token; rows are filled from the left and hold at least one."""
     return mask.sum(dim=1) - 1
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean of x (B, T) over the real tokens of the whole batch."""
+    """Return the mean of x (B, T) over the real tokens of the whole batch."""
     return x[mask].mean()
 
 
 def kl_rewards(logprobs: Tensor, reference_logprobs: Tensor, scores: Tensor, mask: Tensor, beta: float) -> Tensor:
-    """Reward per token (B, T): -beta * (log pi - log pi_ref), and the score (B,) on top at the last real token.
+    """Return the reward per token (B, T): -beta * (log pi - log pi_ref), plus the score (B,) at the last real token.
 
-    The k1 estimator of Eq. 2 [InstructGPT 3.5]; it may be negative on a token and is not clamped, which would bias it.
+    This is the k1 estimator of Eq. 2 [InstructGPT 3.5]. It may be negative on a token, and clamping would bias it.
     """
     rewards = torch.where(mask, -beta * (logprobs - reference_logprobs), 0.0)
     return rewards.scatter_add(1, last_token(mask)[:, None], scores[:, None].to(rewards.dtype))
@@ -29,7 +29,7 @@ def kl_rewards(logprobs: Tensor, reference_logprobs: Tensor, scores: Tensor, mas
 def advantages(
     rewards: Tensor, values: Tensor, mask: Tensor, discount: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantages and returns, each (B, T); values[:, t] is V before token t, and V after the end is 0.
+    """Return generalised advantages and returns, each (B, T); values[:, t] is V before token t, V after the end is 0.
 
     delta_t = r_t + discount * V_{t+1} - V_t;  A_t = delta_t + discount * gae_lambda * A_{t+1};  return_t = A_t + V_t.
     """
@@ -47,10 +47,10 @@ def advantages(
 
 
 def leave_one_out(rewards: Tensor, mask: Tensor, samples: int) -> Tensor:
-    """Advantages (B, T) without a critic: an episode's reward less the mean of its prompt's others, on every token.
+    """Return advantages (B, T) without a critic: an episode's reward minus the mean of its prompt's others, per token.
 
-    The `samples` episodes of a prompt stand next to one another. An episode's baseline does not depend on its own
-    tokens, so the gradient stays that of REINFORCE [Ahmadian 2024, Eq. 6].
+    The `samples` episodes of a prompt are adjacent. An episode's baseline does not depend on its own tokens, so the
+    gradient stays that of REINFORCE [Ahmadian 2024, Eq. 6].
     """
     total = torch.where(mask, rewards, 0.0).sum(dim=1).view(-1, samples)
     others = (total.sum(dim=1, keepdim=True) - total) / (samples - 1)
@@ -58,7 +58,7 @@ def leave_one_out(rewards: Tensor, mask: Tensor, samples: int) -> Tensor:
 
 
 def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
-    """x (B, T) scaled to (biased) variance 1 and, if shift_mean, mean 0 on real tokens; 0 elsewhere [Ziegler 2019]."""
+    """Scale x (B, T) to (biased) variance 1 and, if shift_mean, mean 0 on real tokens; 0 elsewhere [Ziegler 2019]."""
     mean = masked_mean(x, mask)
     variance = masked_mean((x - mean).square(), mask)
     scaled = (x - mean) * torch.rsqrt(variance + 1e-8)
@@ -66,7 +66,7 @@ def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
 
 
 class PolicyLoss(NamedTuple):
-    """The loss to descend, and what is worth watching about the step; each is a share of the minibatch's token mean."""
+    """The loss to minimise, and diagnostics of the step; each is a share of the minibatch's token mean."""
 
     loss: Tensor
     clip_fraction: Tensor
@@ -83,10 +83,10 @@ def policy_loss(
     clip_ratio: float,
     normaliser: float,
 ) -> PolicyLoss:
-    """Clipped surrogate: sum over real tokens of max(-A r, -A clip(r, 1 +- clip_ratio)), divided by `normaliser`.
+    """Compute the clipped surrogate: sum over real tokens of max(-A r, -A clip(r, 1 +- clip_ratio)) / normaliser.
 
     `normaliser` is the number of real tokens in the whole minibatch, so the losses of its micro-batches add up to its
-    own, however it is cut.
+    own, however it is split.
     """
     change = torch.where(mask, logprobs - old_logprobs, 0.0)
     ratio = change.exp()
@@ -103,7 +103,7 @@ def policy_loss(
 
 
 class ValueLoss(NamedTuple):
-    """The loss to descend, and the share of tokens whose value was held by the clip."""
+    """The loss to minimise, and the share of tokens whose value was clipped."""
 
     loss: Tensor
     clip_fraction: Tensor
@@ -112,7 +112,10 @@ class ValueLoss(NamedTuple):
 def value_loss(
     values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float, normaliser: float
 ) -> ValueLoss:
-    """Clipped regression: sum over real tokens of 0.5 * max((v - R)^2, (clip(v, v_old +- clip) - R)^2) / normaliser."""
+    """Compute the clipped regression loss of the critic.
+
+    Sum over real tokens of 0.5 * max((v - R)^2, (clip(v, v_old +- clip) - R)^2) / normaliser.
+    """
     clipped_values = torch.clamp(values, old_values - clip, old_values + clip)
     plain, clipped = (values - returns).square(), (clipped_values - returns).square()
     share = mask.to(values.dtype) / normaliser
@@ -122,30 +125,30 @@ def value_loss(
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """1 - var(returns - values) / var(returns) over real tokens; 1 is a perfect critic, 0 a constant one."""
+    """Return 1 - var(returns - values) / var(returns) over real tokens; 1 is a perfect critic, 0 a constant one."""
     variance = returns[mask].var(unbiased=False)
     return float(1 - (returns - values)[mask].var(unbiased=False) / variance) if variance > 0 else 0.0
 
 
 def best_of_kl_nats(n: int) -> float:
-    """KL (nats) of the best of n samples from their policy, at most: log n - (n - 1) / n [Stiennon 2020]."""
+    """Return the upper bound of the best-of-n policy's KL (nats): log n - (n - 1) / n [Stiennon 2020]."""
     return math.log(n) - (n - 1) / n
 
 
 def best_of_weights(samples: int, n: int) -> list[float]:
-    """How often each of `samples`, from worst to best, is the best of n of them drawn without putting back.
+    """Return how often each of `samples`, from worst to best, is the best of n of them drawn without replacement.
 
-    So the mean of any quantity over best-of-n is estimated without bias from one set of samples [Nakano 2021, C.2].
+    This estimates the mean of any quantity over best-of-n without bias from one set of samples [Nakano 2021, C.2].
     """
     return [math.comb(rank, n - 1) / math.comb(samples, n) for rank in range(samples)]
 
 
 def warm_up(iteration: int, iterations: int) -> float:
-    """Factor on the learning rate: from 1/10 at iteration 0 linearly to 1 at the last of warm-up, then constant."""
+    """Return the learning rate's factor: linear from 1/10 at iteration 0 to 1 at the last of warm-up, then constant."""
     return 1.0 if iteration >= iterations - 1 else 0.1 + 0.9 * iteration / (iterations - 1)
 
 
 def adapted_kl_coefficient(beta: float, kl_nats: float, target_nats: float, episodes: int, horizon: float) -> float:
-    """The next beta of the proportional controller: its error clipped to +-20 % [Ziegler 2019, 2.2]."""
+    """Return the next beta of the proportional controller, whose error is clipped to +-20 % [Ziegler 2019, 2.2]."""
     error = min(max(kl_nats / target_nats - 1, -0.2), 0.2)
     return beta * (1 + error * episodes / horizon)

@@ -1,4 +1,4 @@
-"""Episodes: what a policy wrote for a batch of prompts, with all that PPO needs to know of each token."""
+"""Episodes: a policy's completions for a batch of prompts, with everything that PPO needs about each token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -28,8 +28,8 @@ class Episodes:
     finished: Tensor  # (N,) bool, the completion ends with the end-of-text token
     logprobs: Tensor  # (N, T) of the policy that sampled, nats
     reference_logprobs: Tensor  # (N, T) nats
-    scores: Tensor  # (N,) of the reward model, its offset taken off
-    values: Tensor  # (N, T) of the states before each token
+    scores: Tensor  # (N,) of the reward model, its offset subtracted
+    values: Tensor  # (N, T) of the state before each token
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -45,7 +45,7 @@ class Episodes:
         return (self.logprobs - self.reference_logprobs).sum(dim=1)
 
     def take(self, rows: Tensor) -> "Episodes":
-        """Some of the episodes, with no more padding than they need."""
+        """Return some of the episodes, with no more padding than they need."""
         start = self.input_ids.shape[1] - self.mask.shape[1]
         prompt, completion = int(self.prompt_lengths[rows].max()), int(self.lengths[rows].max())
         fewer = {}
@@ -59,21 +59,21 @@ class Episodes:
         return Episodes(**fewer)
 
     def to(self, device: Any) -> "Episodes":
-        """The same episodes on a device."""
+        """Return the same episodes on a device."""
         return Episodes(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def prompt(self, row: int) -> list[int]:
-        """Token ids of one prompt."""
+        """Return the token ids of one prompt."""
         start = self.input_ids.shape[1] - self.mask.shape[1]
         return self.input_ids[row, start - int(self.prompt_lengths[row]) : start].tolist()
 
     def completion(self, row: int) -> list[int]:
-        """Token ids of one completion."""
+        """Return the token ids of one completion."""
         return self.input_ids[row, -self.mask.shape[1] :][self.mask[row]].tolist()
 
 
 def cut(episodes: Episodes, rows: Tensor, tokens: int) -> list[Tensor]:
-    """The rows in groups of like length, each of about `tokens` tokens with its padding."""
+    """Group the rows by similar length, each group of about `tokens` tokens including padding."""
     lengths = (episodes.prompt_lengths + episodes.lengths)[rows]
     return [rows[group] for group in micro_batches(lengths.tolist(), tokens)]
 
@@ -89,9 +89,10 @@ def roll_out(
     config: PPOConfig,
     generator: torch.Generator,
 ) -> Episodes:
-    """Sample a completion for each prompt and judge it, token in, token out: sampled text is never encoded again.
+    """Sample a completion for each prompt and score it, token in, token out: sampled text is never encoded again.
 
-    Without a `reference` it is the policy with its adapters switched off. Processes share the work, and have all of it.
+    If `reference` is None, it is the policy with its adapters switched off. Processes share the work; each gets all
+    episodes.
     """
     forbidden = forbidden_token_ids(policy, tokenizer)
     offset = getattr(reward_model.config, "score_offset", 0.0)
@@ -150,7 +151,7 @@ def roll_out(
 
 
 def logprobs_of(policy: Any, episodes: Episodes, forbidden: Tensor, config: PPOConfig) -> Tensor:
-    """Log-probs (N, T) of the completions under a policy at the sampling temperature, 0 after each one's end."""
+    """Return log-probs (N, T) of the completions under a policy at the sampling temperature, 0 after each one's end."""
     return completion_logprobs(
         policy,
         episodes.input_ids,
@@ -163,7 +164,7 @@ def logprobs_of(policy: Any, episodes: Episodes, forbidden: Tensor, config: PPOC
 
 
 def scores_to_reward(episodes: Episodes, config: PPOConfig) -> Tensor:
-    """Scores (N,) after the rule for completions that never ended: another score in its place, or a penalty off it."""
+    """Apply the rule for completions that never ended to the scores (N,): replace the score, or subtract a penalty."""
     unfinished = ~episodes.finished
     if config.missing_eos_score is not None:
         return torch.where(unfinished, config.missing_eos_score, episodes.scores)

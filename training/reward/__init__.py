@@ -1,1 +1,1 @@
-"""Reward models: rankings as pairs, Eq. 1, how good the scores are [InstructGPT 3.5]."""
+"""Reward models: rankings as pairs, the loss of Eq. 1, the quality of the scores [InstructGPT 3.5]."""

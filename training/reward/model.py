@@ -1,6 +1,6 @@
-"""Reward models: an SFT network whose unembedding gives way to one score, their loss, their scores [InstructGPT 3.5].
+"""Reward models: an SFT network with one score in place of its unembedding, its loss and scores [InstructGPT 3.5].
 
-Sign of the offset, once: our score = raw logit - score_offset, so plain transformers shows our score plus score_offset.
+Sign of the offset: our score = raw logit - score_offset, so plain transformers shows our score plus score_offset.
 """
 
 import math
@@ -36,9 +36,9 @@ Form = Literal["padded", "packed", "shared"]
 def new_reward_model(
     path: Path | str, dtype: torch.dtype = torch.float32, config: Encoding | None = None
 ) -> tuple[Any, Any]:
-    """(model, tokenizer) from a language network: unembedding gone, score head of std 1/sqrt(d+1) [Stiennon 2020]."""
+    """Make (model, tokenizer) from a language network: no unembedding, score head std 1/sqrt(d+1) [Stiennon 2020]."""
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # it would warn that the score head is fresh, which is the point
+    transformers_logging.set_verbosity_error()  # it would warn that the score head is new, which is intended
     try:
         model, tokenizer = _load(path, dtype, config, fresh="score.")
     finally:
@@ -51,7 +51,7 @@ def new_reward_model(
 
 
 def load_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any, float]:
-    """(model, tokenizer, score_offset) of a trained reward model's folder."""
+    """Load (model, tokenizer, score_offset) from a trained reward model's folder; raises ValueError if it is none."""
     if "ForSequenceClassification" not in str(check_files(path).get("architectures")):
         raise ValueError(f"{path}: holds no reward model (its config names no ...ForSequenceClassification network)")
     model, tokenizer = _load(path, dtype)
@@ -68,11 +68,11 @@ def _load(path: Path | str, dtype: torch.dtype, config: Encoding | None = None, 
 
 
 def scoring_class(config: Any) -> type:
-    """The class of networks with one linear score for this config: transformers' own, or one made of its parts.
+    """Return the class of networks with one linear score for this config: transformers' own, or one made of its parts.
 
-    transformers has such a class of half of its causal families, and of some with another head. Of the others a body
-    with a `score` is made in the same way, saved under a name of the same form, and found again by this function.
-    Raises ValueError where a family has no body that could be taken apart.
+    transformers has such a class for half of its causal families, and for some with a different head. For the others a
+    body with a `score` is made in the same way, saved under a name of the same form, and found again by this function.
+    Raises ValueError if a family has no causal language model, or no body separate from its head.
     """
     with torch.device("meta"):
         if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
@@ -85,7 +85,7 @@ def scoring_class(config: Any) -> type:
         text = config.get_text_config()
         if (
             causal.config_class is not type(config) and text is not config
-        ):  # of several parts the text's alone is loaded
+        ):  # of a multi-part network only the text part is loaded
             return scoring_class(text)
         body = type(AutoModel.from_config(config))
         names = [name for name, part in causal(config).named_children() if type(part) is body]
@@ -98,7 +98,7 @@ def scoring_class(config: Any) -> type:
 
 
 class _Scoring:
-    """One linear score on a body, as transformers' own classes of the kind have it."""
+    """One linear score on a body, as in transformers' own ...ForSequenceClassification classes."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -107,7 +107,7 @@ class _Scoring:
         self.post_init()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
-        """The raw logit [B, 1] at each row's last real token."""
+        """Compute the raw logit [B, 1] at each row's last real token."""
         hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         last = (torch.arange(input_ids.shape[1], device=real.device) * real).argmax(1)
@@ -123,17 +123,17 @@ def save_reward_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 @as_forward
 def score(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Raw logits [B] at the last real token of `input_ids` [B, S], found by the mask and never by a token's id."""
+    """Return raw logits [B] at the last real token of `input_ids` [B, S], found by the mask, never by a token's id."""
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
     last = columns == (columns * attention_mask).argmax(1, keepdim=True)
     return _head(model, padded_states(model, input_ids, attention_mask)[last[attention_mask.bool()]])
 
 
 def fastest_form(model: Any, groups: Sequence[Group]) -> Form:
-    """How to compute the groups' scores: `padded` rows, `packed` side by side, or `shared` prompts.
+    """Choose how to compute the groups' scores: `padded` rows, `packed` sequences, or `shared` prompts.
 
-    Measured in docs/benchmarks.md: what sharing saves must outweigh one more attention call per group, which it does
-    from 6 tokens per completion on; side by side on a CPU the last layer computes no more than the scores need.
+    Measured in docs/benchmarks.md: sharing costs one more attention call per group, which pays off from 6 saved tokens
+    per completion on. Packed on a CPU, the last layer computes no more than the scores need.
     """
     lengths = [len(prompt) + len(completion) for prompt, completions in groups for completion in completions]
     if not can_be_ragged(model, max(lengths)):
@@ -146,7 +146,7 @@ def fastest_form(model: Any, groups: Sequence[Group]) -> Form:
 
 
 def score_groups(model: Any, groups: Sequence[Group], pad_id: int, form: Form | None = None) -> Tensor:
-    """Raw logits [N] of the groups' completions in order; the forms differ in speed alone, padded is the oracle."""
+    """Return raw logits [N] of the groups' completions in order; forms differ only in speed, padded is the oracle."""
     form = form or fastest_form(model, groups)
     whole = [[*prompt, *completion] for prompt, completions in groups for completion in completions]
     if form == "padded":
@@ -158,12 +158,12 @@ def score_groups(model: Any, groups: Sequence[Group], pad_id: int, form: Form | 
 def _score_row(model: Any, row: Ragged) -> Tensor:
     needed = torch.zeros_like(row.input_ids[0], dtype=torch.bool)
     needed[row.last] = True
-    places = needed.cumsum(0) - 1  # an empty completion ends where its prompt does, maybe not alone
+    places = needed.cumsum(0) - 1  # an empty completion ends where its prompt does, possibly with others
     return _head(model, hidden_states(model, row, needed)[places[row.last]])
 
 
 def _head(model: Any, hidden: Tensor) -> Tensor:
-    """Raw logits [N] of hidden states [N, D] in float32: bfloat16 could not tell 3.00 from 3.01."""
+    """Return raw logits [N] of hidden states [N, D] in float32: bfloat16 cannot distinguish 3.00 from 3.01."""
     weight, bias = model.score.weight, model.score.bias
     dtype = torch.promote_types(weight.dtype, torch.float32)
     with torch.autocast(hidden.device.type, enabled=False):
@@ -173,7 +173,7 @@ def _head(model: Any, hidden: Tensor) -> Tensor:
 
 @torch.no_grad()
 def score_sequences(model: Any, sequences: Sequence[list[int]], pad_id: int, micro_batch_tokens: int = 16384) -> Tensor:
-    """Raw logits [N] of prompt + completion token lists, on the CPU, in batches of nearly equal length."""
+    """Return raw logits [N] of prompt + completion token lists, on the CPU, in batches of nearly equal length."""
     scores = torch.zeros(len(sequences))
     for batch in micro_batches([len(sequence) for sequence in sequences], micro_batch_tokens):
         ids, mask = pad([sequences[index] for index in batch], pad_id, device=model.device)
@@ -182,7 +182,7 @@ def score_sequences(model: Any, sequences: Sequence[list[int]], pad_id: int, mic
 
 
 class Pair(NamedTuple):
-    """Indices of a preferred and another completion, and how much either order of the two counts.
+    """Indices of a preferred and a second completion, and the weights of this order and of the opposite one.
 
     Certain: 1 and 0. A judge's probability p that the first is better: p and 1 - p. A tie: 1 and 1.
     """
@@ -196,13 +196,13 @@ class Pair(NamedTuple):
 def k_wise_loss(
     scores: Tensor, groups: Sequence[Sequence[Pair]], prompts_in_step: int, tie_margin: float = 0.0
 ) -> Tensor:
-    """Eq. 1 over some prompts of a step: the mean of -log sigmoid(chosen - rejected) of each prompt's pairs, averaged.
+    """Compute Eq. 1 over some prompts of a step: each prompt's mean of -log sigmoid(chosen - rejected), averaged.
 
     `scores` [N]; each group holds one prompt's pairs of indices into them; a prompt without a pair adds nothing.
     `prompts_in_step` counts the prompts with a pair in the whole optimizer step, so that the losses of its
-    micro-batches sum up to its loss. With a `tie_margin` m > 0 an order is sigmoid(difference - m) probable and a tie
-    takes the rest, (e^2m - 1) sigmoid(difference - m) sigmoid(-difference - m) [Rao & Kupper 1967]; at 0 there must be
-    no ties.
+    micro-batches sum to its loss. With a `tie_margin` m > 0 an order has probability sigmoid(difference - m) and a tie
+    the rest, (e^2m - 1) sigmoid(difference - m) sigmoid(-difference - m) [Rao & Kupper 1967]. With m = 0 ties are not
+    allowed.
     """
     pairs = [pair for group in groups for pair in group]
     if not pairs:
@@ -218,7 +218,7 @@ def k_wise_loss(
 
 
 def pairs_right(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> list[list[float]]:
-    """For each pair of a group, ties left out: 1 where the chosen completion scores higher, 1/2 where both score alike.
+    """Return 1 for each pair of a group, ties left out, whose chosen completion scores higher; 1/2 if scores are equal.
 
     `groups` hold the pairs of one prompt each, as indices into `scores` [N].
     """
@@ -229,7 +229,7 @@ def pairs_right(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> li
 
 
 def pair_accuracy(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> dict[str, float]:
-    """Share of pairs_right with its 95 % interval by prompt, and how many pairs and prompts it is of."""
+    """Return the share of pairs_right with its 95 % interval by prompt, and the numbers of pairs and prompts."""
     found = share(pairs_right(scores, groups))
     if found is None:
         return {"pairs": 0.0, "prompts": 0.0}

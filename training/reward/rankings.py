@@ -1,4 +1,4 @@
-"""Comparison records as a reward model learns them: by prompt, with all pairs of all its rankings."""
+"""Comparison records as training data of a reward model: by prompt, with all pairs of all its rankings."""
 
 import math
 from collections import Counter
@@ -35,21 +35,21 @@ class Ranked:
 
     @property
     def group(self) -> Group:
-        """What is computed together."""
+        """The prompt and its completions, which are computed together."""
         return self.prompt, self.completions
 
     @property
     def tokens(self) -> int:
-        """Tokens computed for it where its completions share the prompt in one row."""
+        """Tokens computed if the completions share the prompt in one row."""
         return len(self.prompt) + sum(map(len, self.completions))
 
     @property
     def padded_tokens(self) -> int:
-        """Tokens computed for it where each completion has a row with the prompt in it, padded to the longest."""
+        """Tokens computed if each completion has its own row with the prompt, padded to the longest."""
         return (len(self.prompt) + max(map(len, self.completions))) * len(self.completions)
 
     def settled(self) -> "Ranked":
-        """The same in an order of its own: what was shown first, and to whom, must not decide how sums are rounded."""
+        """Return a copy in a fixed order: what was shown first, and to whom, must not decide how sums are rounded."""
         order = sorted(range(len(self.completions)), key=self.completions.__getitem__)
         place = {old: new for new, old in enumerate(order)}
         pairs = sorted(
@@ -66,7 +66,7 @@ class Ranked:
 
 @dataclass
 class Rankings:
-    """Prompts to train on, unseen prompts ranked by the same labelers, unseen prompts ranked by held-out ones."""
+    """Prompts to train on, unseen prompts ranked by the same labelers, and unseen prompts ranked by held-out ones."""
 
     train: list[Ranked]
     validation: list[Ranked]
@@ -74,7 +74,7 @@ class Rankings:
 
 
 def check_pairs(prompts: Iterable[Ranked], config: RewardModelConfig | DPOConfig, counts: Counter[str]) -> None:
-    """Raise ValueError where no prompt has a pair, with what was left out and why."""
+    """Raise ValueError if no prompt has a pair, with what was left out and why."""
     if not any(prompt.pairs for prompt in prompts):
         raise ValueError(
             f"data: {config.data / COMPARISONS} has no pair to learn from (train split, train pool, tiers that differ)"
@@ -83,9 +83,9 @@ def check_pairs(prompts: Iterable[Ranked], config: RewardModelConfig | DPOConfig
 
 
 def warn_of_large_groups(sizes: Iterable[int], limit: int, run_folder: RunFolder) -> None:
-    """Report the largest group of a prompt's completions, in tokens, where it exceeds what a forward pass may hold.
+    """Warn of the largest group of a prompt's completions, in tokens, if it exceeds the limit of a forward pass.
 
-    They are computed together, because the loss of a pair needs both scores at once: no limit cuts them.
+    A group is computed together, because the loss of a pair needs both scores at once: no limit splits it.
     """
     largest = max(sizes, default=0)
     if largest > limit:
@@ -101,10 +101,10 @@ def warn_of_large_groups(sizes: Iterable[int], limit: int, run_folder: RunFolder
 def read_rankings(
     config: RewardModelConfig, tokenizer: Any, counts: Counter[str], run_folder: RunFolder | None = None
 ) -> Rankings:
-    """The snapshot's rankings by prompt; what is left out or cut is counted in `counts`.
+    """Read the snapshot's rankings by prompt; what is left out or cut is counted in `counts`.
 
-    Rankings are held out by their use or, with folds, where they are of the `fold`-th group of the train pool's
-    labelers. The validation split's and the test split's measure together.
+    Rankings are held out by their use or, with folds, if they are by the `fold`-th group of the train pool's labelers.
+    The validation split and the test split are measured together.
     """
     records = [(record, record.use) for record in load(config.data, COMPARISONS, ComparisonRecord, run_folder)]
     if config.folds:
@@ -139,7 +139,7 @@ def read_rankings(
 def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[int]], keep_ties: bool) -> int:
     """Add one ranking to its prompt's; returns how many of its pairs are left out.
 
-    Two completions that begin alike may be one and the same once cut: no score can part them.
+    Two completions that begin alike may be identical once cut: no score can separate them.
     """
     places = []
     for completion in completions:
@@ -163,12 +163,12 @@ def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[in
 
 
 def _person(record: ComparisonRecord) -> str:
-    """Who ranked; where nobody knows, each prompt has somebody of its own, since no name says who else it was."""
+    """Return the labeler; an unknown one counts as a separate labeler for each prompt."""
     return record.labeler or f"unnamed {record.prompt_key}"
 
 
 def labeler_groups(records: Iterable[ComparisonRecord], count: int) -> list[set[str]]:
-    """The labelers in `count` groups with about equally many rankings [InstructGPT E.2]."""
+    """Divide the labelers into `count` groups with about equally many rankings [InstructGPT E.2]."""
     rankings = Counter(map(_person, records))
     if len(rankings) < count:
         raise ValueError(
@@ -185,7 +185,7 @@ def labeler_groups(records: Iterable[ComparisonRecord], count: int) -> list[set[
 
 
 def joined(prompts: Sequence[Ranked]) -> list[list[Pair]]:
-    """Each prompt's pairs as indices into the completions of all of them, in order."""
+    """Return each prompt's pairs as indices into the completions of all prompts, in order."""
     groups, first = [], 0
     for prompt in prompts:
         groups.append(

@@ -1,4 +1,4 @@
-"""How good a reward model is on prompts it has not seen: accuracy by kind of pair, and calibration."""
+"""Quality of a reward model on unseen prompts: accuracy by kind of pair, and calibration."""
 
 import math
 from collections import defaultdict
@@ -12,7 +12,7 @@ BINS = 10
 
 
 def report(prompts: Sequence[Ranked], scores: Sequence[float]) -> dict[str, Any]:
-    """Accuracy over all pairs, by split, use case and distance in tiers, and calibration; `scores` [N] in order."""
+    """Return accuracy over all pairs, by split, use case and tier distance, and calibration; `scores` [N] in order."""
     groups = joined(prompts)
     error, bins = calibration(scores, groups)
     by: dict[str, dict[str, list[list[Pair]]]] = {key: defaultdict(list) for key in ("split", "use_case", "distance")}
@@ -40,9 +40,9 @@ def report(prompts: Sequence[Ranked], scores: Sequence[float]) -> dict[str, Any]
 
 
 def calibration(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> tuple[float, list[dict[str, float]]]:
-    """(expected calibration error, bins): what sigmoid(difference) predicts of the higher score, and what happened.
+    """Return (expected calibration error, bins): sigmoid(difference) as predicted for the higher score, and observed.
 
-    The error is the mean over pairs of |predicted - observed| of the pair's bin; bins of equal width from 0.5 to 1.
+    The error is the mean over pairs of |predicted - observed| of the pair's bin; bins have equal width from 0.5 to 1.
     """
     found: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
     for pair in (pair for group in groups for pair in group):

@@ -1,1 +1,1 @@
-"""Text as tokens and back: the chat template and its masks, packing, policies, sampling."""
+"""From text to tokens and back: the chat template and its masks, packing, policies, sampling."""

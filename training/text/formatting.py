@@ -1,8 +1,8 @@
 """Record -> text -> tokens: the only place that knows the chat template and the masks.
 
-tokens(prompt) + tokens(completion) is the same sequence in SFT, reward model, PPO and evaluation, and an assistant's
-turn has the same tokens as a completion and as history: template and text are tokenised apart wherever that could
-matter. Text that reads like a token of the tokenizer's own stays text.
+tokens(prompt) + tokens(completion) is the same sequence in SFT, reward model, PPO and evaluation. An assistant's turn
+has the same tokens as a completion and as history: template and text are tokenised separately wherever that could
+matter. Text that spells a control token of the tokenizer stays text.
 """
 
 import json
@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from training.contract.configs import Encoding
 from training.contract.records import ComparisonRecord, DemonstrationRecord, Message
 
-# One special token opens each turn, so that a miniature prompt spends two tokens on its form.
+# One special token opens each turn, so that a miniature prompt spends two tokens on formatting.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}<|assistant|>"
     "{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
@@ -26,7 +26,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
-# For a network without a template of its own; turns end with a line break, so a completion needs no leading space.
+# For a network without its own template; turns end with a line break, so a completion needs no leading space.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'Assistant:\n' }}"
     "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\n\n' }}"
@@ -43,25 +43,25 @@ TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 
 
 class Refused(ValueError):
-    """The chat template takes no such prompt, or the tokenizer cannot tell its text from tokens of its own."""
+    """The chat template rejects the prompt, or the tokenizer cannot encode its text without control tokens."""
 
 
 class Chat(NamedTuple):
-    """How a run asks the template (configs.Encoding); a date is given so that tokens do not depend on the day."""
+    """A run's settings of the chat template (configs.Encoding); a fixed date keeps tokens independent of the day."""
 
     fold_system: bool
     date: date
 
 
 def chat_of(config: Encoding) -> Chat:
-    """What of a config the template is asked with."""
+    """Return a config's settings of the chat template."""
     return Chat(config.fold_system, config.template_date)
 
 
 def encode_prompt(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
-    """Token ids of a prompt up to where the completion starts; exactly one BOS where the tokenizer uses one.
+    """Return a prompt's token ids up to where the completion starts; exactly one BOS if the tokenizer uses one.
 
-    Raises Refused where the template takes no such turns.
+    Raises Refused if the template rejects these turns, or a text cannot be encoded without control tokens.
     """
     chat = _chat(tokenizer)
     messages = [{"role": message.role, "content": message.text} for message in prompt]
@@ -73,45 +73,45 @@ def encode_prompt(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
     if form.refused:
         raise Refused(form.refused)
     ids = _encode(tokenizer, messages, {i for i, each in enumerate(messages) if each["role"] == "assistant"})
-    if _control_tokens(tokenizer, ids) != form.control_tokens:  # a text spells one
+    if _control_tokens(tokenizer, ids) != form.control_tokens:  # a text spells a control token
         ids = _encode(tokenizer, messages, set(range(len(messages))))
     bos = _bos(tokenizer)
     return ids if ids[:1] == bos else [*bos, *ids]
 
 
 def encode_completion(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a completion with the token that ends it."""
+    """Return the token ids of a completion, including the token that ends it."""
     return [*_encode_text(tokenizer, text), end_of_turn(tokenizer)]
 
 
 def end_of_turn(tokenizer: Any) -> int:
-    """Id of the token that ends an assistant's turn: the template's own if it has one, else the end-of-text token."""
+    """Return the id of the token that ends an assistant's turn: the template's own, else the end-of-text token."""
     return _end_of_turn(tokenizer, tokenizer.chat_template, _chat(tokenizer))
 
 
 def rewrites_answers(tokenizer: Any) -> bool:
-    """Whether the chat template writes an earlier answer otherwise than it was given: trims it, drops its reasoning."""
+    """Return whether the chat template changes an earlier answer, such as trimming it or dropping its reasoning."""
     answer = " <think>\nbecause\n</think>\n\nAn answer. "
     turns = [("user", "a question"), ("assistant", answer), ("user", "another")]
     return answer not in _render(tokenizer, [{"role": role, "content": text} for role, text in turns])
 
 
 def decode_completion(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text of sampled ids up to the token that ends it."""
+    """Decode sampled ids up to the token that ends the completion."""
     ends = {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     length = next((place for place, i in enumerate(ids) if i in ends), len(ids))
     return tokenizer.decode(list(ids[:length]), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def encode_document(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a pretraining document between its BOS, where the tokenizer uses one, and its end-of-text token."""
+    """Return a pretraining document's token ids, between BOS (if the tokenizer uses one) and end-of-text token."""
     return [*_bos(tokenizer), *_encode_text(tokenizer, text), tokenizer.eos_token_id]
 
 
 def encode_demonstration(
     tokenizer: Any, record: DemonstrationRecord, max_prompt: int, max_completion: int, counts: Counter
 ) -> tuple[list[int], list[bool]] | None:
-    """(ids, mask): prompt + completion and which of them are the completion's; None if the prompt is too long."""
+    """Return (ids, mask): prompt + completion, and which ids are the completion's; None if the prompt is left out."""
     prompt = _short_prompt(tokenizer, record.prompt, max_prompt, counts)
     if prompt is None:
         return None
@@ -122,7 +122,7 @@ def encode_demonstration(
 def encode_comparison(
     tokenizer: Any, record: ComparisonRecord, max_prompt: int, max_completion: int, counts: Counter
 ) -> tuple[list[int], list[list[int]]] | None:
-    """(prompt ids, ids of each completion in the record's order); None if the prompt is too long."""
+    """Return (prompt ids, ids of each completion in the record's order); None if the prompt is left out."""
     prompt = _short_prompt(tokenizer, record.prompt, max_prompt, counts)
     if prompt is None:
         return None
@@ -134,12 +134,12 @@ def encode_comparison(
 def encode_prompts(
     tokenizer: Any, prompts: Iterable[Sequence[Message]], max_prompt: int, counts: Counter
 ) -> list[list[int] | None]:
-    """Token ids of each prompt, None for one that is too long."""
+    """Return the token ids of each prompt, None for one that is too long or refused."""
     return [_short_prompt(tokenizer, prompt, max_prompt, counts) for prompt in prompts]
 
 
 def left_out(counts: Counter, config: Encoding) -> str:
-    """What to add to a refusal where nothing is left: what was left out, how often, and which key to raise."""
+    """Return the end of an error message if nothing is left: what was left out, how often, which key to raise."""
     found = [f"{count} {what}" for what, count in counts.items() if count and "left out" in what]
     if not found:
         return ""
@@ -166,7 +166,7 @@ def _cut(ids: list[int], limit: int, counts: Counter) -> list[int]:
 
 
 class _Form(NamedTuple):
-    """What the template makes of turns of some roles, whatever their text."""
+    """What the template does with turns of the given roles, whatever their text."""
 
     control_tokens: int = 0
     refused: str = ""
@@ -178,7 +178,7 @@ def _chat(tokenizer: Any) -> Chat:
 
 @lru_cache(maxsize=256)
 def _form(tokenizer: Any, template: str, chat: Chat, roles: tuple[str, ...]) -> _Form:
-    """The template is a key, since it can be set after the tokenizer was made."""
+    """Try the template on these roles; it is part of the cache key, since a tokenizer's template can change."""
     messages = [{"role": role, "content": "x"} for role in roles]
     try:
         parts = _around(tokenizer, messages, set(range(len(roles))))
@@ -199,12 +199,12 @@ def _end_of_turn(tokenizer: Any, template: str, chat: Chat) -> int:
         if i in control_ids(tokenizer):
             return i
         if tokenizer.decode([i]).strip():
-            break  # words that the template writes behind every turn
+            break  # text that the template writes after every turn
     return tokenizer.eos_token_id
 
 
 def _around(tokenizer: Any, messages: list[dict[str, str]], apart: set[int], answered: bool = False) -> list[str]:
-    """The rendered prompt, cut where the texts of the messages `apart` stand; raises Refused."""
+    """Render the prompt and split it where the texts of the messages `apart` belong; raises Refused."""
     markers = {index: f"\ue000{index}\ue001" for index in sorted(apart)}
     marked = [{**each, "content": markers.get(index, each["content"])} for index, each in enumerate(messages)]
     rest, parts = _render(tokenizer, marked, answered), []
@@ -222,18 +222,18 @@ def _render(tokenizer: Any, messages: list[dict[str, str]], answered: bool = Fal
         return tokenizer.apply_chat_template(
             messages, chat_template=template, tokenize=False, add_generation_prompt=not answered
         )
-    except Exception as error:  # whatever a template raises, in words of its own
+    except Exception as error:  # a template may raise anything, with its own message
         raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 @lru_cache(maxsize=16)
 def _on_a_day(template: str, day: date) -> str:
-    """The template with the day written in wherever it asks for today's."""
+    """Return the template with `day` written in wherever it asks for today's date."""
     return TODAY.sub(lambda found: json.dumps(day.strftime(found[2])), template)
 
 
 def _encode(tokenizer: Any, messages: list[dict[str, str]], apart: set[int]) -> list[int]:
-    """Token ids of the rendered prompt, in which the texts of the messages `apart` are tokenised for themselves."""
+    """Return the rendered prompt's token ids, with the texts of the messages `apart` tokenised separately."""
     first, *others = _around(tokenizer, messages, apart)
     ids = list(tokenizer(first, add_special_tokens=False)["input_ids"])
     for index, part in zip(sorted(apart), others, strict=True):
@@ -243,7 +243,7 @@ def _encode(tokenizer: Any, messages: list[dict[str, str]], apart: set[int]) -> 
 
 
 def _encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text that may spell tokens of the tokenizer's own and yet holds none; raises Refused."""
+    """Return a text's ids without control tokens, even if the text spells some; raises Refused if that fails."""
     for encode in (_splitting, _without_control_tokens):
         ids = encode(tokenizer, text)
         spelled = control_ids(tokenizer).intersection(ids)
@@ -264,7 +264,7 @@ def _without_control_tokens(tokenizer: Any, text: str) -> list[int]:
 
 @lru_cache(maxsize=4)
 def _plain(tokenizer: Any) -> Tokenizer | None:
-    """The tokenizer without the control tokens that it finds in any text; None where it is one of Python alone."""
+    """Return the tokenizer without the control tokens that it would find in text; None for a pure Python one."""
     if not getattr(tokenizer, "is_fast", False):
         return None
     state = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -279,9 +279,9 @@ def _control_tokens(tokenizer: Any, ids: Sequence[int]) -> int:
 
 
 def control_ids(tokenizer: Any) -> frozenset[int]:
-    """Ids of all tokens that a template may write and no text may: special ones, and others that were added by name.
+    """Return the ids of all tokens that a template may write but a text may not: special ones and others added by name.
 
-    An unknown word is text, and so are runs of spaces, which some tokenizers add.
+    The unknown token counts as text, as do runs of spaces, which some tokenizers add.
     """
     names = {name for name in ("bos_token_id", "eos_token_id", "pad_token_id") if getattr(tokenizer, name) is not None}
     return _added_ids(tokenizer, len(tokenizer)).union(getattr(tokenizer, name) for name in names)
@@ -289,7 +289,7 @@ def control_ids(tokenizer: Any) -> frozenset[int]:
 
 @lru_cache(maxsize=16)
 def _added_ids(tokenizer: Any, length: int) -> frozenset[int]:
-    """The length is a key, since tokens can be added to a tokenizer."""
+    """Return the added tokens' ids; the length is part of the cache key, since tokens can be added later."""
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.content.strip()}
     return frozenset(added.union(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
 

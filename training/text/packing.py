@@ -1,4 +1,4 @@
-"""Sequences side by side in rows, so that a short document costs no padding; none sees its neighbours."""
+"""Packing: sequences share rows, so that a short document costs no padding; none attends to its neighbours."""
 
 import hashlib
 import math
@@ -21,14 +21,14 @@ PACKING_WINDOW = 512  # sequences that are sorted into rows together
 
 
 class MicroBatch(NamedTuple):
-    """A part of a step's work: its size in tokens, and what computes its share of the step's loss."""
+    """Part of a step's work: its size in tokens, and a function that computes its share of the step's loss."""
 
     tokens: int
     compute: Callable[[], Any]
 
 
 class PackedRows(NamedTuple):
-    """Rows [B, S]: token ids, positions that restart at 0 with each sequence, and which tokens are to be predicted."""
+    """Rows [B, S]: token ids, positions that restart at 0 with each sequence, and which tokens to predict."""
 
     input_ids: Tensor
     positions: Tensor
@@ -36,7 +36,7 @@ class PackedRows(NamedTuple):
 
 
 def shuffled(members: Sequence[int], config: SFTConfig | RewardModelConfig | DPOConfig) -> list[list[int]]:
-    """For each step the members it learns from: every epoch in an order of its own, in steps of about equal size."""
+    """Return the members of each step: every epoch is shuffled separately and split into steps of about equal size."""
     steps: list[list[int]] = []
     for epoch in range(config.epochs):
         order = list(members)
@@ -47,7 +47,7 @@ def shuffled(members: Sequence[int], config: SFTConfig | RewardModelConfig | DPO
 
 
 def pack(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """Indices of the sequences of each row: first fit by falling length, window after window, so order stays near."""
+    """Return each row's sequence indices: first fit, longest first, window by window to keep the order roughly."""
     rows: list[list[int]] = []
     for start in range(0, len(lengths), PACKING_WINDOW):
         window = range(start, min(start + PACKING_WINDOW, len(lengths)))
@@ -66,10 +66,10 @@ def pack(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 def packed_rows(
     rows: Sequence[Sequence[int]], sequences: Sequence[list[int]], masks: Sequence[list[bool]], pad_id: int
 ) -> PackedRows:
-    """The tensors of some rows, padded to the longest; a sequence's first token is never selected."""
+    """Build the tensors of some rows, padded to the longest; a sequence's first token is never selected."""
     width = max(sum(len(sequences[index]) for index in row) for row in rows)
     ids = torch.full((len(rows), width), pad_id)
-    positions = torch.zeros((len(rows), width), dtype=torch.long)  # padding: each its own sequence of one
+    positions = torch.zeros((len(rows), width), dtype=torch.long)  # each padding token is its own sequence
     selected = torch.zeros((len(rows), width), dtype=torch.bool)
     for number, row in enumerate(rows):
         start = 0
@@ -83,7 +83,7 @@ def packed_rows(
 
 
 def read_documents(path: Path) -> list[str]:
-    """The documents of a UTF-8 text file, parted by blank lines."""
+    """Read the documents of a UTF-8 text file, separated by blank lines."""
     if not path.is_file():
         raise ValueError(f"{path}: no such text file")
     documents = [document.strip("\n") for document in path.read_text(encoding="utf-8").split("\n\n")]
@@ -94,7 +94,7 @@ def read_documents(path: Path) -> list[str]:
 
 
 def digest(documents: Iterable[str]) -> str:
-    """A hash of the documents, in order."""
+    """Hash the documents, in order."""
     hashed = hashlib.sha256()
     for document in documents:
         hashed.update(document.encode() + b"\n\n")
@@ -102,7 +102,7 @@ def digest(documents: Iterable[str]) -> str:
 
 
 def pieces(ids: list[int], limit: int) -> list[list[int]]:
-    """A long document cut into pieces of at most `limit` tokens; nothing is lost but the context across a cut."""
+    """Cut a long document into pieces of at most `limit` tokens; only the context across a cut is lost."""
     return [ids[start : start + limit] for start in range(0, len(ids), limit)]
 
 
@@ -115,7 +115,7 @@ def cross_entropy(
     pad_id: int,
     micro_batch_tokens: int,
 ) -> list[MicroBatch]:
-    """Micro-batches of the rows' sequences, each a share of the mean cross-entropy (nats) over all selected tokens."""
+    """Return the rows as micro-batches, each a share of the mean cross-entropy (nats) over all selected tokens."""
     order = [index for row in rows for index in row]
     total = sum(sum(masks[index][1:]) for index in order)
     lengths = [len(sequences[index]) for index in order]
@@ -126,7 +126,7 @@ def cross_entropy(
         selected = torch.tensor(wanted, device=forbidden.device)
         return -row_logprobs(model, row, selected, forbidden).sum() / total
 
-    if order and can_be_ragged(model, max(lengths)):  # no mask as wide as a row, no padding: a quarter faster or more
+    if order and can_be_ragged(model, max(lengths)):  # no row-wide mask, no padding: at least a quarter faster
         return [
             MicroBatch(sum(lengths[place] for place in batch), partial(ragged_share, [order[place] for place in batch]))
             for batch in in_order(lengths, micro_batch_tokens)
@@ -156,7 +156,7 @@ def cross_entropy(
 
 
 def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Indices in batches of nearly equal length, each padded to at most `tokens` tokens unless one alone is longer."""
+    """Batch indices of nearly equal length, each batch padded to at most `tokens` tokens unless one alone is longer."""
     tokens = parallel.fair(tokens, sum(lengths))
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -167,7 +167,7 @@ def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 
 def in_order(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Indices in batches of neighbours, each of at most `tokens` tokens together unless one alone is longer."""
+    """Batch neighbouring indices, each batch at most `tokens` tokens in total unless one alone is longer."""
     tokens = parallel.fair(tokens, sum(lengths))
     batches: list[list[int]] = []
     room = 0

@@ -1,4 +1,4 @@
-"""Networks that write text: loading, saving, making one from nothing, and the log-probabilities of its tokens."""
+"""Networks that write text: loading, saving, creating one from scratch, and the log-probabilities of tokens."""
 
 import ctypes
 import platform
@@ -43,9 +43,9 @@ CHUNK_LOGITS = 2**25  # logits held at once: 128 MiB in float32
 def load_policy(
     path: Path | str, dtype: torch.dtype = torch.float32, config: Encoding | None = None
 ) -> tuple[Any, Any]:
-    """(model, tokenizer) of any causal language model by path, with a pad token of its own and no dropout.
+    """Load (model, tokenizer) of any causal language model by path, with a separate pad token and no dropout.
 
-    Raises ValueError where the folder holds no network, not all of one, or one that predicts no text.
+    Raises ValueError if the folder holds no network, an incomplete one, or one that predicts no text.
     """
     if "ForSequenceClassification" in str(check_files(path).get("architectures")):
         raise ValueError(f"{path}: holds a reward model, which writes no text; name an SFT network or a policy")
@@ -56,19 +56,19 @@ def load_policy(
 
 
 def load_network(kind: Any, path: Path | str, dtype: torch.dtype, fresh: str = "", **changes: Any) -> Any:
-    """The whole network of a folder by one of transformers' automatic classes, without dropout.
+    """Load the whole network of a folder with the transformers class `kind`, without dropout.
 
-    Only weights whose name starts with `fresh` may be missing. `changes` are to its config. Raises ValueError.
+    Only weights whose name starts with `fresh` may be missing. `changes` override its config. Raises ValueError.
     """
     check_files(path)
     config = without_dropout(read_config(path, **changes))
-    if getattr(kind, "config_class", type(config)) is not type(config):  # of the text part of a network of several
+    if getattr(kind, "config_class", type(config)) is not type(config):  # `kind` is a multi-part network's text part
         config = config.get_text_config()
         config.update(changes)
     with refusing(path, "it"):
         model, found = kind.from_pretrained(
             path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True, trust_remote_code=False,
-            ignore_mismatched_sizes=True,  # it would only point at a report on the terminal
+            ignore_mismatched_sizes=True,  # transformers' error would only point at a report on the terminal
         )  # fmt: skip
     lacking, other, unused = (
         sorted(str(each[0] if isinstance(each, tuple) else each) for each in found[which])
@@ -91,7 +91,7 @@ def load_network(kind: Any, path: Path | str, dtype: torch.dtype, fresh: str = "
 
 
 def load_tokenizer(path: Path | str, config: Encoding | None = None) -> Any:
-    """The tokenizer of a network folder, with a chat template and a pad token that is not its end-of-text token."""
+    """Load a network folder's tokenizer, with a chat template and a pad token that is not its end-of-text token."""
     if not Path(path).is_dir():
         raise ValueError(f"{path}: no such network folder")
     with refusing(path, "its tokenizer"):
@@ -115,7 +115,7 @@ def load_tokenizer(path: Path | str, config: Encoding | None = None) -> Any:
 
 
 def _spare_token(tokenizer: Any) -> str:
-    """A token to pad with: one that the tokenizer keeps for that or for nothing, else a new one."""
+    """Return a token to pad with: one reserved for padding or unused in the tokenizer, else a new one."""
     end = tokenizer.convert_ids_to_tokens(end_of_turn(tokenizer))
     taken = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token, end}
     special = [each.content for each in tokenizer.added_tokens_decoder.values() if each.special]
@@ -124,9 +124,9 @@ def _spare_token(tokenizer: Any) -> str:
 
 
 def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
-    """Give the network an embedding row for each token and the tokenizer's special ids; new rows are 0.
+    """Give the network an embedding row for each token, and the tokenizer's pad id; new rows are 0.
 
-    Raises ValueError where other tokens than added ones lack a row: the tokenizer is another network's.
+    Raises ValueError if tokens other than added ones lack a row: the tokenizer belongs to another network.
     """
     rows, needed = model.get_input_embeddings().num_embeddings, largest_id(tokenizer) + 1
     if needed > rows:
@@ -148,19 +148,19 @@ def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     tune_process(model)
-    forms(model)  # from then on it may compute otherwise: from its first pass on it shall round alike
+    forms(model)  # may change how the network computes: done before its first pass, so that all passes round alike
 
 
 def largest_id(tokenizer: Any) -> int:
-    """The largest id of a token; a vocabulary with holes has more ids than tokens."""
+    """Return the largest token id; a vocabulary with holes has more ids than tokens."""
     vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
     return max([len(tokenizer) - 1, *vocabulary.values()])
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Ids that end a completion: the token that ends a turn first, the end-of-text token, those the network names.
+    """Return the ids that end a completion: the end-of-turn token first, end-of-text, those the network names.
 
-    Of what it names ordinary tokens are left out: they are its family's default and mean another tokenizer.
+    Ordinary tokens that the network names are left out: they are its family's default, for another tokenizer.
     """
     own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     named = control_ids(tokenizer).intersection([own] if isinstance(own, int) else own or [])
@@ -171,8 +171,8 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
 def tune_process(model: Any) -> None:
     """Let a small network compute on one thread, since waiting for a second, busy core made it six times slower.
 
-    And let GNU's C library keep memory that is freed: to get it from the kernel again for the next tensor, page by
-    page, took a twentieth of the time.
+    Also let GNU's C library keep freed memory: getting it back from the kernel for the next tensor, page by page, took
+    a twentieth of the time.
     """
     for setting, size in _KEEP_MEMORY if platform.libc_ver()[0] == "glibc" else ():
         ctypes.CDLL(None).mallopt(setting, size)
@@ -181,7 +181,7 @@ def tune_process(model: Any) -> None:
 
 
 def check_fits(model: Any, tokens: int) -> None:
-    """Raise ValueError if a sequence of so many tokens is longer than the network's positions."""
+    """Raise ValueError if a sequence of `tokens` tokens is longer than the network's positions."""
     limit = max_positions(model)
     if limit is not None and tokens > limit:
         raise ValueError(
@@ -203,7 +203,7 @@ def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
-    """A small Llama with fresh weights; call torch.manual_seed before."""
+    """Create a small Llama with random weights; call torch.manual_seed first."""
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
@@ -226,10 +226,10 @@ def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
 
 
 def train_tokenizer(documents: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with our role tokens: every text tokenises and comes back, unseen letters as bytes.
+    """Train a byte-level BPE with our role tokens: every text survives a round trip, unseen letters as bytes.
 
-    A space is put before each text and taken off again by the decoder, so that a word is the same token at the start
-    of a completion as in the middle of a sentence: a small network need not learn each word twice.
+    A space is put before each text and removed by the decoder, so that a word is the same token at the start of a
+    completion as in the middle of a sentence: a small network need not learn each word twice.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Prepend(" ")
@@ -250,19 +250,19 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> PreTrainedToke
 
 
 def forbidden_token_ids(model: Any, tokenizer: Any) -> Tensor:
-    """Ids [F] that no policy may write: the pad token and embedding rows that no token stands for."""
+    """Return the ids [F] that no policy may write: the pad token, and embedding rows without a token."""
     rows = model.get_output_embeddings().weight.shape[0]
     nameless = sorted(set(range(rows)).difference(tokenizer.get_vocab().values(), [tokenizer.pad_token_id]))
     return torch.tensor([tokenizer.pad_token_id, *nameless], device=model.device)
 
 
 def mask_logits(logits: Tensor, forbidden: Tensor) -> Tensor:
-    """The logits [..., V] with -inf at the forbidden ids, in sampler, policy and reference alike; works in place."""
+    """Set logits [..., V] to -inf at the forbidden ids, in place; sampler, policy and reference all do so."""
     return logits.index_fill_(-1, forbidden, float("-inf"))
 
 
 def position_ids(attention_mask: Tensor) -> Tensor:
-    """Positions [B, S] of real tokens counted from 0, wherever the padding lies."""
+    """Return the positions [B, S] of real tokens, counted from 0, wherever the padding is."""
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
@@ -275,9 +275,9 @@ def selected_logprobs(
     positions: Tensor | None = None,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Log-probability [B, S] of each `selected` token given those before it, 0 elsewhere (natural log, float32).
+    """Return the log-probability [B, S] of each `selected` token given those before it, 0 elsewhere (nats, float32).
 
-    `input_ids` [B, S] integers, `selected` [B, S] bool; padded rows come with `attention_mask` [B, S], packed rows with
+    `input_ids` [B, S] integers, `selected` [B, S] bool. Padded rows need `attention_mask` [B, S]; packed rows need
     `positions` [B, S] that restart at 0 for each sequence. A sequence's first token has no log-probability and must not
     be selected. Logits are divided by `temperature`; only those of selected tokens are computed, `CHUNK_LOGITS` at a
     time.
@@ -317,7 +317,7 @@ def _packed_logprobs(
 
 @as_forward
 def row_logprobs(model: Any, row: Ragged, selected: Tensor, forbidden: Tensor, temperature: float = 1.0) -> Tensor:
-    """The same [T] of the `selected` tokens [T] bool of a ragged row, by a network that can be ragged."""
+    """Compute selected_logprobs [T] of a ragged row's `selected` tokens [T] bool, by a network that can be ragged."""
     predicting = F.pad(selected[1:], (0, 1))
     if forms(model).head == "own":
         states = whole_row(model, row).logits[0, predicting]
@@ -336,7 +336,7 @@ def completion_logprobs(
     forbidden: Tensor,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Log-probability [B, T] of each completion token, T the longest completion, 0 after a completion's end.
+    """Return the log-probability [B, T] of each completion token, T the longest completion, 0 after a completion's end.
 
     `input_ids`, `attention_mask` [B, S]: prompt + completion, padded on the left or the right; lengths [B] in tokens.
     """
@@ -350,13 +350,13 @@ def completion_logprobs(
 
 
 def _token_logprobs(hidden: Tensor, targets: Tensor, head: nn.Module, forbidden: Tensor, temperature: float) -> Tensor:
-    """Log-probability [N] of `targets` [N] from hidden states [N, D], without the logits [N, V] of all N at once."""
+    """Return log-probabilities [N] of `targets` [N] from hidden states [N, D], without all logits [N, V] at once."""
     width = head.weight.shape[0] if hasattr(head, "weight") else hidden.shape[-1]
     step = max(1, CHUNK_LOGITS // width)
 
     def chunk(hidden: Tensor, targets: Tensor) -> Tensor:
         logits = head(hidden).float()
-        if logits is hidden:  # they are logits already; what is masked in place shall not be a part of the whole
+        if logits is hidden:  # the states are logits already; masking in place must not change the caller's
             logits = logits.clone()
         if temperature != 1:  # a division by one would still cost a copy
             logits = logits / temperature
@@ -365,17 +365,17 @@ def _token_logprobs(hidden: Tensor, targets: Tensor, head: nn.Module, forbidden:
     pieces = list(zip(hidden.split(step), targets.split(step), strict=True))
     if len(pieces) == 1 or not torch.is_grad_enabled():
         return torch.cat([chunk(*piece) for piece in pieces]) if pieces else hidden.new_zeros(0, dtype=torch.float32)
-    # Recomputed in the backward pass, else autograd would keep the logits of every chunk.
+    # Recomputed in the backward pass; autograd would otherwise keep the logits of every chunk.
     return torch.cat([checkpoint(chunk, *piece, use_reentrant=False) for piece in pieces])
 
 
 def has_plain_head(model: Any) -> bool:
-    """Whether logits are the output embedding of the last hidden state and nothing more."""
+    """Return whether logits are just the output embedding of the last hidden state."""
     return forms(model).head == "plain"
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int, left: bool = False, device: Any = None) -> tuple[Tensor, Tensor]:
-    """(input_ids, attention_mask) [B, S] of token lists padded to the longest."""
+    """Return (input_ids, attention_mask) [B, S] of token lists padded to the longest."""
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), pad_id)
     mask = torch.zeros((len(rows), width), dtype=torch.long)

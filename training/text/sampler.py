@@ -1,7 +1,7 @@
-"""Sampling: one prefill per distinct prompt, temperature only, finished rows leave, log-probs of the chosen kept.
+"""Sampling: one prefill per distinct prompt, temperature only, finished rows leave, chosen tokens' log-probs are kept.
 
-So it is with every network whose cache gives the log-probs of a forward pass, which is tried (`writes_by`); others are
-sampled by transformers' generate, or by a forward pass for each token.
+This holds for every network whose cache gives the log-probs of a forward pass, which `writes_by` tries. Others are
+sampled by transformers' generate, or by a forward pass per token.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -27,7 +27,7 @@ from training.run import parallel
 from training.text.policy import completion_logprobs, mask_logits, pad, position_ids
 
 TRIAL_TOKENS = 6
-PREFILL_TOKENS = 2048  # of prompts read at once on a CPU, where more is no faster and takes more memory
+PREFILL_TOKENS = 2048  # prompt tokens read at once on a CPU, where more is no faster and takes more memory
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Sampled:
     finished: Tensor  # (N,) bool, False where the token limit came before the end-of-text token
 
     def texts(self) -> list[list[int]]:
-        """Each completion's real token ids."""
+        """Return each completion's real token ids."""
         return [row[keep].tolist() for row, keep in zip(self.tokens, self.mask, strict=True)]
 
 
@@ -57,26 +57,26 @@ def sample(
     rows_at_once: int = 512,
     by: Literal["own", "transformers"] = "own",
 ) -> Sampled:
-    """One completion for each entry of `prompts` (repeat a prompt for more of it); temperature 0 is greedy.
+    """Sample one completion for each entry of `prompts` (repeat a prompt to get several); temperature 0 is greedy.
 
-    A completion ends with `eos_token_id`, or any of them. `forbidden` (F,) are the ids that no policy may write
+    A completion ends with `eos_token_id`, or any of them. `forbidden` (F,) holds the ids that no policy may write
     (policy.forbidden_token_ids), the pad id first. Each row draws from its own uniform numbers, so its text depends on
-    `generator` and its place in `prompts`, not on `rows_at_once` or on when other rows end, nor on how many processes
-    share the work; `by` transformers' generate it does.
+    `generator` and its place in `prompts`, but not on `rows_at_once`, on when other rows end, or on how many processes
+    share the work. With `by` = "transformers" it depends on these too.
     """
     if temperature < 0:
         raise ValueError(f"temperature: {temperature} is below 0; 0 is greedy, 1 samples the policy itself")
     if not all(prompts):
         raise ValueError("prompts: one of them has no token; every prompt needs at least one")
     ends = _ends(eos_token_id)
-    room = turns_alike_up_to(model) - max_new_tokens  # a longer prompt would change what shorter ones beside it become
+    room = turns_alike_up_to(model) - max_new_tokens  # a longer prompt would change the completions of shorter ones
     uniforms = torch.rand(len(prompts), max_new_tokens, generator=generator, dtype=torch.float64)
     tokens = torch.full((len(prompts), max_new_tokens), int(forbidden[0]))
     logprobs = torch.zeros(len(prompts), max_new_tokens)
     lengths = torch.zeros(len(prompts), dtype=torch.int64)
     was_training = model.training
     model.eval()
-    # Rows of one prompt, and prompts of one length, side by side: fewer prefills and less padding.
+    # Rows of one prompt, and prompts of one length, are adjacent: fewer prefills and less padding.
     order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), tuple(prompts[row])))
     mine = torch.tensor(order).tensor_split(parallel.count())[parallel.number()]
     try:
@@ -86,7 +86,7 @@ def sample(
             if not asked:
                 continue
             rows_by = _BY[writes_by(model, max(map(len, asked)) + max_new_tokens) if by == "own" else by]
-            # Spares each of the many small operations some work; sharded weights cannot be gathered in it.
+            # Inference mode makes the many small operations cheaper; sharded weights cannot be gathered in it.
             with torch.inference_mode() if parallel.count() == 1 else torch.no_grad():
                 for step, (going, chosen, chosen_logprobs) in enumerate(
                     rows_by(model, asked, uniforms[rows], temperature, ends, forbidden)
@@ -114,10 +114,10 @@ def stream(
     generator: torch.Generator,
     temperature: float = 1.0,
 ) -> Iterator[int]:
-    """The token ids that `sample` gives for this one prompt, each as soon as it is chosen; `model` is in eval mode."""
+    """Yield the token ids that `sample` gives for this prompt, each once it is chosen; `model` must be in eval mode."""
     uniforms = torch.rand(1, max_new_tokens, generator=generator, dtype=torch.float64)
     by = writes_by(model, len(prompt) + max_new_tokens)
-    rows_by = _sample_rows if by == "own" else _forward_rows  # generate would give all at the end
+    rows_by = _sample_rows if by == "own" else _forward_rows  # generate would return all at the end
     for _going, chosen, _logprobs in rows_by(
         model, [tuple(prompt)], uniforms, temperature, _ends(eos_token_id), forbidden
     ):
@@ -125,11 +125,11 @@ def stream(
 
 
 def writes_by(model: Any, longest: int = 0) -> Sampler:
-    """The fastest way to sample sequences of up to `longest` tokens whose log-probs are those of a forward pass.
+    """Return the fastest way to sample up to `longest` tokens whose log-probs are those of a forward pass.
 
-    Tried once per network: what a cache holds, keys and values or what a network recurs with, must give what passes
-    over the whole text give. No cache can follow where a longer text turns its first positions otherwise; there
-    generate writes, whose log-probs are taken from a forward pass.
+    Tried once per network: its cache (keys and values, or recurrent state) must give what passes over the whole text
+    give. No cache works where a longer text changes the rotary embedding of its first positions; there generate writes,
+    and log-probs are taken from a forward pass.
     """
     found = forms(model)
     if found.sampler is None:
@@ -155,9 +155,9 @@ def _own_is_right(model: Any, prompts: list[tuple[int, ...]]) -> bool:
             for row, (token, logprob) in enumerate(zip(chosen.tolist(), found.tolist(), strict=True)):
                 texts[row].append(token)
                 logprobs[row].append(logprob)
-    except Exception:  # it keeps something else than keys and values, or takes other arguments
+    except Exception:  # it caches something other than keys and values, or takes other arguments
         return False
-    limit = 2e-3 if model.dtype == torch.float32 else 0.2  # of how much the log-probs of a vocabulary differ
+    limit = 2e-3 if model.dtype == torch.float32 else 0.2  # relative to the spread of a vocabulary's log-probs
     for text, found in zip(texts, logprobs, strict=True):
         whole = _whole_logits(model, text)[-TRIAL_TOKENS - 1 : -1]
         spread = whole.std(-1).clamp_min(1e-6)
@@ -180,13 +180,13 @@ def _generate_is_right(model: Any, prompts: list[tuple[int, ...]]) -> bool:
             text = written.sequences[row, -len(prompt) - TRIAL_TOKENS :].tolist()
             if not near(model, found, _whole_logits(model, text)[-TRIAL_TOKENS - 1 : -1]):
                 return False
-    except Exception:  # it has no such method, or writes into something that it does not make by itself
+    except Exception:  # it has no such method, or writes into a cache that it does not create itself
         return False
     return True
 
 
 def _whole_logits(model: Any, text: Sequence[int]) -> Tensor:
-    """Logits [S, V] of a forward pass."""
+    """Return the logits [S, V] of a forward pass."""
     return head_of(model)(computed(model, torch.tensor([list(text)], device=model.device))[0]).float()
 
 
@@ -198,7 +198,7 @@ def _sample_rows(
     ends: Tensor,
     forbidden: Tensor,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For each step the rows (B,) that still write, their tokens (B,) and log-probs (B,), all on the CPU."""
+    """Yield for each step the unfinished rows (B,), their tokens (B,) and log-probs (B,), all on the CPU."""
     device = model.device
     shares = can_be_ragged(model, max(map(len, prompts)) + uniforms.shape[1])
     distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
@@ -212,7 +212,7 @@ def _sample_rows(
         cache = PromptCache(cache, attention, owners)
     else:
         cache.batch_select_indices(owners)
-        # Where no prompt is padded the model is told of no mask: it would look through it at every step.
+        # If no prompt is padded, the model gets no mask: it would scan it at every step.
         attention = None if attention.all() else torch.cat([attention[owners], attention.new_ones(uniforms.shape)], 1)
     for step in range(uniforms.shape[1]):
         chosen, logprobs = _choose(logits, uniforms[going, step].to(device), temperature, forbidden)
@@ -220,7 +220,7 @@ def _sample_rows(
         unfinished = ~torch.isin(chosen, ends.to(device))
         if step + 1 == uniforms.shape[1] or not unfinished.any():
             return
-        if not unfinished.all():  # a finished row leaves the batch, and its keys and values the cache
+        if not unfinished.all():  # finished rows leave the batch, and their keys and values the cache
             keep = closed_up(unfinished)
             cache.batch_select_indices(keep)
             going, chosen, positions = going[keep.cpu()], chosen[keep], positions[keep]
@@ -238,7 +238,7 @@ def _sample_rows(
 
 
 def _prefill(model: Any, ids: Tensor, attention: Tensor) -> tuple[Cache, Tensor]:
-    """The cache of P prompts [P, S], padded on the left, and the logits [P, V] after each; so many tokens at once."""
+    """Return the cache of P prompts [P, S], padded on the left, and the logits [P, V] after each; in parts on a CPU."""
     alike = all(isinstance(layer, DynamicLayer) for layer in room_cache(model.config).layers)
     rows = max(1, PREFILL_TOKENS // ids.shape[1]) if alike and ids.device.type == "cpu" else len(ids)
     logits, caches = [], []
@@ -267,8 +267,8 @@ def _generate_rows(
     ends: Tensor,
     forbidden: Tensor,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The same as `_sample_rows` by transformers' generate, with log-probs from a forward pass over what it wrote."""
-    rows: dict[int, list[int]] = {}  # together those that need no padding, where it would be seen
+    """Do the same as `_sample_rows` by transformers' generate, with log-probs from a forward pass over its output."""
+    rows: dict[int, list[int]] = {}  # by prompt length where padding would be seen, else all together
     for row, prompt in enumerate(prompts):
         rows.setdefault(0 if forms(model).left_padded else len(prompt), []).append(row)
     tokens = torch.full((len(prompts), uniforms.shape[1]), int(forbidden[0]))
@@ -286,7 +286,7 @@ def _generate_rows(
 def _generated(
     prompts: list[tuple[int, ...]], uniforms: Tensor, model: Any, temperature: float, ends: Tensor, forbidden: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens [B, T], their log-probs [B, T] and the lengths [B] of what generate writes after these prompts."""
+    """Return tokens [B, T], log-probs [B, T] and lengths [B] of what generate writes after these prompts."""
     device = model.device
     ids, attention = pad(prompts, int(forbidden[0]), left=True, device=device)
     settings = GenerationConfig(
@@ -298,7 +298,7 @@ def _generated(
         written = _generate(model, ids, attention, settings)
     tokens = written[:, ids.shape[1] :]
     ended = torch.isin(tokens, ends.to(device)).long()
-    mask = ended.cumsum(1) - ended == 0  # up to the first token that ends it, and with it
+    mask = ended.cumsum(1) - ended == 0  # up to and including the first token that ends it
     lengths = mask.sum(1)
     whole = torch.cat([attention, mask.long()], 1)
     logprobs = completion_logprobs(
@@ -308,7 +308,7 @@ def _generated(
 
 
 def _generate(model: Any, ids: Tensor, attention: Tensor, settings: GenerationConfig) -> Any:
-    """What generate gives by these settings alone: it would add those that the network came with."""
+    """Call generate with these settings alone; it would otherwise add the network's own."""
     known, model.generation_config = model.generation_config, settings
     try:
         return model.generate(ids, attention_mask=attention)
@@ -324,7 +324,7 @@ def _forward_rows(
     ends: Tensor,
     forbidden: Tensor,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The same as `_sample_rows` by a pass over the whole text for each token: right with any network, and slow."""
+    """Do the same as `_sample_rows` by a pass over the whole text for each token: right for any network, but slow."""
     texts, going = [list(prompt) for prompt in prompts], torch.arange(len(prompts))
     for step in range(uniforms.shape[1]):
         ids, mask = pad([texts[row] for row in going], int(forbidden[0]), device=model.device)
@@ -343,9 +343,9 @@ _BY = {"own": _sample_rows, "transformers": _generate_rows, "forward": _forward_
 
 
 def _can_share(cache: Any) -> bool:
-    """Whether each prompt's keys and values, of a network that can be ragged, can be held once for all its samples.
+    """Return whether the cache of a ragged network can hold each prompt's keys and values once for all its samples.
 
-    On a CPU in float32, where it was measured; in bfloat16 the scores would be rounded.
+    Only on a CPU in float32, where it was measured; in bfloat16 the scores would be rounded.
     """
     if not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
         return False
@@ -359,7 +359,7 @@ def _ends(ids: int | Collection[int]) -> Tensor:
 
 
 def _choose(logits: Tensor, uniforms: Tensor, temperature: float, forbidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens (B,) by inverse transform of `uniforms` (B,) from logits (B, V), and their log-probs (B,).
+    """Choose tokens (B,) from logits (B, V) by inverse transform of `uniforms` (B,); returns them and log-probs (B,).
 
     Forbidden ids are never chosen; greedy log-probs are those at temperature 1.
     """
@@ -370,7 +370,7 @@ def _choose(logits: Tensor, uniforms: Tensor, temperature: float, forbidden: Ten
         chosen = logprobs.argmax(dim=-1)
     else:
         cumulative = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-        # The first token whose cumulative share exceeds the draw: one of share 0 never does.
+        # The first token whose cumulative probability exceeds the draw: one of probability 0 never does.
         draw = uniforms.clamp_max(1 - 2**-40) * cumulative[:, -1]
         chosen = torch.searchsorted(cumulative, draw[:, None], right=True).squeeze(1)
     return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
