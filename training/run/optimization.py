@@ -52,8 +52,8 @@ def adam(
 def prepared(model: Any, config: Memory, head: str | None = None) -> tuple[Any, Any]:
     """Move `model` to the device, add the config's adapters and checkpointing; return (model, PeftModel or None).
 
-    With adapters, only those of the model's own weights in `head` are trained. The model is in training mode, as
-    activations are recomputed only there.
+    With adapters, of the model's own weights only those of `head` are trained. The model is in training mode, the only
+    one in which activations are recomputed.
     """
     adapted = None
     if config.lora_rank:
