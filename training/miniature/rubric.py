@@ -40,7 +40,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """Result of a family's rules: is the task done, is its constraint met, how near (0 to 1) to right is a failure."""
+    """Result of a family's rules: is the task done, is its constraint met, how close (0 to 1) did a failure come."""
 
     done: bool
     near: float

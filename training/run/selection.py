@@ -84,7 +84,7 @@ class Judge:
         return row | {"eos_rate": float(sampled.finished.double().mean())}
 
     def _scores(self, sequences: Sequence[list[int]]) -> Tensor:
-        """Score prompt + completion ids [N], less the reward model's offset."""
+        """Return the scores [N] of prompt + completion ids, less the reward model's offset."""
         pad_id, config = self.tokenizer.pad_token_id, self.config
         mine = list(range(parallel.number(), len(sequences), parallel.count()))
         with precision(config.dtype):
