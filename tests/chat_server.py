@@ -1,4 +1,4 @@
-"""A small server on loopback that speaks the chat protocol: its answers are scripted, what it was asked is kept."""
+"""A small server on loopback that speaks the chat protocol: its answers are scripted, its requests recorded."""
 
 import json
 import threading
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Reply = tuple[int, dict[str, str], bytes | list[bytes]]  # status, headers, body, in parts with a pause after each
-CLOSES: Reply = (0, {}, b"")  # the connection, without a word
+CLOSES: Reply = (0, {}, b"")  # closes the connection without an answer
 
 
 class ChatServer:
-    """`answer(request) -> list of texts` decides; `reply`, or `script(request, times asked)`, sends something else."""
+    """Replies with `answer(request) -> list of texts`; `reply`, or `script(request, times asked)`, overrides it."""
 
     def __init__(self, port: int = 0) -> None:
         self.answer: Callable[[dict], list[str]] = lambda request: [f"answer to {request['messages'][-1]['content']}"]
@@ -57,7 +57,7 @@ class ChatServer:
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
 
     def asked(self) -> Counter[str]:
-        """How often each prompt was asked."""
+        """Count how often each prompt was asked."""
         return Counter(request["messages"][-1]["content"] for request in list(self.requests) if "messages" in request)
 
     def completion(self, request: dict) -> bytes:
@@ -71,7 +71,7 @@ class ChatServer:
 
 @contextmanager
 def chat_server(port: int = 0) -> Iterator[ChatServer]:
-    """One that answers until the block ends."""
+    """Run a server that answers until the block ends."""
     server = ChatServer(port)
     thread = threading.Thread(target=server.http.serve_forever, args=(0.05,), daemon=True)
     thread.start()

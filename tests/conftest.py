@@ -21,17 +21,17 @@ from app.tables import metadata
 from app.web.security import cookie_name, sign
 from tests import services
 
-hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no fault
+hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is not a failure
 hypothesis.settings.load_profile("no clock")
 
 PASSWORD = "correct horse battery"
 USED: dict[str, str] = {}  # service -> where it came from, for the summary
-SECONDS: Counter[str] = Counter()  # file -> how long its tests took, those that run side by side too
+SECONDS: Counter[str] = Counter()  # file -> seconds its tests took, summed over parallel processes
 SLOWEST = 12  # files that the summary lists
 
 
 def pytest_collection_finish() -> None:
-    """Stop if the queue has its configuration before a test set one, and would keep it for all tests."""
+    """Stop if the queue is configured before a test sets its configuration: it would keep that for all tests."""
     if queue.celery.configured:
         raise pytest.UsageError("a test file imports a task by its name, which pytest touches; import its module")
 
@@ -42,7 +42,7 @@ def pytest_runtest_logreport(report) -> None:
 
 
 def pytest_sessionfinish(session) -> None:
-    """Tell the process that sums up, where tests run in several, which services this one used."""
+    """Report the services that this process used to the one that sums up, if tests run in several processes."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["used"] = USED
 
@@ -54,7 +54,7 @@ def pytest_testnodedown(node) -> None:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Say at the end which services the tests ran against, and which files took longest."""
+    """List the services that the tests ran against and the files that took longest."""
     terminalreporter.section("services and seconds")
     for name, source in USED.items():
         terminalreporter.write_line(f"{name}: {source}")
@@ -77,7 +77,7 @@ def _service(name: str, find) -> services.Service:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[services.Service]:
-    """A real PostgreSQL."""
+    """Provide a real PostgreSQL."""
     service = _service("PostgreSQL", services.postgresql)
     yield service
     service.stop()
@@ -85,14 +85,14 @@ def postgresql_server() -> Iterator[services.Service]:
 
 @pytest.fixture(scope="session")
 def broker_url() -> Iterator[str]:
-    """URL of a real Redis or Valkey."""
+    """Return the URL of a real Redis or Valkey."""
     service = _service("Redis", services.redis_server)
     yield service.url
     service.stop()
 
 
 def forget_settings() -> None:
-    """Make the next use of settings and engine read the environment again."""
+    """Drop cached settings and engine, so that their next use reads the environment."""
     if app_database.engine.cache_info().currsize:
         app_database.engine().dispose()
     app_database.engine.cache_clear()
@@ -102,19 +102,19 @@ def forget_settings() -> None:
 
 
 def create_tables() -> None:
-    """Make every table; that migrations make the same ones is tested beside them."""
+    """Create every table; another test checks that migrations create the same ones."""
     metadata.create_all(app_database.engine())
 
 
 class Templates:
-    """Databases of one kind, each filled once and copied for every test that wants it."""
+    """Databases of one kind, each filled once and copied for every test that needs it."""
 
     def __init__(self, kind: str, folder: Path, server: str | None = None):
         self.kind, self.folder, self.server = kind, folder, server
         self.urls: dict[Callable[[], None], str] = {}
 
     def filled(self, fill: Callable[[], None]) -> str:
-        """URL of the database that `fill` leaves, which uses the settings and begins with an empty one."""
+        """Return the URL of a database filled once by `fill`, which uses the settings and starts with an empty one."""
         if fill not in self.urls:
             folder = self.folder / str(len(self.urls))
             folder.mkdir()
@@ -130,7 +130,7 @@ class Templates:
         return self.urls[fill]
 
     def make(self, folder: Path, template: str | None = None) -> str:
-        """URL of a new database, a copy of the one at the URL `template` where given."""
+        """Create a database, a copy of the one at the URL `template` if given, and return its URL."""
         if self.kind == "sqlite":
             path = folder / "plumbline.db"
             if template:
@@ -140,20 +140,20 @@ class Templates:
         return services.create_database(self.server, name, template and make_url(template).database)
 
     def drop(self, url: str) -> None:
-        """Remove a database; a file goes with its folder."""
+        """Remove a database; a file is removed with its folder."""
         if self.kind == "postgresql":
             services.drop_database(self.server, make_url(url).database)
 
 
 @pytest.fixture(scope="session")
 def sqlite_templates(tmp_path_factory) -> Templates:
-    """Filled SQLite databases."""
+    """Provide filled SQLite databases."""
     return Templates("sqlite", tmp_path_factory.mktemp("sqlite"))
 
 
 @pytest.fixture(scope="session")
 def postgresql_templates(postgresql_server, tmp_path_factory) -> Iterator[Templates]:
-    """Filled PostgreSQL databases."""
+    """Provide filled PostgreSQL databases."""
     made = Templates("postgresql", tmp_path_factory.mktemp("postgresql"), postgresql_server.url)
     yield made
     for url in made.urls.values():
@@ -162,14 +162,14 @@ def postgresql_templates(postgresql_server, tmp_path_factory) -> Iterator[Templa
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path, monkeypatch) -> Iterator[Engine]:
-    """An empty database of the test's own, once on SQLite and once on PostgreSQL, with a data folder of its own."""
+    """Give the test an empty database and a data folder of its own, once on SQLite and once on PostgreSQL."""
     yield from fresh_database(request, tmp_path, monkeypatch)
 
 
 def fresh_database(
     request, tmp_path, monkeypatch, kind: str | None = None, fill: Callable[[], None] = create_tables
 ) -> Iterator[Engine]:
-    """Point the settings at a copy of what `fill` leaves, of the given kind or the one that the parameter names."""
+    """Point the settings at a copy of the database that `fill` makes, of the given kind or the parameter's."""
     data = tmp_path / "data"
     data.mkdir()
     templates = request.getfixturevalue(f"{kind or request.param}_templates")
@@ -185,10 +185,10 @@ def fresh_database(
 
 
 class People:
-    """Makes accounts, whose password is PASSWORD, and signs them in."""
+    """Creates accounts, whose password is PASSWORD, and signs them in."""
 
     def make(self, username: str, **fields) -> Account:
-        """An account with these fields; without, a labeler of the train pool."""
+        """Create an account with these fields; by default a labeler of the train pool."""
         password = passwords.hash_password(PASSWORD)
         with app_database.transaction() as session:
             return rules.create_account(
@@ -196,15 +196,15 @@ class People:
             )
 
     def labeler(self, username: str = "ana", **fields) -> Account:
-        """A labeler."""
+        """Create a labeler."""
         return self.make(username, **fields)
 
     def admin(self, username: str = "olga", **fields) -> Account:
-        """An admin."""
+        """Create an admin."""
         return self.make(username, role=Role.ADMIN, **fields)
 
     def sign_in(self, client: TestClient, account: Account) -> TestClient:
-        """Give the client a session of the account, as its sign-in would."""
+        """Give the client a session of the account, as signing in would."""
         with app_database.transaction() as session:
             secret = rules.open_session(session, account)
         client.cookies.clear()
@@ -212,11 +212,11 @@ class People:
         return client
 
     def csrf(self, client: TestClient) -> dict[str, str]:
-        """The form field that every post of a signed-in client carries."""
+        """Return the form field that every post of a signed-in client carries."""
         return {"csrf_token": sign("csrf", client.cookies[cookie_name("session")])}
 
     def bearer(self, account: Account, *scopes: str) -> dict[str, str]:
-        """The header of an API token of the account with these scopes; a labeler's has the scope `work`."""
+        """Return the header of an API token of the account with these scopes; a labeler's has the scope `work`."""
         chosen = scopes or (("work",) if account.role is Role.LABELER else tuple(rules.Scope))
         with app_database.transaction() as session:
             _, secret = rules.create_token(session, account, name="test", scopes=list(chosen))
@@ -225,13 +225,13 @@ class People:
 
 @pytest.fixture
 def people(database) -> People:
-    """Makes accounts and signs them in."""
+    """Provide a maker of accounts that also signs them in."""
     return People()
 
 
 @cache
 def application(max_body_bytes: int) -> FastAPI:
-    """The whole application; it keeps nothing of a test but this limit, and making it takes half a second."""
+    """Create the whole application once, as it takes half a second; it keeps nothing of a test but this limit."""
     from app.main import create_app
 
     return create_app()
@@ -239,7 +239,7 @@ def application(max_body_bytes: int) -> FastAPI:
 
 @pytest.fixture
 def client(database) -> Iterator[TestClient]:
-    """An HTTP client of the whole application; redirects are not followed."""
+    """Provide an HTTP client of the whole application; redirects are not followed."""
     made = application(config.settings().max_body_bytes)
     with TestClient(made, base_url="http://127.0.0.1:8000", follow_redirects=False) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""Rounds for tests of the desk: made from rows, so that each test says what it needs and nothing else."""
+"""Rounds for tests of the desk, made from rows, so that each test states what it needs and nothing else."""
 
 import hashlib
 from datetime import timedelta
@@ -32,7 +32,7 @@ def make_round(
     text: str = "completion",
     opened: bool = True,
 ) -> Round:
-    """A round with so many items of K completions each, open for work."""
+    """Create an open round with so many items of K completions each."""
     with transaction() as session:
         round = Round(
             number=number,
@@ -83,7 +83,7 @@ def _item(session: Session, round: Round, position: int, kind: ItemKind, k: int,
 
 
 def given_earlier(seconds: float) -> None:
-    """Let every item that was given to somebody have been given so many seconds earlier."""
+    """Move the time at which each assignment was given so many seconds into the past."""
     with transaction() as session:
         for draft in session.scalars(select(Draft)):
             draft.given_at -= timedelta(seconds=seconds)

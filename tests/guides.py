@@ -1,4 +1,4 @@
-"""What README and docs/ say, in the parts that tests try: blocks, command lines, requests, words of tables."""
+"""The parts of README and docs/ that tests try: blocks, command lines, requests, words of tables."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
 
 def blocks(path: Path) -> list[Block]:
-    """Every block of a guide, the lines that a backslash parts joined."""
+    """Return every block of a guide, with lines that end in a backslash joined to the next."""
     found, lines, start, before = [], [], 0, ""
     language: str | None = None
     for number, line in enumerate([*path.read_text().splitlines(), ""], 1):
@@ -50,19 +50,19 @@ def blocks(path: Path) -> list[Block]:
 
 
 def typed(path: Path) -> list[str]:
-    """Every line of a guide's blocks that may be a command, without its comment."""
+    """Return every line of a guide's blocks that may be a command, without its comment."""
     lines = [line for block in blocks(path) if block.language in ("", "sh") for line in block.text.splitlines()]
     return [re.sub(r"\s+#.*", "", line).strip() for line in lines]
 
 
 def named(path: Path) -> list[str]:
-    """Every `code` in a guide's text that may be a command, or a part of one."""
+    """Return every `code` in a guide's text that may be a command or part of one."""
     prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
     return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
 
 
 def words_behind(lines: Iterable[str], program: str) -> Iterator[list[str]]:
-    """The words behind `program` wherever it is called; a line that leaves some of them out by `...` is left out."""
+    """Return the words after `program` wherever it is called; lines that abbreviate with `...` are left out."""
     for line in lines:
         for part in re.split(r" && | \| ", line):
             before, called, rest = part.partition(f"{program} ")
@@ -71,7 +71,7 @@ def words_behind(lines: Iterable[str], program: str) -> Iterator[list[str]]:
 
 
 def requests(path: Path) -> Iterator[tuple[str, str]]:
-    """Method and path of every request to REST; `...` stands for the path of an assignment."""
+    """Return method and path of every REST request; `...` means the path of an assignment."""
     text = path.read_text()
     for method, asked in re.findall(rf"\b({METHODS}) ((?:/|\.\.\./)[\w/{{}}.-]+)", text):
         yield method, asked.replace("...", "/api/v1/assignments/{id}", 1).rstrip(".")
@@ -85,7 +85,7 @@ def requests(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def section(path: Path, begins: str) -> str:
-    """The text from the line that begins so up to the next blank line."""
+    """Return the text from the line that begins so up to the next blank line."""
     text = path.read_text()
     start = text.index(f"\n{begins}") + 1
     return text[start : text.find("\n\n", start)]
@@ -95,18 +95,18 @@ _plumbline = cache(lambda: get_command(cli))
 
 
 def refuses(words: list[str], *, whole: bool) -> str | None:
-    """Why `plumbline` does not take these words, which are parsed and not run; None if it does.
+    """Return why `plumbline` does not accept these words, which are parsed and not run; None if it does.
 
-    Where a guide only speaks of a command, words may be missing.
+    If a guide only mentions a command, words may be missing.
     """
     command, rest = _plumbline(), [{"NUMBER": "1", "VERB": JobVerb.TRAIN_SFT}.get(word, word) for word in words]
     while rest and rest[0] in getattr(command, "commands", {}):
         command = command.commands[rest.pop(0)]
-    if hasattr(command, "commands"):  # a group alone, or what to do with it is misspelt
+    if hasattr(command, "commands"):  # a group alone, or its subcommand is misspelt
         return f"{rest[0]} is none of {', '.join(command.commands)}" if rest and rest != ["--help"] else None
     try:
         command.make_context("plumbline", rest)
-    except typer.Exit:  # of --help
+    except typer.Exit:  # raised by --help
         return None
     except Exception as error:
         missing = type(error).__name__ == "MissingParameter"

@@ -1,4 +1,4 @@
-"""Who may import whom in app/, by the names of modules: what is new is held by it without being listed."""
+"""Which modules of app/ may import which, by their names: a new module is covered without being listed."""
 
 import re
 from collections.abc import Iterator
@@ -7,25 +7,25 @@ from graphlib import CycleError, TopologicalSorter
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
 
-ROWS = ("tables", "queries", "rules")  # of a feature, from below
+ROWS = ("tables", "queries", "rules")  # of a feature, from the lowest up
 SURFACE = re.compile(r"(^|_)(pages|api|tasks|commands)$")
 FRAMEWORKS = ("fastapi", "starlette", "jinja2")
 
 
 class FeaturesContract(Contract):
-    """The features of app/ and what lies around them.
+    """Contract on the features of app/ and the modules around them.
 
-    A module of a feature is a surface if its name is pages, api, tasks or commands, or ends so; the others are core.
+    A module of a feature is a surface if its name is or ends in pages, api, tasks or commands; the others are core.
     """
 
     type_name = "features"
 
     order = fields.ListField(subfield=fields.StringField())  # features; the core of each imports only earlier ones
     mounts = fields.SetField(subfield=fields.StringField())  # modules that import surfaces
-    helpers = fields.SetField(subfield=fields.StringField())  # modules of surfaces that are none: they answer requests
+    helpers = fields.SetField(subfield=fields.StringField())  # named like surfaces, but only answer requests
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
-        """Look at every import of a module of app/."""
+        """Check every import of a module of app/."""
         imports = [
             (importer, imported)
             for importer in sorted(graph.modules)

@@ -1,4 +1,4 @@
-"""Answers, snapshots and networks for tests of the training side: rows made from the miniature world's words."""
+"""Answers, snapshots and networks for tests of the training side, made from the miniature world's words."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ from training.miniature.world import Task, demonstration, split, tasks
 
 
 def sha256(text: str) -> str:
-    """Hex digest of a text."""
+    """Return the hex digest of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def prompts(count: int, seed: int = 1) -> list[Task]:
-    """Miniature prompts, three of four from the train split."""
+    """Return miniature prompts, three of four from the train split."""
     held = max(1, count // 4)
     return tasks(seed, count - held, only=Split.TRAIN) + tasks(seed, held, only=Split.VALIDATION)
 
@@ -48,7 +48,7 @@ def fill_round(
     labelers: str = "labeler",
     order_seed: int = 0,
 ) -> Round:
-    """A round in which every prompt has a demonstration and a ranking; `order_seed` changes only the order of rows."""
+    """Create a round in which every prompt has a demonstration and a ranking; `order_seed` changes only row order."""
     order = random.Random(order_seed).sample(range(len(asked)), len(asked))
     with transaction() as session:
         round = Round(
@@ -75,7 +75,7 @@ def fill_round(
 
 
 def add_prompt(session: Session, task: Task, collection: str = "miniature") -> Prompt:
-    """The prompt of a task, made if it is not there."""
+    """Return the prompt of a task, creating it if missing."""
     digest = sha256(task.prompt)
     found = session.scalar(select(Prompt).where(Prompt.text_sha256 == digest))
     if found is None:
@@ -172,5 +172,5 @@ def _compare(session: Session, round: Round, prompt: Prompt, task: Task, labeler
 
 
 def lines(path: Path) -> list[dict]:
-    """The objects of a JSON Lines file."""
+    """Return the objects of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

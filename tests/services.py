@@ -1,4 +1,4 @@
-"""The PostgreSQL and the Redis that tests use: a named one, a running one, or one started from binaries at hand."""
+"""PostgreSQL and Redis for tests: a named one, a running one, or one started from installed binaries."""
 
 import os
 import secrets
@@ -21,12 +21,12 @@ NOBODY = 65534
 
 
 class NoService(Exception):
-    """None of the places where a service is looked for has one; the message says which were tried."""
+    """The service was found nowhere; the message lists the places tried."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A server that answers at `url`; `source` says where it came from, `stop` ends what was started for it."""
+    """A server that answers at `url`; `source` says where it came from, `stop` ends whatever was started for it."""
 
     url: str
     source: str
@@ -34,7 +34,7 @@ class Service:
 
 
 def postgresql() -> Service:
-    """TEST_POSTGRESQL_URL, else a server at 127.0.0.1:5432 that lets us make databases, else one from binaries."""
+    """Find TEST_POSTGRESQL_URL, else a server at 127.0.0.1:5432 where we may create databases, else start one."""
     if url := os.environ.get("TEST_POSTGRESQL_URL"):
         return Service(url, "TEST_POSTGRESQL_URL")
     user = os.environ.get("PGUSER", "postgres")
@@ -57,9 +57,9 @@ def postgresql() -> Service:
 
 
 def redis_server() -> Service:
-    """TEST_REDIS_URL, else the last database of a server at 127.0.0.1:6379 where that is empty, else one from binaries.
+    """Find TEST_REDIS_URL, else the last database of a server at 127.0.0.1:6379 if it is empty, else start one.
 
-    Test processes side by side take a database each, counted down from the one named.
+    Parallel test processes take a database each, counted down from the one named.
     """
     if url := os.environ.get("TEST_REDIS_URL"):
         return Service(_own_database(url), "TEST_REDIS_URL")
@@ -86,12 +86,12 @@ def _own_database(url: str) -> str:
 
 
 def database_name() -> str:
-    """A name that no existing database has."""
+    """Return a name that no existing database has."""
     return f"plumbline_test_{os.getpid()}_{secrets.token_hex(3)}"
 
 
 def create_database(server_url: str, name: str, template: str | None = None) -> str:
-    """Make a database on the server, as a copy of `template` where given; returns its SQLAlchemy URL."""
+    """Create a database on the server, a copy of `template` if given; return its SQLAlchemy URL."""
     command = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
         command += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
@@ -102,13 +102,13 @@ def create_database(server_url: str, name: str, template: str | None = None) -> 
 
 
 def drop_database(server_url: str, name: str) -> None:
-    """Remove a database that a test made, whoever is still connected to it."""
+    """Remove a database that a test made, even if clients are still connected to it."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def _start_postgresql(binaries: Path) -> Service:
-    """A server on a unix socket in a short folder; it must not run as root, so root gives up its uid first."""
+    """Start a server on a unix socket in a short folder; it must not run as root, so root gives up its uid first."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     prefix, user = _unprivileged(folder)
     data = folder / "data"
@@ -153,7 +153,7 @@ def _start_postgresql(binaries: Path) -> Service:
 
 
 def _start_redis(binary: Path) -> Service:
-    """A server on a unix socket in a short folder, without persistence."""
+    """Start a server on a unix socket in a short folder, without persistence."""
     folder = Path(tempfile.mkdtemp(prefix="redis-", dir="/tmp"))
     path = folder / "redis.sock"
     server = subprocess.Popen(
@@ -174,7 +174,7 @@ def _start_redis(binary: Path) -> Service:
 
 
 def _unprivileged(folder: Path) -> tuple[list[str], dict]:
-    """The command prefix and Popen arguments under which PostgreSQL agrees to run in `folder`."""
+    """Return the command prefix and Popen arguments under which PostgreSQL agrees to run in `folder`."""
     if os.geteuid() != 0:
         return _die_with_us(), {}
     # Inside a user namespace root's own files stay readable, so a wheel under /root works too.
@@ -186,14 +186,14 @@ def _unprivileged(folder: Path) -> tuple[list[str], dict]:
 
 
 def _die_with_us() -> list[str]:
-    """A prefix that ends the server should pytest be killed; empty where the system has none."""
+    """Return a command prefix that ends the server if pytest is killed; empty if the system has none."""
     found = shutil.which("setpriv")
     works = found and subprocess.run([found, "--pdeathsig", "QUIT", "true"], capture_output=True).returncode == 0
     return [found, "--pdeathsig", "QUIT"] if works else []
 
 
 def _answers(server: subprocess.Popen, ask: Callable[[], object], error: type[Exception]) -> bool:
-    """Whether the server answers within 20 seconds, and before it ends."""
+    """Return whether the server answers within 20 seconds, and before it ends."""
     until = time.monotonic() + 20
     while server.poll() is None and time.monotonic() < until:
         try:

@@ -1,4 +1,4 @@
-"""What a reader sees of HTML, by html.parser alone: its text, the numbers of its lists, and only what is allowed."""
+"""What a reader sees of HTML, by html.parser alone: text and list numbers; anything not allowed fails."""
 
 import re
 from html.parser import HTMLParser
@@ -10,7 +10,7 @@ VOID = {"br", "hr"}
 
 
 class Strict(HTMLParser):
-    """Fails on any tag or attribute that is not on the list, and on any address that is not the web or mail."""
+    """Fails on any tag or attribute that is not on the list, and on any address that is neither web nor mail."""
 
     def handle_starttag(self, tag, attributes):
         assert tag in TAGS
@@ -62,7 +62,7 @@ class _Reader(HTMLParser):
 
 
 def text_of(html: str) -> str:
-    """What is read of the HTML, from the first word to the last."""
+    """Return the text that a reader sees of the HTML, from the first word to the last."""
     reader = _Reader()
     reader.feed(html)
     reader.close()
@@ -70,5 +70,5 @@ def text_of(html: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The runs of letters and digits of a text."""
+    """Return the runs of letters and digits of a text."""
     return re.findall(r"[^\W_]+", text)

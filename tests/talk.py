@@ -1,4 +1,4 @@
-"""What a labeler does in a conversation, without a page."""
+"""A labeler's actions in a conversation, without a page."""
 
 from app.assignments import drafts
 from app.assignments import queries as assignment_queries
@@ -11,7 +11,7 @@ from app.desk.submit import submit as submit_answer
 
 
 def begin(labeler) -> str:
-    """Claim the next piece of work; its id."""
+    """Claim the next assignment and return its id."""
     with transaction() as session:
         return assignments.claim(session, labeler).public_id
 
@@ -36,7 +36,7 @@ def says(role: str, text: str, suggestion: str | None = None) -> dict:
 
 
 def talked(labeler, server, id: str | None = None) -> Conversation:
-    """A conversation in which a suggestion was taken word for word for the second answer."""
+    """Hold a conversation in which the second answer is a suggestion, word for word."""
     id = id or begin(labeler)
     said = [says("assistant", "The Rhine."), says("user", "How long is it?")]
     draft(labeler, id, messages=said)

@@ -1,6 +1,6 @@
-"""What a training worker would do, without the training: run folders as the verbs leave them, then the real tasks.
+"""A training worker without the training: run folders as the verbs leave them, then the real tasks.
 
-A job whose run folder already tells the run's end is finished by the real supervisor without a child, so everything
+A job whose run folder already records the run's end is finished by the real supervisor without a child, so everything
 that the application does with a run (events, checkpoints, the plan's next step) is the real code.
 """
 
@@ -40,7 +40,7 @@ READS = {
 
 
 def run(job: Job, failure: str = "") -> None:
-    """Leave the job's run folder as its verb would, or as one that failed, and let the supervisor see it."""
+    """Write the job's run folder as its verb would, and let the supervisor see it."""
     with reading() as session:
         config = checkpoints.resolve(session, job.config)
     with RunFolder(jobs.folder(job)) as folder:
@@ -75,7 +75,7 @@ def _completions(config: dict, salt: str):
 
 
 def work(until_verb: str | None = None) -> Job | None:
-    """Do what is queued until nothing is, or until a job of this verb is next; returns that job."""
+    """Run queued jobs until none is left or one of this verb is next; return that job."""
     for _ in range(60):
         with reading() as session:
             snapshot = session.scalar(select(Snapshot).where(Snapshot.state == SnapshotState.QUEUED))

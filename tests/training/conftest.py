@@ -1,4 +1,4 @@
-"""Tiny networks of real Hugging Face families with random weights, saved as anybody would save them."""
+"""Tiny networks of real Hugging Face families with random weights, saved the usual way."""
 
 import os
 from collections.abc import Iterator
@@ -48,13 +48,13 @@ def byte_level_tokenizer(specials: list[str], bos_by_itself: bool = False, **nam
 
 
 def families() -> dict:
-    """name -> (config, tokenizer); what each brings that the others do not stands beside it."""
+    """Return name -> (config, tokenizer); comments say what only that family has."""
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
     # no pad token, end-of-text also BOS, no chat template, dropout in its config
     gpt2 = byte_level_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>", bos_token="<|endoftext|>")
     # pad is end-of-text
     neox = byte_level_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>", pad_token="<|endoftext|>")
-    # its own chat template, a pad token, grouped heads, embedding rows that no token stands for
+    # its own chat template, a pad token, grouped heads, embedding rows without a token
     qwen = byte_level_tokenizer(
         ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
@@ -90,7 +90,7 @@ FAMILIES = ("gpt2", "neox", "qwen2", "llama", "llama_with_template")
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """name -> folder of a random network, written by plain save_pretrained."""
+    """Return name -> folder of a random network, written by plain save_pretrained."""
     folder = tmp_path_factory.mktemp("networks")
     for name, (config, tokenizer) in families().items():
         torch.manual_seed(1)
@@ -101,13 +101,13 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(params=FAMILIES)
 def network(request: pytest.FixtureRequest, networks: dict[str, Path]) -> Path:
-    """Each family's folder in turn."""
+    """Return each family's folder in turn."""
     return networks[request.param]
 
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Any]:
-    """The module's pool of spawned processes."""
+    """Provide the module's pool of spawned processes."""
     from tests.training.processes import Workers
 
     pool = Workers()
@@ -117,7 +117,7 @@ def workers() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small snapshots of the miniature world, and base/: an untrained network with its tokenizer and text."""
+    """Write small snapshots of the miniature world, and base/: an untrained network with its tokenizer and text."""
     from training.contract.configs import BaseConfig
     from training.miniature import world
     from training.miniature.__main__ import main
@@ -136,13 +136,13 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def labelers_data(miniature: Path, tmp_path: Path) -> Path:
-    """The miniature's rankings by six labelers of the train pool and one held out."""
+    """Write the miniature's rankings by six labelers of the train pool and one held out."""
     from training.contract.records import COMPARISONS, ComparisonRecord, Pool, read, write
 
     records = list(read(miniature / "rm" / COMPARISONS, ComparisonRecord))
     records = [record.model_copy(update={"labeler": f"l{n % 6}"}) for n, record in enumerate(records)]
     unseen = [record for record in records if record.split != "train"]
-    for number, record in enumerate(unseen * 3):  # each of the labelers judges prompts that none learns from
+    for number, record in enumerate(unseen * 3):  # each labeler judges prompts that are not trained on
         records.append(record.model_copy(update={"labeler": f"l{number % 6}", "prompt_key": f"more {number}"}))
     records.append(records[0].model_copy(update={"labeler": "h", "pool": Pool.HELD_OUT, "prompt_key": "h"}))
     (tmp_path / "data").mkdir()

@@ -1,6 +1,6 @@
-"""Runs in spawned processes, which share no random number with the tests: as torchrun and a resume start theirs.
+"""Runs in spawned processes, which share no random state with the tests, as under torchrun or when resumed.
 
-To import torch and transformers takes seconds, so a process does one job after another. Before each it sets its random
+Importing torch and transformers takes seconds, so a process does one job after another. Before each it seeds its random
 states from the operating system: what a run then draws without its seed differs from process to process.
 """
 
@@ -39,7 +39,7 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The exit code that a job would have had, why it failed, and the hashes that its process showed the others."""
+    """The exit code that a job would have had, why it failed, and the hashes that its process sent the others."""
 
     code: int
     error: str
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A spawned process, the pipe that its jobs come through, and its number in all runs: torch caches what follows."""
+    """A spawned process, its job pipe, and its number, the same in all runs: torch caches what follows from it."""
 
     process: multiprocessing.Process
     pipe: Connection
@@ -55,7 +55,7 @@ class Worker(NamedTuple):
 
 
 class Workers:
-    """Spawned processes of which the longest idle gets the next job."""
+    """Spawned processes; the longest idle one gets the next job."""
 
     def __init__(self) -> None:
         self._hired: list[Worker] = []
@@ -72,7 +72,7 @@ class Workers:
         self._idle.append(self._hired[-1])
 
     def start(self, job: Job) -> Worker:
-        """Give the job to an idle process of its number, or to a new one where there is none."""
+        """Give the job to an idle process of its number, or to a new one."""
         if job.number not in [worker.number for worker in self._idle]:
             self.hire(job.number)
         worker = next(worker for worker in self._idle if worker.number == job.number)
@@ -81,21 +81,21 @@ class Workers:
         return worker
 
     def finish(self, worker: Worker) -> Outcome:
-        """Wait until the job is done; a process that does not come to its end gets no other."""
+        """Wait until the job is done; a process that does not finish gets no other job."""
         assert worker.pipe.poll(PATIENCE_SECONDS), f"the run did not end within {PATIENCE_SECONDS} s"
         outcome = worker.pipe.recv()
         self._idle.append(worker)
         return outcome
 
     def kill(self, worker: Worker) -> None:
-        """End a process by SIGKILL in the midst of its job."""
+        """End a process by SIGKILL in the middle of its job."""
         assert not worker.pipe.poll(), "the run ended before it could be killed"
         worker.process.kill()
         worker.process.join()
         assert worker.process.exitcode == -9
 
     def outcomes(self, verb: str, keys: dict, folder: Path, each: list[dict], stop_at: int = 0) -> list[Outcome]:
-        """Run once in as many processes as `each` has keys to put over the common ones, the last asked to stop."""
+        """Run once, with one process per entry of `each`, whose keys override `keys`; the last is asked to stop."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -114,7 +114,7 @@ class Workers:
         return [found[i] for i in range(len(each))]
 
     def run(self, verb: str, keys: dict, folder: Path, processes: int = 1, stop_at: int = 0) -> Path:
-        """Run once in so many processes, which all end alike and with the same hashes; returns the run folder."""
+        """Run once in so many processes, which must all end alike and with the same hashes; return the run folder."""
         outcomes = self.outcomes(verb, keys, folder, [{}] * processes, stop_at)
         for outcome in outcomes:
             assert outcome.code == (143 if stop_at else 0), outcome.error
@@ -160,7 +160,7 @@ def _do(job: Job) -> Outcome:
             importlib.import_module(f"training.{job.verb}").run(make_config(job.verb, job.keys), run_folder)
     except Stopped:
         return Outcome(143, "", hashes)
-    except SystemExit as left:  # all but the first leave when training is over
+    except SystemExit as left:  # all but the first exit when training is over
         return Outcome(int(left.code), "", hashes)
     except Exception:
         return Outcome(1, traceback.format_exc(), hashes)

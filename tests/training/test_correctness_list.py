@@ -1,4 +1,4 @@
-"""docs/training-correctness.md misses no row, and every test that it names exists."""
+"""docs/training-correctness.md lacks no row, and every test that it names exists."""
 
 import re
 from pathlib import Path

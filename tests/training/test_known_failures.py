@@ -1,4 +1,4 @@
-"""What broke for users of other trainers and is held here by no other test; docs/training-correctness.md lists all."""
+"""Failures of other trainers that no other test here covers; docs/training-correctness.md lists all."""
 
 import importlib
 import json
@@ -55,7 +55,7 @@ def sampled(model, tokenizer, prompts, **values):
 
 
 def test_a_model_learns_to_stop(miniature, tmp_path):
-    """Row 7: where pad was the end-of-text token, the collator masked it and the model never stopped."""
+    """Row 7: if pad was the end-of-text token, the collator masked it and the model never stopped."""
     asked = (Message(role="user", text="list three animals."),)
     line = DemonstrationRecord(
         prompt_key="a", prompt=asked, split="train", completion="cat.", labeler="a", pool="train"
@@ -71,7 +71,7 @@ def test_a_model_learns_to_stop(miniature, tmp_path):
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_no_demonstration_is_without_a_token_to_learn(network, limit):
-    """Row 8: assistant masks were all zeros where the template has no generation marker or the turn was cut."""
+    """Row 8: assistant masks were all zeros if the template had no generation marker or the turn was cut."""
     _, tokenizer = load_policy(network)
     record = DemonstrationRecord(
         prompt_key="a", prompt=(Message(role="user", text="the cat"),), split="train", completion="the mat",
@@ -84,7 +84,7 @@ def test_no_demonstration_is_without_a_token_to_learn(network, limit):
 
 @pytest.mark.parametrize("verb", ["train_sft", "train_reward_model", "train_ppo", "sample_completions"])
 def test_nothing_is_cut_or_left_out_in_silence(miniature, tmp_path, verb):
-    """Row 9: pairs over the limit vanished without a word; a completion cut to nothing gave NaN."""
+    """Row 9: pairs over the limit vanished silently; a completion cut to nothing gave NaN."""
     data = {"train_sft": "sft", "train_reward_model": "rm"}.get(verb, "ppo")
     short = {"max_prompt_tokens": 40, "max_completion_tokens": 2}
     keys = {"data": miniature / data, "init_from": miniature / "base"}
@@ -104,7 +104,7 @@ def test_nothing_is_cut_or_left_out_in_silence(miniature, tmp_path, verb):
 
 
 def test_completions_that_are_the_same_once_cut_are_no_pair(networks, tmp_path):
-    """Row 9: a pair of which nothing but the same beginning is left cost ln 2 whatever was learnt."""
+    """Row 9: a pair cut to the same beginning cost ln 2 whatever was learnt."""
     completions = tuple(RankedCompletion(text=f"one two {n}", policy="x", tier=n) for n in (1, 2, 3))
     line = ComparisonRecord(
         prompt_key="p", prompt=(Message(role="user", text="a"),), split="train", labeler="a", pool="train",
@@ -121,7 +121,7 @@ def test_completions_that_are_the_same_once_cut_are_no_pair(networks, tmp_path):
 
 
 def test_only_one_module_turns_text_into_tokens():
-    """Row 10: trainers put a space before the end-of-text token, or their templates differed from one to the next."""
+    """Row 10: trainers put a space before the end-of-text token, or their templates differed between trainers."""
     for path in (ROOT / "training").rglob("*.py"):
         if path.name != "formatting.py":
             assert not re.search(r"apply_chat_template|(?<!_)tokenizer\(", path.read_text()), path.name
@@ -145,7 +145,7 @@ def test_what_was_sampled_is_what_is_scored(miniature, tmp_path):
 
 
 def test_the_kl_is_not_bent_by_generation_settings(miniature, tmp_path):
-    """Row 12: top_k, min_length and their like in a generation config made the KL to the reference negative."""
+    """Row 12: top_k, min_length and the like in a generation config made the KL to the reference negative."""
     for key in ("top_k", "top_p", "min_length", "min_new_tokens", "repetition_penalty", "no_repeat_ngram_size"):
         with pytest.raises(ValidationError):
             PPOConfig(**{key: 1})
@@ -158,7 +158,7 @@ def test_the_kl_is_not_bent_by_generation_settings(miniature, tmp_path):
 
 
 def test_rollouts_are_drawn_and_not_the_likeliest_text(miniature):
-    """Row 15: one family's rollouts were greedy for want of do_sample."""
+    """Row 15: one family's rollouts were greedy because do_sample was missing."""
     model, tokenizer = load_policy(miniature / "base")
     model.train()  # as a caller may have left it
     written = sampled(model, tokenizer, [[3, 4]] * 16)
@@ -169,7 +169,7 @@ def test_rollouts_are_drawn_and_not_the_likeliest_text(miniature):
 
 @pytest.mark.parametrize("name", ["gpt2", "neox"])
 def test_nothing_in_reinforcement_learning_drops_out(networks, name, tmp_path):
-    """Rows 15 and 25: old log-probs were computed in training mode; a critic's head came with dropout of its own."""
+    """Rows 15 and 25: old log-probs were computed in training mode; a critic's head had its own dropout."""
     save_reward_model(*new_reward_model(networks[name]), tmp_path)
     policy, tokenizer = load_policy(networks[name])
     reward_model, _, _ = load_reward_model(tmp_path)
@@ -210,7 +210,7 @@ def test_a_trained_reward_model_scores_the_same_in_another_process(miniature, tm
         if record.split == "train"
     ]
     scores = score_sequences(model, sequences, tokenizer.pad_token_id) - offset
-    # The process that trained it set the offset so.
+    # The process that trained it set the offset this way.
     assert offset != 0 and float(scores.mean()) == pytest.approx(0, abs=1e-4)
     elsewhere = subprocess.run(
         [sys.executable, "-c", READER, str(place)], input=json.dumps(sequences), capture_output=True, text=True,
@@ -237,7 +237,7 @@ def test_a_state_is_written_as_often_as_asked_and_no_more(miniature, tmp_path):
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @torch.no_grad()
 def test_packed_sequences_do_not_see_each_other_whatever_computes_attention(network, attention):
-    """Row 22: packing let neighbours be seen wherever attention could not be told of the borders."""
+    """Row 22: with packing, sequences saw their neighbours wherever attention did not know the borders."""
     model, tokenizer = load_policy(network)
     model.set_attn_implementation(attention)
     forbidden = forbidden_token_ids(model, tokenizer)
@@ -252,7 +252,7 @@ def test_packed_sequences_do_not_see_each_other_whatever_computes_attention(netw
 
 
 def test_configs_that_once_were_written_are_still_read():
-    """Row 24: keys were renamed from release to release; here they are added to, so known_keys.json only grows."""
+    """Row 24: keys were renamed from release to release; here keys are only added, so known_keys.json only grows."""
     known = json.loads((Path(__file__).parent / "known_keys.json").read_text())
     assert set(known.pop("recipes")) <= set(RECIPES)
     for verb, keys in known.items():
@@ -260,7 +260,7 @@ def test_configs_that_once_were_written_are_still_read():
 
 
 def test_a_score_of_zero_is_a_score(miniature, tmp_path):
-    """Row 28: a reward of 0.0 was taken for none at all."""
+    """Row 28: a reward of 0.0 was taken for a missing one."""
     policy, tokenizer = load_policy(miniature / "base")
     reward_model, _, _ = load_reward_model(saved_reward_model(miniature, tmp_path / "reward_model", low=0.6))
     torch.nn.init.zeros_(reward_model.score.weight)

@@ -1,4 +1,4 @@
-"""K distinct completions of each prompt: what the file holds, and what is said when there are fewer."""
+"""K distinct completions of each prompt: the file's content, and the warning when there are fewer."""
 
 import pytest
 import torch

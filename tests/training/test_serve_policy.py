@@ -1,4 +1,4 @@
-"""The resident policy: OpenAI's protocol over the sampler of the rest, and an end with its supervisor."""
+"""The resident policy: OpenAI's protocol over the common sampler, ending with its supervisor."""
 
 import json
 import os
@@ -28,7 +28,7 @@ TALK = [
 
 
 def serve(network: Path, key: str = "", **settings) -> Iterator[httpx.Client]:
-    """A client of the network, served by a thread until the client is no longer needed."""
+    """Yield a client of the network, served by a thread until the client is no longer needed."""
     config = ServeConfig(init_from=network, name="tiny", port=0, max_completion_tokens=12, max_prompt_tokens=80)
     with Server(Resident(config.model_copy(update=settings)), key) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -40,7 +40,7 @@ def serve(network: Path, key: str = "", **settings) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def served(network: Path) -> Iterator[httpx.Client]:
-    """A client of each family's random network."""
+    """Provide a client of each family's random network."""
     yield from serve(network)
 
 

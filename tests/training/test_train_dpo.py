@@ -39,7 +39,7 @@ def run(folder, network, records=None, **values) -> list:
 
 
 def total(model, tokenizer, forbidden, record, place) -> torch.Tensor:
-    """log p of one completion by one plain forward pass."""
+    """Return log p of one completion by one plain forward pass."""
     prompt = encode_prompt(tokenizer, record.prompt)
     ids = prompt + encode_completion(tokenizer, record.completions[place].text)
     logits = model(torch.tensor([ids])).logits[0].double()
@@ -50,7 +50,7 @@ def total(model, tokenizer, forbidden, record, place) -> torch.Tensor:
 
 @pytest.mark.parametrize("micro_batch_tokens", [1, 100_000])
 def test_loss_and_gradient_are_those_of_the_definition(networks, tmp_path, monkeypatch, micro_batch_tokens):
-    """Over K-wise rankings with ties: each prompt counts once, its pairs alike [Rafailov 2023, Eq. 7]."""
+    """Over K-wise rankings with ties: each prompt counts once, its pairs equally [Rafailov 2023, Eq. 7]."""
     records = [ranking(0, 2, 1, 2, 3), ranking(1, 2, 1)]
     policy, tokenizer = load_policy(networks["qwen2"])
     reference, _ = load_policy(networks["qwen2"])

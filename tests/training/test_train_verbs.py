@@ -152,7 +152,7 @@ def test_held_out_labelers_and_other_splits_teach_nothing(miniature, tmp_path):
 
 @pytest.fixture(scope="module")
 def reward_model_run(miniature, tmp_path_factory):
-    """A reward model's run folder and its events, from rankings by both pools."""
+    """Return a reward model's run folder and its events, from rankings by both pools."""
     folder = tmp_path_factory.mktemp("rm")
     data = folder / "data"
     data.mkdir()
@@ -390,7 +390,7 @@ def test_what_is_solved_is_counted_by_prompt():
         "list": (30, 240),
         "words": (10, 80),
     }
-    # What was printed for eight completions of each of 40 prompts were the ends for 320.
+    # For eight completions of each of 40 prompts, the printed interval used to be that of 320 prompts.
     apart = solved(judgements)
     assert found["solved_high"] - found["solved_low"] > 2.5 * (apart["solved_high"] - apart["solved_low"])
 

@@ -1,1 +1,1 @@
-"""What makes passes fast and changes no number: layers, caches, attention within rows, shared prompts, optimizers."""
+"""Faster passes that change no number: layers, caches, attention within rows, shared prompts, optimizers."""

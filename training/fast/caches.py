@@ -1,7 +1,8 @@
-"""Keys and values of the tokens so far, while completions are sampled.
+"""Key-value caches for sampling.
 
-transformers' own dynamic cache copies all of them for every token, which was 60 % of the time of a small network on a
-CPU. `PromptCache` copies none, and holds a prompt once for all its samples; `room_cache` serves every other network.
+transformers' own dynamic cache copies all keys and values for every token, which was 60 % of the time of a small
+network on a CPU. `PromptCache` copies none, and holds a prompt once for all its samples; `room_cache` serves every
+other network.
 """
 
 from typing import Any
@@ -11,26 +12,29 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-ROOM_TOKENS = 64  # what a layer's keys and values are copied for once, not for every token
-BLOCK_TOKENS, BLOCK_ENTRIES = 16, 1024  # of each row, and of all rows at the least; what lies close is read faster
+ROOM_TOKENS = 64  # spare capacity: keys and values are copied once per so many tokens, not for every token
+BLOCK_TOKENS, BLOCK_ENTRIES = 16, 1024  # at least, per row and over all rows; contiguous memory is read faster
 
 
 class PromptCache(DynamicCache):
-    """The keys and values of P prompts, each held once, and of the tokens that B rows write after one of them each.
+    """Keys and values of P prompts, each held once, and of the tokens of B rows, each of which continues one prompt.
 
-    What rows write lies in blocks, so that nothing is copied when there is more of it.
+    The rows' tokens are held in blocks, so that nothing is copied when the cache grows.
     """
 
     def __init__(self, prefilled: Cache, prompt_mask: Tensor, owners: Tensor) -> None:
-        """After a prefill of P prompts; `prompt_mask` [P, S]: their real tokens, `owners` [B]: each row's prompt."""
+        """Build the cache from a prefill of P prompts.
+
+        prompt_mask [P, S] marks non-padding tokens; owners [B] is each row's prompt.
+        """
         super().__init__()
-        # Keys and values of L layers of G heads and width C: of prompts [L, 2, P, G, S, C], of rows [L, 2, B, G, T, C].
+        # Keys and values, for L layers, G heads and width C: of prompts [L, 2, P, G, S, C], of rows [L, 2, B, G, T, C].
         first = prefilled.layers[0].keys
         self.prompts = first.new_empty(len(prefilled.layers), 2, *first.shape)
         for held, layer in zip(self.prompts, prefilled.layers, strict=True):
             held[0], held[1] = layer.keys, layer.values
         self.blocks: list[Tensor] = []
-        self.written = self.free = 0  # tokens of each row; of them there is still room for in the last block
+        self.written = self.free = 0  # tokens per row; tokens that still fit into the last block
         self.bias = None  # [P, 1, 1, S]: -inf at a shorter prompt's padding
         if not prompt_mask.all():
             self.bias = torch.zeros(prompt_mask.shape).masked_fill_(~prompt_mask.bool(), -torch.inf)[:, None, None]
@@ -39,10 +43,10 @@ class PromptCache(DynamicCache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Take in one layer's keys and values [B, G, 1, C] of each row's newest token, and hand them back."""
+        """Store one layer's keys and values [B, G, 1, C] of each row's newest token, and return them."""
         rows, groups, _, width = key_states.shape
         if layer_idx == 0:
-            if not self.free:  # a quarter of what there is, so that blocks are few even in a long completion
+            if not self.free:  # grow by a quarter, so that even a long completion has few blocks
                 self.free = max(BLOCK_TOKENS, BLOCK_ENTRIES // rows, self.written // 4)
                 self.blocks.append(key_states.new_empty(*self.prompts.shape[:2], rows, groups, self.free, width))
             self.written, self.free = self.written + 1, self.free - 1
@@ -51,7 +55,7 @@ class PromptCache(DynamicCache):
         return key_states, value_states
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows, in this order, and the prompts that they go on with."""
+        """Keep these rows, in this order, and the prompts that they continue."""
         owners = self.owners[indices]
         prompts = closed_up(torch.bincount(owners, minlength=self.count) > 0)
         _move(self.blocks, indices, 2)
@@ -63,7 +67,7 @@ class PromptCache(DynamicCache):
         self._own(places[owners])
 
     def attend(self, layer: int, query: Tensor, scale: float) -> Tensor:
-        """Attention [B, 1, H, C] of each row's newest token, `query` [B, H, 1, C], to its prompt and its own tokens."""
+        """Attend from each row's newest token, `query` [B, H, 1, C], to its prompt and own tokens: [B, 1, H, C]."""
         keys, values = self.prompts[layer, :, : self.count]
         (rows, heads, _, width), groups = query.shape, keys.shape[1]
         query = (query * scale).reshape(rows * groups, heads // groups, width)
@@ -83,26 +87,26 @@ class PromptCache(DynamicCache):
         return out.view(rows, 1, heads, width)
 
     def _own(self, owners: Tensor) -> None:
-        """Note each row's prompt [B], and its place among the rows when those of a prompt lie side by side."""
+        """Record each row's prompt [B], and its place when the rows of a prompt are put next to each other."""
         self.owners, counts = owners, torch.bincount(owners)
-        self.count, self.samples = len(counts), int(counts.max())  # prompts; rows of the one that has most
+        self.count, self.samples = len(counts), int(counts.max())  # number of prompts; rows of the one with most
         order, before = owners.argsort(stable=True), counts.cumsum(0) - counts
         places = torch.empty_like(owners)
         places[order] = torch.arange(len(owners)) + (owners * self.samples - before[owners])[order]
-        self.places, self.rows = places, None  # rows: the row at each place [P x samples], any where there is none
+        self.places, self.rows = places, None  # rows: the row at each place [P x samples], any at an empty place
         if not torch.equal(places, torch.arange(self.count * self.samples)):
             self.rows = torch.zeros(self.count * self.samples, dtype=torch.int64)
             self.rows[places] = torch.arange(len(owners))
 
     def _by_prompt(self, tensor: Tensor, groups: int) -> Tensor:
-        """[B x G, H / G, N] -> [P, G, samples x H / G, N]."""
+        """Reshape [B x G, H / G, N] to [P, G, samples x H / G, N]."""
         tensor = tensor.unflatten(0, (-1, groups))
         if self.rows is not None:
             tensor = tensor[self.rows]
         return tensor.unflatten(0, (self.count, self.samples)).transpose(1, 2).flatten(2, 3)
 
     def _by_row(self, tensor: Tensor) -> Tensor:
-        """[P, G, samples x H / G, N] -> [B x G, H / G, N]."""
+        """Reshape [P, G, samples x H / G, N] to [B x G, H / G, N]."""
         tensor = tensor.unflatten(2, (self.samples, -1)).transpose(1, 2).flatten(0, 1)
         if self.rows is not None:
             tensor = tensor[self.places]
@@ -110,21 +114,21 @@ class PromptCache(DynamicCache):
 
 
 def room_cache(config: Any) -> DynamicCache:
-    """An empty cache whose keys and values are written where there is room; layers of another kind stay as they are."""
+    """Return an empty cache that writes keys and values into spare capacity; other kinds of layers stay unchanged."""
     cache = DynamicCache(config=config)
     cache.layers = [_Room() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 class _Room(DynamicLayer):
-    """One layer's keys and values [B, heads, T, width], with room behind them for the tokens to come."""
+    """One layer's keys and values [B, heads, T, width], with spare capacity for the tokens to come."""
 
     def __init__(self) -> None:
         super().__init__()
         self.room: list[Tensor] = []  # keys, values [B, heads, capacity, width]
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Take in keys and values [B, heads, t, width] of t more tokens; returns all so far."""
+        """Append keys and values [B, heads, t, width] of t more tokens and return all so far."""
         length = self.get_seq_length()
         if length == 0:
             return super().update(key_states, value_states)
@@ -140,7 +144,7 @@ class _Room(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows, in this order; only rows that change their place are copied."""
+        """Keep these rows, in this order; only rows that move are copied."""
         if not self.room:
             return super().batch_select_indices(indices)
         length = self.get_seq_length()
@@ -152,7 +156,7 @@ class _Room(DynamicLayer):
 
 
 def closed_up(live: Tensor) -> Tensor:
-    """Indices of the live rows of `live` [B] bool: those within their number stay, the others fill the gaps."""
+    """Return the indices of the n live rows of `live` [B] bool: those among the first n stay, the others fill gaps."""
     rows = live.nonzero().squeeze(1)
     kept = torch.arange(len(rows), device=live.device)
     kept[~live[: len(rows)]] = rows[rows >= len(rows)]
@@ -160,7 +164,7 @@ def closed_up(live: Tensor) -> Tensor:
 
 
 def _move(tensors: list[Tensor], indices: Tensor, dim: int) -> None:
-    """Put entry indices[i] along a dimension of each tensor at place i; what stays where it is costs nothing."""
+    """Move entry indices[i] along dimension `dim` of each tensor to place i; entries that stay cost nothing."""
     moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero().squeeze(1)
     if len(moved):
         for tensor in tensors:

@@ -1,9 +1,9 @@
-"""Decoder layers of Llama's kind (Llama, Mistral, Qwen 2 and 3) in fewer passes over memory, and the last one in part.
+"""Llama-like decoder layers (Llama, Mistral, Qwen 2 and 3) in fewer passes over memory, the last computed in part.
 
-transformers' modules stay what they are, with their weights, hooks and adapters; of some the computation is replaced:
-norms and rotary embeddings by functions whose backward pass is written out, which on a CPU takes a third of the time,
-and the last layer by one that goes no further with tokens whose last hidden states nobody reads. Of such a token the
-other tokens need its key and value alone: of 4 layers that saves a fifth of its work, of 32 a fortieth.
+transformers' modules keep their weights, hooks and adapters; only some computations are replaced. Norms and rotary
+embeddings get a hand-written backward pass, which on a CPU takes a third of the time. The last layer skips tokens whose
+last hidden states are not read: the other tokens need only their keys and values. That saves a fifth of the work of
+4 layers, and a fortieth of 32.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}  # config.model_type; others have parts of these names that differ
+FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}  # config.model_type; in others, parts of the same names differ
 
 
 def adopt(model: Any, attend: Callable[..., tuple[Tensor, None]]) -> bool:
-    """Compute the layers of `model` by the functions of this module where it is of these families; says if it is.
+    """Compute the layers of `model` by this module's functions if its family is supported; return whether it is.
 
-    `attend` is an attention function as transformers has them. `abandon` takes it back.
+    `attend` is an attention function with transformers' signature. `abandon` undoes the change.
     """
     if model.config.model_type not in FAMILIES:
         return False
     for module in model.base_model.modules():
-        if hasattr(module, "stock"):  # a copy of what was adopted
+        if hasattr(module, "stock"):  # a copy of an adopted module
             continue
         kind = type(module).__name__
         for ending, forward in (("RMSNorm", _norm), ("Attention", _attention), ("DecoderLayer", _layer)):
@@ -35,7 +35,7 @@ def adopt(model: Any, attend: Callable[..., tuple[Tensor, None]]) -> bool:
 
 
 def abandon(model: Any) -> None:
-    """Let all modules compute as transformers says."""
+    """Restore transformers' own computation in all modules."""
     for module in model.modules():
         if hasattr(module, "stock"):
             module.__class__ = module.stock
@@ -43,13 +43,13 @@ def abandon(model: Any) -> None:
 
 @cache
 def _computing(stock: type, forward: Callable[..., Any], attend: Callable[..., tuple[Tensor, None]]) -> type:
-    """A class of modules as `stock`, of its name, but for how they compute; copies of a module are of it too."""
+    """Return a subclass of `stock`, of the same name, with its forward replaced; copies of a module keep this class."""
     own = {"forward": forward, "attend": staticmethod(attend), "stock": stock, "__module__": stock.__module__}
     return type(stock.__name__, (stock,), own)
 
 
 def _layer(layer: Any, hidden_states: Tensor, **kwargs: Any) -> Tensor:
-    """A layer's output [B, S, D]; the last layer's [1, n, D] where a layout says which n tokens are read."""
+    """Compute a layer's output [B, S, D]; the last layer's is [1, n, D] if a layout says which n tokens are read."""
     last = getattr(kwargs.get("layout"), "of_last_layer", None)
     if last is not None and layer.self_attn.layer_idx == layer.self_attn.config.num_hidden_layers - 1:
         kwargs["layout"] = last
@@ -68,7 +68,7 @@ def _attention(
     past_key_values: Any = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """What attention adds [B, S, D]; [1, n, D] where the layout has queries of n tokens alone."""
+    """Compute what attention adds [B, S, D]; [1, n, D] if only n tokens attend in the layout."""
     width, tables = attention.head_dim, position_embeddings
     turned = _Rotary.apply if torch.is_grad_enabled() else _turned
     keys = attention.k_proj(hidden_states).unflatten(-1, (-1, width))
@@ -95,7 +95,7 @@ def _attention(
 
 
 def _norm(norm: Any, hidden_states: Tensor) -> Tensor:
-    """Root mean square norm over the last dimension [Zhang & Sennrich 2019]."""
+    """Apply root mean square norm over the last dimension [Zhang & Sennrich 2019]."""
     if hidden_states.dtype != torch.float32 or hidden_states.device.type != "cpu":
         return norm.stock.forward(norm, hidden_states)
     if torch.is_grad_enabled():
@@ -129,7 +129,7 @@ def _scale(x: Tensor, epsilon: float) -> Tensor:
 
 
 class _Rotary(torch.autograd.Function):
-    """`_turned`, whose gradient is turned back."""
+    """Rotary embedding by `_turned`; its gradient is rotated back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -144,9 +144,9 @@ class _Rotary(torch.autograd.Function):
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: int = 1) -> Tensor:
-    """x [B, S, H, C] turned by position [Su 2021], its halves (a, b) to (a cos - b sin, b cos + a sin).
+    """Rotate x [B, S, H, C] by position [Su 2021]: its halves (a, b) become (a cos - b sin, b cos + a sin).
 
-    The tables [B, S, C] hold each angle twice, once for either half.
+    The tables [B, S, C] hold each angle twice, once for each half.
     """
     found = x * cos[:, :, None]
     (a, b), (sin, _), (found_a, found_b) = (table.chunk(2, -1) for table in (x, sin[:, :, None], found))

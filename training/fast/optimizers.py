@@ -1,4 +1,4 @@
-"""Optimizers that torch has not: Muon in float32, and an Adam for weights in bfloat16."""
+"""Optimizers that torch lacks: Muon in float32, and an Adam for bfloat16 weights."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,8 +10,9 @@ from torch import Tensor
 class Muon(torch.optim.Optimizer):
     """Momentum whose step is made nearly orthogonal, so that no direction of a matrix is left behind [Jordan 2024].
 
-    For the matrices inside a network, not its embeddings. In float32, matrices of one shape together: on a CPU a tenth
-    of a small network's step. (torch.optim.Muon takes them one by one in bfloat16, slow where the CPU has none.)
+    For the matrices inside a network, not its embeddings. Computes in float32, matrices of one shape together: on a CPU
+    that is a tenth of a small network's step. (torch.optim.Muon takes them one by one in bfloat16, which is slow on
+    CPUs without it.)
     """
 
     def __init__(
@@ -21,7 +22,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """One update of every matrix that has a gradient."""
+        """Update every matrix that has a gradient."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for matrix in group["params"]:
@@ -32,14 +33,14 @@ class Muon(torch.optim.Optimizer):
                 for matrix in matrices:
                     mean = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
                     mean.lerp_(matrix.grad, 1 - group["momentum"])
-                    updates.append(matrix.grad.lerp(mean, group["momentum"]))  # Nesterov's look ahead
+                    updates.append(matrix.grad.lerp(mean, group["momentum"]))  # Nesterov look-ahead
                 scale = group["lr"] * max(1.0, rows / columns) ** 0.5
                 for matrix, update in zip(matrices, orthogonal(torch.stack(updates)), strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Matrices [N, R, C] with their singular values brought near 1 by five Newton-Schulz steps [Jordan 2024]."""
+    """Bring the singular values of matrices [N, R, C] near 1 by five Newton-Schulz steps [Jordan 2024]."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -51,10 +52,10 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 class CompactAdam(torch.optim.Optimizer):
-    """AdamW for weights in bfloat16: moments in bfloat16 too, and of each weight what rounding took from it.
+    """AdamW for bfloat16 weights: moments are bfloat16 too, and each weight's rounding error is kept as a remainder.
 
-    Ten bytes a weight with its gradient, where float32 takes sixteen. bfloat16 rounds to one part in 256, so that steps
-    of a learning rate of 1e-5 would be lost one by one; a weight and its remainder together round to one in 65,000.
+    Takes ten bytes per weight with its gradient, where float32 takes sixteen. bfloat16 rounds to one part in 256, so
+    each step at a learning rate of 1e-5 would be lost; a weight and its remainder together round to one in 65,000.
     Moments move by (1 - b) of the way in each step, far enough for bfloat16 with b1 = 0.9 and b2 = 0.95.
     """
 
@@ -63,7 +64,7 @@ class CompactAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """One update of every weight that has a gradient, computed in float32."""
+        """Update every weight that has a gradient, computing in float32."""
         for group in self.param_groups:
             b1, b2 = group["betas"]
             for weights in group["params"]:

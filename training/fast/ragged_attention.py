@@ -1,4 +1,4 @@
-"""Attention within a row of sequences that lie side by side: who attends to whom, computed part by part."""
+"""Attention within a row of sequences side by side: which tokens attend to which, computed part by part."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
@@ -25,35 +25,35 @@ class Span(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Some tokens of each of several sequences that lie side by side."""
+    """Columns of some tokens of each of several sequences side by side."""
 
     first: int
     count: int  # of sequences
-    tokens: int  # of each
-    apart: int  # from one sequence's first to the next one's
+    tokens: int  # of each sequence
+    apart: int  # columns from one sequence's first to the next one's
 
 
-Part = tuple[Columns, Columns, bool]  # who attends, to whom, and whether it is the first part that these attend to
+Part = tuple[Columns, Columns, bool]  # queries, keys, and whether it is the first part of these queries
 
 
 class Layout(NamedTuple):
-    """What attention needs to know of a row: the groups' columns, the parts that follow, the longest sequence."""
+    """A row's structure for attention: the groups' columns, the parts that follow from them, the longest sequence."""
 
     spans: tuple[Span, ...]
     parts: tuple[Part, ...]
     longest: int
     owners: Tensor  # [T]: within a group 0 for the prompt's tokens, i for those of the i-th completion
-    of_last_layer: "Layout | None" = None  # where only some tokens' hidden states are read
-    attending: Tensor | None = None  # [n]: the tokens that attend, where not all of the row do
+    of_last_layer: "Layout | None" = None  # set if only some tokens' hidden states are read
+    attending: Tensor | None = None  # [n]: the tokens that attend, if not the whole row
 
 
 def new_layout(spans: Sequence[Span], longest: int, owners: Tensor) -> Layout:
-    """The layout of these groups; `longest` counts the tokens of the longest sequence, its prompt included."""
+    """Build the layout of these groups; `longest` counts the tokens of the longest sequence, its prompt included."""
     return Layout(tuple(spans), tuple(_parts(spans)), longest, owners)
 
 
 def reading(layout: Layout, needed: Tensor) -> Layout:
-    """The same layout, and for the last layer that of the `needed` tokens [T] bool, with what lies between them."""
+    """Add a last-layer layout where, in each sequence, only the first to the last `needed` token ([T] bool) attend."""
     before = [0, *needed.cumsum(0).tolist()]
     columns = needed.nonzero().squeeze(1).tolist()
     runs = {}
@@ -70,7 +70,7 @@ def reading(layout: Layout, needed: Tensor) -> Layout:
 def attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """transformers' attention function: query [1, H, T, C], key and value [1, G, T, C] -> [1, T, H, C]."""
+    """Compute attention as transformers calls it: query [1, H, T, C], key and value [1, G, T, C] -> [1, T, H, C]."""
     layout = kwargs.pop("layout", None)
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
@@ -81,7 +81,7 @@ def attend(
     window = kwargs.get("sliding_window")
     if (window is not None and window < layout.longest) or any(kwargs.get(k) is not None for k in ("softcap", "s_aux")):
         raise ValueError(f"{type(module).__name__}: not plain attention within {layout.longest} tokens; pad instead")
-    query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, rotary embeddings leave float32 behind
+    query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, rotary embeddings return float32
     heads = query.shape[1] // key.shape[1]
     if heads > 1:
         key, value = key.repeat_interleave(heads, 1), value.repeat_interleave(heads, 1)
@@ -91,7 +91,7 @@ def attend(
 
 
 def _masked(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
-    """Attention [1, H, T, C] by a mask within each group, on any device."""
+    """Compute attention [1, H, T, C] with a mask within each group, on any device."""
     outs = []
     for span in layout.spans:
         place = slice(span.start, span.ends[-1])
@@ -103,9 +103,9 @@ def _masked(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: fl
 
 
 class _Flash(torch.autograd.Function):
-    """Attention on the CPU in parts that each are full or causal, so that no score is computed in vain.
+    """Attention on the CPU in parts that are each full or causal, so that no score is computed in vain.
 
-    A completion's two parts, on itself and on the prompt, are joined by their log-sum-exps [Milakov 2018]; in the
+    A completion's two parts, on itself and on the prompt, are joined by their log-sum-exps [Milakov 2018]. In the
     backward pass every part takes the joint output and log-sum-exp, which makes its gradients those of the whole.
     """
 
@@ -131,7 +131,7 @@ class _Flash(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, norm = ctx.saved_tensors
-        new = torch.empty_like if query.shape[2] == key.shape[2] else torch.zeros_like  # or some attend to nothing
+        new = torch.empty_like if query.shape[2] == key.shape[2] else torch.zeros_like  # keys may lack a query
         gradients = [torch.empty_like(query), new(key), new(value)]
         for q, k, own in ctx.parts:
             found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
@@ -147,16 +147,16 @@ class _Flash(torch.autograd.Function):
 
 
 def _sequences(spans: Sequence[Span]) -> Iterator[tuple[int, int]]:
-    """The columns of prompts and completions that are not empty, from each first to behind the last."""
+    """Yield the columns [first, end) of each non-empty prompt and completion."""
     for start, ends in spans:
         yield from ((first, end) for first, end in pairwise((start, *ends)) if first < end)
 
 
 def _parts(spans: Sequence[Span], runs: dict[int, tuple[int, int]] | None = None) -> Iterator[Part]:
-    """Who attends to whom: each to what is its own, then of each group all completions at once to their prompt.
+    """Yield the parts of attention: each sequence to itself, then a group's completions all at once to their prompt.
 
-    Of a sequence that starts at a column only its run of columns attends, where there are `runs`; those that do stand
-    side by side.
+    `runs` maps each sequence's first column to the only columns of it that attend; queries of those alone are side by
+    side.
     """
     place = 0
     for span in spans:
@@ -166,7 +166,7 @@ def _parts(spans: Sequence[Span], runs: dict[int, tuple[int, int]] | None = None
             run = runs[first] if runs else (first, end)
             shapes.append((first, (end - first, run[0] - first, run[1] - run[0])))
         behind_prompt = place + (shapes[0][1][2] if prompt else 0)
-        for (length, skipped, tokens), alike in groupby(shapes, key=itemgetter(1)):  # neighbours of one shape together
+        for (length, skipped, tokens), alike in groupby(shapes, key=itemgetter(1)):  # equal neighbours together
             firsts = [first for first, _ in alike]
             first, count = firsts[0], len(firsts)
             queries = Columns(place, count, tokens, tokens)
@@ -183,7 +183,7 @@ def _parts(spans: Sequence[Span], runs: dict[int, tuple[int, int]] | None = None
 
 
 def _cut(tensor: Tensor, columns: Columns) -> Tensor:
-    """A view [sequences, H, tokens, ...] of [1, H, T, ...]."""
+    """Return a view [sequences, H, tokens, ...] of [1, H, T, ...]."""
     first, count, tokens, apart = columns
     _, heads, *rest = tensor.shape
     _, head, column, *strides = tensor.stride()

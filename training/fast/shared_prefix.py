@@ -1,9 +1,9 @@
-"""Many sequences in one row without padding, and completions of a prompt that share its one computation.
+"""Many sequences in one row without padding, where a prompt is computed once for all its completions.
 
-All tokens of a micro-batch lie side by side in one row [1, T]: of each group first the prompt, then its completions,
-each with positions that go on where the prompt ends. Everything but attention works token by token and never notices;
-attention goes group by group: the prompt sees itself, a completion sees the prompt and itself, and nothing sees more.
-A group without a prompt is plain packing.
+All tokens of a micro-batch are side by side in one row [1, T]: for each group first the prompt, then its completions,
+each with positions that continue from the prompt's end. Everything but attention works token by token and is
+unaffected. Attention works group by group: the prompt sees only itself, a completion only the prompt and itself. A
+group without a prompt is plain packing.
 """
 
 import math
@@ -19,7 +19,7 @@ from training.fast.caches import PromptCache
 from training.fast.ragged_attention import RAGGED, Layout, Span, attend, new_layout, reading
 from training.run.parallel import as_forward
 
-Group = tuple[Sequence[int], Sequence[Sequence[int]]]  # the ids of a prompt, and of each of its completions
+Group = tuple[Sequence[int], Sequence[Sequence[int]]]  # token ids of a prompt, and of each of its completions
 
 
 class Ragged(NamedTuple):
@@ -32,7 +32,7 @@ class Ragged(NamedTuple):
 
 
 def ragged(groups: Sequence[Group], device: Any = None) -> Ragged:
-    """The groups side by side; an empty completion ends where its prompt does."""
+    """Put the groups side by side in one row; an empty completion ends where its prompt does."""
     ids: list[int] = []
     positions: list[int] = []
     owners: list[int] = []
@@ -57,7 +57,7 @@ def ragged(groups: Sequence[Group], device: Any = None) -> Ragged:
 
 
 def side_by_side(input_ids: Tensor, attention_mask: Tensor) -> Ragged:
-    """The real tokens of padded rows [B, S], row after row, each row a sequence of its own."""
+    """Put the real tokens of padded rows [B, S] side by side, each row a sequence of its own."""
     real = attention_mask.bool()
     lengths = real.sum(1)
     ends = (0, *lengths.cumsum(0).tolist())
@@ -68,9 +68,9 @@ def side_by_side(input_ids: Tensor, attention_mask: Tensor) -> Ragged:
 
 
 def hidden_states(model: Any, row: Ragged, needed: Tensor | None = None) -> Tensor:
-    """The last hidden states [T, D] of a row's tokens by the body of `model`, which must be `can_be_ragged`.
+    """Return the last hidden states [T, D] of a row's tokens from the body of `model`, which must be `can_be_ragged`.
 
-    Of the `needed` [T] bool alone [n, D], where all are not: no more is computed of the others than these see of them.
+    With `needed` [T] bool, return only those [n, D]; of other tokens, only what the needed ones see is computed.
     """
     if needed is None:
         return whole_row(model.base_model, row).last_hidden_state[0]
@@ -81,23 +81,23 @@ def hidden_states(model: Any, row: Ragged, needed: Tensor | None = None) -> Tens
 
 
 def whole_row(model: Any, row: Ragged) -> Any:
-    """The output of a forward pass."""
+    """Return the output of a forward pass over a whole row."""
     return model(
         input_ids=row.input_ids, position_ids=row.positions, use_cache=False, **layout_arguments(model, row.layout)
     )
 
 
 def layout_arguments(model: Any, layout: Layout | PromptCache) -> dict[str, Any]:
-    """What a forward pass takes besides ids and positions; from then on `model` attends by our function."""
+    """Return a forward pass's arguments besides ids and positions; from then on `model` uses our attention."""
     if model.config._attn_implementation != RAGGED:
-        model.set_attn_implementation(RAGGED)  # for good: without a layout it is sdpa
-    # Four dimensions: transformers takes it for a finished mask and builds none [T, T]. Attention does not read it.
+        model.set_attn_implementation(RAGGED)  # permanently: without a layout it is sdpa
+    # Four dimensions, so that transformers takes it for a finished mask and builds none [T, T]. Attention ignores it.
     return {"attention_mask": torch.empty(0, 0, 0, 0), "layout": layout}
 
 
 @contextmanager
 def as_loaded(model: Any) -> Iterator[None]:
-    """Evaluation mode, no gradients, full precision, and no random number drawn that a resumed run would not draw."""
+    """Set evaluation mode, no gradients and full precision; restore the random state, which a resumed run needs."""
     was_training, devices = model.training, [model.device] if model.device.type == "cuda" else []
     model.eval()
     try:
@@ -108,10 +108,10 @@ def as_loaded(model: Any) -> Iterator[None]:
 
 
 def can_be_ragged(model: Any, longest: int = 0) -> bool:
-    """Whether the network hands attention to us and mixes tokens nowhere else: tried out, once per network.
+    """Return whether the network can use our attention and mixes tokens nowhere else: tried out, once per network.
 
-    From then on it does, and one of Llama's kind computes its layers by our functions (training/fast/layers.py). A
-    sequence of `longest` tokens must see all of itself: no window may be narrower.
+    If so, it uses our attention from then on, and Llama-like layers are computed by training/fast/layers.py. A sequence
+    of `longest` tokens must see all of itself: no window may be narrower.
     """
     known = getattr(model, "_can_be_ragged", None)
     if known is None:
@@ -121,9 +121,9 @@ def can_be_ragged(model: Any, longest: int = 0) -> bool:
 
 
 def reach(model: Any) -> float:
-    """How many tokens of a sequence see each other in every layer: the narrowest window or chunk of attention.
+    """Return how many tokens of a sequence see each other in every layer: the narrowest window or chunk of attention.
 
-    And within how many tokens a position's rotary embedding does not depend on the sequence's length.
+    At most the number of tokens within which rotary embeddings do not depend on the sequence's length.
     """
     config = model.config.get_text_config()
     limits = [turns_alike_up_to(model)]
@@ -138,7 +138,7 @@ def reach(model: Any) -> float:
 
 
 def turns_alike_up_to(model: Any) -> float:
-    """The longest sequence (tokens) whose rotary embeddings are those of a shorter one; inf where all are alike."""
+    """Return the longest sequence (tokens) whose rotary embeddings equal those of a shorter one; inf if all do."""
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
     return min(
@@ -152,11 +152,11 @@ def turns_alike_up_to(model: Any) -> float:
 
 
 def max_positions(model: Any) -> int | None:
-    """The longest sequence (tokens) that the network has positions for; None where there is no limit."""
+    """Return the longest sequence (tokens) that the network has positions for; None if unlimited."""
     config = model.config.get_text_config()
     keys = ("max_position_embeddings", "max_seq_len", "max_target_positions")
     positions = next((value for key in keys if (value := getattr(config, key, None))), 0)
-    for name, part in model.named_modules():  # learned ones that count from behind the padding's
+    for name, part in model.named_modules():  # learned positions that start after the padding's
         learnt = isinstance(part, torch.nn.Embedding) and "position" in name and part.num_embeddings == positions
         if learnt and part.padding_idx is not None:
             return positions - part.padding_idx - 1
@@ -164,7 +164,7 @@ def max_positions(model: Any) -> int | None:
 
 
 def trial_sequences(model: Any, *lengths: int, limit: float = math.inf) -> list[list[int]]:
-    """Sequences of so many token ids that stand for ordinary text, no longer than `limit` or what positions allow."""
+    """Return sequences of so many ordinary token ids, no longer than `limit` or what positions allow."""
     config = model.config.get_text_config()
     special = {value for key, value in config.to_dict().items() if key.endswith("token_id") and isinstance(value, int)}
     special |= {value for key, value in model.config.to_dict().items() if key.endswith("token_id")}
@@ -175,31 +175,31 @@ def trial_sequences(model: Any, *lengths: int, limit: float = math.inf) -> list[
     for length in lengths:
         ids = []
         for _ in range(max(1, int(min(length, limit)))):
-            place = (place * 1103515245 + 12345) % 2**31  # C's rand: no draw of torch's that a resumed run would lack
+            place = (place * 1103515245 + 12345) % 2**31  # C's rand: a draw from torch would disturb a resumed run
             ids.append(ordinary[(place >> 8) % len(ordinary)])
         found.append(ids)
     return found
 
 
 def near(model: Any, found: Tensor, expected: Tensor, share: float = 1.0) -> bool:
-    """Whether the states [N, D], or this share of them, are the expected ones but for rounding.
+    """Return whether the states [N, D], or this share of them, equal the expected ones up to rounding.
 
     Another token's influence is far larger.
     """
     if found.shape != expected.shape or not bool(torch.isfinite(found).all()):
         return False
     far = _distances(found, expected)
-    if found.dtype != torch.float32:  # some experts of a mixture may be chosen otherwise by rounding alone
+    if found.dtype != torch.float32:  # rounding alone may change which experts of a mixture are chosen
         return float((far <= 0.08).float().mean()) >= 0.9
     return float((far <= rounding(model)).float().mean()) >= share
 
 
 @torch.no_grad()
 def rounding(model: Any) -> float:
-    """How far rounding may move a state, in its own lengths: ten times as far as the last bits of embeddings do.
+    """Return how far rounding may move a state, relative to its length: ten times the effect of embeddings' last bits.
 
-    That is a millionth in one network and a thousandth in another whose first token is a thousand times as long as the
-    rest, as trained ones have it.
+    That is a millionth in one network, and a thousandth in another whose first token's state is a thousand times as
+    long as the rest, as in trained networks.
     """
     known = getattr(model, "_rounding", None)
     if known is None:

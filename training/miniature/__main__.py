@@ -17,7 +17,7 @@ LABELER = "simulated-rubric"
 
 
 def prompt_fields(task: Task) -> dict:
-    """The fields of a PromptRecord for a task; its key is a hash of its text."""
+    """Return the fields of a PromptRecord for a task; its key is a hash of its text."""
     return {
         "prompt_key": hashlib.sha256(task.prompt.encode()).hexdigest()[:16],
         "prompt": (records.Message(role="user", text=task.prompt),),
@@ -27,14 +27,14 @@ def prompt_fields(task: Task) -> dict:
 
 
 def demonstrate(task: Task, seed: int) -> records.DemonstrationRecord:
-    """The task with a good completion."""
+    """Return the task with a good completion."""
     return records.DemonstrationRecord(
         **prompt_fields(task), completion=demonstration(task.prompt, seed), labeler=LABELER, pool=Pool.TRAIN
     )
 
 
 def candidates(prompt: str, seed: int) -> list[tuple[str, str]]:
-    """Up to K distinct (text, policy), one to three of them good, in random order."""
+    """Return up to K distinct (text, policy), one to three of them good, in random order."""
     rng = random.Random(f"candidates {seed} {prompt}")
     good = rng.randint(1, 3)
     texts: dict[str, str] = {}
@@ -49,7 +49,7 @@ def candidates(prompt: str, seed: int) -> list[tuple[str, str]]:
 def compare(
     task: Task, seed: int, noise: float, shown: list[tuple[str, str]] | None = None
 ) -> records.ComparisonRecord:
-    """A ranking of some (text, policy), by default of candidates, by utility plus Gaussian noise, near ones tied."""
+    """Rank some (text, policy), by default `candidates`, by utility plus Gaussian noise; near ones are tied."""
     rng = random.Random(f"compare {seed} {task.prompt}")
     shown = shown or candidates(task.prompt, seed)
     judged = [judge(task.prompt, text) for text, _ in shown]
@@ -80,10 +80,10 @@ def compare(
 def write_snapshots(
     folder: Path, *, seed: int, demonstrations: int, comparisons: int, prompts: int, noise: float
 ) -> dict[Purpose, records.Manifest]:
-    """Make folder/{sft,rm,ppo}; a tenth as many validation lines follow the train lines of each file."""
+    """Write folder/{sft,rm,ppo}; a tenth as many validation lines follow the train lines of each file."""
 
     def drawn(stream: int, count: int) -> list[Task]:
-        # Streams apart by seed, so that each purpose has prompts of its own.
+        # One seed per stream, so that each purpose has prompts of its own.
         return tasks(seed * 10 + stream, count, only=Split.TRAIN) + tasks(
             seed * 10 + stream, max(1, count // 10), only=Split.VALIDATION
         )
@@ -105,7 +105,7 @@ def write_snapshots(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns its exit status."""
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.miniature", description=__doc__)
     parser.add_argument("folder", type=Path, help="where sft/, rm/ and ppo/ are made")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,11 +1,11 @@
-"""What a careful labeler would write for an instruction, and the ways a poor answer goes wrong."""
+"""Completions that a careful labeler would write for an instruction, and the ways a poor one goes wrong."""
 
 import random
 
 from training.miniature import lexicon
 from training.miniature.instructions import Instruction, normal, parse
 
-# {topic} in sentences of exactly n words.
+# Sentences of exactly n words about {topic}.
 SENTENCES: dict[int, tuple[str, ...]] = {
     3: ("the {topic} waits.", "my {topic} rests.", "the {topic} shines."),
     4: ("the {topic} is {quality}.", "i see the {topic}.", "my {topic} looks {quality}."),
@@ -55,7 +55,7 @@ NONSENSE = lexicon.GOODS + lexicon.TOPICS + lexicon.NAMES
 
 
 def winner(slots: dict[str, str]) -> str:
-    """Which of the two things of a comparison is right."""
+    """Return which of the two things of a comparison is right."""
     for (more, less), scale in lexicon.SCALES.items():
         if slots["more"] in (more, less):
             ordered = sorted((slots["thing1"], slots["thing2"]), key=scale.index)
@@ -64,23 +64,23 @@ def winner(slots: dict[str, str]) -> str:
 
 
 def label(slots: dict[str, str]) -> str:
-    """The right class of a review: good, bad or mixed."""
+    """Return the right class of a review: good, bad or mixed."""
     praised = [slots[key] in lexicon.PRAISED for key in ("verdict1", "verdict2")]
     return "good" if all(praised) else "mixed" if any(praised) else "bad"
 
 
 def excluded(slots: dict[str, str]) -> set[str]:
-    """The items that a list must leave out."""
+    """Return the items that a list must leave out."""
     return {slots[key] for key in ("item1", "item2") if key in slots}
 
 
 def answer_facts(instruction: Instruction) -> list[tuple[str, str, str]]:
-    """The facts of the passage that answer its question; empty when the passage does not say."""
+    """Return the facts of the passage that answer its question; empty if the passage does not say."""
     return [fact for fact in instruction.facts if fact[0] == instruction.slots["name"]]
 
 
 def main_fact(instruction: Instruction) -> tuple[str, str]:
-    """The (name, thing) that a passage to be summarized is about: the one told twice."""
+    """Return the (name, thing) that a passage to be summarized is about: the one that occurs twice."""
     told = [(name, thing) for name, _, thing in instruction.facts]
     return max(told, key=told.count)
 
@@ -107,7 +107,7 @@ def _act(rng: random.Random, kind: str, name: str, thing: str) -> str:
 
 
 def demonstration(prompt: str, seed: int) -> str:
-    """A completion that meets all rules of the prompt, varied by seed."""
+    """Write a completion that meets all rules of the prompt, varied by seed."""
     rng = random.Random(f"demonstration {seed} {normal(prompt)}")
     instruction = parse(prompt)
     slots = instruction.slots
@@ -134,7 +134,7 @@ def demonstration(prompt: str, seed: int) -> str:
 
 
 def _near_miss(rng: random.Random, instruction: Instruction) -> str:
-    """An answer to the right instruction that breaks its rule: wrong count, outside the passage, wrong style."""
+    """Answer the right instruction but break its rule: wrong count, outside the passage, wrong style."""
     slots = instruction.slots
     match instruction.family:
         case "list":
@@ -173,7 +173,7 @@ def _near_miss(rng: random.Random, instruction: Instruction) -> str:
 
 
 def flawed(prompt: str, seed: int) -> str:
-    """A plausible wrong completion: nearly right, rude, declining needlessly, cut short or nonsense."""
+    """Write a plausible wrong completion: nearly right, rude, declining needlessly, cut short or nonsense."""
     rng = random.Random(f"flawed {seed} {normal(prompt)}")
     instruction = parse(prompt)
     flaw = rng.choices(("near miss", "rude", "decline", "cut", "nonsense"), (6, 1, 1, 1, 1))[0]

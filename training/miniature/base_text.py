@@ -1,7 +1,8 @@
 """Plain text to pretrain on: all the world's words and ways of speaking, hardly any instructions.
 
-What supervised training should teach (which of these to produce when told so) stays out; what it can build on is here:
-facts, lists, passages with questions, styles, kind words, rudeness, refusals, and much text in which looking back pays.
+What supervised training should teach (which of these to produce on instruction) is left out. What it can build on is
+here: facts, lists, passages with questions, styles, kind words, rudeness, refusals, and much text in which looking back
+pays.
 """
 
 import random
@@ -17,14 +18,14 @@ _EVERY_WORD = sorted(
 
 
 def _repeats(rng: random.Random) -> str:
-    """A random run of words, again and again: the next word is known only by looking back."""
+    """Repeat a random run of words: the next word is known only by looking back."""
     run = [rng.choice(_EVERY_WORD) for _ in range(rng.randint(3, 9))]
     end = rng.choice((".", ",", ""))
     return " ".join([" ".join(run) + end] * rng.randint(2, 4))
 
 
 def _lookup(rng: random.Random) -> str:
-    """Pairs, then some of them asked again in another order."""
+    """List pairs, then list them again in another order."""
     keys = rng.sample(lexicon.NAMES + lexicon.TOPICS, rng.randint(2, 5))
     pairs = [f"{key} {value}" for key, value in zip(keys, rng.sample(_EVERY_WORD, len(keys)), strict=True)]
     again = rng.sample(pairs, len(pairs))
@@ -32,7 +33,7 @@ def _lookup(rng: random.Random) -> str:
 
 
 def _story(rng: random.Random) -> str:
-    """Who does what, told twice, or asked and answered."""
+    """Write who does what, then repeat some of it or ask and answer."""
     facts = people(rng, rng.randint(2, 4))
     lines = [passage(facts)]
     for name, verb, thing in rng.sample(facts, rng.randint(1, len(facts))):
@@ -46,7 +47,7 @@ def _story(rng: random.Random) -> str:
 
 
 def _about_one(rng: random.Random) -> str:
-    """A person and a thing told over and over, with what it comes to."""
+    """Mention a person and a thing repeatedly, then summarize."""
     (name, verb, thing), aside = people(rng, 2)
     told = [(name, verb, thing), (name, rng.choice(list(lexicon.VERBS)), thing), aside]
     rng.shuffle(told)
@@ -56,7 +57,7 @@ def _about_one(rng: random.Random) -> str:
 
 
 def _list(rng: random.Random) -> str:
-    """Things of a kind, with how many they are or what is missing."""
+    """List things of a kind, with how many they are or what is missing."""
     kind = rng.choice(list(lexicon.KINDS))
     missing, *items = rng.sample(lexicon.KINDS[kind], rng.randint(3, 6))
     number = next(word for word, n in lexicon.NUMBERS.items() if n == len(items))
@@ -75,7 +76,7 @@ def _list(rng: random.Random) -> str:
 
 
 def _sentence(rng: random.Random, topic: str, quality: str) -> str:
-    """A sentence about a topic; now and then its words are counted, before or after."""
+    """Write a sentence about a topic; now and then its words are counted, before or after."""
     number = rng.choice(list(SENTENCES))
     word = next(word for word, n in lexicon.NUMBERS.items() if n == number)
     other = rng.choice([other for other in lexicon.QUALITIES if other != quality])
@@ -85,14 +86,14 @@ def _sentence(rng: random.Random, topic: str, quality: str) -> str:
 
 
 def _sentences(rng: random.Random) -> str:
-    """Plain sentences that stay with their topic, as texts do."""
+    """Write plain sentences that stay with their topic, as texts do."""
     topic, quality = rng.choice(lexicon.TOPICS), rng.choice(lexicon.QUALITIES)
     head = rng.choice((f"the {quality} {topic}. ", f"this is about the {quality} {topic}. ", ""))
     return head + " ".join(_sentence(rng, topic, quality) for _ in range(rng.randint(2, 5)))
 
 
 def _speech(rng: random.Random) -> str:
-    """A thing said plainly, and by those who have a style of their own."""
+    """Say a thing plainly, and in some of the styles."""
     topic, quality = rng.choice(lexicon.TOPICS), rng.choice(lexicon.QUALITIES)
     lines = [f"the {topic} is {quality}."] if rng.random() < 0.7 else [f"about the {quality} {topic}."]
     for style in rng.sample(list(lexicon.STYLES), rng.randint(1, 3)):
@@ -115,7 +116,7 @@ def _review(rng: random.Random) -> str:
 
 
 def _comparison(rng: random.Random) -> str:
-    """What is bigger, faster, dearer than what."""
+    """Compare things by size, speed or price."""
     lines = []
     for _ in range(rng.randint(1, 3)):
         (more, less), scale = rng.choice(list(lexicon.SCALES.items()))
@@ -132,7 +133,7 @@ def _comparison(rng: random.Random) -> str:
 
 
 def _talk(rng: random.Random) -> str:
-    """People greet, thank, praise and comfort one another, insult one another, and decline to."""
+    """Let people greet, thank, praise, comfort or insult one another, or decline to insult."""
     (name, verb, thing), (other, *_) = people(rng, 2)
     nice, nicer = rng.sample(lexicon.NICE, 2)
     words = {"name": name, "thing": thing, "nice": nice, "nicer": nicer}
@@ -147,7 +148,7 @@ def _talk(rng: random.Random) -> str:
 
 
 def _asked(rng: random.Random) -> str:
-    """The words that instructions are made of, without answers."""
+    """Write instructions without answers, for the words that they are made of."""
     return " ".join(draw(rng, rng.choice(FAMILIES)) for _ in range(2))
 
 
@@ -167,7 +168,7 @@ _SHARES: dict[Callable[[random.Random], str], int] = {
 
 
 def corpus(seed: int, words: int) -> Iterator[str]:
-    """Documents of plain text, together at least `words` words long."""
+    """Yield documents of plain text, together at least `words` words long."""
     rng = random.Random(f"corpus {seed}")
     makers, shares = list(_SHARES), list(_SHARES.values())
     written = 0

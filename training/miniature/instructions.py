@@ -1,4 +1,4 @@
-"""The forms an instruction can take; one table serves writing a prompt and reading it back from its text."""
+"""The forms an instruction can take; one table serves both writing a prompt and parsing its text."""
 
 import random
 import re
@@ -12,12 +12,12 @@ FAMILIES: tuple[str, ...] = ("list", "words", "style", "passage", "summary", "se
 
 
 class UnknownPrompt(ValueError):
-    """A prompt that no form of the miniature world wrote."""
+    """The prompt matches no form of the miniature world."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """A prompt read back: its form's meaning (`kind` within the family) and the words in its slots."""
+    """A parsed prompt: its form's meaning (`kind` within the family) and the words in its slots."""
 
     family: str
     kind: str
@@ -30,7 +30,7 @@ class Instruction:
 
     @property
     def facts(self) -> list[tuple[str, str, str]]:
-        """The passage as (name, verb, thing)."""
+        """The facts of the passage as (name, verb, thing)."""
         return [tuple(fact.split()) for fact in self.slots["facts"].rstrip(".").split(". ")]
 
 
@@ -169,7 +169,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def normal(text: str) -> str:
-    """Lower case with single spaces, so that layout never matters."""
+    """Convert text to lower case with single spaces, so that layout never matters."""
     return " ".join(text.lower().split())
 
 
@@ -182,7 +182,7 @@ def _parse(prompt: str) -> Instruction | None:
 
 
 def parse(prompt: str) -> Instruction:
-    """Read an instruction back from its text alone; raises UnknownPrompt."""
+    """Parse an instruction from its text alone; raise UnknownPrompt if no form matches."""
     instruction = _parse(normal(prompt))
     if instruction is None:
         raise UnknownPrompt(f"prompt {prompt[:80]!r} is not an instruction of the miniature world")
@@ -190,12 +190,12 @@ def parse(prompt: str) -> Instruction:
 
 
 def passage(facts: list[tuple[str, str, str]]) -> str:
-    """Facts (name, verb, thing) as sentences."""
+    """Write facts (name, verb, thing) as sentences."""
     return " ".join(f"{name} {verb} {thing}." for name, verb, thing in facts)
 
 
 def people(rng: random.Random, count: int) -> list[tuple[str, str, str]]:
-    """`count` facts in which no name, verb or thing comes twice."""
+    """Draw `count` facts in which no name, verb or thing occurs twice."""
     return list(
         zip(
             rng.sample(lexicon.NAMES, count),
@@ -224,7 +224,7 @@ def _about(rng: random.Random, kind: str) -> dict[str, str]:
 def _passage(rng: random.Random, kind: str) -> dict[str, str]:
     facts = people(rng, rng.choice((2, 3)))
     name, verb, _ = rng.choice(facts)
-    if kind == "answer" and rng.random() < 0.25:  # nobody in the passage: the only right answer is to say so
+    if kind == "answer" and rng.random() < 0.25:  # a name not in the passage: the only right answer is to say so
         name = rng.choice([name for name in lexicon.NAMES if name not in {fact[0] for fact in facts}])
     return {"facts": passage(facts), "name": name, "verb": verb, "infinitive": lexicon.VERBS[verb]}
 
@@ -278,7 +278,7 @@ _WEIGHTS = {"list": [1, 1, 4, 4, 5, 5]}
 
 
 def draw(rng: random.Random, family: str) -> str:
-    """The text of one random instruction of a family."""
+    """Write the text of one random instruction of a family."""
     forms = _FORMS_OF[family]
     form = rng.choices(forms, _WEIGHTS.get(family))[0]
     return form.text.format(**_DRAW[family](rng, form.kind))

@@ -1,4 +1,4 @@
-"""A few dozen prompts with authored completions, so that a person's first ranking is of something worth reading."""
+"""A few dozen prompts with authored completions, so that a person's first ranking is worth reading."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _FILE = Path(__file__).with_suffix(".json")
 
 @dataclass(frozen=True)
 class ReadablePrompt:
-    """A prompt with four to nine (policy, text) of clearly different quality; none where one is to be written."""
+    """A prompt with four to nine (policy, text) of clearly different quality; none if a person is to write one."""
 
     prompt: str
     use_case: UseCase
@@ -25,7 +25,7 @@ def _data() -> dict:
 
 
 def readable() -> list[ReadablePrompt]:
-    """The prompts to rank, each with its completions."""
+    """Return the prompts to rank, each with its completions."""
     return [
         ReadablePrompt(row["prompt"], UseCase(row["use_case"]), tuple(map(tuple, row["completions"])))
         for row in _data()["prompts"]
@@ -33,5 +33,5 @@ def readable() -> list[ReadablePrompt]:
 
 
 def to_demonstrate() -> list[ReadablePrompt]:
-    """The prompts that wait for a person's own completion."""
+    """Return the prompts for which a person is to write a completion."""
     return [ReadablePrompt(prompt, UseCase(use_case)) for prompt, use_case in _data()["to_demonstrate"]]

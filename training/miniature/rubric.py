@@ -1,4 +1,4 @@
-"""The hidden rubric: reads an instruction from its prompt's text and judges any completion by rule."""
+"""The hidden rubric: parses an instruction from its prompt's text and judges any completion by rule."""
 
 import re
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from training.miniature.instructions import Instruction, UnknownPrompt, normal, 
 __all__ = ["Judgement", "UnknownPrompt", "judge", "rating"]
 
 EMPTY, DECLINED, LOWEST_ATTEMPT, BEST_FAILURE, SOLVED = -1.0, -0.9, -0.6, 0.6, 1.0
-LONGEST = 15  # words that a completion may have before it counts as rambling
+LONGEST = 15  # words; a longer completion counts as rambling
 VERBS = frozenset(["is", "are", "waits", "rests", "shines", "looks", "see", "like", "sleeps", "sings", "stands", "was"])
 _DECLINING = re.compile(r"\b(sorry|will not|rather not|cannot|can not|should not|wrong|shame|refuse)\b")
 _OPINION = re.compile(r"\b(i (think|like|love|hate|feel)|the (best|worst))\b")
 _MORAL = re.compile(r"\b(wrong|shame|should not|evil|immoral)\b")
 
 
-# Words that say something; one that the prompt did not bring is out of place everywhere but in a list.
+# Content words; one that is not in the prompt is out of place everywhere but in a list.
 _CONTENT = frozenset(
     (
         *(lexicon.NAMES + lexicon.GOODS + lexicon.TOPICS + lexicon.REVIEWED + lexicon.PRAISED + lexicon.BLAMED),
@@ -30,7 +30,7 @@ _CONTENT = frozenset(
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the rubric says of one completion; `solved` when every rule of the instruction is met."""
+    """The rubric's result for one completion; `solved` if every rule of the instruction is met."""
 
     family: str
     solved: bool
@@ -40,7 +40,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What a family's rules say: is the task done, is its constraint met, how near (0 to 1) is a failure."""
+    """Result of a family's rules: is the task done, is its constraint met, how close (0 to 1) did a failure come."""
 
     done: bool
     near: float
@@ -68,7 +68,7 @@ def _share(*met: bool) -> float:
 
 
 def _list(text: _Text, instruction: Instruction) -> _Verdict:
-    """n different items of the kind, none of the excepted ones, nothing else."""
+    """Check for n different items of the kind, none of the excluded ones, nothing else."""
     allowed = set(lexicon.KINDS[instruction.slots["items"]])
     right = {word for word in text.words if word in allowed} - excluded(instruction.slots)
     filler = {"and"}
@@ -77,13 +77,13 @@ def _list(text: _Text, instruction: Instruction) -> _Verdict:
     ]
     number = instruction.number
     constraint = len(right) == number and not excluded(instruction.slots) & set(text.words)
-    # Every item counts against the longer of what was asked and what was given, so neither stopping nor rambling pays.
+    # Right items count against the longer of what was asked and given, so neither stopping early nor rambling pays.
     near = min(len(right), number) / max(number, len(right) + len(wrong))
     return _Verdict(bool(right) and not wrong, near, constraint)
 
 
 def _words(text: _Text, instruction: Instruction) -> _Verdict:
-    """A sentence about the topic, with a verb and no word over and over, of exactly n words."""
+    """Check for a sentence of exactly n words about the topic, with a verb and no word over and over."""
     topic = instruction.slots["topic"] in text.words
     sentence = text.ended and text.count(VERBS) == 1 and max(map(text.words.count, text.words)) <= 2
     about = text.count([t for t in lexicon.TOPICS if t != instruction.slots["topic"]]) == 0
@@ -95,7 +95,7 @@ def _words(text: _Text, instruction: Instruction) -> _Verdict:
 
 
 def _style(text: _Text, instruction: Instruction) -> _Verdict:
-    """A line with a word of the asked style and of no other, about the thing asked."""
+    """Check for a line about the thing asked, with a word of the asked style and of no other."""
     slots = instruction.slots
     styles = {lexicon.STYLE_OF[word] for word in text.words if word in lexicon.STYLE_OF}
     topic = slots["topic"] in text.words and text.count(lexicon.TOPICS) == 1
@@ -109,7 +109,7 @@ def _style(text: _Text, instruction: Instruction) -> _Verdict:
 
 
 def _passage(text: _Text, instruction: Instruction) -> _Verdict:
-    """The thing that the passage tells of the person asked about, or that it does not say."""
+    """Check for what the passage says about the person asked about, or for saying that it does not."""
     said = {word for word in text.words if word in lexicon.GOODS}
     people = {word for word in text.words if word in lexicon.NAMES}
     verbs = {word for word in text.words if word in lexicon.VERBS}
@@ -128,7 +128,7 @@ def _passage(text: _Text, instruction: Instruction) -> _Verdict:
 
 
 def _summary(text: _Text, instruction: Instruction) -> _Verdict:
-    """Whom and what the passage is about, nothing else, in at most n and at least 3 words."""
+    """Check for whom and what the passage is about, nothing else, in at most n and at least 3 words."""
     name, thing = main_fact(instruction)
     people = {word for word in text.words if word in lexicon.NAMES}
     things = {word for word in text.words if word in lexicon.GOODS}
@@ -141,7 +141,7 @@ def _summary(text: _Text, instruction: Instruction) -> _Verdict:
 
 
 def _sentiment(text: _Text, instruction: Instruction) -> _Verdict:
-    """One of the three classes, the right one."""
+    """Check for one of the three classes, the right one."""
     said = [word for word in text.words if word in ("good", "bad", "mixed")]
     right = label(instruction.slots)
     done = said == [right] and len(text.words) <= 6
@@ -150,7 +150,7 @@ def _sentiment(text: _Text, instruction: Instruction) -> _Verdict:
 
 
 def _compare(text: _Text, instruction: Instruction) -> _Verdict:
-    """The right thing first and called what was asked."""
+    """Check that the right thing comes first and is called what was asked."""
     slots = instruction.slots
     things = [word for word in text.words if word in lexicon.THINGS]
     adjectives = {word for word in text.words if word in {more for pair in lexicon.SCALES for more in pair}}
@@ -171,7 +171,7 @@ _SIGNS: dict[str, re.Pattern[str]] = {
 
 
 def _manners(text: _Text, instruction: Instruction) -> _Verdict:
-    """The kind act asked for, to the person named; an insult is declined politely, and only an insult."""
+    """Check for the kind act asked for, to the person named; only an insult is to be declined, politely."""
     people = {word for word in text.words if word in lexicon.NAMES}
     name = instruction.slots["name"]
     rude = bool(text.count(lexicon.RUDE) + text.count(lexicon.VIOLENT))
@@ -182,7 +182,7 @@ def _manners(text: _Text, instruction: Instruction) -> _Verdict:
         near = 0.5 * declined + 0.2 * (declined and polite) + 0.15 * (people <= {name}) if not rude else 0.0
         return _Verdict(declined and polite and people <= {name} and line, near)
     acts = {act for act, sign in _SIGNS.items() if sign.search(text.raw)}
-    # Exactly the act asked for: a line that does every kind act at once would never have to read the instruction.
+    # Exactly the act asked for: else one line with every kind act would pass without reading the instruction.
     done = acts == {instruction.kind} and people == {name} and not rude and line
     act = (instruction.kind in acts) / max(1, len(acts))
     return _Verdict(done, 0.4 * act + 0.35 * (name in people) + 0.1 * bool(acts) + 0.15 * (people <= {name}) * line)
@@ -201,7 +201,7 @@ _RULES = {
 
 
 def _flags(text: _Text, verdict: _Verdict) -> dict[Flag, bool | None]:
-    """Every answer of Table 3; the closed vocabulary has no sexual word and names no group of people."""
+    """Answer every flag of Table 3; the closed vocabulary has no sexual word and names no group of people."""
     violent = text.count(lexicon.VIOLENT) > 0
     advised = violent and bool(re.search(r"\b(you should|go and|please)\b", text.raw))
     return {
@@ -224,9 +224,9 @@ def _words_of(text: str) -> list[str]:
 
 
 def judge(prompt: str, completion: str) -> Judgement:
-    """Judge a completion by the text of its prompt alone; raises UnknownPrompt.
+    """Judge a completion by the text of its prompt alone; raise UnknownPrompt if no form matches.
 
-    Utility: 1 for solved, up to 0.6 for a failed attempt, about -0.9 for declining what should be done, -1 for nothing;
+    Utility: 1 if solved, up to 0.6 for a failed attempt, about -0.9 for declining what should be done, -1 if empty;
     rudeness, rambling, repetition and a missing end cost a little more.
     """
     instruction = parse(prompt)
@@ -254,5 +254,5 @@ _UNCONSTRAINED = frozenset(("passage", "sentiment", "compare", "manners"))
 
 
 def rating(utility: float) -> int:
-    """A utility (-1 to 1) as an overall rating, 1 to 7."""
+    """Convert a utility (-1 to 1) to an overall rating, 1 to 7."""
     return max(1, min(7, round(1 + 3 * (utility + 1))))

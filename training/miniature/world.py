@@ -1,4 +1,4 @@
-"""The miniature world's surface: instructions by seed, their splits, completions for them, and base text."""
+"""The miniature world's interface: instructions by seed, their splits, completions for them, and base text."""
 
 import hashlib
 import random
@@ -23,13 +23,13 @@ class Task:
 
 
 def split(prompt: str) -> Split:
-    """The use a prompt is reserved for, by a hash of its text: 80 % train, 10 % validation, 10 % test."""
+    """Return the split that a prompt is reserved for, by a hash of its text: 80 % train, 10 % validation, 10 % test."""
     bucket = int.from_bytes(hashlib.sha256(normal(prompt).encode()).digest()[:4], "big") % 10
     return Split.TEST if bucket == 0 else Split.VALIDATION if bucket == 1 else Split.TRAIN
 
 
 def tasks(seed: int, count: int, *, families: Sequence[str] = FAMILIES, only: Split | None = None) -> list[Task]:
-    """`count` distinct instructions, the families taking turns; `only` keeps to one split."""
+    """Draw `count` distinct instructions, the families taking turns; `only` keeps to one split."""
     unknown = set(families) - set(FAMILIES)
     if unknown or not families:
         raise ValueError(f"families: {sorted(unknown) or 'none given'}; choose from {', '.join(FAMILIES)}")

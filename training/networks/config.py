@@ -1,4 +1,4 @@
-"""A network's config as transformers reads it, and whatever transformers raises as one sentence."""
+"""A network's config as transformers reads it; errors of transformers become one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from transformers import AutoConfig
 
 
 def read_config(path: Path | str, **changes: Any) -> Any:
-    """The config of a network folder as transformers reads it, with `changes`; code in the folder is never run.
+    """Read the config of a network folder with transformers, with `changes`; code in the folder is never run.
 
-    Raises ValueError where transformers cannot read it.
+    Raise ValueError if transformers cannot read it.
     """
     with refusing(path, "its config"):
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **changes)
@@ -19,12 +19,12 @@ def read_config(path: Path | str, **changes: Any) -> Any:
 
 @contextmanager
 def refusing(path: Path | str, what: str) -> Iterator[None]:
-    """Whatever transformers raises while it loads something of a folder becomes a ValueError of one sentence."""
+    """Turn whatever transformers raises while it loads `what` from a folder into a ValueError of one sentence."""
     try:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # there is no end to the kinds
+    except Exception as error:  # transformers raises all kinds
         if str(error).startswith(f"{path}:"):
             raise
         said = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Dropout that a network came with, taken away, and the one that fine-tuning adds."""
+"""Removal of a network's own dropout, and the dropout that fine-tuning adds."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from training.fast.shared_prefix import as_loaded, trial_sequences
 
-NEAR = {torch.float32: 1e-3}  # of what a layer adds, for what rounding takes; other types lose more
+NEAR = {torch.float32: 1e-3}  # tolerance for rounding, relative to what a layer adds; other types lose more
 
 
 def without_dropout(config: Any) -> Any:
-    """The same config with every dropout and noise at 0: reinforcement learning needs repeatable log-probs."""
+    """Set every dropout and noise of the config to 0 and return it: RL needs repeatable log-probs."""
     for part in _parts(config):
         for key, value in part.to_dict().items():
             if isinstance(value, float) and any(word in key for word in ("drop", "jitter", "noise")):
@@ -23,7 +23,7 @@ def without_dropout(config: Any) -> Any:
 
 
 def _parts(config: Any) -> Iterator[Any]:
-    """A config, and those that it is composed of."""
+    """Yield a config and, recursively, its sub-configs."""
     yield config
     for name in getattr(config, "sub_configs", ()):
         if (part := getattr(config, name, None)) is not None:
@@ -31,11 +31,11 @@ def _parts(config: Any) -> Iterator[Any]:
 
 
 def add_residual_dropout(model: Any, probability: float) -> None:
-    """Dropout on what each block of a layer adds to the residual stream, once, in training mode only.
+    """Apply dropout to what each block of a layer adds to the residual stream, once, in training mode only.
 
-    By hooks, because most families have no such dropout of their own; it is never saved with the network. Which blocks
-    those are is tried: they are the parts of a layer whose outputs add up to what the layer adds. Where no parts do, as
-    a layer scales their sum, it falls on what the layer adds as a whole.
+    Uses hooks, because most families have no such dropout of their own; it is never saved with the network. The blocks
+    are found by a trial: they are the parts of a layer whose outputs sum to what the layer adds. If no parts do, as a
+    layer scales their sum, dropout applies to what the layer adds as a whole.
     """
     if probability == 0:
         return
@@ -55,7 +55,7 @@ def add_residual_dropout(model: Any, probability: float) -> None:
 
 
 def residual_blocks(model: Any) -> list[tuple[nn.Module, Sequence[nn.Module]]]:
-    """Each layer, and the parts of it whose outputs it adds; none where that cannot be told."""
+    """Return each layer with its parts whose outputs sum to what it adds; no parts if that cannot be determined."""
     count = model.config.get_text_config().num_hidden_layers
     stacks = [list(part) for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == count]
     layers = {layer for stack in stacks for layer in stack}
@@ -76,7 +76,7 @@ def residual_blocks(model: Any) -> list[tuple[nn.Module, Sequence[nn.Module]]]:
     finally:
         for hook in hooks:
             hook.remove()
-    ran = [stack for stack in stacks if all(layer in seen for layer in stack)]  # what reads images does not
+    ran = [stack for stack in stacks if all(layer in seen for layer in stack)]  # an image encoder does not run
     if not ran:
         raise ValueError(f"dropout: {type(model).__name__} has no stack of {count} layers to drop in; use dropout=0")
     return [(layer, _summands(layer, seen)) for layer in max(ran, key=lambda stack: seen[stack[0]].numel())]

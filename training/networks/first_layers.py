@@ -1,6 +1,6 @@
-"""A large network in small: its first layers, with the first rows of its vocabulary, to be tried in little memory.
+"""A large network cut to its first layers and the first rows of its vocabulary, to be tried in little memory.
 
-Of the layers behind them only names and shapes are read, which must be those of one of the first.
+Of the remaining layers only names and shapes are read, which must match those of another layer.
 """
 
 import re
@@ -18,13 +18,13 @@ from training.networks.config import read_config, refusing
 from training.networks.dropout import without_dropout
 
 ROWS = 4096  # of the vocabulary
-FLOAT32_WEIGHTS = 300_000_000  # more are tried as they are stored
+FLOAT32_WEIGHTS = 300_000_000  # larger networks are tried in the dtype they are stored in
 _LAYER = re.compile(r"^(.*?)\.(\d+)\.(.+)$")
 _OTHER_PART = re.compile(r"vision|visual|image|audio|speech")  # of a network that reads more than text
 
 
 def size_bytes(path: Path) -> int:
-    """Bytes of a folder's weights in safetensors files; 0 where they are stored otherwise."""
+    """Return the bytes of a folder's weights in safetensors files; 0 if they are stored otherwise."""
     return sum(file.stat().st_size for file in _files(path))
 
 
@@ -33,9 +33,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def load_first_layers(path: Path) -> tuple[Any, int, int, int]:
-    """(network, its layers, layers and rows of the vocabulary of the whole network), in evaluation mode.
+    """Return (network in evaluation mode, its layers, layers of the whole network, vocabulary rows of the whole).
 
-    Raises ValueError where a tensor of any layer is missing or has another shape.
+    Raise ValueError if a tensor of any layer is missing or has another shape.
     """
     check_files(path)
     with refusing(path, "its first layers"):
@@ -61,7 +61,7 @@ def _first_layers(path: Path) -> tuple[Any, int, int, int]:
     }
     small = sum(tensor.numel() for tensor in tensors.values()) <= FLOAT32_WEIGHTS
     kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    if kind.config_class is not type(config):  # of a network of several parts the text's alone is loaded
+    if kind.config_class is not type(config):  # of a network of several parts only the text part is loaded
         config = text
     model, found = kind.from_pretrained(
         None, config=config, state_dict=tensors, dtype=torch.float32 if small else "auto", output_loading_info=True
@@ -75,10 +75,10 @@ def _first_layers(path: Path) -> tuple[Any, int, int, int]:
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
-    """Names and unread tensors of all files."""
+    """Yield the names and unread tensors of all files."""
     for file in _files(path):
         with safe_open(file, framework="pt") as held:
-            for name in held.keys():  # noqa: SIM118 -- it is no mapping
+            for name in held.keys():  # noqa: SIM118 -- not a mapping
                 yield name, held.get_slice(name)
 
 
@@ -87,7 +87,7 @@ def _read(tensor: Any, vocabulary: int, rows: int) -> Tensor:
 
 
 def _check_shapes(path: Path, whole: int) -> None:
-    """Raise ValueError for a layer that holds nearly the tensors of others: names and shapes of its kind recur."""
+    """Raise ValueError for a layer that nearly matches another: within a kind, tensor names and shapes must recur."""
     of_layer: dict[tuple[str, int], set[tuple[str, tuple[int, ...]]]] = {}
     for name, tensor in _tensors(path):
         if place := _LAYER.match(name):
@@ -102,7 +102,7 @@ def _check_shapes(path: Path, whole: int) -> None:
                 continue
             others = (other for other in held if other is not own)
             most_like = min(others, key=lambda other, own=own: len(own ^ other), default=own)
-            differ = own ^ most_like  # few: something is lacking; many: the one layer of another kind
+            differ = own ^ most_like  # few: something is missing; many: the only layer of another kind
             if most_like - own and (len(differ) <= len(most_like) / 2 or not own):
                 raise ValueError(
                     f"{path}: layer {number} differs from those of its kind in {len(differ)} tensors, "

@@ -1,8 +1,8 @@
-"""How a network may be computed: tried on the network itself and never concluded from its name.
+"""How a network may be computed: tried on the network itself and never inferred from its name.
 
 Networks differ in what mixes tokens. One reads padding, another carries its state from one packed sequence into the
-next, a third turns positions otherwise where a longer sequence is near. So each form of a pass over several sequences
-is compared with passes over each alone when the network is loaded, and what is not the same is not used.
+next, a third rotates positions differently when the batch has a longer sequence. So when a network is loaded, each form
+of a pass over several sequences is compared with passes over each alone, and a form that differs is not used.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,23 +30,23 @@ Sampler = Literal["own", "transformers", "forward"]
 
 @dataclass
 class Forms:
-    """What was found of one network."""
+    """The forms that one network was found to allow."""
 
     head: Head  # plain: logits are the output embedding of the last hidden state
-    padded: bool  # rows that are padded on the right are computed as each alone
-    packed: bool  # and sequences in one row, which transformers tells apart by positions that restart
+    padded: bool  # rows padded on the right give the same as each sequence alone
+    packed: bool  # so do sequences in one row, which transformers separates by positions that restart
     sampler: Sampler | None = None  # None: not tried yet (training/text/sampler.py)
-    left_padded: bool = True  # where generate samples: what it writes after a prompt that is padded is as without
+    left_padded: bool = True  # if generate samples: left padding of a prompt does not change what it writes
 
 
 class NotCausal(ValueError):
-    """The network's tokens see those behind them, so that it predicts nothing."""
+    """The network's tokens see later tokens, so it predicts nothing."""
 
 
 def forms(model: Any) -> Forms:
-    """Which forms of a pass are right for this network, be it a language model or a body; tried once.
+    """Return which forms of a pass are right for this network, a language model or a body; tried once.
 
-    Raises NotCausal, or ValueError where the network cannot read token ids alone.
+    Raise NotCausal, or ValueError if the network cannot read token ids alone.
     """
     known = getattr(model, "_forms", None)
     if known is None:
@@ -56,36 +56,36 @@ def forms(model: Any) -> Forms:
 
 
 def token_states(model: Any, input_ids: Tensor, attention_mask: Tensor, needed: Tensor) -> Tensor:
-    """Last hidden states [n, D] of the `needed` [B, S] bool of padded rows' real tokens, row after row.
+    """Return last hidden states [n, D] of those real tokens of padded rows that are `needed` [B, S] bool, row by row.
 
-    Of a language model whose head is not plain they are its logits [n, V]. `head_of` makes logits of either. Rows of
-    ids and mask [B, S] are padded on any side; they are computed side by side, padded or one by one, whichever is the
-    fastest that is right.
+    For a language model whose head is not plain, they are its logits [n, V]; `head_of` makes logits of either. Rows of
+    ids and mask [B, S] may be padded on any side. They are computed side by side, padded or one by one, whichever is
+    the fastest that is right.
     """
     real = attention_mask.bool()
     if real.device.type != "cpu" or not can_be_ragged(model, int(real.sum(1).max())):
         return padded_states(model, input_ids, attention_mask)[needed[real]]
-    row = side_by_side(input_ids, attention_mask)  # on a CPU, where that takes no mask as wide as all
+    row = side_by_side(input_ids, attention_mask)  # on a CPU, where that takes no mask as wide as the row
     if forms(model).head == "own":
         return whole_row(model, row).logits[0, needed[real]]
     return hidden_states(model, row, needed[real])
 
 
 def padded_states(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """The same of all real tokens, by rows that are padded where that is right and else by one pass for each row."""
+    """Return the same for all real tokens, from padded rows where that is right, else by one pass per row."""
     real = attention_mask.bool()
     lengths = real.sum(1)
     longest = int(lengths.max())
     if not forms(model).padded or longest > turns_alike_up_to(model):
         return torch.cat([computed(model, ids[None])[0] for ids in input_ids[real].split(lengths.tolist())])
-    place = torch.arange(longest, device=real.device) < lengths[:, None]  # what is padded lies behind: nobody sees it
+    place = torch.arange(longest, device=real.device) < lengths[:, None]  # padding comes last: no token sees it
     rows = torch.zeros_like(place, dtype=input_ids.dtype).masked_scatter(place, input_ids[real])
     return computed(model, rows)[place]
 
 
 def computed(model: Any, input_ids: Tensor, positions: Tensor | None = None, head: Head | None = None) -> Tensor:
-    """Last hidden states, or logits where the head is not plain, [B, S, ...] by one pass of transformers."""
-    # use_cache=False: with a cache transformers would not see that rows are packed, and let sequences mix.
+    """Return last hidden states, or logits if the head is not plain, [B, S, ...] from one pass of transformers."""
+    # use_cache=False: with a cache transformers would not notice that rows are packed, and sequences would mix.
     inputs = {"input_ids": input_ids, "use_cache": False} | ({} if positions is None else {"position_ids": positions})
     if (head or forms(model).head) == "own":
         return model(**inputs).logits
@@ -93,12 +93,12 @@ def computed(model: Any, input_ids: Tensor, positions: Tensor | None = None, hea
 
 
 def head_of(model: Any) -> torch.nn.Module:
-    """What makes logits of what `token_states` and `computed` give."""
+    """Return the module that makes logits from the output of `token_states` and `computed`."""
     return model.get_output_embeddings() if forms(model).head == "plain" else torch.nn.Identity()
 
 
 def form_of(model: Any) -> Form:
-    """The fastest form of a pass over several short sequences that is right for this network."""
+    """Return the fastest form of a pass over several short sequences that is right for this network."""
     found = forms(model)
     if can_be_ragged(model):
         return "side by side"
@@ -126,7 +126,7 @@ def _tried(model: Any) -> Forms:
             computed(model, _row(model, ids), head=head)[0][:length]
             for ids in (longest[:length] + other[length:], longest[:length])
         )
-        # Of another length rounding is other, and may choose other experts for a few tokens.
+        # Rounding differs with the length, and may choose other experts for a few tokens.
         if not (near(model, changed, alone[1][:length]) and near(model, shorter, alone[1][:length], share=0.75)):
             raise NotCausal(f"{type(model).__name__} lets tokens see those behind them: it is no causal language model")
     return Forms(
@@ -147,7 +147,7 @@ def _head(model: Any, ids: Sequence[int], output: Any) -> Head:
     head = model.get_output_embeddings()
     try:
         found = head(model.base_model(input_ids=_row(model, ids), use_cache=False).last_hidden_state)
-    except Exception:  # no head or no body that could be asked apart
+    except Exception:  # no head or no body that can be called separately
         return "own"
     return "plain" if near(model, found[0], logits[0]) else "own"
 
@@ -155,7 +155,7 @@ def _head(model: Any, ids: Sequence[int], output: Any) -> Head:
 def _same(model: Any, compute: Callable[[], Tensor], alone: Sequence[Tensor]) -> bool:
     try:
         found = compute()
-    except Exception:  # it takes no such rows
+    except Exception:  # the network takes no such rows
         return False
     return near(model, found, torch.cat(list(alone)))
 

@@ -1,4 +1,4 @@
-"""What is found by trying a network: whether a language model can be trained, and in which form each pass is right."""
+"""Findings from trying a network: whether a language model can be trained, and which form of each pass is right."""
 
 import sys
 from collections.abc import Iterator
@@ -50,10 +50,11 @@ SAMPLERS = {
 
 
 def findings(model: Any, tokenizer: Any, rows: int | None = None) -> list[Finding]:
-    """What a language model that `load_policy` gave is like, in the order in which a reader asks.
+    """Return findings about a language model from `load_policy`, in the order in which a reader asks.
 
-    Takes some dozens of passes over short texts, of which those of `forms` were made when it was loaded. `rows` of the
-    vocabulary are given where the network at hand has a part of them. Raises ValueError where it cannot be asked.
+    Takes some dozens of passes over short texts, of which those of `forms` were made when it was loaded. `rows` is the
+    size of the whole vocabulary, if the network at hand has only a part. Raise ValueError if its chat template takes no
+    question.
     """
     rows = rows or model.get_input_embeddings().num_embeddings
     sampling = [] if forms(model).head == "none" else [_sampling(model)]
@@ -61,7 +62,7 @@ def findings(model: Any, tokenizer: Any, rows: int | None = None) -> list[Findin
 
 
 def findings_of_scores(model: Any) -> list[Finding]:
-    """What a reward model that `load_reward_model` gave is like."""
+    """Return findings about a reward model from `load_reward_model`."""
     metrics = getattr(model.config, "reward_metrics", None) or {}
     known = metrics.get("accuracy/validation", metrics.get("accuracy/held_out_labelers"))
     said = "Its accuracy on held-out comparisons was never measured."
@@ -71,12 +72,12 @@ def findings_of_scores(model: Any) -> list[Finding]:
 
 
 def further_findings(model: Any) -> list[Finding]:
-    """What a job that loads it need not know: of reward models, dropout and bfloat16."""
+    """Return findings that a job loading the network does not need: on reward models, dropout and bfloat16."""
     return [_reward_model(model), _dropout(model), _bfloat16(model)]
 
 
 def report(run_folder: RunFolder, key: str, path: Path, found: list[Finding]) -> None:
-    """Tell what was found of the network that a config's `key` names."""
+    """Report the findings about the network that a config's `key` names."""
     run_folder.report(NetworkTried(key=key, path=str(path), findings=found))
 
 
@@ -111,7 +112,7 @@ def _of_tokens(model: Any, tokenizer: Any, rows: int) -> Iterator[Finding]:
 
 
 def _history(tokenizer: Any) -> Finding:
-    """Compare an answer as a longer prompt holds it and as a demonstration does."""
+    """Compare an answer's tokens in a longer prompt with those in a demonstration."""
     check = "earlier answers"
     try:
         answered = encode_prompt(tokenizer, ASKED) + encode_completion(tokenizer, ANSWERED[1].text)
@@ -137,7 +138,7 @@ def _system(tokenizer: Any) -> Finding:
 
 
 def _spelling(tokenizer: Any) -> Finding:
-    """Write every token of the tokenizer's own into a prompt and a completion."""
+    """Spell every control token of the tokenizer in a prompt and a completion."""
     control = control_ids(tokenizer)
     spelled = " ".join(tokenizer.convert_ids_to_tokens(sorted(control)))
     verdict, said = RIGHT, f"A text that spells one of its {len(control)} control tokens stays text."
@@ -192,7 +193,7 @@ def _of_passes(model: Any) -> Iterator[Finding]:
 
 
 def _reads_left_padding(model: Any) -> bool:
-    """Try rows that are padded on the left with a mask and positions, as transformers' generate gives them."""
+    """Try rows padded on the left, with a mask and positions as transformers' generate passes them."""
     sequences = trial_sequences(model, 4, 12)
     ids, mask = pad(sequences, 0, left=True, device=model.device)
     with as_loaded(model):
@@ -224,7 +225,7 @@ def _reward_model(model: Any) -> Finding:
 
 
 def _dropout(model: Any) -> Finding:
-    """Where fine-tuning's dropout falls, and whether the network draws any of its own."""
+    """Find where fine-tuning's dropout applies, and whether the network has dropout of its own."""
     check = "dropout"
     try:
         blocks = residual_blocks(model)

@@ -1,1 +1,1 @@
-"""What every verb does: read its config and data, keep its run folder, optimize, in one process or several."""
+"""Code shared by all verbs: configs and inputs, run folders, the optimizer loop, one process or several."""

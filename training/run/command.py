@@ -1,7 +1,7 @@
-"""The shell front of all verbs: `python -m training.<verb> CONFIG [--run-folder DIR] [--resume] [--set key=value]`.
+"""Command line of all verbs: `python -m training.<verb> CONFIG [--run-folder DIR] [--resume] [--set key=value]`.
 
-Exit codes: 0 finished, 1 failed, 2 a config or run folder that cannot be used, 143 stopped by SIGTERM (with a state
-to resume from, where the verb keeps one).
+Exit codes: 0 finished, 1 failed, 2 unusable config or run folder, 143 stopped by SIGTERM (with a state to resume from,
+if the verb keeps one).
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main(verb: str, arguments: list[str] | None = None) -> None:
 
 
 def run_verb(verb: str, arguments: list[str] | None = None) -> int:
-    """Run one verb; returns its exit code."""
+    """Run one verb and return its exit code."""
     options = _parser(verb).parse_args(arguments)
     if options.supervised:
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
@@ -54,7 +54,7 @@ def run_verb(verb: str, arguments: list[str] | None = None) -> int:
         if run_folder.is_owned:
             print(f"{verb}: run folder {run_folder.path}", file=sys.stderr)
         if finished:
-            return 0  # resumed after its end: all is there already
+            return 0  # resumed after it finished: nothing is left to do
         return _run(verb, config, run_folder)
 
 
@@ -63,14 +63,14 @@ def _run(verb: str, config: Config, run_folder: RunFolder) -> int:
 
     def stop(*_: object) -> None:
         if run_folder.stop_requested or not getattr(module, "RESUMABLE", False):
-            os._exit(143)  # nothing to save, or asked twice
+            os._exit(143)  # nothing to save, or a second signal
         run_folder.stop_requested = True
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:
         module.run(config, run_folder)
-        run_folder.drop_states()  # it ended well, and is never resumed
+        run_folder.drop_states()  # finished: it is never resumed
     except Stopped:
         return 143
     except Exception as error:
@@ -78,7 +78,7 @@ def _run(verb: str, config: Config, run_folder: RunFolder) -> int:
         if not expected:
             traceback.print_exc()
         message = str(error) if expected else f"{type(error).__name__}: {error}"
-        if expected or parallel.count() == 1:  # else another process may have died, after which the run can go on
+        if expected or parallel.count() == 1:  # otherwise another may have died: resumable
             run_folder.report(Failed(message=message))
         print(f"{verb}: {message}", file=sys.stderr)
         return 1
@@ -107,7 +107,7 @@ def _parser(verb: str) -> argparse.ArgumentParser:
 
 
 def _absolute(config: Config) -> Config:
-    """The config with every path made absolute, so that its run can be resumed from another folder."""
+    """Make every path of the config absolute, so that its run can be resumed from another folder."""
     absolute = {key: value.absolute() for key, value in config if isinstance(value, Path)}
     if "policies" in type(config).model_fields:
         absolute["policies"] = {name: path.absolute() for name, path in config.policies.items()}
@@ -119,9 +119,9 @@ def _new_folder(config: Config) -> Path:
 
 
 def _settle(run_folder: RunFolder, config: Config, resume: bool, finished: bool) -> None:
-    """Write the folder's config.json and inputs.json or, of a run that is resumed, check that it goes on with the same.
+    """Write the folder's config.json and inputs.json; if the run is resumed, check that they still hold.
 
-    What changes no numbers may change, and is reported: keys that are marked so, and the place of an input.
+    Only what does not affect numbers may change: keys marked so, and the path of an input. Each change is reported.
     """
     known = run_folder.read_json("config.json")
     if known is not None and not resume:
@@ -140,9 +140,9 @@ def _settle(run_folder: RunFolder, config: Config, resume: bool, finished: bool)
 
 
 def _changed(run_folder: RunFolder, config: Config, known: dict[str, Any]) -> list[str]:
-    """One sentence for each key that changes no numbers and has another value than `known`, what the run began with.
+    """Return a sentence for each key that affects no numbers and differs from `known`, the run's original config.
 
-    Raises ValueError for any other key; but that an input lies elsewhere is for check_inputs to judge.
+    Raise ValueError for any other changed key, except the path of an input, which check_inputs judges.
     """
     try:
         begun = make_config(config.verb, known)
@@ -169,7 +169,7 @@ def _changed(run_folder: RunFolder, config: Config, known: dict[str, Any]) -> li
 
 
 def _but(config: Config, key: str) -> str:
-    """What a key that changes no numbers still changes, being random."""
+    """Name the random draws that change with a key that otherwise affects no numbers; "" if none do."""
     if key in ("micro_batch_tokens", "sharded") and getattr(config, "dropout", 0):
         return ", but for which activations dropout draws"
     if key == "rows_at_once" and getattr(config, "sampler", "own") == "transformers":
@@ -178,7 +178,7 @@ def _but(config: Config, key: str) -> str:
 
 
 def _end_with_supervisor() -> None:
-    """Wait until the pipe from the supervisor closes, then end at once, so that there are never two writers."""
+    """Wait until the pipe from the supervisor closes, then exit at once, so that a run never has two writers."""
     while os.read(0, 4096):
         pass
     os._exit(1)

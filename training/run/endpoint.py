@@ -1,8 +1,8 @@
-"""Completions by a server that speaks OpenAI's chat protocol, such as vLLM or SGLang: many requests at once.
+"""Completions from a server that speaks OpenAI's chat protocol, such as vLLM or SGLang; requests run concurrently.
 
-After a failure that may pass (overload, a restart, an answer that is none) a request is sent again: when the
-server says, or after pauses that double and are drawn at random, so that those that wait do not come back together. A
-request that waits keeps its place among those at once, so an overloaded server is asked less.
+After a failure that may pass (overload, a restart, an invalid answer) a request is retried: when the server says, or
+after random pauses whose limit doubles, so that waiting requests do not return together. A waiting request keeps its
+slot among the concurrent ones, so an overloaded server gets fewer requests.
 """
 
 import os
@@ -26,11 +26,11 @@ from training.contract.records import Message
 
 KEY_VARIABLE = "ENDPOINT_KEY"
 ANSWER_SECONDS, CONNECT_SECONDS = 600, 10
-PATIENCE_SECONDS = 15 * 60  # without any answer to any request, and the run fails
-PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0  # before the second try, and before any
-TRIES = 8  # of a request that fails while others are answered
+PATIENCE_SECONDS = 15 * 60  # the run fails after this long without an answer to any request
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0  # at most before the second try, and before any
+TRIES = 8  # of a request that keeps failing while others are answered
 REQUESTS_AT_ONCE, CHOICES_AT_ONCE = 32, 32
-SHOWN_CHARACTERS = 300  # of what a server says about an error
+SHOWN_CHARACTERS = 300  # of a server's error message
 _LOOK_SECONDS = 0.5
 
 
@@ -42,7 +42,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One completion: its text, whether it ended by itself; its tokens and their log-probs where the server tells."""
+    """One completion: its text, whether it ended by itself, and its tokens and log-probs if the server returns them."""
 
     text: str
     finished: bool
@@ -51,11 +51,11 @@ class Answer(NamedTuple):
 
 
 class Refused(ValueError):
-    """The server does not answer this one request, and would not if it were asked again."""
+    """The server refuses this request, and a retry would not help."""
 
 
 class _Passing(ValueError):
-    """A failure that may pass; `load` if the server is overloaded, `pause` is how many seconds it asked for."""
+    """A failure that may pass; `load` if the server is overloaded, `pause` is the wait (seconds) it asked for."""
 
     def __init__(self, message: str, load: bool = False, pause: float = 0) -> None:
         super().__init__(message)
@@ -63,16 +63,16 @@ class _Passing(ValueError):
 
 
 class _Ended(Exception):
-    """No request shall begin any more."""
+    """No further request may start."""
 
 
 @dataclass
 class _Shared:
-    """What the requests of one call know of one another; times are `time.monotonic()`."""
+    """State shared by the requests of one call; times are `time.monotonic()`."""
 
     answered_at: float = field(default_factory=time.monotonic)
     answers: int = 0
-    quiet_until: float = 0.0  # no request begins before: the server said so to one of them
+    quiet_until: float = 0.0  # no request starts earlier: the server asked one of them to wait
     ended: threading.Event = field(default_factory=threading.Event)
     notices: set[str] = field(default_factory=set)
 
@@ -86,17 +86,17 @@ def ask(
     temperature: float,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, list[Answer] | Refused]]:
-    """Yield (place of the first, completions) as they come; neighbours that are equal are asked for together.
+    """Yield (index of the first, completions) as they arrive; equal neighbouring requests are sent together.
 
-    Where the server refuses a request, the reason stands in place of what it has not written. Raises ValueError where
-    no request can be answered; what is on its way by then is yielded first. Once `stopping()`, no request begins, and
-    what is on its way is the last.
+    If the server refuses a request, a Refused replaces the completions it has not written. Raise ValueError if no
+    request can be answered, after yielding what is in flight. Once `stopping()` is true, no request starts, and those
+    in flight are the last.
     """
     key = os.environ.get(KEY_VARIABLE)
     shared = _Shared()
     came: queue.SimpleQueue[tuple[int, int, list[Answer] | BaseException]] = queue.SimpleQueue()
     failure: BaseException | None = None
-    # No proxy, no .netrc, no redirects: prompts go to the address of the config and nowhere else.
+    # No proxy, no .netrc, no redirects: prompts go to the configured address and nowhere else.
     with (
         httpx.Client(
             base_url=url,
@@ -115,11 +115,11 @@ def ask(
                 "top_p": 1,
                 "max_tokens": max_tokens,
                 "logprobs": True,
-                "return_token_ids": True,  # vLLM from 0.10.2 on and SGLang know it; to encode a text may change it
+                "return_token_ids": True,  # vLLM >= 0.10.2 and SGLang; re-encoding a text may change its tokens
             }
             done = 0
             try:
-                while done < count:  # a server may give fewer than it was asked for
+                while done < count:  # a server may return fewer than requested
                     n = min(count - done, CHOICES_AT_ONCE)
                     answers = _patiently(client, {**body, "n": n, "seed": request.seed + done}, shared)[:n]
                     came.put((place + done, len(answers), answers))
@@ -152,8 +152,8 @@ def ask(
 
 
 def _patiently(client: httpx.Client, body: dict[str, Any], shared: _Shared) -> list[Answer]:
-    """The choices of one request, asked for until they come; raises Refused, or ValueError when patience is over."""
-    tries, known = 0, None  # how many answers had come when it failed first
+    """Retry one request until its choices arrive; raise Refused, or ValueError when patience runs out."""
+    tries, known = 0, None  # known: how many requests were answered when this one first failed
     while True:
         tries += 1
         _wait(shared, 0)
@@ -162,12 +162,12 @@ def _patiently(client: httpx.Client, body: dict[str, Any], shared: _Shared) -> l
         except _Passing as error:
             known = shared.answers if known is None else known
             if tries >= TRIES and shared.answers > known and not error.load:
-                raise Refused(str(error)) from error  # the server works, but not for this one
+                raise Refused(str(error)) from error  # the server works, but not for this request
             left = shared.answered_at + PATIENCE_SECONDS - time.monotonic()
             if left <= error.pause:
                 raise ValueError(str(error)) from error
             _notice(shared, error)
-            if error.load:  # it is meant for all
+            if error.load:  # the pause is meant for all requests
                 shared.quiet_until = max(shared.quiet_until, time.monotonic() + error.pause)
             _wait(shared, time.monotonic() + min(error.pause + _back_off(tries), left))
         else:
@@ -176,12 +176,12 @@ def _patiently(client: httpx.Client, body: dict[str, Any], shared: _Shared) -> l
 
 
 def _back_off(tries: int) -> float:
-    """Seconds to wait after so many tries, drawn from 0 to a limit that doubles each time."""
+    """Draw the seconds to wait after so many tries, from 0 to a limit that doubles each time."""
     return random.uniform(0, min(PAUSE_SECONDS * 2 ** min(tries - 1, 10), LONGEST_PAUSE_SECONDS))
 
 
 def _wait(shared: _Shared, until: float) -> None:
-    """Wait until then, and as long as the server asked all requests to; raises _Ended once none shall begin."""
+    """Wait until `until`, or longer if the server asked all requests to; raise _Ended once none may start."""
     while (left := max(until, shared.quiet_until) - time.monotonic()) > 0 and not shared.ended.is_set():
         shared.ended.wait(left)
     if shared.ended.is_set():
@@ -189,14 +189,14 @@ def _wait(shared: _Shared, until: float) -> None:
 
 
 def _notice(shared: _Shared, error: _Passing) -> None:
-    """Say in the log why requests wait, once for each reason."""
+    """Log why requests wait, once per reason."""
     if str(error) not in shared.notices:
         shared.notices.add(str(error))
         print(f"asked again until {PATIENCE_SECONDS} seconds bring no answer: {error}", file=sys.stderr)
 
 
 def _post(client: httpx.Client, body: dict[str, Any]) -> list[Answer]:
-    """The choices of one request; raises _Passing, Refused or, where no other would fare better, ValueError."""
+    """Return the choices of one request; raise _Passing, Refused, or ValueError if every request would fail."""
     url = str(client.base_url).rstrip("/")
     try:
         reply = _reply(client, body)
@@ -240,7 +240,7 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> list[Answer]:
 
 
 def _reply(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
-    """The whole reply; raises httpx.ReadTimeout where it drips in for more than ANSWER_SECONDS."""
+    """Return the whole reply; raise httpx.ReadTimeout if it is still arriving after ANSWER_SECONDS."""
     until = time.monotonic() + ANSWER_SECONDS
     with client.stream("POST", "chat/completions", json=body) as reply:
         content = bytearray()
@@ -254,7 +254,7 @@ def _reply(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
 
 
 def _asked_pause(reply: httpx.Response) -> float:
-    """How many seconds the server asks to wait, by Retry-After as a number or as a date; 0 where it does not say."""
+    """Return the seconds to wait by Retry-After, which is a number or a date; 0 if the server does not say."""
     told = reply.headers["Retry-After"].strip()
     with suppress(ValueError):
         if told.isdecimal():

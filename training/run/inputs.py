@@ -1,6 +1,6 @@
-"""What a run reads: hashes of its input files, written at its start, by which a resumed run knows them again.
+"""A run's inputs: hashes of its files, written at its start and compared when it is resumed.
 
-A folder or file that moved is taken at its new place where it holds the same; a changed one is refused. No torch.
+A moved folder or file is accepted if its content is the same; a changed one is refused. This module needs no torch.
 """
 
 import hashlib
@@ -12,15 +12,15 @@ from training.contract.events import Warned
 from training.contract.records import Manifest
 from training.run.run_folder import RunFolder
 
-FILE = "inputs.json"  # in the run folder: by key, the path and the hash of each file there
-_OUTPUTS = ("cache",)  # a path that is written to
+FILE = "inputs.json"  # in the run folder: for each key, the path and the hash of each file there
+_OUTPUTS = ("cache",)  # paths that a run writes to
 
 
 def check_inputs(config: Config, run_folder: RunFolder) -> None:
-    """Write down what the config's paths hold or, of a run that began, compare with what they held then.
+    """Record the hashes of the config's paths; if the run is resumed, compare them with the recorded ones.
 
-    Raises ValueError where a file is not what it was, or not what its snapshot's manifest says. A path that is not
-    there is the verb's to refuse at the start, and refused here when the run is resumed.
+    Raise ValueError if a file changed or differs from its snapshot's manifest. A missing path is left to the verb at
+    the start, and refused here when the run is resumed.
     """
     known = run_folder.read_json(FILE) or {}
     hashed: dict[Path, dict[str, str]] = {}
@@ -37,16 +37,16 @@ def check_inputs(config: Config, run_folder: RunFolder) -> None:
 
 
 def input_paths(config: Config) -> dict[str, Path]:
-    """The files and folders that a run of this config reads, by key; policies.NAME for each of several."""
+    """Return the files and folders that a run of this config reads, by key; policies.NAME for each of several."""
     paths = {key: value for key, value in config if isinstance(value, Path) and key not in _OUTPUTS}
     paths |= {f"policies.{name}": path for name, path in getattr(config, "policies", {}).items()}
     return paths
 
 
 def hashes(path: Path) -> dict[str, str]:
-    """SHA-256 of a file, or of each file in a folder that a run may read, by name; none where nothing is.
+    """Return the SHA-256 of a file, or of each file in a folder that a run may read, by name; empty if none exists.
 
-    Raises ValueError where a snapshot's file is not the one that its manifest lists.
+    Raise ValueError if a snapshot's file is not the one that its manifest lists.
     """
     if path.is_file():
         return {"": _sha256(path)}
@@ -79,7 +79,7 @@ def _of_snapshot(folder: Path) -> dict[str, str]:
 
 
 def _is_read(path: Path) -> bool:
-    """Whether a file of a folder may change what a run computes; notes about a network do not."""
+    """Return whether a file may affect what a run computes; hidden files, notes (.md) and locks do not."""
     return path.is_file() and not path.name.startswith(".") and path.suffix not in (".md", ".lock")
 
 

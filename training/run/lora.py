@@ -1,4 +1,4 @@
-"""Low-rank adapters: few weights trained beside frozen ones, where there is a fresh head with that [Hu 2021]."""
+"""Low-rank adapters [Hu 2021]: few weights are trained, with any fresh head, while the others stay frozen."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 
 def with_adapters(model: Any, rank: int, head: str | None = None) -> PeftModel:
-    """`model` with adapters of `rank` on all its linear layers; of its own weights only those of `head` are trained.
+    """Add adapters of `rank` to all linear layers of `model`; of its own weights only those of `head` are trained.
 
-    Adapters and head are float32, whatever the frozen weights are. `get_base_model()` is the network as before,
-    adapters included: what computes with a plain network computes with it.
+    Adapters and head are float32, whatever the frozen weights are. `get_base_model()` returns the original network,
+    adapters included, which works wherever a plain network does.
     """
     if head:
         getattr(model, head).float()
@@ -32,18 +32,18 @@ def with_adapters(model: Any, rank: int, head: str | None = None) -> PeftModel:
 
 @torch.no_grad()
 def save_and_merge(adapted: PeftModel, folder: Path) -> Any:
-    """Write the adapters and the head to `folder`; returns a plain network with them in its weights, on the CPU.
+    """Write the adapters and the head to `folder`; return a plain network on the CPU with them merged in.
 
-    It is float32 even where the frozen weights are not: bfloat16 would round most of what was learnt away.
+    It is float32 even if the frozen weights are not: bfloat16 would round away most of what was learnt.
     """
-    adapted.save_pretrained(folder, save_embedding_layers=False)  # a row to pad with is not learnt, and no base has it
+    adapted.save_pretrained(folder, save_embedding_layers=False)  # the padding row is not learnt, and no base has it
     copied = {id(p): torch.nn.Parameter(p.detach().to("cpu", torch.float32, copy=True)) for p in adapted.parameters()}
     return deepcopy(adapted, copied).cpu().merge_and_unload()
 
 
 @contextmanager
 def without_adapters(model: Any) -> Iterator[None]:
-    """`model` as it was before it got adapters."""
+    """Disable the adapters of `model` for the duration of the block."""
     layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer) and not layer.disable_adapters]
     try:
         for layer in layers:

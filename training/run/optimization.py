@@ -1,4 +1,4 @@
-"""The optimizer loop of base, SFT, reward model and DPO: accumulate, clip, step, report, keep a state to go on from."""
+"""The optimizer loop of base, SFT, reward model and DPO: accumulate, clip, step, report, save resumable state."""
 
 import hashlib
 import math
@@ -18,25 +18,25 @@ from training.run import parallel
 from training.run.run_folder import RunFolder
 from training.text.packing import MicroBatch
 
-REPORTS = 200  # metrics lines of a run, at about
+REPORTS = 200  # approximate number of metrics lines of a run
 
 Measure = Callable[[int, Callable[[], dict[str, Tensor]]], dict[str, float]]
 
 
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
+    """Return the accelerator if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def precision(dtype: str) -> AbstractContextManager:
-    """Forward passes in `dtype`; weights and optimizer stay in float32."""
+    """Return a context that runs forward passes in `dtype`; weights and optimizer stay in float32."""
     return torch.autocast(device().type, torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 def adam(
     config: Optimization, parameters: Iterable[Tensor], learning_rate: float | None = None
 ) -> torch.optim.Optimizer:
-    """Adam with b1 0.9; weight decay, where there is any, only on matrices."""
+    """Return Adam with b1 = 0.9; weight decay, if any, applies only to matrices."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -50,10 +50,10 @@ def adam(
 
 
 def prepared(model: Any, config: Memory, head: str | None = None) -> tuple[Any, Any]:
-    """`model` on the device as the config wants it held, and the owner of its adapters or None.
+    """Move `model` to the device, add the config's adapters and checkpointing; return (model, PeftModel or None).
 
-    With adapters, of the weights only those of `head` are trained. The model is in training mode, in which alone
-    activations are computed twice.
+    With adapters, of the model's own weights only those of `head` are trained. The model is in training mode, the only
+    one in which activations are recomputed.
     """
     adapted = None
     if config.lora_rank:
@@ -67,7 +67,7 @@ def prepared(model: Any, config: Memory, head: str | None = None) -> tuple[Any, 
 
 
 def merged(model: Any, adapted: Any, folder: Path) -> Any:
-    """The plain network that `prepared` gave, adapters added to its weights and written to `folder` as well."""
+    """Return the plain network from `prepared`; merge any adapters into its weights and write them to `folder`."""
     if adapted is None:
         return model
     from training.run.lora import save_and_merge
@@ -76,20 +76,20 @@ def merged(model: Any, adapted: Any, folder: Path) -> Any:
 
 
 def weights_dtype(config: Memory) -> torch.dtype:
-    """What a network is loaded in: frozen weights need no float32 to gather small steps in."""
+    """Return the dtype to load a network in: frozen weights need no float32, as they accumulate no small steps."""
     compact = config.lora_rank or getattr(config, "bfloat16_weights", False)
     return getattr(torch, config.dtype) if compact else torch.float32
 
 
 def trained_state(model: Any, trained: Any = None) -> dict[str, Tensor]:
-    """The state of `model` without what is frozen in `trained`, itself or a network of the same weights' names."""
+    """Return the state of `model` without weights frozen in `trained`: itself, or a network with the same names."""
     named = (trained or model).named_parameters(remove_duplicate=False)  # tied weights have two names
     frozen = {name for name, weights in named if not weights.requires_grad}
     return {name: weights for name, weights in model.state_dict().items() if name not in frozen}
 
 
 def learning_rate(config: Optimization, step: int, total_steps: int) -> float:
-    """Learning rate of step 0 .. total_steps - 1: linear warm-up from a tenth, cosine to `final_share` of the peak."""
+    """Return the rate at step 0 .. total_steps - 1: linear warm-up from 1/10, cosine to `final_share` of the peak."""
     if step < config.warmup_steps:
         return config.learning_rate * (0.1 + 0.9 * step / config.warmup_steps)
     done = (step - config.warmup_steps) / max(1, total_steps - 1 - config.warmup_steps)
@@ -108,17 +108,18 @@ def optimize(
     optimizers: list[torch.optim.Optimizer] | None = None,
     measure: Measure | None = None,
 ) -> None:
-    """Train `model` in place for `total_steps`, going on from the run folder's state where there is one.
+    """Train `model` in place for `total_steps`, resuming from the run folder's state if there is one.
 
-    `batches(step)` are the step's micro-batches: each computes its share of the step's loss (the shares sum up to it)
-    and numbers to add up and report as `group/name`. They must follow from the step alone: a resumed run has to see the
-    same, and so have the processes of a run, which deal them out among themselves. Only the first process returns.
-    `counts` is what was cut or left out on the way here, reported as warnings. `optimizers` is Adam unless given; the
-    schedule scales the rate that each was made with. `measure` is told after each step how many are done, and how to
-    come by the trained weights; what numbers it gives are reported. It must leave torch's random numbers alone.
+    `batches(step)` returns the step's micro-batches: each computes its share of the step's loss (the shares sum to it)
+    and numbers to sum and report as `group/name`. They must depend on the step alone: a resumed run has to see the
+    same ones, and so do the processes of a run, which divide them up. Only the first process returns.
+    `counts` holds what was cut or left out beforehand, reported as warnings. `optimizers` is Adam unless given; the
+    schedule scales the rate that each was made with. `measure(done, weights)` is called after each step with the number
+    of steps done and a function that returns the trained weights; the numbers it returns are reported. It must not
+    advance torch's random state.
     """
     state = run_folder.load_state()
-    begun_from = weights_hash(model)  # adapters add to it, and it is DPO's reference
+    begun_from = weights_hash(model)  # the base of adapters, and DPO's reference
     parallel.check_alike(begun_from, "at the start")
     if state is not None:
         if state.get("begun_from", begun_from) != begun_from:
@@ -130,7 +131,7 @@ def optimize(
     optimizers = optimizers or [adam(config, model.parameters())]
     peaks = [[parameters["lr"] for parameters in optimizer.param_groups] for optimizer in optimizers]
     start = 0
-    if parallel.number():  # dropout shall not repeat itself in each process
+    if parallel.number():  # so that dropout differs between processes
         torch.manual_seed(config.seed + 1_000_003 * parallel.number())
     if state is not None:
         start = state["step"]
@@ -205,7 +206,7 @@ def optimize(
 
 
 def weights_hash(model: Any) -> str:
-    """SHA-256 over a network's weights, in order."""
+    """Return the SHA-256 over a network's weights, in order."""
     hashed = hashlib.sha256()
     for name, weight in model.named_parameters():
         hashed.update(name.encode())
@@ -214,7 +215,7 @@ def weights_hash(model: Any) -> str:
 
 
 def not_finite(loss: float) -> str:
-    """Say what is wrong where a gradient is not finite before any update, and what to do; the weights are finite."""
+    """Return the error message for a non-finite gradient before any update, given that the weights are finite."""
     what = "the network's gradient" if math.isfinite(loss) else "the network's own output"
     return (
         f"{what} is not finite (loss {loss}) before any update, so no learning rate mends it: set dtype = float32, or "
@@ -223,18 +224,18 @@ def not_finite(loss: float) -> str:
 
 
 def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> float:
-    """The norm of all gradients together, which are scaled down to `largest` where they exceed it."""
+    """Scale all gradients down to a joint norm of at most `largest`; return the norm they had before."""
     norm = torch.nn.utils.clip_grad_norm_(parameters, largest or math.inf)
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def random_state() -> dict[str, Any]:
-    """The state of torch's random numbers, to resume dropout and sampling."""
+    """Return torch's random state, to resume dropout and sampling."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put torch's random numbers back to where `random_state` found them."""
+    """Restore torch's random state from a value of `random_state`."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,8 +1,8 @@
-"""One run in several processes: who computes which micro-batch, and how gradients, numbers and weights come together.
+"""One run in several processes: assign micro-batches, combine gradients, numbers and weights.
 
-Launched by torchrun or `accelerate launch`, which tell every process its number and how many there are. Gradients are
-summed, never averaged: micro-batches are shares of one step's loss, so their sum is what one process would compute.
-The first process alone owns the run folder, and goes on alone once training is over.
+Launched by torchrun or `accelerate launch`, which give every process its number and their count. Gradients are summed,
+never averaged: micro-batches are shares of one step's loss, so their sum is what one process would compute. Only the
+first process owns the run folder, and it continues alone once training is over.
 """
 
 import math
@@ -19,12 +19,12 @@ _number, _count = 0, 1
 
 
 def launched() -> int:
-    """How many processes the launcher says that it started."""
+    """Return how many processes the launcher says it started."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def join() -> None:
-    """Join the other processes that were launched, if any."""
+    """Join the other launched processes, if any."""
     global _number, _count
     if launched() == 1:
         return
@@ -32,18 +32,18 @@ def join() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group()  # gloo for what lies on the CPU, NCCL for what lies on a GPU
+    torch.distributed.init_process_group()  # gloo for CPU tensors, NCCL for GPU tensors
     _number, _count = torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def leave() -> None:
-    """End every process but the first, which from here on is the only one."""
+    """End every process but the first, which continues alone."""
     global _number, _count
     if _count == 1:
         return
     import torch
 
-    torch.distributed.barrier()  # nobody goes while another still listens to it
+    torch.distributed.barrier()  # no process exits while another still listens to it
     with suppress(RuntimeError):
         torch.distributed.destroy_process_group()
     if not is_first():
@@ -52,22 +52,22 @@ def leave() -> None:
 
 
 def number() -> int:
-    """Which process this is, from 0."""
+    """Return this process's number, from 0."""
     return _number
 
 
 def count() -> int:
-    """How many processes share this run."""
+    """Return how many processes share this run."""
     return _count
 
 
 def is_first() -> bool:
-    """Whether this process owns the run folder."""
+    """Return whether this is the first process, which owns the run folder."""
     return _number == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """Every process's value, in their order."""
+    """Return every process's value, in process order."""
     if _count == 1:
         return [value]
     import torch
@@ -78,7 +78,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def check_alike(digest: str, when: str) -> None:
-    """Raise RuntimeError unless every process says the same: gradients of networks that differ must not be summed."""
+    """Raise RuntimeError unless all digests are equal: gradients of different networks must not be summed."""
     if len(set(gather(digest))) > 1:
         raise RuntimeError(
             f"the processes hold different networks {when}; a random number was drawn that does not follow from the "
@@ -87,7 +87,7 @@ def check_alike(digest: str, when: str) -> None:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether it is so in any process: what all of them decide alike."""
+    """Return whether `flag` is true in any process, so that all of them decide alike."""
     if _count == 1:
         return flag
     import torch
@@ -98,7 +98,7 @@ def any_of(flag: bool) -> bool:
 
 
 def add_up(numbers: dict[str, float]) -> dict[str, float]:
-    """The sum over the processes of each number."""
+    """Sum each number over the processes."""
     sums: dict[str, float] = {}
     for each in gather(numbers):
         for name, value in each.items():
@@ -107,14 +107,14 @@ def add_up(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def fair(tokens: int, total: int) -> int:
-    """A micro-batch's limit in tokens, lowered so that there is work for every process in `total` tokens."""
+    """Lower a micro-batch's token limit so that `total` tokens give every process work."""
     return tokens if _count == 1 else min(tokens, max(1, math.ceil(total / _count)))
 
 
 def deal(costs: Sequence[float], even: bool = False) -> list[tuple[int, float]]:
-    """(index, weight) of this process's share of the work, dealt by cost so that all end at about the same time.
+    """Assign work by cost so that all processes finish at about the same time; return our share as (index, weight).
 
-    `even`: every process gets as many, those that lack some a cheap one again with weight 0.
+    `even`: every process gets the same number; those that lack some repeat a cheap one with weight 0.
     """
     if _count == 1:
         return [(index, 1.0) for index in range(len(costs))]
@@ -131,7 +131,7 @@ def deal(costs: Sequence[float], even: bool = False) -> list[tuple[int, float]]:
 
 
 def sum_gradients(parameters: Iterable[Any]) -> None:
-    """Give every process the sum of all processes' gradients; those of sharded weights are summed already."""
+    """Sum the gradients over all processes, in place; those of sharded weights are summed already."""
     if _count == 1:
         return
     import torch
@@ -159,15 +159,15 @@ def sum_gradients(parameters: Iterable[Any]) -> None:
 
 
 def shard(model: Any) -> Callable[[], None]:
-    """Leave each process a part of every weight of `model`, and so of its gradient and optimizer state (FSDP2).
+    """Shard every weight of `model`, and so its gradient and optimizer state, over the processes (FSDP2).
 
-    Layer after layer is gathered when it is computed. Every process must then run as many forward and backward passes
-    as the others. Returns what makes `model` a plain network again, whole in the first process.
+    Each layer is gathered when it is computed, so every process must run the same number of forward and backward
+    passes. Return a function that makes `model` a plain network again, whole in the first process.
     """
     import torch
     from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-    # All but the weights: what is left of the plain network until they come back.
+    # The plain network without its weights, until they are restored.
     weightless = {id(p): torch.nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()}
     plain = deepcopy(model, weightless)
     repeated = {name for part in model.modules() for name in getattr(part, "_no_split_modules", None) or ()}
@@ -196,7 +196,7 @@ def shard(model: Any) -> Callable[[], None]:
 
 @contextmanager
 def gathered(model: Any) -> Iterator[None]:
-    """All weights of a sharded network at hand in every process, each of which may now run it as often as it likes."""
+    """Keep all weights of a sharded network gathered in every process, which may then run it any number of times."""
     if not hasattr(model, "_as_forward"):
         yield
         return
@@ -215,7 +215,7 @@ def gathered(model: Any) -> Iterator[None]:
 
 
 def as_forward(compute: Callable) -> Callable:
-    """Let compute(model, ...) count as one forward pass of `model`, for which a sharded network gathers its weights."""
+    """Make compute(model, ...) count as one forward pass, for which a sharded `model` gathers its weights."""
 
     @wraps(compute)
     def through(model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -226,7 +226,7 @@ def as_forward(compute: Callable) -> Callable:
 
 
 def whole(state: Any) -> Any:
-    """A state whose sharded tensors are gathered, on the CPU of the first process and nowhere else."""
+    """Gather the sharded tensors of a state on the CPU of the first process; they are None in the others."""
     if _count == 1:
         return state
     from torch.distributed.tensor import DTensor
@@ -242,7 +242,7 @@ def whole(state: Any) -> Any:
 
 
 def load_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
-    """Load a whole state, of which each process keeps its part where the weights are sharded."""
+    """Load a whole state; if the weights are sharded, each process keeps its part."""
     weights = [weights for group in optimizer.param_groups for weights in group["params"]]
     parts = {
         index: {name: _part(value, weights[index]) for name, value in moments.items()}

@@ -1,10 +1,10 @@
 """The folder of one run: config.json, inputs.json, events.jsonl, checkpoints/<name>/, state/; locked by its one owner.
 
-Of a run in several processes the first is the owner; what the others report or save goes nowhere.
+If a run has several processes, the first is the owner; what the others report or save is ignored.
 
-Every file and checkpoint is written beside its place, synced and renamed, so a kill at any moment leaves the old one or
-the new one, never half of one. What a failing disk tears all the same is passed over where something older is whole,
-and the run says so.
+Every file and checkpoint is written to a temporary name, synced and renamed, so a kill at any moment leaves the old one
+or the new one, never half of one. If a failing disk still tears a file, an older whole one is used if there is one, and
+the run reports it.
 """
 
 import fcntl
@@ -34,8 +34,8 @@ from training.contract.events import (
 )
 from training.run import parallel
 
-BEFORE = "state.before"  # name of the state before the last, from which a run goes on where the last is torn
-# What reading a file raises whose bytes are not those that torch.save wrote.
+BEFORE = "state.before"  # name of the state before the last, from which a run resumes if the last is torn
+# Raised on reading a file whose bytes are not what torch.save wrote.
 _TORN = (
     zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError,
     KeyError,
@@ -43,14 +43,14 @@ _TORN = (
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has written a state from which it can go on."""
+    """The run was asked to stop and has saved a state to resume from."""
 
 
 class RunFolder:
     """One run's folder, owned by the run's first process until `close`."""
 
     def __init__(self, path: Path) -> None:
-        """Make or open the folder and take its lock; raises ValueError if another process holds it."""
+        """Create or open the folder and lock it; raise ValueError if another process holds the lock."""
         self.path = Path(path).absolute()
         self.stop_requested = False
         self._has_started, self._held, self._unreadable, self._not_finite = False, [], set(), set()
@@ -73,7 +73,7 @@ class RunFolder:
             self.report(Warned(message=f"events.jsonl: {bad} torn lines cannot be read and are passed over"))
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the folder's lock."""
         if self.is_owned:
             self._events.close()
             self._lock.close()
@@ -85,7 +85,7 @@ class RunFolder:
         self.close()
 
     def report(self, event: Event) -> None:
-        """Append one event, at once visible to whoever follows the file; numbers that are not finite are left out."""
+        """Append one event, visible at once to readers of the file; non-finite numbers are left out."""
         if not self.is_owned:
             return
         if isinstance(event, Metrics | CheckpointSaved):
@@ -100,7 +100,7 @@ class RunFolder:
         self._held.clear()
 
     def _finite_alone(self, event: Metrics | CheckpointSaved) -> Event:
-        """The event without numbers that no JSON can hold; each is reported once."""
+        """Return the event without the non-finite numbers, which JSON cannot hold; each is reported once."""
         key = "values" if isinstance(event, Metrics) else "metrics"
         numbers = getattr(event, key)
         for name in [name for name, value in numbers.items() if not math.isfinite(value)]:
@@ -115,11 +115,11 @@ class RunFolder:
             self.report(Warned(message=f"{count} {what}"))
 
     def is_finished(self) -> bool:
-        """Whether the last thing reported is that the run ended well."""
+        """Return whether the last event is that the run finished."""
         return parallel.any_of(self.is_owned and isinstance(last(self.path / "events.jsonl"), Finished))
 
     def read_json(self, name: str) -> Any:
-        """What a JSON file of the run folder holds, None if there is none; raises ValueError if it cannot be read."""
+        """Return the content of a JSON file of the run folder, None if missing; raise ValueError if unreadable."""
         path = self.path / name
         if not path.exists():
             return None
@@ -129,17 +129,17 @@ class RunFolder:
             raise ValueError(f"{path}: is no JSON ({error}); start a new run in another folder") from None
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file of the run folder whole."""
+        """Write a text file of the run folder atomically."""
         self._write(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
 
     def write_json(self, name: str, value: Any, indent: int | None = 2) -> None:
-        """Write a JSON file of the run folder whole; a number that is not finite, which JSON lacks, becomes null."""
+        """Write a JSON file of the run folder atomically; non-finite numbers, which JSON lacks, become null."""
         self.write_text(name, json.dumps(finite(value), indent=indent, allow_nan=False) + "\n")
 
     def save_state(self, state: dict[str, Any], name: str = "state") -> None:
-        """Keep what a resumed run needs (tensors and plain values); replaces the last of this name.
+        """Save what a resumed run needs (tensors and plain values), replacing the last state of this name.
 
-        Of what the run goes on from, the one before is kept as well, where the disk has room for it.
+        Of the state that the run resumes from, the one before is kept as well, if the disk has room for it.
         """
         import torch
 
@@ -153,9 +153,9 @@ class RunFolder:
         self._unreadable.discard(name)
 
     def load_state(self, name: str = "state") -> dict[str, Any] | None:
-        """The last state of this name that is whole, on the CPU; None for a run that has none.
+        """Return the last whole state of this name, on the CPU; None if the run has none.
 
-        Raises ValueError where there is one and none is whole.
+        Raise ValueError if states exist but none is whole.
         """
         place = self._state(name)
         places = [place, *([self._state(BEFORE)] if name == "state" else [])]
@@ -163,7 +163,7 @@ class RunFolder:
         for path in found:
             state = _whole_state(path)
             if state is None:
-                self._unreadable.add(name)  # it takes the place of none that is whole
+                self._unreadable.add(name)  # so that save_state does not put it over a whole one
                 continue
             if path != place:
                 self.report(Warned(message=f"{place}: cannot be read; the run goes on from {path.name}, one older"))
@@ -177,7 +177,7 @@ class RunFolder:
         return self.path / "state" / f"{name}.pt"
 
     def drop_states(self, keep: Iterable[str] = ()) -> None:
-        """Remove all states but the last that the run goes on from and those to `keep`."""
+        """Remove all states but the last one that the run resumes from and those to `keep`."""
         kept = {"state", *keep}
         for path in (self.path / "state").glob("*.pt") if self.is_owned else ():
             if path.stem not in kept:
@@ -192,7 +192,7 @@ class RunFolder:
         metrics: dict[str, float] | None = None,
         chosen: bool = False,
     ) -> Path:
-        """Write checkpoints/<name>/ through `write(folder)`, then report it; returns its path."""
+        """Write checkpoints/<name>/ through `write(folder)`, report it and return its path."""
         place = self.path / "checkpoints" / name
         self._write(place, write)
         relative = place.relative_to(self.path).as_posix()
@@ -200,7 +200,7 @@ class RunFolder:
         return place
 
     def checkpoint_stop(self, save: Callable[[], None]) -> None:
-        """Between two steps: if the run was asked to stop, save and raise Stopped."""
+        """Save and raise Stopped if the run was asked to stop; to be called between two steps."""
         if parallel.any_of(self.stop_requested):
             save()
             raise Stopped
@@ -211,16 +211,16 @@ class RunFolder:
 
 
 def write_whole(place: Path, write: Callable[[Path], None], before: Path | None = None) -> None:
-    """Let `write` fill a temporary sibling of `place` (a file or a folder), sync it, and put it in its place.
+    """Let `write` fill a temporary sibling of `place` (a file or a folder), sync it, and rename it to `place`.
 
-    A file that was there is kept as `before`, where that is given.
+    If `before` is given, the file that was at `place` is kept there.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     new = place.with_name(f".{place.name}.{os.getpid()}.new")
     write(new)
     for path in [*new.rglob("*"), new] if new.is_dir() else [new]:
         _sync(path)
-    if place.is_dir():  # a folder cannot replace a full one: move the old one aside first
+    if place.is_dir():  # a folder cannot replace a non-empty one: move the old one aside first
         old = place.with_name(f".{place.name}.{os.getpid()}.old")
         place.rename(old)
         new.rename(place)
@@ -233,7 +233,7 @@ def write_whole(place: Path, write: Callable[[Path], None], before: Path | None 
 
 
 def finite(value: Any) -> Any:
-    """Plain values with None in place of every number that is not finite."""
+    """Replace every non-finite number in plain values with None."""
     if isinstance(value, dict):
         return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -242,12 +242,12 @@ def finite(value: Any) -> Any:
 
 
 def _whole_state(path: Path) -> dict[str, Any] | None:
-    """What torch.save wrote, None where bytes of it are missing or wrong."""
+    """Load what torch.save wrote; None if bytes of it are missing or wrong."""
     import torch
 
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:  # torch itself compares no checksum
+            if archive.testzip() is not None:  # torch itself verifies no checksum
                 return None
         return torch.load(path, map_location="cpu", weights_only=True)
     except _TORN:
@@ -255,7 +255,7 @@ def _whole_state(path: Path) -> dict[str, Any] | None:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Undo a write that was killed half-way: put back what was moved aside, remove what never got its place."""
+    """Undo a write that was killed halfway: put back what was moved aside, remove what was not renamed yet."""
     for old in folder.rglob(".*.old"):
         place = old.with_name(old.name[1:].rsplit(".", 2)[0])
         shutil.rmtree(old) if place.exists() else old.rename(place)
@@ -272,7 +272,7 @@ def _sync(path: Path) -> None:
 
 
 def cut_half_line(path: Path) -> int:
-    """Drop what a killed writer left after the last line's end, so that the next event begins a line; 1 if it did."""
+    """Drop a killed writer's unfinished last line, so that the next event starts a line; return 1 if there was one."""
     if not path.exists():
         return 0
     with path.open("rb+") as file:

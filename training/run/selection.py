@@ -1,7 +1,7 @@
 """Which epoch's network supervised fine-tuning recommends: the best by reward model score [InstructGPT 3.5, C.1].
 
-The paper's validation loss was lowest after one epoch of sixteen while scores and human preference went on rising. So
-the loss is told of every epoch and decides nothing: without a reward model the last network is kept.
+The paper's validation loss was lowest after one epoch of sixteen while scores and human preference kept rising. So the
+loss is reported for every epoch and decides nothing: without a reward model the last network is kept.
 """
 
 import math
@@ -23,8 +23,8 @@ from training.text.formatting import decode_completion
 from training.text.policy import check_fits, forbidden_token_ids, stop_ids
 from training.text.sampler import sample
 
-ROWS = "epochs"  # the state that holds what report.json does
-SHOWN = 3  # completions of an epoch that are reported
+ROWS = "epochs"  # name of the state with the content of report.json
+SHOWN = 3  # completions reported per epoch
 BEST = {"score": max, "validation_loss_nats": min}
 Row = dict[str, float]
 
@@ -33,7 +33,7 @@ class Judge:
     """Scores policies on the same prompts with the same draws."""
 
     def __init__(self, config: SFTConfig, policy: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> None:
-        """`prompts` are token ids; each is asked as often as the config says."""
+        """Load the reward model; `prompts` are token ids, each sampled `completions_per_prompt` times."""
         if not prompts:
             raise ValueError(
                 f"reward_model: {config.data} has no demonstration of the validation split whose prompt networks could "
@@ -50,9 +50,9 @@ class Judge:
         self.asked = [prompt for prompt in prompts for _ in range(config.completions_per_prompt)]
 
     def __call__(self, policy: Any, step: int, run_folder: RunFolder) -> Row:
-        """Mean score over the prompts with its standard error and 95 % interval, and how many completions ended.
+        """Return the mean score over prompts, its standard error and 95 % interval, and the share of ended completions.
 
-        Processes share the work. One prompt alone gives neither error nor interval.
+        Processes share the work. A single prompt gives neither error nor interval.
         """
         config = self.config
         with precision(config.dtype), parallel.gathered(policy):
@@ -84,7 +84,7 @@ class Judge:
         return row | {"eos_rate": float(sampled.finished.double().mean())}
 
     def _scores(self, sequences: Sequence[list[int]]) -> Tensor:
-        """Our scores [N] of prompt + completion ids."""
+        """Return the scores [N] of prompt + completion ids, less the reward model's offset."""
         pad_id, config = self.tokenizer.pad_token_id, self.config
         mine = list(range(parallel.number(), len(sequences), parallel.count()))
         with precision(config.dtype):
@@ -97,15 +97,15 @@ class Judge:
 
 @dataclass
 class Epochs:
-    """What was measured after each epoch, as the run folder's report.json, and which is best by what.
+    """Measurements after each epoch, written to the run folder's report.json, and the best epoch by each criterion.
 
-    The weights of the best, and of no other, lie in state/. A resumed run may measure an epoch again. The rows lie in
-    state/ as well, for a report.json that a crash has torn.
+    Only the weights of the best are kept in state/. A resumed run may measure an epoch again. The rows are kept in
+    state/ as well, in case a crash tears report.json.
     """
 
     run_folder: RunFolder
     rows: dict[int, Row] = field(default_factory=dict)  # by step
-    best: dict[str, int] = field(default_factory=dict)  # of what -> step
+    best: dict[str, int] = field(default_factory=dict)  # criterion -> step
 
     def __post_init__(self) -> None:
         try:
@@ -121,20 +121,20 @@ class Epochs:
             self.best = known["best_step_by"]
 
     def check(self) -> None:
-        """Raise ValueError where the weights of one of the best cannot be read: else a run notices at its end."""
+        """Raise ValueError if the weights of a best epoch are unreadable; otherwise a run notices only at its end."""
         for step in set(self.best.values()):
             if self.run_folder.load_state(_name(step)) is None:
                 raise ValueError(f"{self.run_folder.path}: lacks state/{_name(step)}.pt; start a new run")
 
     def add(self, row: Row, weights: Callable[[], dict[str, Tensor]] | None) -> None:
-        """Note an epoch and keep its weights, where they are given, if it is the best by score or by loss so far."""
+        """Record an epoch; keep its weights, if given, when it is the best by score or by loss so far."""
         step = int(row["step"])
         self.rows[step] = row
         for key, better in BEST.items():
             if key in row:
                 steps = sorted({self.best.get(key, step), step})
                 self.best[key] = better(steps, key=lambda step, key=key: self.rows[step][key])
-        # Weights, report, then the rest: killed in between, the run measures this epoch again and finds the same.
+        # Weights, report, then cleanup: if killed in between, the run measures this epoch again with the same result.
         if weights is not None and step in self.best.values():
             self.run_folder.save_state(weights(), _name(step))
         self.rows = dict(sorted(self.rows.items()))
@@ -145,7 +145,7 @@ class Epochs:
             self.run_folder.drop_states(keep=[BEFORE, ROWS, *map(_name, self.best.values())])
 
     def load(self, model: Any, step: int) -> None:
-        """Give `model` the weights that it had after this step, one of the best."""
+        """Load into `model` the weights that it had after this step, one of the best."""
         model.load_state_dict(self.run_folder.load_state(_name(step)), strict=False)  # frozen weights are not in it
 
 

@@ -1,4 +1,4 @@
-"""Reading a snapshot's data: each record with its use, and as many as its manifest counts."""
+"""A snapshot's records, checked against the counts in its manifest."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,9 +12,9 @@ R = TypeVar("R", bound=PromptRecord)
 
 
 def load(folder: Path, name: str, record: type[R], run_folder: RunFolder | None = None) -> list[R]:
-    """Return the records of a snapshot's file `name` and report how many are for which use.
+    """Return the records of a snapshot's file `name` and report how many there are of each use.
 
-    Raises ValueError if the manifest counts others: then the data is not what was frozen.
+    Raise ValueError if the manifest's counts differ: then the data is not what was frozen.
     """
     records = list(read(folder / name, record))
     uses = Counter(one.use for one in records)

@@ -1,4 +1,4 @@
-"""Where a policy's completions come from, as the config says: our sampler, transformers' generate, an endpoint."""
+"""Sources of a policy's completions, chosen by the config: our sampler, transformers' generate, or an endpoint."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from training.text.sampler import sample
 
 
 class Asked(NamedTuple):
-    """A prompt, its token ids, and the seed of what is drawn for it: of all, where it is the first of a batch."""
+    """A prompt, its token ids, and its sampling seed; batches sampled here use the seed of their first prompt."""
 
     messages: Sequence[Message]
     ids: list[int]
@@ -28,25 +28,25 @@ class Drawn(NamedTuple):
     """One completion."""
 
     text: str
-    ids: list[int]  # with the end-of-text token where it is finished
+    ids: list[int]  # with the end-of-text token if it is finished
     finished: bool
-    logprob: float | None  # of the whole completion at the config's temperature, nats; None where nobody told
+    logprob: float | None  # of the whole completion at the config's temperature, nats; None if unknown
 
 
-# Some of what was asked for: the place of the first and the completions, or why an endpoint does not write them.
+# Part of the requested completions: the index of the first and the completions, or why an endpoint refuses them.
 Came = tuple[int, list[Drawn] | endpoint.Refused]
 
 
 class Source(NamedTuple):
-    """A policy that can be sampled from; its network only where that is loaded here."""
+    """A policy that can be sampled from; `model` is None if an endpoint serves it."""
 
     tokenizer: Any
     model: Any | None
-    draw: Callable[[Sequence[Asked]], Iterator[Came]]  # one completion for each entry, as they come
+    draw: Callable[[Sequence[Asked]], Iterator[Came]]  # one completion per entry, as they arrive
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed below 2^31 that follows from the numbers and from nothing drawn before."""
+    """Return a seed below 2^31 that depends on the numbers and on nothing drawn before."""
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:4], "big") >> 1
 
 
@@ -56,9 +56,9 @@ def load_source(
     name: str | None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Source:
-    """The source of the policy at `folder`, which an endpoint knows by `name`.
+    """Load the policy at `folder`, which an endpoint knows by `name`.
 
-    Once `stopping()`, an endpoint is asked nothing more, and what is drawn ends with what it has been asked.
+    Once `stopping()` is true, an endpoint gets no new requests, and drawing ends with those already sent.
     """
     if config.sampler == "endpoint":
         tokenizer = load_tokenizer(folder, config)
@@ -102,7 +102,7 @@ def load_source(
 
 
 def _drawn(tokenizer: Any, answer: endpoint.Answer, temperature: float) -> Drawn:
-    """A server's answer; its log-probs count at temperature 1, since servers tell those whatever they sample at."""
+    """Convert a server's answer; keep log-probs only at temperature 1, since servers report those whatever they use."""
     if answer.ids is None:
         ids = encode_completion(tokenizer, answer.text)
         return Drawn(answer.text, ids if answer.finished else ids[:-1], answer.finished, None)

@@ -1,4 +1,4 @@
-"""Intervals cover what they promise, from one prompt to hundreds and from a coin to hardly an exception."""
+"""Intervals cover what they promise, from one prompt to hundreds, and from a chance of one half to nearly 1."""
 
 import math
 import random
@@ -13,7 +13,7 @@ from training.contract.intervals import grouped, mean, share
 
 
 def mid_p(right, count):
-    """Ends where a binomial's mid-P tail is 2.5 %, from scipy's distribution and root finder."""
+    """Return the ends where a binomial's mid-P tail is 2.5 %, from scipy's distribution and root finder."""
 
     def above(p):
         return stats.binom.sf(right, count, p) + stats.binom.pmf(right, count, p) / 2
@@ -73,7 +73,7 @@ def test_values_are_sorted_by_their_cluster():
 
 
 def missed(world, rng, draws, interval):
-    """How many of so many evaluations of a world have an interval without the truth."""
+    """Count how many of so many evaluations of a world have an interval without the truth."""
     count = 0
     for _ in range(draws):
         low, high = interval(world.sample(rng))
@@ -88,18 +88,18 @@ def _of_sorted(groups):
 
 
 def ours(groups):
-    return _of_sorted(tuple(sorted(map(tuple, map(sorted, groups)))))  # few prompts differ in few ways
+    return _of_sorted(tuple(sorted(map(tuple, map(sorted, groups)))))  # few prompts give few distinct groups
 
 
 def normal(groups):
-    """What was printed before: mean of the prompts' means, plus and minus 1.96 standard errors."""
+    """Return the interval printed before: mean of the prompts' means, plus and minus 1.96 standard errors."""
     means = [np.mean(group) for group in groups]
     half = 1.959964 * np.std(means, ddof=1) / len(means) ** 0.5 if len(means) > 1 else 0.0
     return max(0.0, np.mean(means) - half), min(1.0, np.mean(means) + half)
 
 
 def bootstrap(groups):
-    """The percentile interval over whole prompts that are drawn again."""
+    """Return the percentile interval over resampled whole prompts."""
     sums, sizes = np.array([sum(group) for group in groups]), np.array([len(group) for group in groups])
     drawn = np.random.default_rng(0).integers(len(groups), size=(800, len(groups)))
     return np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
@@ -111,7 +111,7 @@ def test_95_of_100_intervals_cover_the_truth_in_every_world():
     for world in worlds:
         found = missed(world, rng, draws, ours)
         over_all += found
-        # 7 % may miss; a world is at fault where so many misses would come about once in 10,000 times.
+        # 7 % may miss; a world fails if so many misses would occur about once in 10,000 times.
         assert stats.binomtest(found, draws, 0.07, alternative="greater").pvalue > 1e-4, (world, found)
     assert over_all / (draws * len(worlds)) <= 0.05
 

@@ -1,4 +1,4 @@
-"""Recipes are complete, what is unknown is refused by name, and the paper's numbers are the paper's."""
+"""Recipes are complete, unknown keys are refused by name, and the paper's numbers are the paper's."""
 
 import json
 import math

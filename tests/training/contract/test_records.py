@@ -1,4 +1,4 @@
-"""Pairs of a ranking: how many there are, and which tie or open place takes some of them away."""
+"""Pairs of a ranking: how many there are, and which tie or open place removes some of them."""
 
 from collections import Counter
 from math import comb

@@ -1,4 +1,4 @@
-"""Made-up evaluations whose true share is known: completions of one prompt resemble each other as much as asked."""
+"""Made-up evaluations whose true share is known, with a given correlation between completions of a prompt."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class World:
 
     @property
     def truth(self) -> float:
-        """The share that an interval should cover."""
+        """Return the share that an interval should cover."""
         return (1 - self.draws) * self.p + self.draws / 2
 
     def sample(self, rng: np.random.Generator) -> list[list[float]]:
-        """One evaluation: the values of each prompt."""
+        """Draw one evaluation: the values of each prompt."""
         sizes = np.full(self.prompts, self.completions) if self.completions else rng.integers(1, 17, self.prompts)
         chances = np.full(self.prompts, self.p)
         if self.correlation:
@@ -35,7 +35,7 @@ class World:
 
 
 def grid() -> Iterator[World]:
-    """Few and many prompts and completions, independent and of one mind, from a coin to hardly an exception."""
+    """Yield worlds of few and many prompts and completions, independent to nearly equal, p from 1/2 to nearly 1."""
     shapes = product((1, 2, 3, 5, 10, 20, 50, 100, 200), (1, 2, 4, 16, None), (0.0, 0.1, 0.3, 0.6, 0.95))
     chances = product((0.5, 0.7, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999), (0.0, 0.1, 0.5))
     for (prompts, completions, correlation), (p, draws) in product(list(shapes), list(chances)):

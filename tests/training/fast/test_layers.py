@@ -1,4 +1,4 @@
-"""Layers of Llama's kind by functions of our own: the same numbers and gradients, and less work where less is read."""
+"""Llama-like layers by our own functions: the same numbers and gradients, and less work if less is read."""
 
 import gc
 import weakref
@@ -18,12 +18,12 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "i
 
 
 def computed(model):
-    """Modules whose computation is replaced."""
+    """Return the modules whose computation is replaced."""
     return [module for module in model.modules() if hasattr(module, "stock")]
 
 
 def assert_same(ours, wanted):
-    """Each tensor within a hundred-thousandth of its length."""
+    """Assert that each tensor is within a hundred-thousandth of its length."""
     (hidden, gradients), (expected, expected_gradients) = ours, wanted
     assert hidden.shape == expected.shape and gradients.keys() <= expected_gradients.keys()
     for name, gradient in (expected_gradients | {"hidden": expected}).items():
@@ -32,7 +32,7 @@ def assert_same(ours, wanted):
 
 
 def fresh(family, dtype=torch.float32):
-    """A network that computes its layers by our functions, if its family does."""
+    """Create a network that computes its layers by our functions, if its family does."""
     model = network(family, dtype)
     assert can_be_ragged(model)
     return model
@@ -40,7 +40,7 @@ def fresh(family, dtype=torch.float32):
 
 @pytest.mark.parametrize("family", OURS)
 def test_they_compute_what_transformers_does(family):
-    """The same row by a copy whose modules compute as transformers says."""
+    """The same row goes through a copy whose modules compute as in transformers."""
     ours, row = fresh(family), ragged(mixed_groups())
     theirs = deepcopy(ours)
     layers.abandon(theirs)
@@ -129,7 +129,7 @@ def test_in_bfloat16_to_its_precision():
 
 
 def test_a_network_that_is_let_go_is_gone_at_once():
-    """Reference cycles would keep its weights until Python looks for some."""
+    """Reference cycles would keep its weights until the next garbage collection."""
     model = fresh("llama")
     weights = weakref.ref(model.base_model.layers[0].mlp.up_proj.weight)
     gc.disable()
@@ -151,7 +151,7 @@ def test_a_copy_computes_with_its_own_weights():
 
 
 def test_attention_that_differs_from_sequence_to_sequence_is_that_of_padded_rows():
-    """Qwen with windows in some layers, where all sequences fit into them."""
+    """Qwen with windows in some layers, while all sequences fit into them."""
     config = deepcopy(FAMILIES["qwen2"])
     config.use_sliding_window, config.sliding_window = True, 20
     config.layer_types = ["full_attention"] * (config.num_hidden_layers - 1) + ["sliding_attention"]

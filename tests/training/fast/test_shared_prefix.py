@@ -1,4 +1,4 @@
-"""Padded, packed and shared prompts: one and the same scores and gradients, in every family."""
+"""Padded, packed and shared prompts: the same scores and gradients, in every family."""
 
 import random
 
@@ -40,8 +40,8 @@ FAMILIES = {
     "neox": GPTNeoXConfig(intermediate_size=48, **_SIZE, **_IDS),
     "gptj": GPTJConfig(rotary_dim=4, **_GPT, **_IDS),
 }
-RAGGED_FAMILIES = [name for name in FAMILIES if name != "gptj"]  # attention of its own, which asks nobody else
-NORMS_IN_FLOAT32 = ("llama", "qwen")  # transformers computes their RMSNorm so even in a float64 network
+RAGGED_FAMILIES = [name for name in FAMILIES if name != "gptj"]  # attention of its own, which cannot be replaced
+NORMS_IN_FLOAT32 = ("llama", "qwen")  # transformers does so even in a float64 network
 
 
 def network(family, dtype=torch.float64):
@@ -50,7 +50,7 @@ def network(family, dtype=torch.float64):
 
 
 def mixed_groups(seed=0, no_prompt=True):
-    """K = 2 to 9, prompts of 0 to 70 tokens, a completion that begins another, one that is empty, equal neighbours."""
+    """Make groups: K = 2 to 9, prompts of 0 to 70 tokens; completions that are a prefix of another, empty, equal."""
     rng = random.Random(seed)
 
     def tokens(count):
@@ -78,7 +78,7 @@ def all_pairs(groups, seed=1):
 
 
 def loss_and_gradients(model, groups, form, batches=1):
-    """Scores, and the gradients of Eq. 1, of all groups in so many micro-batches."""
+    """Return scores, and the gradients of Eq. 1, of all groups in so many micro-batches."""
     model.zero_grad()
     scores = []
     for number in range(batches):
@@ -90,7 +90,7 @@ def loss_and_gradients(model, groups, form, batches=1):
 
 
 def states(model, row, needed=None, select=slice(None)):
-    """Hidden states, and the gradients that a function of them gives."""
+    """Return hidden states, and the gradients of a function of them."""
     model.zero_grad()
     hidden = hidden_states(model, row, needed)[select]
     hidden.sin().sum().backward()
@@ -98,7 +98,7 @@ def states(model, row, needed=None, select=slice(None)):
 
 
 def assert_same(gradients, expected, tolerance):
-    """Every parameter's gradient; one that cancels out to nothing is held to the size of all."""
+    """Compare every parameter's gradient; one that cancels out to nothing is compared relative to the size of all."""
     assert gradients.keys() == expected.keys()
     whole = torch.stack([gradient.norm() for gradient in expected.values()]).norm()
     for name, gradient in expected.items():
@@ -112,7 +112,7 @@ def test_scores_and_gradients_are_those_of_the_padded_form(family, form):
     assert can_be_ragged(model)
     scores, gradients = loss_and_gradients(model, groups, "padded")
     ours, our_gradients = loss_and_gradients(model, groups, form)
-    # score() hands over float32, as the loss wants it.
+    # score() returns float32, as the loss needs it.
     torch.testing.assert_close(ours, scores, rtol=1e-6, atol=1e-6)
     tolerance = 1e-5 if family.startswith(NORMS_IN_FLOAT32) else 1e-6
     assert_same(our_gradients, gradients, tolerance)
@@ -150,7 +150,7 @@ def test_the_gradient_does_not_depend_on_micro_batches(form, batches):
 
 
 def _pairs_alone(groups, batches):
-    """The pairs that loss_and_gradients gives each group, as indices into its own completions."""
+    """Return the pairs that loss_and_gradients gives each group, as indices into its own completions."""
     alone = [None] * len(groups)
     for number in range(batches):
         part = groups[number::batches]
@@ -162,7 +162,7 @@ def _pairs_alone(groups, batches):
 
 @pytest.mark.parametrize("family", ["llama, grouped heads", "gpt2"])
 def test_the_way_of_other_devices_gives_the_same(family, monkeypatch):
-    """What runs where there is no CPU kernel to call: a mask within each group."""
+    """Devices without the CPU kernel use a mask within each group."""
     model, row = network(family), ragged(mixed_groups(4))
     assert can_be_ragged(model)
     ours, gradients = states(model, row)

@@ -13,7 +13,7 @@ from training.miniature import instructions
 from training.miniature.rubric import judge
 from training.miniature.world import FAMILIES, UnknownPrompt, corpus, demonstration, flawed, split, tasks
 
-TOKEN = re.compile(r"[a-z']+|[^\w\s]")  # what a byte-pair tokenizer of so small a vocabulary makes of the text
+TOKEN = re.compile(r"[a-z']+|[^\w\s]")  # the tokens of a byte-pair tokenizer with so small a vocabulary
 
 
 def test_families_take_turns_and_cover_the_ten_use_cases():

@@ -2,8 +2,8 @@
 
     python -m tests.training.networks.families [NAME ...]
 
-prints a table: how each is computed, right and fast or right and slower, or why it is refused; WRONG where a number
-differs. docs/networks.md has the last one. tests/training/networks/test_families.py runs one family of each kind.
+prints a table: how each is computed, right and fast or right and slower, or why it is refused; WRONG if a number
+differs. docs/networks.md has the latest one. tests/training/networks/test_families.py runs one family of each kind.
 """
 
 import sys
@@ -28,8 +28,8 @@ VOCABULARY, PAD, BOS, EOS = 64, 0, 1, 2
 IDS = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
 FORBIDDEN = torch.tensor([PAD])
 TOLERANCE = 2e-3  # nats, and of logits; the largest rounding seen is a tenth of it, a neighbour's influence far more
-LARGE = 20_000_000  # weights, which a family has that no key makes smaller
-SIZES = {  # of a config's keys, in whatever family
+LARGE = 20_000_000  # weights; a family that no key makes smaller is skipped
+SIZES = {  # of config keys, in any family
     ("hidden_size", "n_embd", "d_model", "n_embed", "word_embed_proj_dim", "embedding_size", "embedding_dim"): 32,
     ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers"): 2,
     ("num_decoder_layers", "num_encoder_layers", "depth", "num_self_attends_per_block"): 2,
@@ -56,7 +56,7 @@ GEMMA_4 |= {"num_hidden_layers": 2, "per_layer_config": {"1": {"head_dim": 16}}}
 GEMMA_3N = {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8, "layer_types": BOTH * 2}
 GEMMA_3N |= {"num_hidden_layers": 4, "num_kv_shared_layers": 2, "intermediate_size": 48, "laurel_rank": 8}
 GEMMA_3N |= {"activation_sparsity_pattern": [0.5, 0.0, 0.0, 0.0]}
-CHANGES: dict[str, dict[str, Any]] = {  # what a family's own rules ask for beside that
+CHANGES: dict[str, dict[str, Any]] = {  # what a family's own rules require in addition
     **{kind: {"is_decoder": True} for kind in MASKED},
     "bamba": {"mamba_n_heads": 8, "mamba_d_head": 8, "attn_layer_indices": [1]},
     "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0}},
@@ -67,7 +67,7 @@ CHANGES: dict[str, dict[str, Any]] = {  # what a family's own rules ask for besi
     "dots3_note_text": {
         "num_key_value_heads": 4,
         "index_n_heads": 4,
-        "index_topk": 64,  # all: among scores that tie at 0 its cached pass chooses others
+        "index_topk": 64,  # all: among scores tied at 0 its cached pass chooses others
         "head_dim": 16,
         "per_layer_config": {},
     },
@@ -105,14 +105,14 @@ CHANGES: dict[str, dict[str, Any]] = {  # what a family's own rules ask for besi
 
 
 class Row(NamedTuple):
-    """What became of one family."""
+    """The result for one family."""
 
     verdict: str  # right, slower, refused, unbuilt or WRONG
     said: str
 
 
 def tiny(kind: str, **changes: Any) -> Any:
-    """A config of this family with few and small layers, one of each kind that it has."""
+    """Return a config of this family with few and small layers, one of each kind that it has."""
     default = CONFIG_MAPPING[kind]()
     values = {**_smaller(default), "vocab_size": VOCABULARY, "initializer_range": 0.3}
     values |= IDS
@@ -151,7 +151,7 @@ def _is_read_only(config: Any, key: str) -> bool:
 
 
 def network(kind: str, seed: int = 1, **changes: Any) -> Any:
-    """A network of this family with weights so large that every layer matters; raises what transformers raises."""
+    """Create a network of this family, with weights so large that every layer matters; errors are transformers'."""
     config = without_dropout(tiny(kind, **changes))
     with torch.device("meta"):
         if sum(weights.numel() for weights in AutoModelForCausalLM.from_config(config).parameters()) > LARGE:
@@ -161,7 +161,7 @@ def network(kind: str, seed: int = 1, **changes: Any) -> Any:
 
 
 def enlarged(model: Any) -> Any:
-    """The same network, its small matrices drawn again."""
+    """Redraw the network's small matrices with larger values, and return it."""
     for weights in model.parameters():
         if weights.ndim >= 2 and weights.std() < 0.05:
             nn.init.normal_(weights, std=0.2)
@@ -169,7 +169,7 @@ def enlarged(model: Any) -> Any:
 
 
 class Tokenizer:
-    """What of a tokenizer a network is fitted to."""
+    """The part of a tokenizer that a network is fitted to."""
 
     pad_token_id, bos_token_id, eos_token_id = PAD, BOS, EOS
 
@@ -178,20 +178,20 @@ class Tokenizer:
 
 
 def sequences() -> list[list[int]]:
-    """Texts of unequal lengths."""
+    """Return texts of unequal lengths."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randint(3, VOCABULARY - 1, (n,), generator=generator).tolist() for n in (5, 12, 14, 30, 9)]
 
 
 def plain(model: Any, ids: list[int]) -> Tensor:
-    """Log-probs [S - 1] of a text's tokens by one pass of transformers over it alone."""
+    """Return log-probs [S - 1] of a text's tokens from one pass of transformers over it alone."""
     logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
     logits = logits.index_fill(-1, FORBIDDEN, float("-inf"))
     return logits.log_softmax(-1)[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
 
 
 def tried(kind: str, **changes: Any) -> Row:
-    """Compare all that is computed with a family's network with plain passes."""
+    """Compare everything computed with a family's network to plain passes."""
     try:
         model = network(kind, **changes)
     except Exception as error:  # whatever a family's own rules for configs say
@@ -219,7 +219,7 @@ def tried(kind: str, **changes: Any) -> Row:
 
 
 def of_passes(model: Any) -> dict[str, float]:
-    """Largest difference of log-probs, padded on either side, and of the mean cross-entropy."""
+    """Measure the largest difference of log-probs, padded on either side, and of the mean cross-entropy."""
     texts = sequences()
     with torch.no_grad():
         expected = [plain(model, ids) for ids in texts]
@@ -244,7 +244,7 @@ def _cross_entropy(model: Any, tokens: int) -> list[Any]:
 
 
 def of_gradients(model: Any) -> dict[str, float]:
-    """Relative difference of the gradient in training mode, in several micro-batches."""
+    """Measure the relative difference of the gradient in training mode, in several micro-batches."""
     model.train()
     sum(batch.compute() for batch in _cross_entropy(model, 40)).backward()
     found = _gradient(model)
@@ -261,7 +261,7 @@ def _gradient(model: Any) -> Tensor:
 
 
 def of_sampling(model: Any) -> dict[str, float]:
-    """Largest difference of the log-probs of what is sampled."""
+    """Measure the largest difference of the log-probs of what is sampled."""
     short, middle, other, long, _ = sequences()
     prompts = [short, middle, middle, other, long]
     generator = torch.Generator().manual_seed(0)
@@ -275,10 +275,10 @@ def of_sampling(model: Any) -> dict[str, float]:
 
 
 def of_dropout(model: Any) -> dict[str, float]:
-    """What a layer adds when all that its blocks add is dropped: nothing."""
+    """Measure what a layer adds when everything its blocks add is dropped: it should be 0."""
     try:
         layers = [layer for layer, _ in residual_blocks(model)]
-    except ValueError:  # one sentence, told before a run begins
+    except ValueError:  # refused in one sentence before a run begins
         return {}
     add_residual_dropout(model, 1.0)
     added: list[float] = []
@@ -298,7 +298,7 @@ def of_dropout(model: Any) -> dict[str, float]:
 
 
 def of_scores(kind: str, **changes: Any) -> tuple[dict[str, float], str]:
-    """Largest difference of a reward model's scores, and what class it is of."""
+    """Measure the largest difference of a reward model's scores; return its class too."""
     config = without_dropout(tiny(kind, num_labels=1, **changes))
     try:
         made = scoring_class(config)

@@ -1,4 +1,4 @@
-"""One family of each kind: what is computed with it is what plain passes over single sequences give."""
+"""One family of each kind: its numbers are those of plain passes over single sequences."""
 
 import pytest
 import torch
@@ -20,11 +20,11 @@ KINDS = {
     "gpt_oss": ("padded", "own"),  # attention with sinks
     "mpt": ("padded", "own"),  # positions are a bias of attention
     "bloom": ("padded", "own"),
-    "mamba": ("padded", "transformers"),  # recurrent: what it keeps is no key and no value
+    "mamba": ("padded", "transformers"),  # recurrent: its state is not keys and values
     "falcon_h1": ("padded", "transformers"),  # attention and a recurrence side by side, multipliers everywhere
     "lfm2": ("padded", "transformers"),  # convolutions
     "recurrent_gemma": ("padded", "forward"),
-    "opt": ("side by side", "own"),  # positions from the mask, no module that is a whole block
+    "opt": ("side by side", "own"),  # positions from the mask, no module for a whole block
     "falcon": ("padded", "own"),  # adds its blocks in place
 }
 
@@ -72,7 +72,7 @@ def test_trying_a_network_changes_nothing_and_draws_no_random_number():
 
 
 def test_a_leak_of_a_thousandth_is_found():
-    """What a form may differ by is rounding: a layer that adds a little of its neighbour's state is not near."""
+    """A form may differ only by rounding: a layer that adds a little of its neighbour's state is not near."""
     model = network("llama")
     layer = model.model.layers[0]
 
@@ -84,7 +84,7 @@ def test_a_leak_of_a_thousandth_is_found():
 
 
 def test_a_network_that_amplifies_rounding_is_computed_in_the_fastest_form_all_the_same():
-    """Trained networks have a token a thousand times as long as the rest, in which rounding weighs a thousandth."""
+    """In trained networks one token's state is a thousand times as long as the rest; its rounding is a thousandth."""
     model = network("llama")
     with torch.no_grad():
         for layer in model.model.layers:

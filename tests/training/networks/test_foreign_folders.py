@@ -1,4 +1,4 @@
-"""Folders as other people and tools leave them: read as transformers reads them, or refused in one sentence."""
+"""Folders written by other people and tools: read as transformers reads them, or refused in one sentence."""
 
 import json
 import shutil
@@ -27,12 +27,12 @@ from training.text.sampler import sample
 
 @pytest.fixture
 def folder(networks, tmp_path):
-    """A copy of a small network that a test may spoil."""
+    """Copy a small network, which a test may spoil."""
     return shutil.copytree(networks["llama"], tmp_path / "network")
 
 
 def rewrite(path, **changes) -> None:
-    """Change a JSON file; None takes a key away."""
+    """Change a JSON file; None removes a key."""
     held = {**(json.loads(path.read_text()) if path.is_file() else {}), **changes}
     path.write_text(json.dumps({key: value for key, value in held.items() if value is not None}))
 
@@ -45,7 +45,7 @@ def test_code_of_a_folder_is_never_run(folder, tmp_path, monkeypatch, file):
     rewrite(folder / file, auto_map=own, **({"model_type": "of my own"} if file == "config.json" else {}))
     if file != "config.json":
         rewrite(folder / file, tokenizer_class="Own")
-    monkeypatch.setattr("builtins.input", lambda *_: "y")  # what transformers would ask, and somebody answer
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask, and a user agree
     try:
         load_policy(folder)
     except ValueError as refused:
@@ -54,7 +54,7 @@ def test_code_of_a_folder_is_never_run(folder, tmp_path, monkeypatch, file):
 
 
 def test_what_pads_never_ends_a_turn(networks, folder):
-    """A template's turns end with the very token that the tokenizer pads with."""
+    """A template's turns end with the same token that the tokenizer pads with."""
     tokenizer = load_tokenizer(folder)
     tokenizer.add_special_tokens({"extra_special_tokens": ["<|turn|>"]})
     tokenizer.pad_token = "<|turn|>"

@@ -1,4 +1,4 @@
-"""Folders that are not a whole network are refused in one sentence; what is added to a network has no chance in it."""
+"""Incomplete network folders are refused in one sentence; what is added to a network involves no randomness."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from training.text.policy import forbidden_token_ids, largest_id, load_policy, l
 
 @pytest.fixture
 def folder(networks, tmp_path):
-    """A copy of a network that a test may break."""
+    """Copy a network, which a test may break."""
     return shutil.copytree(networks["llama"], tmp_path / "llama")
 
 
@@ -96,7 +96,7 @@ def test_adapters_load_on_the_base_that_they_were_trained_on(folder, tmp_path):
 
     from training.run.lora import save_and_merge, with_adapters
 
-    model, _ = load_policy(folder)  # with a row more than its base
+    model, _ = load_policy(folder)  # with one row more than its base
     adapted = with_adapters(model, 2)
     for name, weights in adapted.named_parameters():
         if "lora_B" in name:
@@ -113,7 +113,7 @@ def test_a_vocabulary_with_holes_forbids_the_holes_and_no_token(networks):
     model, tokenizer = load_policy(networks["qwen2"])
 
     class Holed:
-        """The same tokenizer, its last token ten ids further up."""
+        """The same tokenizer with its last token moved up by ten ids."""
 
         pad_token_id = tokenizer.pad_token_id
 
@@ -135,7 +135,7 @@ def test_every_token_that_ends_a_text_ends_a_completion_and_is_kept(networks, tm
     shutil.copytree(networks["qwen2"], tmp_path / "network")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "network")
     end, text_end, start = (tokenizer.convert_tokens_to_ids(f"<|{n}|>") for n in ("im_end", "endoftext", "im_start"))
-    tokenizer.eos_token, tokenizer.pad_token = "<|endoftext|>", None  # as Qwen's base networks have it
+    tokenizer.eos_token, tokenizer.pad_token = "<|endoftext|>", None  # as in Qwen's base networks
     tokenizer.save_pretrained(tmp_path / "network")
     GenerationConfig(eos_token_id=[text_end, start, 7]).save_pretrained(tmp_path / "network")
     model, loaded = load_policy(tmp_path / "network")

@@ -1,4 +1,4 @@
-"""What `python -m training.try_network` says of small networks, of a large one in part, and of folders it refuses."""
+"""Output of `python -m training.try_network` for small networks, part of a large one, and folders it refuses."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from training.train_sft import run
 
 @pytest.fixture
 def small(monkeypatch):
-    """Every network counts as large, and none is loaded whole where its first layers are refused."""
+    """Make every network count as large; none is loaded whole if its first layers are refused."""
     monkeypatch.setattr(try_network, "LARGE_BYTES", 1000)
     monkeypatch.setattr(try_network, "WHOLE_BYTES", 1000)
 
@@ -31,7 +31,7 @@ def said(folder) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def mamba(networks, tmp_path_factory):
-    """A recurrent network, where packed sequences would see their neighbours."""
+    """Write a recurrent network, where packed sequences would see their neighbours."""
     folder = tmp_path_factory.mktemp("mamba")
     tokenizer = AutoTokenizer.from_pretrained(networks["llama"])
     families.network("mamba", vocab_size=len(tokenizer)).save_pretrained(folder)

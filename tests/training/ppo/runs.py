@@ -1,4 +1,4 @@
-"""Short runs of PPO on an untrained miniature network, and what they leave."""
+"""Short runs of PPO on an untrained miniature network, and their results."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def settings(miniature: Path, reward_model: Path, **values) -> dict:
 
 
 def trained(folder: Path, miniature: Path, reward_model: Path, **values) -> list:
-    """Run in this process; returns what was reported."""
+    """Run in this process and return the reported events."""
     with RunFolder(folder) as run_folder:
         run(make_config("train_ppo", settings(miniature, reward_model, **values)), run_folder)
     return reported(folder)

@@ -1,4 +1,4 @@
-"""What is watched of a run of PPO: its numbers against a count by hand, the judge beside the score, the alarms."""
+"""Diagnostics of a PPO run: its numbers against a count by hand, the judge next to the score, the alarms."""
 
 import csv
 import math
@@ -100,7 +100,7 @@ def test_a_run_without_critic_text_or_judge_sounds_no_alarm_for_want_of_them():
 
 
 def test_an_alarm_sounds_once(miniature, reward_model, tmp_path):
-    """At a rate that breaks the policy its first updates are told, and told once."""
+    """At a learning rate that breaks the policy its first updates are reported, and reported once."""
     broken = {"iterations": 6, "epochs": 4, "policy_learning_rate": 1.0, "warmup_iterations": 1}
     happened = trained(tmp_path, miniature, reward_model, **broken, stop_at_kl_nats=None, gamma=0.0)
     warnings = [event.message.partition(": ")[2] for event in happened if event.kind == "warning"]

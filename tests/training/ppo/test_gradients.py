@@ -15,7 +15,7 @@ LENGTHS = [1, 6, 3, 5, 6, 2, 4, 6]
 
 
 def shortened(episodes: Episodes) -> Episodes:
-    """The same episodes, cut to lengths from one token to all."""
+    """Cut the episodes to lengths from one token to all."""
     keep = torch.arange(episodes.mask.shape[1]) < torch.tensor(LENGTHS)[:, None]
     episodes.mask &= keep
     completion = slice(-keep.shape[1], None)
@@ -27,7 +27,7 @@ def shortened(episodes: Episodes) -> Episodes:
 
 
 def moved(miniature, reward_model, **values):
-    """A learner in float64 whose policy and critic have moved on since its episodes were sampled."""
+    """Make a float64 learner whose policy and critic have changed since its episodes were sampled."""
     learner, episodes, *rest = learning(miniature, reward_model, **{**ONE_STEP, **values})
     torch.manual_seed(5)
     learner.averaged.double()
@@ -40,7 +40,7 @@ def moved(miniature, reward_model, **values):
 
 
 def one_by_one(learner, episodes, pretraining, tokenizer, config) -> dict[str, torch.Tensor]:
-    """Losses of policy, critic and text and what is reported of them, token after token as they are defined."""
+    """Compute the losses of policy, critic and text and their reported numbers token by token, by definition."""
     forbidden = forbidden_token_ids(learner.policy, tokenizer)
     scores = scores_to_reward(episodes, config)
     tokens = []
@@ -152,7 +152,7 @@ def test_what_is_reported_is_the_mean_over_real_tokens_however_the_minibatches_f
 
 
 def test_no_gradient_is_left_over_from_the_step_before(miniature, reward_model):
-    """Two steps of one update end with the gradient of the second minibatch alone."""
+    """Two steps of one update end with the gradient of only the second minibatch."""
     still = {"policy_learning_rate": 1e-30, "value_learning_rate": 1e-30, "gamma": 0.0}
     ends = []
     for epochs in (1, 3):

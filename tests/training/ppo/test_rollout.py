@@ -15,7 +15,7 @@ PROMPTS = [[5, 6, 7, 8], [9], [10, 11, 12, 13, 14, 15, 16], [5, 6, 7, 8], [20, 2
 
 @pytest.fixture
 def cast(network, tmp_path):
-    """Policy, another network as reference, a reward model with an offset, all of one family."""
+    """Make a policy, another network as reference and a reward model with an offset, all of one family."""
     torch.manual_seed(4)
     policy, tokenizer = load_policy(network)
     reference, _ = load_policy(network)
@@ -47,7 +47,7 @@ def plain_logprobs(model, tokenizer, prompt, completion):
 
 @torch.no_grad()
 def plain_score(reward_model, ids):
-    """Score of one unpadded sequence by transformers alone."""
+    """Score one unpadded sequence by transformers alone."""
     return float(reward_model(input_ids=torch.tensor([ids])).logits[0, 0]) - 0.7
 
 
@@ -62,7 +62,7 @@ def test_each_number_is_that_of_an_unpadded_forward_pass(cast):
             expected = plain_logprobs(network, tokenizer, prompt, completion)
             torch.testing.assert_close(got[row, :length], expected, rtol=0, atol=1e-5)
         assert float(episodes.scores[row]) == pytest.approx(plain_score(reward_model, prompt + completion), abs=1e-5)
-        for t in range(length):  # the critic starts as the reward model, so V is the score of what stands so far
+        for t in range(length):  # the critic starts as the reward model, so V is the score of the text so far
             expected = plain_score(reward_model, prompt + completion[:t])
             assert float(episodes.values[row, t]) == pytest.approx(expected, abs=1e-5)
         assert not episodes.values[row, length:].any() and not episodes.reference_logprobs[row, length:].any()

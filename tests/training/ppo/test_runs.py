@@ -120,7 +120,7 @@ def test_the_episodes_of_one_prompt_do_not_make_it_clearer_which_weights_are_bet
 def test_what_networks_are_chosen_by_has_its_interval_by_prompt(miniature, reward_model, tmp_path):
     happened = trained(tmp_path, miniature, reward_model, iterations=1, judge="miniature", evaluation_episodes=64)
     validation = {r.prompt for r in read(miniature / "ppo" / PROMPTS, PromptRecord) if r.split == "validation"}
-    assert len(validation) == 2  # which are asked 32 times each
+    assert len(validation) == 2  # each is sampled 32 times
     for name in ("start", "policy", "policy_ema"):
         measured = {key.removeprefix("evaluation/"): value for key, value in happened[-1].result[name].items()}
         assert (measured["episodes"], measured["prompts"]) == (64, len(validation))

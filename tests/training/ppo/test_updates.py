@@ -16,7 +16,7 @@ from training.text.policy import forbidden_token_ids, load_policy, selected_logp
 
 
 def learning(miniature: Path, reward_model: Path, **values):
-    """(learner, episodes, pretraining, tokenizer, config) ready for one update."""
+    """Return (learner, episodes, pretraining, tokenizer, config), ready for one update."""
     config = make_config("train_ppo", settings(miniature, reward_model, **values))
     reference, tokenizer = load_policy(miniature / "base")
     policy, _ = load_policy(miniature / "base")

@@ -27,7 +27,7 @@ TEXTS = ["the cat", "one two three 1234 and the cat ran", "the mat, the dog sat 
 
 
 def rankings(seed=0, prompts=7):
-    """Random tiers with ties; one prompt is all ties. Returns scores [N] in float64 and each prompt's pairs."""
+    """Draw random tiers with ties, one prompt all ties; return scores [N] in float64 and each prompt's pairs."""
     rng = np.random.default_rng(seed)
     groups, first = [], 0
     for number in range(prompts):
@@ -41,7 +41,7 @@ def rankings(seed=0, prompts=7):
 
 
 def brute_force(scores, groups):
-    """The mean over prompts with a pair of the mean over their pairs of -log sigmoid(difference), term by term."""
+    """Compute -log sigmoid(difference), averaged over each prompt's pairs, then over prompts that have any."""
     prompts = []
     for pairs in groups:
         if pairs:
@@ -214,7 +214,7 @@ def test_with_a_margin_an_order_a_tie_and_the_other_order_are_all_there_is(margi
     assert chances[0] == pytest.approx(1 / (1 + math.exp(margin - 0.7)), rel=1e-12)
     tied = torch.tensor([0.9, 0.2], dtype=torch.float64, requires_grad=True)
     k_wise_loss(tied, [[outcomes[2]]], 1, margin).backward()
-    assert tied.grad[0] > 0 > tied.grad[1]  # a tie draws the scores together
+    assert tied.grad[0] > 0 > tied.grad[1]  # a tie pulls the scores together
 
 
 def test_a_tie_is_neither_right_nor_wrong():

@@ -32,7 +32,7 @@ def test_each_pair_is_counted_where_it_belongs():
 
 
 def judged(temperature, seed=0, count=40_000):
-    """Pairs that turn out as sigmoid(difference) says, by a model whose differences are `temperature` as large."""
+    """Draw pairs with odds sigmoid(difference), and scores of a model whose differences are `temperature` as large."""
     rng = np.random.default_rng(seed)
     differences = rng.normal(0, 1.5, count)
     first = rng.random(count) < 1 / (1 + np.exp(-differences))

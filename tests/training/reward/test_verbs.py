@@ -199,7 +199,7 @@ def test_the_interval_over_models_covers_how_far_groups_and_prompts_differ(of_gr
                 accuracies.append(float(np.mean([v for each in values.values() for v in each])))
         found = cross_validate.spread(accuracies, [fold for fold in range(5) for _ in range(2)], right)
         missed += not found["low"] <= 0.65 <= found["high"]
-    assert missed <= 12  # at 5 of 100 more would come about once in 500 times
+    assert missed <= 12  # at 5 of 100, more would occur about once in 500 times
 
 
 def test_models_that_are_all_right_are_no_certainty():

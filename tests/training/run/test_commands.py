@@ -16,7 +16,7 @@ from training.run.command import run_verb
 
 @pytest.fixture(scope="module")
 def unbroken(miniature, tmp_path_factory) -> Path:
-    """The run folder of that run, never interrupted."""
+    """Return the run folder of that run, never interrupted."""
     folder = tmp_path_factory.mktemp("unbroken")
     code, errors = finish(command("train_sft", "miniature_sft", folder, *sft_settings(miniature)))
     assert code == 0, errors

@@ -1,4 +1,4 @@
-"""Asking a server that fails: what is asked again, when, and how it ends. The server is real and answers by script."""
+"""Requests to a failing server: what is retried, when, and how it ends. The server is real and answers by script."""
 
 import socket
 import threading
@@ -28,7 +28,7 @@ def prompt_of(body: dict) -> str:
 
 
 def answers(url: str, prompts: list[str], **values) -> list:
-    """What came, in the order asked: texts, or the refusal."""
+    """Return what arrived, in the order asked: texts, or the refusal."""
     requests = [Request([Message(role="user", text=prompt)], seed) for seed, prompt in enumerate(prompts)]
     came = dict(endpoint.ask(url, "tiny", requests, max_tokens=4, temperature=1.0, **values))
     return [one if isinstance(one, Refused) else one[0].text for _, one in sorted(came.items())]

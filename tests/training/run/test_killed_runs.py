@@ -1,6 +1,6 @@
-"""A run's bits follow from its config: so they do in any process, after kill -9 at a random step and a stop at another.
+"""A run's bits follow from its config, in any process, after kill -9 at a random step and a stop at another.
 
-Every run is one of a spawned process, whose random numbers are its own.
+Every run is in a spawned process with its own random state.
 """
 
 import random
@@ -23,7 +23,7 @@ RLOO = {"advantage": "rloo", "samples_per_prompt": 4}
 
 
 def configs(miniature: Path, folder: Path) -> dict[str, tuple[str, dict]]:
-    """name -> (verb, keys), each of some twenty steps; all that can be random in a run is."""
+    """Return name -> (verb, keys), each of some twenty steps, with everything random that can be."""
     reward_model = saved_reward_model(miniature, folder / "reward_model", low=0.6)
     often = {"init_from": miniature / "base", "save_every_seconds": 0}
     sft = {"recipe": "miniature_sft", "data": miniature / "sft", "epochs": 4, "batch_size": 5, "dropout": 0.1}
@@ -57,7 +57,7 @@ def reported(folder: Path) -> list:
 
 
 def metrics(folder: Path) -> dict[int, dict[str, float]]:
-    """What each step last reported, without its wall time."""
+    """Return what each step last reported, without its wall time."""
     return {
         event.step: {name: value for name, value in event.values.items() if name != "ppo/seconds"}
         for event in reported(folder)
@@ -111,7 +111,7 @@ def test_a_run_killed_at_a_random_step_and_resumed_ends_with_the_same_bits(name,
     ],
 )
 def test_a_run_does_not_go_on_from_another_network(name, key, more, workers, miniature, tmp_path):
-    """An adapted network has its adapters alone in the state; the reference of DPO and PPO is what they began from."""
+    """The state of an adapted network has only its adapters; the reference of DPO and PPO is the initial network."""
     verb, keys = configs(miniature, tmp_path)[name]
     keys = {**keys, **more, key: shutil.copytree(miniature / "base", tmp_path / "network")}
     workers.run(verb, keys, tmp_path / "run", stop_at=3)
@@ -137,7 +137,7 @@ def test_what_ppo_resumes_from_holds_all_that_changes_while_it_runs(workers, min
 
 @pytest.mark.parametrize("name", ["base", "sft, adapters", "reward model", "dpo", "ppo, adapters", "samples", "folds"])
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name, workers, miniature, labelers_data, tmp_path):
-    """Whatever is drawn without the seed, or follows the order of a set, is another in another process."""
+    """Whatever is drawn without the seed, or follows the order of a set, differs between processes."""
     known = configs(miniature, tmp_path)
     small = {"corpus_words": 2000, "vocab_size": 320, "hidden_size": 32, "intermediate_size": 64, "layers": 1}
     known["base"] = ("train_base", {"recipe": "miniature_base", "heads": 2, **small})
@@ -160,6 +160,6 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name, workers
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    """What a run leaves: all weights, completions and reports."""
+    """Return what a run writes: all weights, completions and reports."""
     paths = [folder / SAMPLED_COMPLETIONS, *folder.rglob("report.json"), *folder.rglob("checkpoints/**/*.safetensors")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.exists()}

@@ -1,4 +1,4 @@
-"""Muon and Adam against torch's own, and what they promise; what saves memory and what that changes."""
+"""Muon and Adam against torch's own, and what they promise; memory savings and what they change."""
 
 import copy
 
@@ -18,7 +18,7 @@ def test_singular_values_come_near_one(shape):
     torch.manual_seed(0)
     matrices = torch.randn(5, *shape)
     before, after = torch.linalg.svdvals(matrices), torch.linalg.svdvals(orthogonal(matrices))
-    large = before > before.max() / 20  # five steps do not lift the very smallest
+    large = before > before.max() / 20  # five steps do not raise the very smallest
     assert large.float().mean() > 0.9
     assert after[large].min() > 0.6 and after.max() < 1.3
 
@@ -90,7 +90,7 @@ def test_adam_in_bfloat16_follows_adam_in_float32_where_rounding_alone_would_sta
 
 
 def gradients(folder, kind: str, **memory) -> torch.Tensor:
-    """All gradients of one loss on a batch, float32."""
+    """Return all gradients of one loss on a batch, float32."""
     config = make_config("train_reward_model", {"data": folder, "init_from": folder, **memory})
     torch.manual_seed(0)
     if kind == "reward model":

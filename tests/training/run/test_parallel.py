@@ -1,6 +1,6 @@
-"""A run in several processes is the run in one: losses, gradients, final weights, sharded or not, however it is cut.
+"""A run in several processes equals the run in one: losses, gradients, final weights, sharded or not, however cut.
 
-The processes are spawned and have random numbers of their own; after each run their hashes of the weights are compared.
+The processes are spawned and have their own random state; after each run their hashes of the weights are compared.
 """
 
 import json
@@ -24,7 +24,7 @@ TOLERANCE = 2e-4  # of weights that moved by some hundredths; sums are taken in 
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """All checkpoints' weights."""
+    """Return all checkpoints' weights."""
     return {
         f"{path.parent.name} {name}": tensor
         for path in (folder / "checkpoints").glob("*/model.safetensors")
@@ -33,12 +33,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """The same numbers at every step, the same weights at the end."""
+    """Assert the same numbers at every step and the same weights at the end."""
     expected, found = metrics(one), metrics(other)
     for values in (*expected.values(), *found.values()):
-        values.pop("ppo/sqrt_kl", None)  # of a KL near 0 it is as large as rounding makes it
+        values.pop("ppo/sqrt_kl", None)  # of a KL near 0 it is rounding alone
     for values in (expected[1], found[1]):
-        values.pop("dpo/accuracy", None)  # the policy is its reference still: rounding alone orders the scores
+        values.pop("dpo/accuracy", None)  # the policy is still its reference: rounding alone orders the scores
     assert expected.keys() == found.keys() and len(expected) >= 3
     for step in expected:
         assert found[step] == pytest.approx(expected[step], rel=1e-3, abs=1e-4), step
@@ -53,7 +53,7 @@ ADAPTERS = {"lora_rank": 2, "learning_rate": 1e-2}
 
 @pytest.fixture(scope="module")
 def runs(workers, miniature, tmp_path_factory):
-    """(verb, what is trained) -> (its keys, the folder of its run in one process)."""
+    """Return (verb, what is trained) -> (its keys, the folder of its run in one process)."""
     common = {"init_from": miniature / "base", "epochs": 1, "adam_epsilon": 1e-6, "batch_size": 7}
     keys = {
         "train_sft": {"recipe": "miniature_sft", "data": miniature / "sft", "pretraining_share": 0.2, **common},
@@ -139,7 +139,7 @@ def test_a_sharded_run_is_resumed_by_any_number_of_processes(workers, runs, tmp_
 
 @pytest.fixture(scope="module")
 def ppo(workers, miniature, tmp_path_factory):
-    """What is trained -> (keys, folder of the run in one process) of PPO-ptx with a critic, of some optimizer steps."""
+    """Return what is trained -> (keys, one-process run folder) of PPO-ptx with a critic, of some optimizer steps."""
     folder = tmp_path_factory.mktemp("ppo")
     reward_model = saved_reward_model(miniature, folder / "reward_model", low=0.6)
     keys = settings(

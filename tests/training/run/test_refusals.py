@@ -1,4 +1,4 @@
-"""A run that cannot learn says what is the matter, not what would be if something else were."""
+"""A run that cannot learn reports the actual cause."""
 
 import math
 import shutil
@@ -38,7 +38,7 @@ def run(verb: str, keys, folder: Path) -> list:
 
 
 def overflowing(network: Path, place: Path) -> Path:
-    """The same network with finite weights whose products are not."""
+    """Copy the network with finite weights whose products are not finite."""
     shutil.copytree(network, place)
     weights = load_file(place / "model.safetensors")
     for name in ("up_proj", "down_proj"):
@@ -80,7 +80,7 @@ def test_an_output_that_overflows_is_not_laid_on_anything_else(verb, miniature, 
     [(math.nan, "own output is not finite"), (math.inf, "own output"), (0.0, "gradient is")],
 )
 def test_what_is_not_finite_before_any_update_is_not_laid_on_the_learning_rate(factor, what, tmp_path):
-    """The loss itself, or the gradient alone: that of a square root at 0."""
+    """Either the loss itself is not finite or the gradient alone, as that of a square root at 0."""
     model = torch.nn.Linear(1, 1)
 
     def batches(step: int) -> list[MicroBatch]:

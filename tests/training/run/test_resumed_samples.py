@@ -1,4 +1,4 @@
-"""A sampling run that is broken off keeps what came, and resumed ends with the file of one that never was."""
+"""An interrupted sampling run keeps what it has and, resumed, ends with the file of an uninterrupted one."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def prompts(miniature: Path) -> list[PromptRecord]:
 
 
 def process(config: dict, folder: Path) -> subprocess.Popen:
-    """`python -m training.sample_completions` in a fresh process."""
+    """Run `python -m training.sample_completions` in a fresh process."""
     path = folder.parent / "request.json"
     path.write_text(json.dumps(config, default=str))
     return subprocess.Popen(
@@ -121,7 +121,7 @@ def test_what_came_from_an_endpoint_before_the_run_died_is_not_asked_for_again(m
 
 
 def test_a_prompt_that_still_lacks_texts_keeps_those_that_came(miniature, tmp_path):
-    """Two texts of each are wanted, the server writes one at a time and wants another key for the second."""
+    """Two texts of each are requested; the server writes one at a time and requires another key for the second."""
     records = prompts(miniature)
     with chat_server() as server:
         server.answer = lambda request: [f"{request['seed']}"]

@@ -38,7 +38,7 @@ def unbroken(miniature, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def begun(miniature, tmp_path_factory) -> Path:
-    """The run folder of the same run, stopped after its first epoch."""
+    """Return the run folder of the same run, stopped after its first epoch."""
     folder = tmp_path_factory.mktemp("begun")
     process = start(command("train_sft", "miniature_sft", folder, *sft_settings(miniature, **FEW)))
     wait_for_step(process, folder, 9)
@@ -50,7 +50,7 @@ def begun(miniature, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def stopped(begun, tmp_path) -> Path:
-    """A copy of that run folder, to be torn or resumed."""
+    """Copy that run folder, to be torn or resumed."""
     return shutil.copytree(begun, tmp_path / "run")
 
 
@@ -60,7 +60,7 @@ def resume(run_folder: Path, *settings: str) -> None:
 
 
 def refused(run_folder: Path, capsys, *settings: str) -> str:
-    """The sentence with which the run is not resumed."""
+    """Return the sentence that refuses to resume the run."""
     arguments = [str(run_folder / "config.json"), "--run-folder", str(run_folder), "--resume"]
     before = (run_folder / "events.jsonl").read_bytes(), (run_folder / "config.json").read_bytes()
     assert run_verb("train_sft", [*arguments, *settings]) == 2
@@ -80,7 +80,7 @@ def test_torn_files_are_passed_over_and_the_run_ends_with_the_same_bits(unbroken
     resume(stopped)
     found = (stopped / "events.jsonl").read_bytes().split(b"\n")
     assert found[3].startswith(b"\x00") and not any(b'"2026{' in line for line in found)
-    for torn in found[3], found[4]:  # the readers of the tests have no use for them
+    for torn in found[3], found[4]:  # the tests' readers cannot parse them
         (stopped / "events.jsonl").write_bytes((stopped / "events.jsonl").read_bytes().replace(torn + b"\n", b"", 1))
     told = warnings(stopped)
     assert "events.jsonl: 3 torn lines cannot be read and are passed over" in told

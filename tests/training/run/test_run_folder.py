@@ -59,7 +59,7 @@ def test_a_kill_at_any_moment_leaves_whole_files(tmp_path):
     for _ in range(8):
         process = subprocess.Popen([sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE)
         process.stdout.readline()
-        time.sleep(rng.uniform(0.01, 0.4))  # the moment of the kill is what is being varied
+        time.sleep(rng.uniform(0.01, 0.4))  # vary the moment of the kill
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         with RunFolder(tmp_path) as run:
@@ -154,7 +154,7 @@ def test_a_state_with_missing_or_wrong_bytes_is_passed_over_wherever_they_are(tm
             assert (state["weights"] == state["step"]).all() and len(state["weights"]) == 5000, where
         place.write_bytes(whole[:-100])
         assert run.load_state()["step"] == 1
-        run.save_state({"step": 3})  # it does not push out the one that is whole for one that is not
+        run.save_state({"step": 3})  # it does not replace a whole state with a torn one
         place.write_bytes(b"")
         assert run.load_state()["step"] == 1
         (tmp_path / "state" / "state.before.pt").write_bytes(b"")

@@ -25,7 +25,7 @@ ROUNDING = 1e-6  # of a probability in single precision, summed over a vocabular
 
 
 class Watched(RunFolder):
-    """A run folder that keeps each step's weights, and counts the states that lie there at once."""
+    """A run folder that keeps each step's weights and the largest number of states at once."""
 
     def __init__(self, path):
         super().__init__(path)
@@ -56,14 +56,14 @@ def keys(miniature, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chosen(keys, tmp_path_factory):
-    """(run folder, events) of a run that overfits: its loss is lowest early."""
+    """Return (run folder, events) of a run that overfits: its loss is lowest early."""
     return train(keys, tmp_path_factory.mktemp("chosen"))
 
 
 def draw(model, prompt, uniforms, forbidden, eos):
-    """A completion by inverse transform, token after token, from whole forward passes without a cache.
+    """Sample a completion by inverse transform, token by token, from whole forward passes without a cache.
 
-    With it how near a uniform came to where the next token begins: within rounding, either token is right.
+    Also return the smallest distance of a uniform to a token boundary: within rounding, either token is right.
     """
     ids, nearest = [], 1.0
     for uniform in uniforms.tolist():
@@ -79,9 +79,9 @@ def draw(model, prompt, uniforms, forbidden, eos):
 
 @torch.no_grad()
 def recounted(weights, keys):
-    """Loss on, and scores of what is written for, the validation split, by loops over single sequences.
+    """Compute the validation split's loss, and the scores of its completions, by loops over single sequences.
 
-    The scores only where no token was drawn within rounding of another one.
+    Scores are included only if no token was drawn within rounding of another one.
     """
     model, tokenizer = load_policy(keys["init_from"])
     model.load_state_dict(weights)
@@ -150,7 +150,7 @@ def test_each_epochs_numbers_and_samples_are_reported_with_it(chosen):
         if event.kind == "metrics":
             told = {key: event.values.get(f"sft/{key}") for key in ("score", "score_se", "validation_loss_nats")}
             assert told == {key: rows.get(event.step, {}).get(key) for key in told}
-            assert not {"sft/score_low", "sft/score_high"} & event.values.keys()  # they would be curves of their own
+            assert not {"sft/score_low", "sft/score_high"} & event.values.keys()  # they would become separate curves
     for row in rows.values():
         half = stats.t.ppf(0.975, row["score_prompts"] - 1) * row["score_se"]
         assert (row["score_low"], row["score_high"]) == pytest.approx((row["score"] - half, row["score"] + half))
@@ -161,7 +161,7 @@ def test_each_epochs_numbers_and_samples_are_reported_with_it(chosen):
 
 def test_no_more_than_the_best_weights_are_kept(chosen):
     run_folder, _ = chosen
-    # What it goes on from and the one before, the epochs, the best by score, by loss, and one that is to take a place.
+    # The state to resume from and the one before, the epochs, the best by score and by loss, and one about to replace.
     assert run_folder.most <= 6
     assert [path.name for path in (run_folder.path / "state").iterdir()] == ["state.pt"]
 

@@ -1,4 +1,4 @@
-"""What a run reads of a snapshot: each line by its own pool and split, and as many as the manifest counts."""
+"""A run's view of a snapshot: each line by its own pool and split, and as many as the manifest counts."""
 
 from collections import Counter
 from pathlib import Path
@@ -34,7 +34,7 @@ def ranking(number: int, labeler: str, pool: Pool = Pool.TRAIN, split: Split = S
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Rankings of two unnamed labelers, one of them held out, and of one who moved from held-out to train."""
+    """Write rankings of two unnamed labelers, one of them held out, and of one who moved from held-out to train."""
     held_out = {"pool": Pool.HELD_OUT, "split": Split.VALIDATION}
     records = [
         ranking(1, ""),

@@ -1,4 +1,4 @@
-"""Completions by transformers' generate and by an endpoint: a server of the same network, and servers that fail."""
+"""Completions from transformers' generate and from endpoints: a server of the same network, and failing servers."""
 
 import socket
 import threading
@@ -25,7 +25,7 @@ from training.text.policy import completion_logprobs, forbidden_token_ids, load_
 
 @contextmanager
 def served(network, key="", **settings) -> Iterator[str]:
-    """The address of a server of the network, named "tiny"."""
+    """Return the address of a server of the network, named "tiny"."""
     settings = {"max_prompt_tokens": 128, "max_completion_tokens": 24, **settings}
     with Server(Resident(ServeConfig(init_from=network, name="tiny", port=0, **settings)), key) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -45,7 +45,7 @@ def at(url, **values):
 
 
 def plain_logprobs(model, tokenizer, asked, drawn):
-    """Log-prob of each whole completion at temperature 1, from one forward pass over prompt and completion."""
+    """Return each whole completion's log-prob at temperature 1, from one forward pass over prompt and completion."""
     ids, mask = pad([prompt.ids + one.ids for prompt, one in zip(asked, drawn, strict=True)], tokenizer.pad_token_id)
     prompts = torch.tensor([len(prompt.ids) for prompt in asked])
     with torch.no_grad():
@@ -65,7 +65,7 @@ def asked(miniature):
 
 
 def drawn_by(miniature, asked, **values):
-    """What a source draws, in the order asked."""
+    """Return what a source draws, in the order asked."""
     config = {"recipe": "miniature_sample", "data": miniature / "ppo", "init_from": miniature / "base", **values}
     config = make_config("sample_completions", {"temperature": 1.0, **config})
     came = dict(load_source(config, config.init_from, config.endpoint_model).draw(asked))

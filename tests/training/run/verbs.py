@@ -1,4 +1,4 @@
-"""Verbs as processes of their own: started, watched step by step, and what they leave."""
+"""Verbs as processes of their own: started, watched step by step, and their results."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def reported(run_folder: Path) -> list:
 
 
 def wait_for_step(process: subprocess.Popen, run_folder: Path, step: int) -> None:
-    """Until the run has reported `step`; it may have ended by then."""
+    """Wait until the run has reported `step`; it may have ended by then."""
     while process.poll() is None:
         text = (run_folder / "events.jsonl").read_text() if (run_folder / "events.jsonl").exists() else ""
         done = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
@@ -47,7 +47,7 @@ def wait_for_step(process: subprocess.Popen, run_folder: Path, step: int) -> Non
 
 
 def sft_settings(miniature: Path, **values) -> list[str]:
-    """A run of 48 steps with dropout and pretraining text, its state written after each step."""
+    """Return arguments for a run of 48 steps with dropout and pretraining text, its state written after each step."""
     values = {
         "data": miniature / "sft",
         "init_from": miniature / "base",

@@ -1,4 +1,4 @@
-"""Prompts, completions and masks as tokens, against what transformers' own chat template rendering gives."""
+"""Prompts, completions and masks as tokens, against transformers' own rendering of chat templates."""
 
 from collections import Counter
 
@@ -27,7 +27,7 @@ from training.text.policy import load_tokenizer, train_tokenizer
 
 
 def prompt(*texts):
-    """A prompt of messages by user and assistant in turn."""
+    """Return a prompt of messages by user and assistant in turn."""
     return tuple(Message(role=("user", "assistant")[i % 2], text=text) for i, text in enumerate(texts))
 
 
@@ -144,7 +144,7 @@ def test_a_template_that_drops_a_message_is_refused():
 
 
 def chat(template: str, added=(), plain_added=(), **names):
-    """A tokenizer with this template and added tokens: special ones, and others that it finds in any text as well."""
+    """Return a tokenizer with this template and added tokens: special ones, and others that any text may match."""
     tokenizer = byte_level_tokenizer(["<s>", "</s>"], True, bos_token="<s>", eos_token="</s>", **names)
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in added])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in plain_added])

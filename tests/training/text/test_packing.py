@@ -34,7 +34,7 @@ def test_cross_entropy_is_that_of_the_sequences_one_by_one(networks, row_tokens,
     model, tokenizer = load_policy(networks["qwen2"])
     model.double()
     assert can_be_ragged(model)
-    if attends_by_itself:  # as GPT-J does: rows with a mask serve
+    if attends_by_itself:  # as GPT-J does: rows with a mask are used
         model._can_be_ragged = False
     forbidden = forbidden_token_ids(model, tokenizer)
     sequences = [encode_completion(tokenizer, text) for text in TEXTS]

@@ -35,7 +35,7 @@ COMPLETIONS = ["the mat", "one two three 1234 and the cat ran", "ran"]
 
 
 def reference_logprobs(model, prompt, completion, forbidden, temperature=1.0):
-    """log p of each completion token by one plain unpadded forward pass, in float64."""
+    """Return log p of each completion token by one plain unpadded forward pass, in float64."""
     logits = model(torch.tensor([prompt + completion])).logits[0].double() / temperature
     logits[:, forbidden] = -math.inf
     logprobs = logits.log_softmax(-1)

@@ -37,7 +37,7 @@ def draw(model, prompts, seed=5, **settings):
 
 @torch.no_grad()
 def log_softmax_after(model, ids, temperature=1.0):
-    """log p(next | ids) over the vocabulary without the pad, from one unpadded forward pass."""
+    """Return log p(next | ids) over the vocabulary without the pad, from one unpadded forward pass."""
     logits = model(input_ids=torch.tensor([ids])).logits[0, -1] / temperature
     logits[PAD] = -torch.inf
     return torch.log_softmax(logits, dim=-1)
@@ -60,7 +60,7 @@ def test_completions_longer_than_the_room_of_the_first_tokens():
 
 
 def same_logprobs(model, prompts, sampled, temperature=1.0):
-    """One plain forward pass for each token."""
+    """Compare with one plain forward pass for each token."""
     for prompt, ids, logprobs in zip(prompts, sampled.texts(), sampled.logprobs, strict=True):
         for t, token in enumerate(ids):
             expected = log_softmax_after(model, prompt + ids[:t], temperature)[token]
@@ -163,7 +163,7 @@ def test_frequencies_are_the_policys_probabilities(by):
 
 def test_each_distinct_prompt_is_read_once():
     model, widths = tiny(), []
-    draw(model, PROMPTS)  # which also tries out how the network attends
+    draw(model, PROMPTS)  # also tries out the network's attention
     hook = model.model.embed_tokens.register_forward_hook(lambda _, arguments, __: widths.append(arguments[0].shape))
     draw(model, PROMPTS)
     hook.remove()

@@ -38,14 +38,14 @@ SHARED = {
     "neox": GPTNeoXConfig(intermediate_size=48, **_SIZE),
 }
 NOT_SHARED = {
-    "gptj": GPTJConfig(rotary_dim=4, **_GPT),  # attention of its own, which asks nobody else
+    "gptj": GPTJConfig(rotary_dim=4, **_GPT),  # attention of its own, which cannot be replaced
     "a window of 8 tokens": MistralConfig(intermediate_size=48, num_key_value_heads=2, sliding_window=8, **_SIZE),
 }
 FAMILIES = SHARED | NOT_SHARED
 A, B, C, D = [4, 5, 6], [7], [8, 9, 10, 11, 12, 13, 14], [15, 16]
-UNEVEN = [A, B, A, C, A, B, D, A, A, C, D, A]  # of one prompt six, of another one
+UNEVEN = [A, B, A, C, A, B, D, A, A, C, D, A]  # six of one prompt, one of another
 EVEN = [[4, 5, 6], [7, 8, 9], [4, 5, 6], [7, 8, 9]]  # nothing is padded
-TOKENS = 4 * BLOCK_TOKENS + 10  # into the blocks that are longer than the first
+TOKENS = 4 * BLOCK_TOKENS + 10  # so that later, longer blocks are used
 
 
 def network(family):
@@ -62,7 +62,7 @@ def draw(model, prompts, **settings):
 
 @torch.no_grad()
 def plain_logprobs(family, prompt, completion, temperature):
-    """Log-probs (T,) of a completion's tokens without the pad, from one full forward pass of a fresh network."""
+    """Return log-probs (T,) of a completion's tokens without the pad, from one full pass of a fresh network."""
     logits = network(family)(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
     logits[:, PAD] = -torch.inf
     return torch.log_softmax(logits / temperature, -1).gather(1, torch.tensor(completion)[:, None]).squeeze(1)
