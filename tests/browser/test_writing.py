@@ -98,7 +98,7 @@ def test_a_completion_is_counted_and_previewed_while_it_is_written(page, rich, m
     expect(page.get_by_role("alert")).to_contain_text("Shorten it by")
     assert page.locator("#text").input_value() == "word " * 1000
     page.locator("details.about summary").click()
-    page.get_by_role("group", name="Closed domain").get_by_label("no").check(force=True)
+    page.get_by_role("group", name="Closed domain").get_by_label("no", exact=True).check(force=True)
     page.locator("[name=use_case]").select_option("chat")
     page.locator("#text").fill("**Short.**")
     assert not complaints(page, "writing")
