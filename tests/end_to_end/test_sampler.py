@@ -100,7 +100,7 @@ def test_what_cannot_be_loaded_says_why(policy, sampler):
 
 
 def test_no_network_outlives_its_sampler(policy, database):
-    command = "import sys; from app.launch import sampler; sampler.run()"
+    command = "import sys; from app.serving import sampler; sampler.run()"
     process = subprocess.Popen([sys.executable, "-c", command])
     try:
         assert serving.write(policy, TALK, max_tokens=3, wait_seconds=120)
