@@ -247,7 +247,7 @@ plumbline.start = function start() {
   }
 
   function conflict({ detail, current }) {
-    if (current?.version === undefined) { // handed in already
+    if (current?.version === undefined) { // already submitted
       tell("stopped", say.notSaved);
       return alert("warn", `${detail} ${say.stays}`, Object.assign(make("a", "", say.openHandedIn), { href: address }));
     }

@@ -1,6 +1,6 @@
 // What the notes above a page say goes when it is over. Every page of a signed-in person runs this.
 
-// The button that takes back what was just handed in has its seconds.
+// The button that undoes a submission is offered for a few seconds.
 plumbline.undoing = function undoing() {
   const form = document.querySelector("#notes .undo");
   if (!form) return;

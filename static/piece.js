@@ -103,7 +103,7 @@ function alert(kind, text, ...more) {
 }
 
 function again() {
-  leaving = true; // what stands here is let go
+  leaving = true; // the text here is discarded
   location.reload();
 }
 

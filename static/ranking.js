@@ -265,7 +265,7 @@ function key({ key: name, shiftKey, repeat, target }) {
 
 dragging(board, rows, { row, act, lift: (letter) => choose(letter, false) });
 
-// --- Handing in ---
+// --- Submitting ---
 
 for (const button of form.querySelectorAll("[formaction]")) {
   if (!["hand_in", "stop"].includes(button.value)) continue;

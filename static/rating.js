@@ -64,7 +64,7 @@ function tell() {
   missing.textContent = left.length ? filled(missing.dataset.missing, { letters: left.join(", ") }) : missing.dataset.done;
 }
 
-// --- Buttons: without this script each would post the form and load the page anew ---
+// --- Buttons: without this script each would post the form and reload the page ---
 
 desk.addEventListener("click", (event) => {
   const button = event.target.closest("button[name=do]");

@@ -1,5 +1,5 @@
-// The next page in the place of this one, without loading everything anew; the one that comes next is prepared meanwhile.
-// Page scripts (rating.js, ranking.js, ...) are run anew for each page; what they listen to on the window ends with it.
+// Replace the page by the next one without a reload; the page after it is prepared in advance.
+// Page scripts (rating.js, ranking.js, ...) run again for each page; what they listen to on the window ends with it.
 
 let leaving = new AbortController();
 let turn = 0;
