@@ -10,14 +10,13 @@ from app.accounts import rules as accounts
 from app.assignments import changes, drafts, queries, rules
 from app.assignments.queries import Standing
 from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, VersionEnd
-from app.comparisons import rules as comparisons
 from app.comparisons.schemas import Answer, ComparisonContent
 from app.comparisons.tables import ComparedCompletion, Comparison
 from app.completions.tables import Completion
 from app.database import reading, transaction
-from app.demonstrations import rules as demonstrations
 from app.demonstrations.schemas import DemonstrationContent
 from app.demonstrations.tables import Demonstration
+from app.desk.submit import submit, withdraw
 from app.errors import Conflict
 from app.rounds.tables import ItemKind, Round, RoundPurpose
 from tests.desk import make_round
@@ -38,13 +37,8 @@ def hand_in(labeler, content, key: str = ""):
     """Claim the next piece of work and hand it in."""
     with transaction() as session:
         held = rules.claim(session, labeler)
-        submit(session, held, labeler, content, key)
+        submit(session, held, labeler, content, key=key)
     return held
-
-
-def submit(session, held, labeler, content, key=""):
-    of = comparisons if isinstance(content, ComparisonContent) else demonstrations
-    return of.submit(session, held, labeler, content, key=key)
 
 
 def act(verb, held, labeler):
@@ -78,7 +72,7 @@ def test_undo_takes_a_ranking_back_and_reopens_its_draft_under_the_same_lease(pe
     ana, ben = people.labeler("ana"), people.labeler("ben")
     make_round(1, k=3)
     held = hand_in(ana, ranked(1, 2, 2))
-    act(comparisons.withdraw, held, ana)
+    act(withdraw, held, ana)
     assert rows(Comparison) == []
     with reading() as session:
         assert session.scalars(select(ComparedCompletion)).all() == []
@@ -101,12 +95,12 @@ def test_undo_forgets_the_completion_unless_somebody_else_wrote_the_same(people)
     make_round(1, kind=ItemKind.DEMONSTRATION, overlap=2)
     held = hand_in(ana, written("The same words."))
     hand_in(ben, written("The same words."))
-    act(demonstrations.withdraw, held, ana)
+    act(withdraw, held, ana)
     assert [one.labeler_id for one in rows(Demonstration)] == [ben.id]
     assert [one.text for one in rows(Completion)] == ["The same words."]
     with transaction() as session:
         submit(session, rules.claim(session, ana), ana, written("Other words."))
-    act(demonstrations.withdraw, held, ana)
+    act(withdraw, held, ana)
     assert [one.text for one in rows(Completion)] == ["The same words."]
 
 
@@ -116,7 +110,7 @@ def test_undo_is_over_after_its_seconds_and_the_answer_stands(people):
     held = hand_in(ana, written("Thought over."))
     make_older(changes.UNDO_SECONDS + 6)
     with pytest.raises(Conflict, match="10 seconds to undo are over"):
-        act(demonstrations.withdraw, held, ana)
+        act(withdraw, held, ana)
     assert len(rows(Demonstration)) == 1 and rows(EarlierVersion) == []
 
 
@@ -124,12 +118,12 @@ def test_undo_twice_is_undo_once(people):
     ana = people.labeler("ana")
     make_round(1, kind=ItemKind.DEMONSTRATION)
     held = hand_in(ana, written("One."))
-    act(demonstrations.withdraw, held, ana)
-    act(demonstrations.withdraw, held, ana)
+    act(withdraw, held, ana)
+    act(withdraw, held, ana)
     assert len(rows(EarlierVersion)) == 1
 
 
-@pytest.mark.parametrize("verb", [demonstrations.withdraw, changes.begin])
+@pytest.mark.parametrize("verb", [withdraw, changes.begin])
 def test_nothing_changes_once_the_round_has_closed(people, verb):
     ana = people.labeler("ana")
     round = make_round(1, kind=ItemKind.DEMONSTRATION)
@@ -141,7 +135,7 @@ def test_nothing_changes_once_the_round_has_closed(people, verb):
     assert draft_of(ana).content["text"] == "It stands."
 
 
-@pytest.mark.parametrize("verb", [demonstrations.withdraw, changes.begin])
+@pytest.mark.parametrize("verb", [withdraw, changes.begin])
 @pytest.mark.parametrize("purpose", [RoundPurpose.PRACTICE, RoundPurpose.SCREENING])
 def test_practice_and_screening_are_answered_once(people, verb, purpose):
     ana = people.labeler("ana")
@@ -178,7 +172,7 @@ def test_an_edit_takes_the_place_of_what_stood_and_the_history_is_kept(people):
     assert (kept.number, kept.end) == (1, VersionEnd.EDITED)
     assert [kept.content["completions"][letter]["tier"] for letter in "AB"] == [1, 2]
     with pytest.raises(Conflict, match="undo are over"):
-        act(comparisons.withdraw, held, ana)
+        act(withdraw, held, ana)
 
 
 def test_an_edited_demonstration_leaves_no_completion_behind(people):

@@ -8,9 +8,10 @@ from app.accounts import rules as accounts
 from app.assignments import changes
 from app.assignments import queries as assignment_queries
 from app.assignments.tables import Draft, EarlierVersion, VersionEnd
-from app.conversations import rules, tasks
+from app.conversations import tasks
 from app.conversations.tables import Alternatives, AlternativesState, Conversation, ConversationMessage, Origin
 from app.database import reading, transaction, utc_now
+from app.desk.submit import withdraw
 from app.errors import Conflict
 from app.prompts.tables import Prompt, PromptSource
 from tests.talk import begin, says, submit, talked
@@ -42,7 +43,7 @@ def test_undone_it_is_a_draft_again_and_nobody_samples_for_it(people, talk, serv
     waits = rows(Alternatives)[0].lease_until
     tasks.reconcile()
     assert rows(Alternatives)[0].lease_until == waits, "nothing is sent while it can be undone"
-    act(rules.withdraw, id, ana)
+    act(withdraw, id, ana)
     assert rows(Conversation) == rows(ConversationMessage) == rows(Alternatives) == [] and prefixes() == 0
     draft = rows(Draft)[0]
     assert draft.submitted_at is None and draft.content["messages"][0]["text"] == "The Rhine."
@@ -59,7 +60,7 @@ def test_undo_is_over_after_its_seconds(people, talk, server):
     with transaction() as session:
         session.execute(update(Draft).values(submitted_at=utc_now(-changes.FINAL_AFTER_SECONDS - 1)))
     with pytest.raises(Conflict, match="seconds to undo are over"):
-        act(rules.withdraw, id, ana)
+        act(withdraw, id, ana)
     assert len(rows(Conversation)) == 1
     with transaction() as session:
         session.execute(update(Alternatives).values(lease_until=utc_now(-1)))
