@@ -11,7 +11,7 @@ ENV PYTHONUNBUFFERED=1 \
 RUN useradd --create-home --uid 10001 plumbline \
     && install -d -o plumbline -g plumbline /data /plumbline
 WORKDIR /plumbline
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY constraints constraints
 # The packages are installed before the code is copied, so that a change of the code does not install them again.
 RUN mkdir app training \
