@@ -18,8 +18,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from app.config import ROOT
 from training.contract.configs import PPOConfig
-from training.ppo.learner import new_learner, update
+from training.ppo.learner import new_learner
+from training.ppo.networks import Networks
 from training.ppo.rollout import roll_out
+from training.ppo.update import update
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model, new_reward_model, save_reward_model
 from training.text.formatting import CHAT_TEMPLATE
@@ -118,13 +120,11 @@ def test_ppos_losses_and_gradients_are_trls_on_episodes_that_last_as_long_as_the
         load_policy(folder / name) for name in ("policy", "reference", "moved_policy")
     )
     (reward_model, _, _), (critic, _, _) = (load_reward_model(folder / n) for n in ("reward_model", "moved_critic"))
-    episodes = roll_out(
-        PROMPTS, policy, reference, reward_model, ValueModel(reward_model), tokenizer, CONFIG,
-        torch.Generator().manual_seed(1),
-    )  # fmt: skip
+    networks = Networks(policy, reference, reward_model, ValueModel(reward_model), tokenizer)
+    episodes = roll_out(PROMPTS, networks, CONFIG, torch.Generator().manual_seed(1))
     assert (episodes.lengths == TOKENS).all()
-    learner = new_learner(moved, ValueModel(critic), CONFIG)
-    ours = update(learner, episodes, None, tokenizer, CONFIG)
+    learner = new_learner(Networks(moved, reference, reward_model, ValueModel(critic), tokenizer), CONFIG)
+    ours = update(learner, episodes, None, CONFIG)
 
     settings = {"kl_coef": CONFIG.beta, "lam": CONFIG.gae_lambda, "cliprange": CONFIG.clip_ratio}
     written = [(prompt, episodes.completion(row)) for row, prompt in enumerate(PROMPTS)]
@@ -143,7 +143,7 @@ def test_ppos_losses_and_gradients_are_trls_on_episodes_that_last_as_long_as_the
     assert float(episodes.kl_nats.mean()) == pytest.approx(theirs["told"]["objective/kl"], rel=1e-5)
     assert float(episodes.scores.mean()) == pytest.approx(theirs["told"]["objective/scores"], rel=1e-5)
     assert 0.05 < ours["clip_fraction"] < 0.95 and 0.05 < ours["value_clip_fraction"] < 0.95
-    embeddings = learner.policy.get_input_embeddings(), learner.critic.body.get_input_embeddings()
+    embeddings = learner.networks.policy.get_input_embeddings(), learner.networks.critic.body.get_input_embeddings()
     for network, gradient, scale in zip(embeddings, theirs["gradients"], (whitened, 1.0), strict=True):
         wanted = scale * torch.tensor(gradient)
         assert float((network.weight.grad.flatten() - wanted).norm() / wanted.norm()) < 1e-4

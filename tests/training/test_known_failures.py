@@ -30,7 +30,9 @@ from training.contract.records import (
     read,
     write,
 )
-from training.ppo.rollout import roll_out, scores_to_reward
+from training.ppo.networks import Networks
+from training.ppo.rollout import roll_out
+from training.ppo.update import scores_of_endings
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model, new_reward_model, save_reward_model, score_sequences
 from training.reward.rankings import TIES, read_rankings
@@ -134,7 +136,7 @@ def test_what_was_sampled_is_what_is_scored(miniature, tmp_path):
     config = make_config("train_ppo", settings(miniature, tmp_path, max_completion_tokens=8))
     prompts = [[3, 10 + i] for i in range(16)]
     generator = torch.Generator().manual_seed(1)
-    episodes = roll_out(prompts, policy, policy, reward_model, None, tokenizer, config, generator)
+    episodes = roll_out(prompts, Networks(policy, policy, reward_model, None, tokenizer), config, generator)
     again = [encode_completion(tokenizer, decode_completion(tokenizer, episodes.completion(i))) for i in range(16)]
     changed = [i for i in range(16) if again[i][: int(episodes.lengths[i])] != episodes.completion(i)]
     assert len(changed) > 2  # an untrained network writes tokens that its tokenizer would not
@@ -268,9 +270,10 @@ def test_a_score_of_zero_is_a_score(miniature, tmp_path):
     save_reward_model(reward_model, tokenizer, tmp_path / "zero")
     config = make_config("train_ppo", settings(miniature, tmp_path / "zero", missing_eos_score=0.0))
     generator = torch.Generator().manual_seed(1)
-    episodes = roll_out([[3, 4]] * 8, policy, policy, reward_model, None, tokenizer, config, generator)
+    networks = Networks(policy, policy, reward_model, None, tokenizer)
+    episodes = roll_out([[3, 4]] * 8, networks, config, generator)
     episodes.scores += 7.0
-    assert torch.equal(scores_to_reward(episodes, config), torch.where(episodes.finished, 7.0, 0.0))
+    assert torch.equal(scores_of_endings(episodes, config), torch.where(episodes.finished, 7.0, 0.0))
     happened = trained(tmp_path / "ppo", miniature, tmp_path / "zero", iterations=1)
     assert {event.score for event in happened if event.kind == "sample"} == {0.0}
     keys = {"recipe": "miniature_sample", "data": miniature / "ppo", "init_from": miniature / "base"}

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from training.contract.configs import PPOConfig
-from training.ppo.value_model import ValueModel
+from training.ppo.networks import Networks
 from training.reward.model import score_groups
 from training.run import parallel
 from training.run.optimization import precision
 from training.text.packing import micro_batches
-from training.text.policy import completion_logprobs, forbidden_token_ids, pad, stop_ids
+from training.text.policy import completion_logprobs, pad, stop_ids
 from training.text.sampler import sample
 
 
@@ -44,7 +44,7 @@ class Episodes:
         """Log-ratio (N,) of policy to reference, summed over each completion: its mean estimates the KL divergence."""
         return (self.logprobs - self.reference_logprobs).sum(dim=1)
 
-    def take(self, rows: Tensor) -> "Episodes":
+    def take(self, rows: Tensor) -> Self:
         """Return some of the episodes, with no more padding than they need."""
         start = self.input_ids.shape[1] - self.mask.shape[1]
         prompt, completion = int(self.prompt_lengths[rows].max()), int(self.lengths[rows].max())
@@ -56,11 +56,11 @@ class Episodes:
             elif tensor.ndim == 2:
                 tensor = tensor[:, :completion]
             fewer[field.name] = tensor
-        return Episodes(**fewer)
+        return type(self)(**fewer)
 
-    def to(self, device: Any) -> "Episodes":
+    def to(self, device: Any) -> Self:
         """Return the same episodes on a device."""
-        return Episodes(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def prompt(self, row: int) -> list[int]:
         """Return the token ids of one prompt."""
@@ -80,36 +80,47 @@ def cut(episodes: Episodes, rows: Tensor, tokens: int) -> list[Tensor]:
 
 @torch.no_grad()
 def roll_out(
-    prompts: Sequence[Sequence[int]],
-    policy: Any,
-    reference: Any,
-    reward_model: Any,
-    critic: ValueModel | None,
-    tokenizer: Any,
-    config: PPOConfig,
-    generator: torch.Generator,
+    prompts: Sequence[Sequence[int]], networks: Networks, config: PPOConfig, generator: torch.Generator
 ) -> Episodes:
     """Sample a completion for each prompt and score it, token in, token out: sampled text is never encoded again.
 
-    If `reference` is None, it is the policy with its adapters switched off. Processes share the work; each gets all
-    episodes.
+    Processes share the work; each gets all episodes.
     """
-    forbidden = forbidden_token_ids(policy, tokenizer)
-    offset = getattr(reward_model.config, "score_offset", 0.0)
+    episodes = _written(prompts, networks, config, generator)
+    groups = cut(episodes, torch.arange(len(episodes)), config.micro_batch_tokens)
+    lengths = episodes.prompt_lengths + episodes.lengths
+    measured: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for index, _share in parallel.deal([int(lengths[rows].sum()) for rows in groups], even=config.sharded):
+        with precision(config.dtype):
+            measured.append((groups[index], *_measured(episodes.take(groups[index]), networks, config)))
+    for each in parallel.gather(measured):
+        for rows, reference_logprobs, scores, values in each:
+            width = values.shape[1]
+            episodes.reference_logprobs[rows, :width] = reference_logprobs
+            episodes.scores[rows] = scores
+            episodes.values[rows, :width] = values
+    return episodes
+
+
+def _written(
+    prompts: Sequence[Sequence[int]], networks: Networks, config: PPOConfig, generator: torch.Generator
+) -> Episodes:
+    """Return episodes with the policy's completions; what other networks measure is still 0."""
+    policy, tokenizer = networks.policy, networks.tokenizer
     with precision(config.dtype), parallel.gathered(policy):
         sampled = sample(
             policy,
             prompts,
             max_new_tokens=config.max_completion_tokens,
             eos_token_id=stop_ids(policy, tokenizer),
-            forbidden=forbidden,
+            forbidden=networks.forbidden,
             generator=generator,
             temperature=config.temperature,
             rows_at_once=config.rows_at_once,
             by=config.sampler,
         )
     prompt_ids, prompt_mask = pad(prompts, tokenizer.pad_token_id, left=True)
-    episodes = Episodes(
+    return Episodes(
         input_ids=torch.cat([prompt_ids, sampled.tokens], dim=1),
         attention_mask=torch.cat([prompt_mask, sampled.mask.long()], dim=1),
         prompt_lengths=prompt_mask.sum(dim=1),
@@ -120,34 +131,21 @@ def roll_out(
         scores=torch.zeros(len(prompts)),
         values=torch.zeros_like(sampled.logprobs),
     )
-    groups = cut(episodes, torch.arange(len(episodes)), config.micro_batch_tokens)
-    texts = sampled.texts()
-    lengths = episodes.prompt_lengths + episodes.lengths
-    judged = []
-    for index, _share in parallel.deal([int(lengths[rows].sum()) for rows in groups], even=config.sharded):
-        rows = groups[index]
-        part = episodes.take(rows).to(policy.device)
-        width = part.mask.shape[1]
-        with precision(config.dtype):
-            if reference is None:
-                from training.run.lora import without_adapters  # peft is slow to import
 
-                with without_adapters(policy):
-                    reference_logprobs = logprobs_of(policy, part, forbidden, config).cpu()
-            else:
-                reference_logprobs = logprobs_of(reference, part, forbidden, config).cpu()
-            whole = [(prompts[row], [texts[row]]) for row in rows.tolist()]
-            scores = (score_groups(reward_model, whole, tokenizer.pad_token_id) - offset).cpu()
-            values = torch.zeros_like(reference_logprobs)
-            if critic is not None:
-                values = (critic(part.input_ids, part.attention_mask, width) * part.mask).cpu()
-        judged.append((rows, width, reference_logprobs, scores, values))
-    for each in parallel.gather(judged):
-        for rows, width, reference_logprobs, scores, values in each:
-            episodes.reference_logprobs[rows, :width] = reference_logprobs
-            episodes.scores[rows] = scores
-            episodes.values[rows, :width] = values
-    return episodes
+
+def _measured(written: Episodes, networks: Networks, config: PPOConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the reference's log-probs (N, T), the reward model's scores (N,) and the critic's values (N, T)."""
+    groups = [(written.prompt(row), [written.completion(row)]) for row in range(len(written))]
+    episodes = written.to(networks.policy.device)
+    with networks.as_reference() as reference:
+        reference_logprobs = logprobs_of(reference, episodes, networks.forbidden, config).cpu()
+    offset = getattr(networks.reward_model.config, "score_offset", 0.0)
+    scores = score_groups(networks.reward_model, groups, networks.tokenizer.pad_token_id).cpu() - offset
+    values = torch.zeros_like(reference_logprobs)
+    if networks.critic is not None:
+        states = networks.critic(episodes.input_ids, episodes.attention_mask, values.shape[1])
+        values = (states * episodes.mask).cpu()
+    return reference_logprobs, scores, values
 
 
 def logprobs_of(policy: Any, episodes: Episodes, forbidden: Tensor, config: PPOConfig) -> Tensor:
@@ -161,11 +159,3 @@ def logprobs_of(policy: Any, episodes: Episodes, forbidden: Tensor, config: PPOC
         forbidden,
         config.temperature,
     )
-
-
-def scores_to_reward(episodes: Episodes, config: PPOConfig) -> Tensor:
-    """Apply the rule for completions that never ended to the scores (N,): replace the score, or subtract a penalty."""
-    unfinished = ~episodes.finished
-    if config.missing_eos_score is not None:
-        return torch.where(unfinished, config.missing_eos_score, episodes.scores)
-    return episodes.scores - config.missing_eos_penalty * unfinished

@@ -13,10 +13,11 @@ from tests.app.snapshots.brute_force import BAD, Tables, fold, said, use
 from tests.app.snapshots.world import World
 from tests.loop import lines
 from tests.training.conftest import byte_level_tokenizer
-from training import evaluate, train_ppo, train_reward_model, train_sft
+from training import evaluate, train_reward_model, train_sft
 from training.contract.configs import EvaluateConfig, PPOConfig, RewardModelConfig, SFTConfig
 from training.contract.events import Started
 from training.contract.records import Flag, Message, Use
+from training.ppo.data import read_prompts
 from training.reward.rankings import SEEN, Rankings, read_rankings
 from training.run.run_folder import RunFolder
 from training.text.formatting import encode_completion, encode_prompt
@@ -177,7 +178,7 @@ def test_what_training_reads_is_what_the_manifest_promises(people, tmp_path, run
 
     data = Data(frozen_lines(ppo))
     validation = data.prompts("prompts", "validation")
-    trained, scored = train_ppo._prompts(
+    trained, scored = read_prompts(
         config(PPOConfig, ppo, evaluation_episodes=len(validation)), data.tokenizer, run_folder
     )
     assert sorted(tuple(one.ids) for one in trained) == data.prompts("prompts", "train") != []

@@ -5,9 +5,12 @@ from runners.answer import answer, work
 from runners.ending import end_with
 
 from training.contract.configs import PPOConfig
+from training.ppo.data import generator_for
 from training.ppo.diagnostics import describe
-from training.ppo.learner import generator_for, new_learner, update
+from training.ppo.learner import new_learner
+from training.ppo.networks import Networks
 from training.ppo.rollout import roll_out
+from training.ppo.update import update
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model
 from training.text.policy import load_policy
@@ -28,16 +31,17 @@ config = PPOConfig(
     value_learning_rate=given["learning_rate"],
     micro_batch_tokens=2048,
 )
-learner = new_learner(policy, ValueModel(reward_model), config)
+networks = Networks(policy, reference, reward_model, ValueModel(reward_model), tokenizer)
+learner = new_learner(networks, config)
 
 
 def run() -> dict[str, float]:
     """One iteration."""
     generator = generator_for(config, learner.iteration, "sampling")
     before = learner.steps
-    episodes = roll_out(given["prompts"], policy, reference, reward_model, learner.critic, tokenizer, config, generator)
+    episodes = roll_out(given["prompts"], networks, config, generator)
     describe(episodes)
-    update(learner, episodes, None, tokenizer, config)
+    update(learner, episodes, None, config)
     return {"steps": learner.steps - before, "work": len(episodes), "written": int(episodes.mask.sum())}
 
 

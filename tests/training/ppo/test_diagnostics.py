@@ -15,7 +15,7 @@ from training.text.formatting import decode_completion
 
 
 def test_a_batch_is_described_episode_by_episode(miniature, reward_model):
-    _, episodes, _, _, _ = learning(miniature, reward_model)
+    _, episodes, *_ = learning(miniature, reward_model)
     episodes.mask[0, 2:] = False
     episodes.logprobs *= episodes.mask
     episodes.reference_logprobs = episodes.logprobs - 0.5 * episodes.mask
@@ -35,7 +35,8 @@ def test_a_batch_is_described_episode_by_episode(miniature, reward_model):
 
 
 def test_the_judge_sees_text_and_nothing_learns_from_it(miniature, reward_model, tmp_path):
-    _, episodes, _, tokenizer, _ = learning(miniature, reward_model)
+    learner, episodes, *_ = learning(miniature, reward_model)
+    tokenizer = learner.networks.tokenizer
     prompts = [record.prompt[-1].text for record in read(miniature / "ppo" / PROMPTS, PromptRecord)][:8]
     numbers = judged(episodes, prompts, tokenizer)
     judgements = [

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from training.contract.configs import PPOConfig
-from training.ppo.rollout import cut, logprobs_of, roll_out, scores_to_reward
+from training.ppo.networks import Networks
+from training.ppo.rollout import cut, logprobs_of, roll_out
+from training.ppo.update import scores_of_endings
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model, new_reward_model, save_reward_model
 from training.text.policy import forbidden_token_ids, load_policy, selected_logprobs
@@ -31,9 +33,8 @@ def cast(network, tmp_path):
 
 def rolled(cast, critic=None, config=CONFIG):
     policy, reference, reward_model, tokenizer = cast
-    return roll_out(
-        PROMPTS, policy, reference, reward_model, critic, tokenizer, config, torch.Generator().manual_seed(3)
-    )
+    networks = Networks(policy, reference, reward_model, critic, tokenizer)
+    return roll_out(PROMPTS, networks, config, torch.Generator().manual_seed(3))
 
 
 @torch.no_grad()
@@ -101,13 +102,13 @@ def test_fewer_rows_lose_nothing_but_padding(cast):
 def test_a_completion_that_never_ended_gets_the_missing_eos_rule(cast):
     episodes = rolled(cast)
     episodes.finished[:] = torch.arange(len(PROMPTS)) % 2 == 0
-    penalised = scores_to_reward(episodes, CONFIG.model_copy(update={"missing_eos_penalty": 1.5}))
+    penalised = scores_of_endings(episodes, CONFIG.model_copy(update={"missing_eos_penalty": 1.5}))
     torch.testing.assert_close(penalised[::2], episodes.scores[::2])
     torch.testing.assert_close(penalised[1::2], episodes.scores[1::2] - 1.5)
-    replaced = scores_to_reward(episodes, CONFIG.model_copy(update={"missing_eos_score": -1.0}))
+    replaced = scores_of_endings(episodes, CONFIG.model_copy(update={"missing_eos_score": -1.0}))
     torch.testing.assert_close(replaced[::2], episodes.scores[::2])
     assert (replaced[1::2] == -1.0).all()
-    torch.testing.assert_close(scores_to_reward(episodes, CONFIG), episodes.scores)
+    torch.testing.assert_close(scores_of_endings(episodes, CONFIG), episodes.scores)
 
 
 def test_the_critic_is_a_copy_of_its_own(cast):

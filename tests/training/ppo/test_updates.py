@@ -8,27 +8,29 @@ import torch
 from tests.training.ppo.runs import settings, trained
 from training.contract.recipes import make_config
 from training.ppo import math as ppo_math
-from training.ppo.learner import Pretraining, endless, new_learner, update
+from training.ppo.data import Pretraining, endless
+from training.ppo.learner import new_learner
+from training.ppo.networks import Networks
 from training.ppo.rollout import roll_out
+from training.ppo.update import update
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model
 from training.text.policy import forbidden_token_ids, load_policy, selected_logprobs
 
 
 def learning(miniature: Path, reward_model: Path, **values):
-    """Return (learner, episodes, pretraining, tokenizer, config), ready for one update."""
+    """Return (learner, episodes, pretraining, config), ready for one update."""
     config = make_config("train_ppo", settings(miniature, reward_model, **values))
     reference, tokenizer = load_policy(miniature / "base")
     policy, _ = load_policy(miniature / "base")
     scorer, _, _ = load_reward_model(reward_model)
-    learner = new_learner(policy, ValueModel(scorer) if config.advantage == "gae" else None, config)
+    critic = ValueModel(scorer) if config.advantage == "gae" else None
+    networks = Networks(policy, reference, scorer, critic, tokenizer)
     places = [i // config.samples_per_prompt for i in range(config.batch_size)]
     prompts = [[3, 10 + i, 20 + i] + [30] * (i % 4) for i in places]
-    episodes = roll_out(
-        prompts, policy, reference, scorer, learner.critic, tokenizer, config, torch.Generator().manual_seed(1)
-    )
+    episodes = roll_out(prompts, networks, config, torch.Generator().manual_seed(1))
     text = Pretraining(["a cat sat on a mat.", "the dog ran.", "one two three four five."], tokenizer, 64)
-    return learner, episodes, text if config.gamma else None, tokenizer, config
+    return new_learner(networks, config), episodes, text if config.gamma else None, config
 
 
 @pytest.mark.parametrize(("epochs", "batch", "minibatch"), [(1, 8, 8), (1, 8, 2), (3, 8, 4), (2, 4, 1)])
@@ -50,7 +52,7 @@ def test_micro_batches_change_memory_and_not_the_weights(miniature, reward_model
     for tokens in (1, 40, 100_000):
         learner, *rest = learning(miniature, reward_model, gamma=gamma, micro_batch_tokens=tokens)
         update(learner, *rest)
-        ends.append((learner.policy.state_dict(), learner.critic.state_dict()))
+        ends.append((learner.networks.policy.state_dict(), learner.networks.critic.state_dict()))
     for networks in zip(*ends, strict=True):
         for name, weight in networks[0].items():
             for other in networks[1:]:
@@ -82,9 +84,9 @@ def test_pretraining_adds_gamma_times_its_mean_cross_entropy_gradient(miniature,
     for gamma in (0.0, 0.7):
         learner, *rest = learning(miniature, reward_model, gamma=gamma, **one_step)
         update(learner, *rest)
-        gradients[gamma] = {name: weight.grad for name, weight in learner.policy.named_parameters()}
-    _, _, pretraining, tokenizer, config = learning(miniature, reward_model, gamma=0.7, **one_step)
-    policy, _ = load_policy(miniature / "base")
+        gradients[gamma] = {name: weight.grad for name, weight in learner.networks.policy.named_parameters()}
+    _, _, pretraining, config = learning(miniature, reward_model, gamma=0.7, **one_step)
+    policy, tokenizer = load_policy(miniature / "base")
     forbidden = forbidden_token_ids(policy, tokenizer)
     total, count = 0.0, 0
     sequences = pretraining.sequences(config, step=0)
@@ -101,20 +103,20 @@ def test_pretraining_adds_gamma_times_its_mean_cross_entropy_gradient(miniature,
 
 def test_averaged_weights_keep_the_decays_share_of_the_start(miniature, reward_model):
     learner, *rest = learning(miniature, reward_model, ema_decay=0.75)
-    start = {name: weight.clone() for name, weight in learner.policy.named_parameters()}
+    start = {name: weight.clone() for name, weight in learner.networks.policy.named_parameters()}
     update(learner, *rest)
-    for name, average in learner.averaged.named_parameters():
-        now = dict(learner.policy.named_parameters())[name]
+    for name, average in learner.networks.averaged.named_parameters():
+        now = dict(learner.networks.policy.named_parameters())[name]
         torch.testing.assert_close(average, 0.75 * start[name] + 0.25 * now)
 
 
 def test_after_n_updates_the_averages_hold_decay_to_the_n_of_the_start(miniature, reward_model):
     learner, *rest = learning(miniature, reward_model, policy_learning_rate=1e-30, gamma=0.0)
-    start = learner.policy.get_input_embeddings().weight.clone()
-    learner.policy.get_input_embeddings().weight.data += 1
+    start = learner.networks.policy.get_input_embeddings().weight.clone()
+    learner.networks.policy.get_input_embeddings().weight.data += 1
     for _ in range(5):
         update(learner, *rest)
-    left = start + 1 - learner.averaged.get_input_embeddings().weight
+    left = start + 1 - learner.networks.averaged.get_input_embeddings().weight
     assert rest[-1].ema_decay == 0.97
     torch.testing.assert_close(left, torch.full_like(left, 0.97**5), rtol=1e-4, atol=1e-5)
     assert pytest.approx(0.018, abs=1e-4) == 0.992**500  # of the paper's run
@@ -122,12 +124,13 @@ def test_after_n_updates_the_averages_hold_decay_to_the_n_of_the_start(miniature
 
 def test_in_value_warm_up_only_the_critic_learns(miniature, reward_model):
     learner, *rest = learning(miniature, reward_model, value_warmup_iterations=1)
-    policy, critic = ({n: w.clone() for n, w in m.state_dict().items()} for m in (learner.policy, learner.critic))
+    networks = (learner.networks.policy, learner.networks.critic)
+    policy, critic = ({n: w.clone() for n, w in network.state_dict().items()} for network in networks)
     update(learner, *rest)
-    assert all(torch.equal(weight, policy[name]) for name, weight in learner.policy.state_dict().items())
-    assert not all(torch.equal(weight, critic[name]) for name, weight in learner.critic.state_dict().items())
+    assert all(torch.equal(weight, policy[name]) for name, weight in networks[0].state_dict().items())
+    assert not all(torch.equal(weight, critic[name]) for name, weight in networks[1].state_dict().items())
     update(learner, *rest)
-    assert not all(torch.equal(weight, policy[name]) for name, weight in learner.policy.state_dict().items())
+    assert not all(torch.equal(weight, policy[name]) for name, weight in networks[0].state_dict().items())
 
 
 def test_beta_adapts_towards_the_kl_target(miniature, reward_model):

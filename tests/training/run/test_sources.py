@@ -13,6 +13,7 @@ from training.contract import events
 from training.contract.configs import PPOConfig, ServeConfig
 from training.contract.recipes import make_config
 from training.contract.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, SampledCompletion, read
+from training.ppo.networks import Networks
 from training.ppo.rollout import roll_out
 from training.reward.model import load_reward_model, new_reward_model, save_reward_model
 from training.run import endpoint
@@ -146,10 +147,8 @@ def test_a_rollout_by_transformers_has_the_logprobs_of_the_policy(miniature, ask
         sampler="transformers", max_completion_tokens=12, batch_size=12, minibatch_size=4, temperature=0.8
     )
     prompts = [one.ids for one in asked[:12]]
-    rollouts = [
-        roll_out(prompts, policy, policy, reward_model, None, tokenizer, config, torch.Generator().manual_seed(seed))
-        for seed in (1, 1, 2)
-    ]
+    networks = Networks(policy, policy, reward_model, None, tokenizer)
+    rollouts = [roll_out(prompts, networks, config, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     torch.testing.assert_close(rollouts[0].logprobs, rollouts[0].reference_logprobs, rtol=0, atol=1e-4)
     assert torch.equal(rollouts[0].input_ids, rollouts[1].input_ids)
     assert not torch.equal(rollouts[0].logprobs, rollouts[2].logprobs)
