@@ -13,7 +13,6 @@ from training.contract.configs import RewardModelConfig
 from training.contract.events import Finished, Warned
 from training.contract.records import DEMONSTRATIONS, DemonstrationRecord, Use
 from training.fast.shared_prefix import can_be_ragged
-from training.networks import trial
 from training.reward.model import (
     k_wise_loss,
     new_reward_model,
@@ -22,12 +21,13 @@ from training.reward.model import (
     score_groups,
     score_sequences,
 )
-from training.reward.rankings import Ranked, check_pairs, joined, read_rankings, warn_of_large_groups
+from training.reward.rankings import Ranked, Rankings, check_pairs, joined, read_rankings, warn_of_large_groups
 from training.reward.report import report
 from training.run.command import main
-from training.run.optimization import merged, optimize, precision, prepared, weights_dtype
+from training.run.optimization import optimize, precision
 from training.run.run_folder import RunFolder
 from training.run.snapshots import load
+from training.run.trainable import Trainable, trainable, weights_dtype
 from training.text.formatting import encode_demonstration
 from training.text.packing import MicroBatch, in_order, micro_batches, shuffled
 from training.text.policy import check_fits
@@ -39,93 +39,99 @@ RIGHT = "right.json"  # in the run folder, the basis of the accuracies: pairs_ri
 def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
     """Train one reward model, measure it on unseen prompts, set its offset, save checkpoints/reward_model."""
     torch.manual_seed(config.seed)
-    model, tokenizer, adapted = _new(config, run_folder)
+    loaded = new_reward_model(config.init_from, weights_dtype(config), config)
+    network = trainable(loaded, config, run_folder, head="score")
     counts: Counter[str] = Counter()
-    rankings = read_rankings(config, tokenizer, counts, run_folder)
-    demonstrations = _demonstrations(config, tokenizer, counts, run_folder)
+    rankings = read_rankings(config, network.tokenizer, counts, run_folder)
+    demonstrations = _demonstrations(config, network.tokenizer, counts, run_folder)
     check_pairs(rankings.train, config, counts)
-    prompts = [*rankings.train, *rankings.validation, *rankings.held_out_labelers]
-    longest = max(len(prompt.prompt) + max(map(len, prompt.completions)) for prompt in prompts)
-    check_fits(model, max(longest, *map(len, demonstrations), 0))
-    steps = learn(config, run_folder, model, rankings.train, tokenizer.pad_token_id, counts)
-
-    metrics: dict[str, float] = {}
-    reports: dict[str, Any] = {}
-    right: dict[str, dict[str, list[float]]] = {}
-    for name, unseen in (("validation", rankings.validation), ("held_out_labelers", rankings.held_out_labelers)):
-        if any(prompt.pairs for prompt in unseen):
-            scores = score_prompts(config, model, unseen, tokenizer.pad_token_id)
-            reports[name] = measured = report(unseen, scores.tolist())
-            by_prompt = pairs_right(scores.tolist(), joined(unseen))
-            right[name] = {prompt.key: pairs for prompt, pairs in zip(unseen, by_prompt, strict=True)}
-            count = sum(bool(prompt.pairs) for prompt in unseen)
-            metrics[f"loss/{name}"] = float(k_wise_loss(scores, joined(unseen), count, config.tie_margin))
-            if "accuracy" in measured:
-                metrics[f"accuracy/{name}"] = measured["accuracy"]
-                metrics |= {f"accuracy/{name}_{key}": measured[key] for key in ("low", "high", "pairs", "prompts")}
-                metrics[f"calibration_error/{name}"] = measured["calibration_error"]
-    if "accuracy/validation" not in metrics:
-        run_folder.report(Warned(message="no ranking of the validation or test split: held-out accuracy is not known"))
-    if demonstrations:
-        with precision(config.dtype):
-            raw = score_sequences(model, demonstrations, tokenizer.pad_token_id, config.micro_batch_tokens)
-        model.config.score_offset = float(raw.double().mean())
-    else:
-        run_folder.report(
-            Warned(message="no demonstration in the snapshot: score_offset stays 0, scores have no anchor")
-        )
-    metrics["score_offset"] = model.config.score_offset
-    model.config.reward_metrics = metrics  # saved with the network: PPO refuses one no better than a coin
-    run_folder.write_json("report.json", reports)
-    run_folder.write_json(RIGHT, right, indent=None)
+    check_fits(network.model, max([rankings.longest(), *map(len, demonstrations)]))
+    steps = learn(network, rankings.train, config, run_folder, counts)
+    metrics, reports = measure(network, rankings, config, run_folder)
+    metrics["score_offset"] = network.model.config.score_offset = offset(network, demonstrations, config, run_folder)
+    network.model.config.reward_metrics = metrics  # saved with the network: PPO refuses one no better than a coin
 
     def write(folder: Path) -> None:
-        save_reward_model(merged(model, adapted, folder), tokenizer, folder)
+        save_reward_model(network.plain(folder), network.tokenizer, folder)
 
     run_folder.save_checkpoint("reward_model", write, "reward_model", steps, metrics, chosen=True)
     run_folder.report(Finished(result={"checkpoint": "checkpoints/reward_model", **metrics, "report": reports}))
 
 
-def _new(config: RewardModelConfig, run_folder: RunFolder) -> tuple[Any, Any, Any]:
-    """Return (model, tokenizer, the model as its adapters' owner or None) on the device, ready for training."""
-    model, tokenizer = new_reward_model(config.init_from, weights_dtype(config), config)
-    trial.report(run_folder, "init_from", config.init_from, trial.findings(model, tokenizer))
-    model, adapted = prepared(model, config, head="score")
-    return model, tokenizer, adapted
-
-
 def learn(
+    network: Trainable,
+    prompts: Sequence[Ranked],
     config: RewardModelConfig,
     run_folder: RunFolder,
-    model: Any,
-    prompts: Sequence[Ranked],
-    pad_id: int,
-    counts: Counter,
+    counts: Counter[str],
 ) -> int:
-    """Train `model` in place on the prompts' pairs; returns the number of steps."""
+    """Train the network in place on the prompts' pairs; return the number of steps."""
     steps = shuffled(range(len(prompts)), config)
-
-    def part(batch: Sequence[Ranked], with_pairs: int, pairs_in_step: int) -> tuple[Tensor, dict[str, float]]:
-        with precision(config.dtype):
-            scores = score_groups(model, [prompt.group for prompt in batch], pad_id)
-        pairs = joined(batch)
-        right = sum(map(sum, pairs_right(scores.tolist(), pairs)))
-        loss = k_wise_loss(scores, pairs, max(1, with_pairs), config.tie_margin)
-        return loss, {"accuracy": right / max(1, pairs_in_step)}
+    warn_of_large_groups(_sizes(network.model, prompts), config.micro_batch_tokens, run_folder)
 
     def batches(step: int) -> list[MicroBatch]:
-        of_step = [prompts[index] for index in steps[step]]
-        with_pairs = sum(bool(prompt.pairs) for prompt in of_step)
-        pairs_in_step = sum(pair.weight > pair.opposite_weight for prompt in of_step for pair in prompt.pairs)
-        cut = [[of_step[index] for index in indices] for indices in _batches(model, of_step, config.micro_batch_tokens)]
-        return [
-            MicroBatch(sum(prompt.tokens for prompt in batch), partial(part, batch, with_pairs, pairs_in_step))
-            for batch in cut
-        ]
+        return losses(network, [prompts[place] for place in steps[step]], config)
 
-    warn_of_large_groups(_sizes(model, prompts), config.micro_batch_tokens, run_folder)
-    optimize(run_folder, config, model, len(steps), batches, "reward_model", counts)
+    optimize(run_folder, config, network.model, len(steps), batches, "reward_model", counts)
     return len(steps)
+
+
+def losses(network: Trainable, prompts: Sequence[Ranked], config: RewardModelConfig) -> list[MicroBatch]:
+    """Return a step's loss by Eq. 1 in micro-batches: the mean over its prompts of each one's mean over its pairs."""
+    with_pairs = max(1, sum(bool(prompt.pairs) for prompt in prompts))
+    ordered_pairs = max(1, sum(pair.weight > pair.opposite_weight for prompt in prompts for pair in prompt.pairs))
+
+    def part(batch: Sequence[Ranked]) -> tuple[Tensor, dict[str, float]]:
+        with precision(config.dtype):
+            scores = score_groups(network.model, [prompt.group for prompt in batch], network.pad_id)
+        pairs = joined(batch)
+        right = sum(map(sum, pairs_right(scores.tolist(), pairs)))
+        return k_wise_loss(scores, pairs, with_pairs, config.tie_margin), {"accuracy": right / ordered_pairs}
+
+    cut = _batches(network.model, prompts, config.micro_batch_tokens)
+    batches = [[prompts[place] for place in places] for places in cut]
+    return [MicroBatch(sum(prompt.tokens for prompt in batch), partial(part, batch)) for batch in batches]
+
+
+def measure(
+    network: Trainable, rankings: Rankings, config: RewardModelConfig, run_folder: RunFolder
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return loss, accuracy and calibration on unseen prompts, and reports by kind of pair, also written to files."""
+    metrics: dict[str, float] = {}
+    reports: dict[str, Any] = {}
+    right: dict[str, dict[str, list[float]]] = {}
+    for name, unseen in (("validation", rankings.validation), ("held_out_labelers", rankings.held_out_labelers)):
+        count = sum(bool(prompt.pairs) for prompt in unseen)
+        if not count:
+            continue
+        scores = score_prompts(config, network.model, unseen, network.pad_id)
+        reports[name] = found = report(unseen, scores.tolist())
+        by_prompt = pairs_right(scores.tolist(), joined(unseen))
+        right[name] = {prompt.key: pairs for prompt, pairs in zip(unseen, by_prompt, strict=True)}
+        metrics[f"loss/{name}"] = float(k_wise_loss(scores, joined(unseen), count, config.tie_margin))
+        if "accuracy" in found:
+            metrics[f"accuracy/{name}"] = found["accuracy"]
+            metrics |= {f"accuracy/{name}_{key}": found[key] for key in ("low", "high", "pairs", "prompts")}
+            metrics[f"calibration_error/{name}"] = found["calibration_error"]
+    if "accuracy/validation" not in metrics:
+        run_folder.report(Warned(message="no ranking of the validation or test split: held-out accuracy is not known"))
+    run_folder.write_json("report.json", reports)
+    run_folder.write_json(RIGHT, right, indent=None)
+    return metrics, reports
+
+
+def offset(
+    network: Trainable, demonstrations: list[list[int]], config: RewardModelConfig, run_folder: RunFolder
+) -> float:
+    """Return the mean raw score of the demonstrations, which becomes 0 [InstructGPT 3.5]; 0 if there are none."""
+    if not demonstrations:
+        run_folder.report(
+            Warned(message="no demonstration in the snapshot: score_offset stays 0, scores have no anchor")
+        )
+        return 0.0
+    with precision(config.dtype):
+        raw = score_sequences(network.model, demonstrations, network.pad_id, config.micro_batch_tokens)
+    return float(raw.double().mean())
 
 
 @torch.no_grad()

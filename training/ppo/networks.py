@@ -18,8 +18,9 @@ from training.networks import trial
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model
 from training.run import parallel
-from training.run.optimization import device, merged, prepared, trained_state, weights_dtype, weights_hash
+from training.run.optimization import device, trained_state, weights_hash
 from training.run.run_folder import RunFolder
+from training.run.trainable import merged, prepared, weights_dtype
 from training.text.policy import check_fits, forbidden_token_ids, load_policy, save_policy
 
 if TYPE_CHECKING:

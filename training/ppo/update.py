@@ -72,7 +72,7 @@ def with_advantages(episodes: Episodes, rewards: Tensor, config: PPOConfig) -> E
 
 
 def minibatches(episodes: int, iteration: int, config: PPOConfig) -> Iterator[Tensor]:
-    """Yield the rows of each minibatch; every epoch shuffles all `episodes` anew."""
+    """Yield the rows of each minibatch; every epoch shuffles all `episodes` again."""
     generator = generator_for(config, iteration, "minibatches")
     for _ in range(config.epochs):
         yield from torch.randperm(episodes, generator=generator).split(config.minibatch_size)

@@ -72,6 +72,11 @@ class Rankings:
     validation: list[Ranked]
     held_out_labelers: list[Ranked]
 
+    def longest(self) -> int:
+        """Return the most tokens of a prompt with one of its completions."""
+        prompts = [*self.train, *self.validation, *self.held_out_labelers]
+        return max(len(prompt.prompt) + max(map(len, prompt.completions)) for prompt in prompts)
+
 
 def check_pairs(prompts: Iterable[Ranked], config: RewardModelConfig | DPOConfig, counts: Counter[str]) -> None:
     """Raise ValueError if no prompt has a pair, with what was left out and why."""

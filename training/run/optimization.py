@@ -5,13 +5,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.contract.configs import Config, Memory, Optimization
+from training.contract.configs import Config, Optimization
 from training.contract.events import Metrics, Progress, Started
 from training.fast.optimizers import CompactAdam
 from training.run import parallel
@@ -47,38 +46,6 @@ def adam(
     if any(weights.dtype == torch.bfloat16 for weights in parameters):
         return CompactAdam(groups, **values)
     return torch.optim.AdamW(groups, **values, fused=True)
-
-
-def prepared(model: Any, config: Memory, head: str | None = None) -> tuple[Any, Any]:
-    """Move `model` to the device, add the config's adapters and checkpointing; return (model, PeftModel or None).
-
-    With adapters, of the model's own weights only those of `head` are trained. The model is in training mode, the only
-    one in which activations are recomputed.
-    """
-    adapted = None
-    if config.lora_rank:
-        from training.run.lora import with_adapters  # peft is slow to import
-
-        adapted = with_adapters(model, config.lora_rank, head)
-        model = adapted.get_base_model()
-    if config.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    return model.to(device()).train(), adapted
-
-
-def merged(model: Any, adapted: Any, folder: Path) -> Any:
-    """Return the plain network from `prepared`; merge any adapters into its weights and write them to `folder`."""
-    if adapted is None:
-        return model
-    from training.run.lora import save_and_merge
-
-    return save_and_merge(adapted, folder / "adapter")
-
-
-def weights_dtype(config: Memory) -> torch.dtype:
-    """Return the dtype to load a network in: frozen weights need no float32, as they accumulate no small steps."""
-    compact = config.lora_rank or getattr(config, "bfloat16_weights", False)
-    return getattr(torch, config.dtype) if compact else torch.float32
 
 
 def trained_state(model: Any, trained: Any = None) -> dict[str, Tensor]:

@@ -167,14 +167,13 @@ def test_what_training_reads_is_what_the_manifest_promises(people, tmp_path, run
     assert sorted(map(tuple, zero)) == data.demonstrations("train")
 
     data = Data(frozen_lines(sft))
-    sequences, _masks, members, asked = train_sft._demonstrations(
-        config(SFTConfig, sft), data.tokenizer, counts, run_folder
-    )
+    texts = train_sft.read_demonstrations(config(SFTConfig, sft), data.tokenizer, run_folder)
     for name in (Use.TRAIN, Use.VALIDATION, Use.TEST):
-        assert sorted(tuple(sequences[place]) for place in members[name]) == data.demonstrations(name)
-    assert data.demonstrations("train") and not members[Use.HELD_OUT]
-    assert sorted(map(tuple, asked)) == sorted(set(data.prompts("demonstrations", "validation")))
-    assert counts["demonstrations left out: by held-out labelers"] == len(data.demonstrations("held_out")) > 0
+        found = sorted(tuple(texts.sequences[place]) for place in texts.members[name])
+        assert found == data.demonstrations(name)
+    assert data.demonstrations("train") and not texts.members[Use.HELD_OUT]
+    assert sorted(texts.prompts) == sorted(set(data.prompts("demonstrations", "validation")))
+    assert texts.counts["demonstrations left out: by held-out labelers"] == len(data.demonstrations("held_out")) > 0
 
     data = Data(frozen_lines(ppo))
     validation = data.prompts("prompts", "validation")

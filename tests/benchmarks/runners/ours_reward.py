@@ -1,6 +1,7 @@
 """The rankings of work.json by train_reward_model's own loop."""
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from training.contract.records import Split
 from training.reward.model import Pair, load_reward_model
 from training.reward.rankings import Ranked
 from training.run.run_folder import RunFolder
+from training.run.trainable import Trainable
 from training.train_reward_model import learn
 
 folder, given = work()
@@ -33,7 +35,7 @@ def run() -> dict[str, float]:
     """One epoch."""
     with tempfile.TemporaryDirectory() as place, RunFolder(Path(place)) as run_folder:
         run_folder.save_state = lambda _: None  # the peer keeps nothing to resume from either
-        steps = learn(config, run_folder, model, prompts, tokenizer.pad_token_id, {})
+        steps = learn(Trainable(model, tokenizer, None), prompts, config, run_folder, Counter())
     tokens = sum(len(prompt.prompt) + sum(map(len, prompt.completions)) for prompt in prompts)
     return {"steps": steps, "work": sum(len(prompt.pairs) for prompt in prompts), "tokens": tokens}
 
