@@ -12,10 +12,10 @@ import torch
 from training.contract.configs import BaseConfig, free_keys
 from training.contract.events import Finished, Started
 from training.contract.records import PRETRAINING_TEXT
-from training.fast.optimizers import Muon
 from training.miniature import world
 from training.run.command import main
 from training.run.optimization import adam, device, optimize
+from training.run.optimizers import Muon
 from training.run.run_folder import RunFolder, write_whole
 from training.text.formatting import encode_document
 from training.text.packing import MicroBatch, cross_entropy, digest, pack, pieces, read_documents

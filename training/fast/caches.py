@@ -12,6 +12,8 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from training.fast import is_off
+
 ROOM_TOKENS = 64  # spare capacity: keys and values are copied once per so many tokens, not for every token
 BLOCK_TOKENS, BLOCK_ENTRIES = 16, 1024  # at least, per row and over all rows; contiguous memory is read faster
 
@@ -116,6 +118,8 @@ class PromptCache(DynamicCache):
 def room_cache(config: Any) -> DynamicCache:
     """Return an empty cache that writes keys and values into spare capacity; other kinds of layers stay unchanged."""
     cache = DynamicCache(config=config)
+    if is_off():
+        return cache
     cache.layers = [_Room() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training.fast import layers
+from training.fast import is_off, layers
 from training.fast.caches import PromptCache
 from training.fast.ragged_attention import RAGGED, Layout, Span, attend, new_layout, reading
 from training.run.parallel import as_forward
@@ -231,7 +231,7 @@ def _distances(found: Tensor, expected: Tensor) -> Tensor:
 @as_forward
 def _tried(model: Any) -> bool:
     attention = model.config._attn_implementation
-    if not getattr(model, "_supports_attention_backend", False) or attention not in ("sdpa", RAGGED):
+    if is_off() or not getattr(model, "_supports_attention_backend", False) or attention not in ("sdpa", RAGGED):
         return False
     limit = reach(model)
     prompt, first, second = trial_sequences(model, 6, 6, 4, limit=limit / 2)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from training.contract.configs import Config, Optimization
 from training.contract.events import Metrics, Progress, Started
-from training.fast.optimizers import CompactAdam
 from training.run import parallel
+from training.run.optimizers import CompactAdam
 from training.run.run_folder import RunFolder
 from training.text.packing import MicroBatch
 

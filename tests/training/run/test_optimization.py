@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from training.contract.recipes import make_config
-from training.fast.optimizers import CompactAdam, Muon, orthogonal
 from training.reward.model import Pair, k_wise_loss, new_reward_model, score_groups
 from training.run.optimization import precision
+from training.run.optimizers import CompactAdam, Muon, orthogonal
 from training.run.trainable import prepared
 from training.text.packing import cross_entropy
 from training.text.policy import forbidden_token_ids, load_policy
