@@ -27,16 +27,11 @@ from training.run.run_folder import RunFolder
 from training.run.snapshots import load
 from training.run.sources import Asked, Drawn, load_source, seed_of
 from training.text.formatting import encode_document, encode_prompt, encode_prompts
+from training.text.logprobs import completion_logprobs
 from training.text.packing import cross_entropy, pack, pieces, read_documents
-from training.text.policy import (
-    check_fits,
-    completion_logprobs,
-    forbidden_token_ids,
-    load_policy,
-    load_tokenizer,
-    max_positions,
-    pad,
-)
+from training.text.padding import pad
+from training.text.policy import check_fits, forbidden_token_ids, load_policy, max_positions
+from training.text.tokenizer import load_tokenizer
 
 T = TypeVar("T")
 SHOWN = 8  # samples of each policy that are reported

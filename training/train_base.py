@@ -19,7 +19,8 @@ from training.run.optimizers import Muon
 from training.run.run_folder import RunFolder, write_whole
 from training.text.formatting import encode_document
 from training.text.packing import MicroBatch, cross_entropy, digest, pack, pieces, read_documents
-from training.text.policy import forbidden_token_ids, new_transformer, save_policy, train_tokenizer
+from training.text.policy import forbidden_token_ids, new_transformer, save_policy
+from training.text.tokenizer import train_tokenizer
 
 RESUMABLE = True
 HELD_OUT_EVERY = 200  # every 200th sequence is kept for the validation loss

@@ -21,8 +21,10 @@ from training.run.command import main
 from training.run.optimization import optimize, precision
 from training.run.run_folder import RunFolder
 from training.run.trainable import Trainable, trainable, weights_dtype
+from training.text.logprobs import completion_logprobs
 from training.text.packing import MicroBatch, micro_batches, shuffled
-from training.text.policy import check_fits, completion_logprobs, load_policy, pad, save_policy
+from training.text.padding import pad
+from training.text.policy import check_fits, load_policy, save_policy
 
 RESUMABLE = True
 

@@ -48,7 +48,8 @@ def tried(folder: Path) -> dict[str, Any]:
     from training.networks.first_layers import load_first_layers, size_bytes
     from training.networks.trial import findings, findings_of_scores, further_findings
     from training.reward.model import load_reward_model
-    from training.text.policy import load_policy, load_tokenizer
+    from training.text.policy import load_policy
+    from training.text.tokenizer import load_tokenizer
 
     rows = None
     if "ForSequenceClassification" in architectures:

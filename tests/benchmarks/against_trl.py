@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from app.config import ROOT
 from tests.benchmarks.rounds import compare
 from training.text.formatting import CHAT_TEMPLATE
-from training.text.policy import train_tokenizer
+from training.text.tokenizer import train_tokenizer
 
 PEER_PYTHON = ROOT / ".venv" / "peers" / "trl" / "bin" / "python"
 SIZES = {

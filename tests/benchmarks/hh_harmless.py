@@ -42,7 +42,8 @@ from training.contract.records import (
 )
 from training.reward.model import load_reward_model, score_sequences
 from training.text.formatting import encode_completion, encode_prompt
-from training.text.policy import new_transformer, save_policy, train_tokenizer
+from training.text.policy import new_transformer, save_policy
+from training.text.tokenizer import train_tokenizer
 
 DATA = ROOT.parent / "shared" / "data" / "hh_harmless" / "test.jsonl.gz"
 HELD_OUT, CHOOSING, SEEDS, RESAMPLES = 312, 400, 5, 10_000

@@ -23,7 +23,8 @@ from training.reward.model import (
 from training.reward.rankings import Ranked, joined
 from training.text.formatting import CHAT_TEMPLATE
 from training.text.packing import cross_entropy, pack
-from training.text.policy import load_policy, save_policy, train_tokenizer
+from training.text.policy import load_policy, save_policy
+from training.text.tokenizer import train_tokenizer
 from training.train_dpo import sequence_logprobs
 
 PEER_PYTHON = ROOT / ".venv" / "peers" / "trl" / "bin" / "python"

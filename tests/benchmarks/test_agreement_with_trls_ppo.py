@@ -25,7 +25,8 @@ from training.ppo.update import update
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model, new_reward_model, save_reward_model
 from training.text.formatting import CHAT_TEMPLATE
-from training.text.policy import load_policy, save_policy, train_tokenizer
+from training.text.policy import load_policy, save_policy
+from training.text.tokenizer import train_tokenizer
 
 PEER_PYTHON = ROOT / ".venv" / "peers" / "trl_ppo" / "bin" / "python"
 PROMPTS = [[5, 6, 7], [11], [20, 21], [9, 8, 7, 6], [30, 31, 32], [40, 41], [50], [60, 61, 62, 63]]

@@ -121,7 +121,8 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training.contract.configs import BaseConfig
     from training.miniature import world
     from training.miniature.__main__ import main
-    from training.text.policy import new_transformer, save_policy, train_tokenizer
+    from training.text.policy import new_transformer, save_policy
+    from training.text.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("miniature")
     main([str(folder), "--demonstrations", "40", "--comparisons", "40", "--prompts", "20"])

@@ -38,7 +38,9 @@ from training.reward.model import load_reward_model, new_reward_model, save_rewa
 from training.reward.rankings import TIES, read_rankings
 from training.run.run_folder import RunFolder
 from training.text.formatting import decode_completion, encode_completion, encode_demonstration, encode_prompt
-from training.text.policy import forbidden_token_ids, load_policy, pad, save_policy, selected_logprobs
+from training.text.logprobs import selected_logprobs
+from training.text.padding import pad
+from training.text.policy import forbidden_token_ids, load_policy, save_policy
 from training.text.sampler import sample
 
 ROOT = Path(__file__).resolve().parents[2]

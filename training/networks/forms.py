@@ -35,7 +35,7 @@ class Forms:
     head: Head  # plain: logits are the output embedding of the last hidden state
     padded: bool  # rows padded on the right give the same as each sequence alone
     packed: bool  # so do sequences in one row, which transformers separates by positions that restart
-    sampler: Sampler | None = None  # None: not tried yet (training/text/sampler.py)
+    sampler: Sampler | None = None  # None: not tried yet (training/text/sampling_trial.py)
     left_padded: bool = True  # if generate samples: left padding of a prompt does not change what it writes
 
 

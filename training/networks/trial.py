@@ -27,8 +27,9 @@ from training.text.formatting import (
     encode_prompt,
     rewrites_answers,
 )
-from training.text.policy import pad, position_ids, stop_ids
-from training.text.sampler import writes_by
+from training.text.padding import pad, position_ids
+from training.text.policy import stop_ids
+from training.text.sampling_trial import writes_by
 
 RIGHT, SLOWER, NOTE, REFUSED = Verdict
 ASKED = (Message(role="user", text="the first question"),)

@@ -12,8 +12,10 @@ from training.ppo.networks import Networks
 from training.reward.model import score_groups
 from training.run import parallel
 from training.run.optimization import precision
+from training.text.logprobs import completion_logprobs
 from training.text.packing import micro_batches
-from training.text.policy import completion_logprobs, pad, stop_ids
+from training.text.padding import pad
+from training.text.policy import stop_ids
 from training.text.sampler import sample
 
 

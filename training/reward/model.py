@@ -28,7 +28,9 @@ from training.networks.config import read_config
 from training.networks.forms import padded_states
 from training.run.parallel import as_forward
 from training.text.packing import micro_batches
-from training.text.policy import fit_to_tokenizer, load_network, load_tokenizer, pad
+from training.text.padding import pad
+from training.text.policy import fit_to_tokenizer, load_network
+from training.text.tokenizer import load_tokenizer
 
 Form = Literal["padded", "packed", "shared"]
 

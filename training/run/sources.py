@@ -12,8 +12,9 @@ from training.contract.records import Message
 from training.run import endpoint
 from training.run.optimization import device
 from training.text.formatting import decode_completion, encode_completion
-from training.text.policy import forbidden_token_ids, load_policy, load_tokenizer, stop_ids
+from training.text.policy import forbidden_token_ids, load_policy, stop_ids
 from training.text.sampler import sample
+from training.text.tokenizer import load_tokenizer
 
 
 class Asked(NamedTuple):

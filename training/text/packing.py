@@ -15,7 +15,8 @@ from training.contract.configs import DPOConfig, RewardModelConfig, SFTConfig
 from training.fast.shared_prefix import can_be_ragged, ragged
 from training.networks.forms import forms
 from training.run import parallel
-from training.text.policy import pad, row_logprobs, selected_logprobs
+from training.text.logprobs import row_logprobs, selected_logprobs
+from training.text.padding import pad
 
 PACKING_WINDOW = 512  # sequences that are sorted into rows together
 

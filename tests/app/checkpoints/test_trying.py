@@ -17,7 +17,8 @@ from app.jobs.tables import JobVerb
 from tests.conftest import fresh_database
 from training.contract.configs import BaseConfig
 from training.contract.events import Finding, NetworkTried
-from training.text.policy import new_transformer, save_policy, train_tokenizer
+from training.text.policy import new_transformer, save_policy
+from training.text.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,12 @@ from transformers.utils import logging
 from training.networks.dropout import add_residual_dropout, residual_blocks, without_dropout
 from training.networks.forms import form_of, forms
 from training.reward.model import score_groups, scoring_class
+from training.text.logprobs import selected_logprobs
 from training.text.packing import cross_entropy, pack
-from training.text.policy import fit_to_tokenizer, pad, selected_logprobs
-from training.text.sampler import sample, writes_by
+from training.text.padding import pad
+from training.text.policy import fit_to_tokenizer
+from training.text.sampler import sample
+from training.text.sampling_trial import writes_by
 
 VOCABULARY, PAD, BOS, EOS = 64, 0, 1, 2
 IDS = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}

@@ -8,7 +8,7 @@ from tests.training.networks.families import Tokenizer, network, tried
 from training.fast.shared_prefix import can_be_ragged, rounding
 from training.networks.forms import NotCausal, form_of, forms
 from training.text.policy import fit_to_tokenizer
-from training.text.sampler import writes_by
+from training.text.sampling_trial import writes_by
 
 # What packing, padding or a cache would get wrong in each, and how it is computed instead.
 KINDS = {

@@ -21,8 +21,9 @@ from training import try_network
 from training.fast.shared_prefix import max_positions
 from training.reward.model import load_reward_model, new_reward_model
 from training.text.formatting import encode_completion
-from training.text.policy import forbidden_token_ids, load_policy, load_tokenizer, stop_ids
+from training.text.policy import forbidden_token_ids, load_policy, stop_ids
 from training.text.sampler import sample
+from training.text.tokenizer import load_tokenizer
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from training.reward.model import load_reward_model, new_reward_model, save_reward_model
 from training.text.formatting import encode_completion
-from training.text.policy import forbidden_token_ids, largest_id, load_policy, load_tokenizer, save_policy, stop_ids
+from training.text.policy import forbidden_token_ids, load_policy, save_policy, stop_ids
+from training.text.tokenizer import largest_id, load_tokenizer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from training.contract import events
 from training.contract.recipes import make_config
 from training.networks import first_layers
 from training.run.run_folder import RunFolder
-from training.text.policy import load_tokenizer
+from training.text.tokenizer import load_tokenizer
 from training.train_sft import run
 
 

@@ -9,7 +9,8 @@ from training.ppo.rollout import cut, logprobs_of, roll_out
 from training.ppo.update import scores_of_endings
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model, new_reward_model, save_reward_model
-from training.text.policy import forbidden_token_ids, load_policy, selected_logprobs
+from training.text.logprobs import selected_logprobs
+from training.text.policy import forbidden_token_ids, load_policy
 
 CONFIG = PPOConfig(max_completion_tokens=6, batch_size=8, minibatch_size=4, micro_batch_tokens=40)
 PROMPTS = [[5, 6, 7, 8], [9], [10, 11, 12, 13, 14, 15, 16], [5, 6, 7, 8], [20, 21], [22, 23, 24], [9], [25, 26]]

@@ -15,7 +15,8 @@ from training.ppo.rollout import roll_out
 from training.ppo.update import update
 from training.ppo.value_model import ValueModel
 from training.reward.model import load_reward_model
-from training.text.policy import forbidden_token_ids, load_policy, selected_logprobs
+from training.text.logprobs import selected_logprobs
+from training.text.policy import forbidden_token_ids, load_policy
 
 
 def learning(miniature: Path, reward_model: Path, **values):

@@ -21,7 +21,8 @@ from training.reward.model import (
     score_sequences,
 )
 from training.text.formatting import encode_completion
-from training.text.policy import load_policy, pad, save_policy
+from training.text.padding import pad
+from training.text.policy import load_policy, save_policy
 
 TEXTS = ["the cat", "one two three 1234 and the cat ran", "the mat, the dog sat on the mat.", "a"]
 

@@ -21,7 +21,9 @@ from training.run.run_folder import RunFolder
 from training.run.sources import Asked, load_source, seed_of
 from training.serve_policy import Resident, Server
 from training.text.formatting import encode_prompt
-from training.text.policy import completion_logprobs, forbidden_token_ids, load_policy, pad
+from training.text.logprobs import completion_logprobs
+from training.text.padding import pad
+from training.text.policy import forbidden_token_ids, load_policy
 
 
 @contextmanager

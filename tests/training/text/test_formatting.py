@@ -23,7 +23,7 @@ from training.text.formatting import (
     encode_prompt,
     encode_prompts,
 )
-from training.text.policy import load_tokenizer, train_tokenizer
+from training.text.tokenizer import load_tokenizer, train_tokenizer
 
 
 def prompt(*texts):

@@ -17,18 +17,12 @@ from transformers import (
 
 from training.contract.records import Message
 from training.networks.dropout import add_residual_dropout
-from training.text import policy
+from training.text import logprobs, policy
 from training.text.formatting import encode_completion, encode_prompt
-from training.text.policy import (
-    completion_logprobs,
-    forbidden_token_ids,
-    load_policy,
-    mask_logits,
-    pad,
-    save_policy,
-    selected_logprobs,
-    train_tokenizer,
-)
+from training.text.logprobs import completion_logprobs, mask_logits, selected_logprobs
+from training.text.padding import pad
+from training.text.policy import forbidden_token_ids, load_policy, save_policy
+from training.text.tokenizer import train_tokenizer
 
 PROMPTS = [(Message(role="user", text=text),) for text in ("the cat sat", "Reply with two words: the dog.", "one")]
 COMPLETIONS = ["the mat", "one two three 1234 and the cat ran", "ran"]
@@ -82,11 +76,11 @@ def test_chunks_change_neither_values_nor_gradients(networks, monkeypatch):
     selected = mask.bool() & (torch.arange(ids.shape[1]) > 0)
     results = []
     for chunk_logits in (2**25, 700):  # all at once; two tokens at a time
-        monkeypatch.setattr(policy, "CHUNK_LOGITS", chunk_logits)
+        monkeypatch.setattr(logprobs, "CHUNK_LOGITS", chunk_logits)
         model.zero_grad()
-        logprobs = selected_logprobs(model, ids, selected, forbidden, mask)
-        logprobs.sum().backward()
-        results.append((logprobs.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}))
+        found = selected_logprobs(model, ids, selected, forbidden, mask)
+        found.sum().backward()
+        results.append((found.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}))
     torch.testing.assert_close(results[0][0], results[1][0])
     for name, gradient in results[0][1].items():
         torch.testing.assert_close(gradient, results[1][1][name], rtol=1e-4, atol=1e-5, msg=name)

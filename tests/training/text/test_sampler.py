@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.fast.caches import ROOM_TOKENS
-from training.text import sampler
+from training.text import sampling_ways
 from training.text.sampler import sample
 
 PAD, EOS = 0, 1
@@ -126,7 +126,7 @@ def test_text_does_not_depend_on_who_is_sampled_beside(rows_at_once):
 def test_prompts_read_in_pieces_are_read_as_well(monkeypatch):
     model = tiny()
     together = draw(model, PROMPTS)
-    monkeypatch.setattr(sampler, "PREFILL_TOKENS", 2 * max(map(len, PROMPTS)))
+    monkeypatch.setattr(sampling_ways, "PREFILL_TOKENS", 2 * max(map(len, PROMPTS)))
     read = []
     model.model.embed_tokens.register_forward_hook(lambda _, args, __: read.append(args[0].shape))
     in_pieces = draw(model, PROMPTS)
