@@ -18,7 +18,7 @@ from app import database as app_database
 from app.accounts import passwords, rules
 from app.accounts.tables import Account, Role
 from app.tables import metadata
-from app.web.security import cookie_name, sign
+from app.web.security import cookie_name, csrf_of
 from tests import services
 
 hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is not a failure
@@ -213,7 +213,7 @@ class People:
 
     def csrf(self, client: TestClient) -> dict[str, str]:
         """Return the form field that every post of a signed-in client carries."""
-        return {"csrf_token": sign("csrf", client.cookies[cookie_name("session")])}
+        return {"csrf_token": csrf_of(client.cookies[cookie_name("session")])}
 
     def bearer(self, account: Account, *scopes: str) -> dict[str, str]:
         """Return the header of an API token of the account with these scopes; a labeler's has the scope `work`."""

@@ -9,7 +9,7 @@ from app.comparisons.formats import ComparisonFormat
 from app.comparisons.imports import import_comparisons as run
 from app.kit.imports import ImportReport
 from app.kit.rows import is_csv
-from app.kit.terminal import AsJson
+from app.kit.terminal import AsJson, Watch
 from app.prompts.import_terminal import Collection, DryRun, Files, Owner, OwnerField, SkipBad, Source, run_each
 from app.prompts.imports import PromptDefaults
 from app.prompts.tables import PromptSource
@@ -44,7 +44,7 @@ def import_comparisons(
     Example: plumbline import comparisons pairs.jsonl.gz --format hh --collection harmless
     """
 
-    def one(file: Path) -> ImportReport:
+    def one(file: Path, watch: Watch) -> ImportReport:
         return run(
             file,
             format=format,
@@ -53,6 +53,7 @@ def import_comparisons(
             policy=policy,
             skip_bad=skip_bad,
             dry_run=dry_run,
+            watch=watch,
         )
 
     run_each(files, one, "comparisons", dry_run=dry_run, skip_bad=skip_bad, as_json=as_json)

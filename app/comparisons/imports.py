@@ -19,6 +19,7 @@ from app.kit.given import Problem, Row
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.terminal import Watch
 from app.kit.text import is_blank, normal_form
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind
@@ -43,6 +44,7 @@ def import_comparisons(
     skip_bad: bool = False,
     dry_run: bool = False,
     by: Account | None = None,
+    watch: Watch | None = None,
 ) -> ImportReport:
     """Import a file of comparisons; their prompts are stored too, unfiltered, and split by owner or by text.
 
@@ -61,7 +63,7 @@ def import_comparisons(
     def note(session: Session, added: int) -> None:
         accounts.record(session, by, "comparisons.import", added=added, format=format, collection=defaults.collection)
 
-    return run(check, path, note, as_csv=as_csv, skip_bad=skip_bad, dry_run=dry_run)
+    return run(check, path, note, as_csv=as_csv, skip_bad=skip_bad, dry_run=dry_run, watch=watch)
 
 
 def _read(

@@ -8,7 +8,7 @@ import typer
 from app.completions.imports import import_completions as run
 from app.kit.imports import ImportReport
 from app.kit.rows import is_csv
-from app.kit.terminal import AsJson
+from app.kit.terminal import AsJson, Watch
 from app.prompts.import_terminal import Collection, DryRun, Files, Owner, OwnerField, SkipBad, Source, run_each
 from app.prompts.imports import PromptDefaults
 from app.prompts.tables import PromptSource
@@ -41,7 +41,7 @@ def import_completions(
     Example: plumbline import completions answers-of-a.jsonl answers-of-b.jsonl
     """
 
-    def one(file: Path) -> ImportReport:
+    def one(file: Path, watch: Watch) -> ImportReport:
         return run(
             file,
             as_csv=is_csv(file.name),
@@ -50,6 +50,7 @@ def import_completions(
             add_prompts=PromptDefaults(collection, source, owner, owner_field) if add_prompts else None,
             skip_bad=skip_bad,
             dry_run=dry_run,
+            watch=watch,
         )
 
     run_each(files, one, "completions", dry_run=dry_run, skip_bad=skip_bad, as_json=as_json)

@@ -16,6 +16,7 @@ from app.kit.given import Given, Problem, Row
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.terminal import Watch
 from app.kit.text import is_blank, require_text
 from app.policies import queries as policy_queries
 from app.policies import rules as policies
@@ -52,6 +53,7 @@ def import_completions(
     skip_bad: bool = False,
     dry_run: bool = False,
     by: Account | None = None,
+    watch: Watch | None = None,
 ) -> ImportReport:
     """Import completions for the policy that each row names, else for `policy`, else for one named after the file.
 
@@ -81,6 +83,7 @@ def import_completions(
         as_csv=as_csv,
         skip_bad=skip_bad,
         dry_run=dry_run,
+        watch=watch,
     )
 
 

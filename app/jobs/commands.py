@@ -14,7 +14,7 @@ from app.errors import BadInput
 from app.jobs import queries, rules
 from app.jobs.keys import parse_keys
 from app.jobs.tables import Job, JobState, JobVerb
-from app.kit.terminal import AsJson, show
+from app.kit.terminal import AsJson, progress, show
 
 jobs = typer.Typer(
     no_args_is_help=True,
@@ -120,8 +120,10 @@ def resume(id: Id, wait: Wait = False) -> None:
 
 
 def _wait(id: str) -> None:
-    while (job := _read(id)).state not in rules.OVER:
-        time.sleep(1)
+    with progress("waiting for the job") as watch:
+        while (job := _read(id)).state not in rules.OVER:
+            watch(job.step / job.total_steps if job.total_steps else 0, str(job.state))
+            time.sleep(1)
     if job.state is not JobState.FINISHED:
         raise BadInput(f"job {id} is {job.state}: {job.error or 'see its log'}")
 

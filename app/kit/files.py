@@ -3,7 +3,7 @@
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -46,15 +46,24 @@ class Line(NamedTuple):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator["Source"]:
-    """Open a file for reading, decompressing gzip; raise BadInput with advice for any other format."""
+def opened(path: Path, watch: Callable[[float], object] | None = None) -> Iterator["Source"]:
+    """Open a file for reading, decompressing gzip; raise BadInput with advice for any other format.
+
+    `watch` is told the share of the file that has been read.
+    """
     if not path.is_file():
         raise BadInput(_("%(path)s is not a regular file; save its output to a file first.") % {"path": path})
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         unpacked: Any = gzip.GzipFile(fileobj=raw) if packed else raw
-        yield Source(unpacked, raw if packed else None)
+        size = max(1, path.stat().st_size)
+
+        def told() -> None:
+            if watch is not None:
+                watch(raw.tell() / size)
+
+        yield Source(unpacked, raw if packed else None, told)
 
 
 def fingerprint(path: Path) -> tuple[int, int]:
@@ -66,8 +75,8 @@ def fingerprint(path: Path) -> tuple[int, int]:
 class Source:
     """A file read in chunks; `raw` is the compressed file of a gzip, used to measure its compression ratio."""
 
-    def __init__(self, file: IO[bytes], raw: IO[bytes] | None):
-        self.file, self.raw, self.unpacked = file, raw, 0
+    def __init__(self, file: IO[bytes], raw: IO[bytes] | None, tell: Callable[[], object]):
+        self.file, self.raw, self.unpacked, self.tell = file, raw, 0, tell
         self.start = self.read()
         self._check_kind()
 
@@ -81,6 +90,7 @@ class Source:
                 % {"error": error}
             ) from error
         self.unpacked += len(chunk)
+        self.tell()
         if self.raw is not None:
             if self.unpacked > max(FREE_BYTES, MOST_RATIO * self.raw.tell()):
                 raise BadInput(

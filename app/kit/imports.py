@@ -23,6 +23,7 @@ from app.kit.files import fingerprint
 from app.kit.given import Problem, Row
 from app.kit.i18n import gettext as _
 from app.kit.rows import rows
+from app.kit.terminal import Watch
 
 BATCH_ROWS, BATCH_BYTES = 500, 2_000_000
 PAUSE_SECONDS = 0.1  # between chunks; a process waiting for SQLite's write lock retries this often
@@ -142,16 +143,18 @@ def run(
     as_csv: bool,
     skip_bad: bool,
     dry_run: bool,
+    watch: Watch | None = None,
 ) -> ImportReport:
     """Run a dry pass over all rows; if the result allows it, run it again chunk by chunk and write.
 
-    `note` is called with the number of added entries at the end, even if the import is interrupted. Raises BadInput if
-    the file changes during the import.
+    `note` is called with the number of added entries at the end, even if the import is interrupted. `watch` is told the
+    share of each pass that is done. Raises BadInput if the file changes during the import.
     """
+    told = watch or (lambda _share, _what: None)
     report = ImportReport()
     with FileMemory() as looked, _nothing_old_is_garbage():
         as_seen = fingerprint(path)
-        for chunk in chunks(rows(path, as_csv=as_csv)):
+        for chunk in chunks(rows(path, as_csv=as_csv, watch=lambda share: told(share, "checking"))):
             with reading() as session:
                 check(session, chunk, report, looked, False)
         report.problems.sort(key=lambda problem: problem.line)
@@ -160,7 +163,8 @@ def run(
         written = ImportReport(written=True)
         try:
             with FileMemory(looked) as memory:
-                for number, chunk in enumerate(chunks(rows(path, as_csv=as_csv))):
+                found = rows(path, as_csv=as_csv, watch=lambda share: told(share, "storing"))
+                for number, chunk in enumerate(chunks(found)):
                     if number:
                         time.sleep(PAUSE_SECONDS)
                     _check_same(path, as_seen, written)

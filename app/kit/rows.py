@@ -4,7 +4,7 @@ A row is either exactly its content or a problem with its line. If a broken quot
 the whole file is rejected.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.errors import BadInput
@@ -20,9 +20,9 @@ def is_csv(name: str) -> bool:
     return name.lower().removesuffix(".gz").endswith(".csv")
 
 
-def rows(path: Path, *, as_csv: bool) -> Iterator[Row]:
+def rows(path: Path, *, as_csv: bool, watch: Callable[[float], object] | None = None) -> Iterator[Row]:
     """Yield every row of a file, including bad ones; raise BadInput if the file cannot be read or has no rows."""
-    with opened(path) as source:
+    with opened(path, watch) as source:
         found = csv_rows(source) if as_csv else json_rows(source)
         first = next(found, None)
         if first is None:

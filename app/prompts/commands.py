@@ -7,7 +7,7 @@ import typer
 
 from app.kit.imports import ImportReport
 from app.kit.rows import is_csv
-from app.kit.terminal import AsJson
+from app.kit.terminal import AsJson, Watch
 from app.prompts.import_terminal import Collection, DryRun, Files, Owner, OwnerField, SkipBad, Source, run_each
 from app.prompts.imports import PromptDefaults
 from app.prompts.imports import import_prompts as run
@@ -47,7 +47,7 @@ def import_prompts(
     Example: plumbline import prompts instructions.jsonl --collection mine --owner-field customer
     """
 
-    def one(file: Path) -> ImportReport:
+    def one(file: Path, watch: Watch) -> ImportReport:
         return run(
             file,
             as_csv=is_csv(file.name),
@@ -55,6 +55,7 @@ def import_prompts(
             keep_similar=keep_similar,
             skip_bad=skip_bad,
             dry_run=dry_run,
+            watch=watch,
         )
 
     run_each(files, one, "prompts", dry_run=dry_run, skip_bad=skip_bad, as_json=as_json)

@@ -9,6 +9,7 @@ import typer
 
 from app.errors import BadInput
 from app.kit.imports import ImportReport
+from app.kit.terminal import Watch, progress
 from app.prompts.tables import PromptSource
 
 Files = Annotated[
@@ -30,13 +31,20 @@ OwnerField = Annotated[str, typer.Option(help="The field that names the owner.")
 
 
 def run_each(
-    files: list[Path], run: Callable[[Path], ImportReport], noun: str, *, dry_run: bool, skip_bad: bool, as_json: bool
+    files: list[Path],
+    run: Callable[[Path, Watch], ImportReport],
+    noun: str,
+    *,
+    dry_run: bool,
+    skip_bad: bool,
+    as_json: bool,
 ) -> None:
     """Import the files one after another and print a report of each; exits with 1 if bad rows stopped one."""
     reports = {}
     for file in files:
         try:
-            reports[file] = run(file)
+            with progress(file.name) as watch:
+                reports[file] = run(file, watch)
         except BadInput as error:
             if len(files) > 1:
                 raise BadInput(f"{file}: {error.message}", field=error.field) from error

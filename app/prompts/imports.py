@@ -16,6 +16,7 @@ from app.kit.given import Given, Problem, Row
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
 from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.terminal import Watch
 from app.kit.text import Text, require_text
 from app.prompts.admission import Admission, reason, refusal, refused_field, remark
 from app.prompts.schemas import PromptDraft, Verdict
@@ -60,6 +61,7 @@ def import_prompts(
     skip_bad: bool = False,
     dry_run: bool = False,
     by: Account | None = None,
+    watch: Watch | None = None,
 ) -> ImportReport:
     """Import a file of prompts; unless `skip_bad`, any bad row stops the import, and all bad rows are reported."""
 
@@ -76,6 +78,7 @@ def import_prompts(
         as_csv=as_csv,
         skip_bad=skip_bad,
         dry_run=dry_run,
+        watch=watch,
     )
 
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
+from app.kit.terminal import progress
 from app.simulation import miniature
 from app.simulation.agreement import agreement, calibrate
 from app.simulation.labelers import Labeler, crew
@@ -179,25 +180,21 @@ class Simulation:
         return self._wait("/plans", plan, "the plan")
 
     def _wait(self, path: str, thing: dict, what: str) -> dict:
-        """Poll until a plan or job has ended, reporting steps and quarters of a job; raise RestError if it fails."""
-        told = None
-        while thing["state"] in ("queued", "running"):
-            if (now := self._standing(thing, what)) != told:
-                self.say(f"  {now} ...")
-                told = now
-            time.sleep(POLL_SECONDS)
-            thing = self.api.get(f"{path}/{thing['id']}")
+        """Poll until a plan or job has ended, showing how far it is; raise RestError if it fails."""
+        with progress(what) as watch:
+            while thing["state"] in ("queued", "running"):
+                watch(*self._standing(thing))
+                time.sleep(POLL_SECONDS)
+                thing = self.api.get(f"{path}/{thing['id']}")
         if thing["state"] != "finished":
             raise RestError(f"{what} {thing['state']}: {thing['error']}")
         return thing
 
-    def _standing(self, thing: dict, what: str) -> str:
-        """Return the current step of a plan or job, with its progress in quarters."""
+    def _standing(self, thing: dict) -> tuple[float, str]:
+        """Return the share that is done of the current step of a plan, or of a job, and the step's name."""
         step = next((step for step in thing.get("steps", []) if step["state"] == "running"), None)
         job = self.api.get(f"/jobs/{step['job']}") if step and step["job"] else thing
-        name = step["name"] if step else what
-        done = 4 * job["step"] // job["total_steps"] if job.get("total_steps") else 0
-        return f"{name} {25 * done}%" if done else name
+        return job["step"] / job["total_steps"] if job.get("total_steps") else 0, step["name"] if step else ""
 
     def _comparison_round(self, plan: dict, number: int, demonstrations: int) -> list[Answer]:
         """Let the labelers rank a plan's completions, then measure their agreement on items that all of them rank."""
@@ -205,7 +202,11 @@ class Simulation:
         items = compared(self.api, round["id"])
         if not self.noise:
             self.noise = calibrate(self.labelers, texts(self.api, items[:CALIBRATION_ITEMS]))
-        answers = list(self._rank(items))
+        with progress(f"round {number}") as watch:
+            answers = []
+            for answer in self._rank(items):
+                answers.append(answer)
+                watch(len(answers) / len(items), "labelers rank")
         shared = self._open_round(self._shared(round, items))
         ranked = list(day(self._crew()))
         self.api.post(f"/rounds/{shared['id']}/close")

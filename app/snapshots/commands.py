@@ -8,7 +8,7 @@ import typer
 
 from app.database import reading, transaction
 from app.errors import BadInput
-from app.kit.terminal import AsJson, show
+from app.kit.terminal import AsJson, progress, show
 from app.snapshots import exports, queries, rules
 from app.snapshots.schemas import Also
 from app.snapshots.tables import Snapshot, SnapshotState
@@ -75,14 +75,22 @@ def freeze(
     with transaction() as session:
         made = rules.create(session, purpose, filter, name=name)
     typer.echo(made.public_id)
-    while wait:
-        with reading() as session:
-            now = queries.find(session, made.public_id)
-        if now.state is SnapshotState.FAILED:
-            raise BadInput(f"snapshot {now.public_id} could not be written: {now.error}")
-        if now.state is SnapshotState.READY:
-            return
-        time.sleep(0.5)
+    if wait:
+        _wait(made.public_id)
+
+
+def _wait(id: str) -> None:
+    with progress("waiting for the snapshot") as watch:
+        while (now := _read(id)).state not in (SnapshotState.READY, SnapshotState.FAILED):
+            watch(0, str(now.state))
+            time.sleep(0.5)
+    if now.state is SnapshotState.FAILED:
+        raise BadInput(f"snapshot {now.public_id} could not be written: {now.error}")
+
+
+def _read(id: str) -> Snapshot:
+    with reading() as session:
+        return queries.find(session, id)
 
 
 @snapshots.command("save")

@@ -1,8 +1,5 @@
 """Pages and fragments, redirects with a note for the next page, and fields of a posted form."""
 
-import base64
-import hmac
-import json
 from typing import Annotated
 
 from fastapi import Form, Request, Response
@@ -13,7 +10,7 @@ from starlette.datastructures import FormData
 from app.accounts.tables import Account, Role
 from app.kit import i18n
 from app.kit.text import TypedText, typed
-from app.web.security import cookie_name, csrf_token, delete_cookie, set_cookie, sign
+from app.web.security import cookie_name, csrf_token, delete_cookie, read_signed, set_cookie, set_signed
 from app.web.templates import environment
 
 FormText = Annotated[TypedText, Form(max_length=400)]  # a one-line form field
@@ -91,12 +88,8 @@ def local_path(url: str | None, otherwise: str = "/") -> str:
 
 def flash(response: Response, message: str) -> None:
     """Show a note on the next page, once."""
-    text = base64.urlsafe_b64encode(json.dumps(message).encode()).decode()
-    set_cookie(response, "note", f"{sign('note', text)}.{text}", max_age=60)
+    set_signed(response, "note", "note", message, max_age=60)
 
 
 def _read_note(request: Request) -> str | None:
-    signature, _dot, text = request.cookies.get(cookie_name("note"), "").partition(".")
-    if not text or not hmac.compare_digest(signature.encode(), sign("note", text).encode()):
-        return None
-    return json.loads(base64.urlsafe_b64decode(text))
+    return read_signed(request, "note", "note")

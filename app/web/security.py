@@ -7,6 +7,7 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from fastapi import Request, Response
+from itsdangerous import BadData, URLSafeSerializer
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -55,9 +56,21 @@ def delete_cookie(response, name: str) -> None:
     response.delete_cookie(cookie_name(name), path="/", httponly=True, samesite="lax", secure=https())
 
 
-def sign(purpose: str, value: str) -> str:
-    """Return a keyed hash of a value, valid for one purpose only."""
-    return hmac.new(settings().key, f"{purpose}:{value}".encode(), hashlib.sha256).hexdigest()
+def set_signed(response: Response, name: str, purpose: str, value: str, *, max_age: int) -> None:
+    """Set a cookie that only this installation can have written, valid for one purpose."""
+    set_cookie(response, name, _signer(purpose).dumps(value), max_age=max_age)
+
+
+def read_signed(request: Request, name: str, purpose: str) -> str | None:
+    """Return the value of a signed cookie; None if it is missing, changed or for another purpose."""
+    try:
+        return _signer(purpose).loads(request.cookies.get(cookie_name(name), ""))
+    except BadData:
+        return None
+
+
+def _signer(purpose: str) -> URLSafeSerializer:
+    return URLSafeSerializer(settings().key, salt=purpose)
 
 
 PROXY_HEADERS = {
@@ -98,16 +111,13 @@ def _browser_cookie(username: str) -> str:
 def known_browser(request: Request, username: str) -> str:
     """Return the id of this browser if it has signed in with this user name before, else ""."""
     username = username.strip().lower()
-    id, _dot, signature = request.cookies.get(cookie_name(_browser_cookie(username)), "").partition(".")
-    right = hmac.compare_digest(signature.encode(), sign("browser", f"{id}:{username}").encode())
-    return id if right else ""
+    return read_signed(request, _browser_cookie(username), f"browser:{username}") or ""
 
 
 def know_browser(request: Request, response: Response, username: str) -> None:
     """Remember this browser, so that it can sign in with this user name despite failed guesses elsewhere."""
     id = known_browser(request, username) or secrets.token_hex(16)
-    value = f"{id}.{sign('browser', f'{id}:{username}')}"
-    set_cookie(response, _browser_cookie(username), value, max_age=BROWSER_SECONDS)
+    set_signed(response, _browser_cookie(username), f"browser:{username}", id, max_age=BROWSER_SECONDS)
 
 
 # --- CSRF ---
@@ -125,7 +135,12 @@ def visit(request: Request) -> str:
 
 def csrf_token(request: Request) -> str:
     """Return the CSRF token for this browser's forms."""
-    return sign("csrf", visit(request))
+    return csrf_of(visit(request))
+
+
+def csrf_of(visit: str) -> str:
+    """Return the CSRF token that is bound to a visit."""
+    return hmac.new(settings().key, f"csrf:{visit}".encode(), hashlib.sha256).hexdigest()
 
 
 async def check_csrf(request: Request) -> None:
