@@ -4,18 +4,24 @@ POST /v1/chat/completions (also with "stream": true), GET /v1/models, GET /healt
 by the sampler that PPO and sample_completions use, so what is served is the policy itself.
 """
 
+import asyncio
 import hmac
 import json
 import os
-import threading
+import socket
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import torch
+import uvicorn
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from training.contract.configs import ServeConfig
 from training.contract.events import Progress, Started
@@ -33,6 +39,8 @@ KEY_VARIABLE = "SERVE_POLICY_KEY"  # environment variable; if set, requests need
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MAX_BODY_BYTES = 4_000_000
 MAX_CHOICES = 32
+BACKLOG = 128  # waiting connections
+KEEP_ALIVE_SECONDS = 60  # that a silent client may keep its connection
 
 
 class Refused(Exception):
@@ -74,7 +82,7 @@ class ChatRequest(BaseModel):
 
 
 class Resident:
-    """A loaded policy that answers one request at a time."""
+    """A loaded policy; its callers take turns."""
 
     def __init__(self, config: ServeConfig):
         self.config = config
@@ -84,7 +92,6 @@ class Resident:
         self.stop_ids = stop_ids(self.policy, self.tokenizer)
         self.forbidden = forbidden_token_ids(self.policy, self.tokenizer)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.lock = threading.Lock()
 
     def prepare(self, request: ChatRequest) -> tuple[list[int], dict[str, Any]]:
         """Return the prompt's token ids and the sampler's keyword arguments; raises Refused."""
@@ -114,8 +121,7 @@ class Resident:
     def complete(self, request: ChatRequest) -> dict[str, Any]:
         """Return the whole answer to a request; raises Refused."""
         ids, keywords = self.prepare(request)
-        with self.lock:
-            sampled = sample(self.policy, [ids] * request.n, **keywords)
+        sampled = sample(self.policy, [ids] * request.n, **keywords)
         choices = [
             {
                 "index": index,
@@ -152,13 +158,12 @@ class Resident:
 
         written: list[int] = []
         told = ""
-        with self.lock:
-            for token in stream(self.policy, ids, **keywords):
-                written.append(token)
-                text = decode_completion(self.tokenizer, written)
-                if text.startswith(told) and text != told and not text.endswith("\ufffd"):  # not half a character
-                    yield chunk({"content": text[len(told) :]} if told else {"role": "assistant", "content": text})
-                    told = text
+        for token in stream(self.policy, ids, **keywords):
+            written.append(token)
+            text = decode_completion(self.tokenizer, written)
+            if text.startswith(told) and text != told and not text.endswith("\ufffd"):  # not half a character
+                yield chunk({"content": text[len(told) :]} if told else {"role": "assistant", "content": text})
+                told = text
         text = decode_completion(self.tokenizer, written)
         if text != told:
             yield chunk({"content": text[len(told) :]})
@@ -169,103 +174,99 @@ class Resident:
         return {"id": f"chatcmpl-{uuid4().hex}", "object": kind, "created": int(time.time()), "model": name}
 
 
-class Server(ThreadingHTTPServer):
-    """The HTTP server of one resident policy."""
+def application(resident: Resident, key: str) -> Starlette:
+    """Return the HTTP application of one resident policy, which answers one request at a time."""
+    turn = asyncio.Lock()  # not a lock between threads: those who wait would hold the threads that the first one needs
 
-    daemon_threads = True
-    request_queue_size = 128  # waiting connections; the default of 5 turns away a client that asks for many at once
+    def checked(request: Request) -> None:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if key and not hmac.compare_digest(given.encode(), key.encode()):
+            raise Refused(401, f"send the bearer token that {KEY_VARIABLE} holds")
+
+    async def health(_request: Request) -> Response:
+        return _answer({"status": "ok"})
+
+    async def models(request: Request) -> Response:
+        checked(request)
+        model = {"id": resident.config.name, "object": "model", "owned_by": "plumbline"}
+        return _answer({"object": "list", "data": [model]})
+
+    async def chat(request: Request) -> Response:
+        checked(request)
+        asked = await _read(request)
+        if not asked.stream:
+            async with turn:
+                return _answer(await run_in_threadpool(resident.complete, asked))
+        chunks = resident.stream(asked)
+
+        async def events() -> AsyncIterator[str]:
+            async with turn:
+                async for chunk in iterate_in_threadpool(chunks):
+                    yield f"data: {json.dumps(finite(chunk), allow_nan=False)}\n\n"
+            yield "data: [DONE]\n\n"
+
+        return StreamingResponse(events(), headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+
+    async def elsewhere(request: Request) -> Response:
+        checked(request)
+        raise Refused(404, f"{request.url.path}: there are /v1/chat/completions, /v1/models and /health")
+
+    async def refuse(_request: Request, error: Exception) -> Response:
+        status = error.status if isinstance(error, Refused) else 500
+        kind = "authentication_error" if status == 401 else "invalid_request_error"
+        return _answer({"error": {"message": str(error), "type": kind, "param": None, "code": None}}, status)
+
+    routes = [
+        Route("/health", health),
+        Route("/v1/models", models),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/{path:path}", elsewhere, methods=["GET", "POST"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={Refused: refuse})
+
+
+async def _read(request: Request) -> ChatRequest:
+    """Read a chat request; raise Refused if it is none, or too large to be one."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise Refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes; send less")
+    # Any page in a browser on this machine may post plain text to a loopback port, but not JSON.
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "the body must be sent as Content-Type: application/json")
+    try:
+        return ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Refused(400, f"{where}: {first['msg']}") from error
+
+
+def _answer(body: dict[str, Any], status: int = 200) -> Response:
+    return Response(json.dumps(finite(body), allow_nan=False), status, media_type="application/json")
+
+
+class Server(uvicorn.Server):
+    """The HTTP server of one resident policy; it listens once it is made."""
 
     def __init__(self, resident: Resident, key: str):
-        self.resident, self.key = resident, key
-        super().__init__((resident.config.host, resident.config.port), Handler)
+        config = resident.config
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        self.socket = socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        self.url = f"http://{host}:{self.socket.getsockname()[1]}/v1"
+        # No log: what people wrote does not belong in one, and the rest is of no use.
+        super().__init__(
+            uvicorn.Config(
+                application(resident, key), log_config=None, access_log=False, lifespan="off",
+                timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=1,
+            )
+        )  # fmt: skip
 
-    @property
-    def url(self) -> str:
-        """The base URL for clients."""
-        return f"http://{self.resident.config.host}:{self.server_address[1]}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One connection."""
-
-    protocol_version = "HTTP/1.1"
-    timeout = 60  # seconds a silent client may keep its connection
-    server: Server
-
-    def do_GET(self) -> None:
-        """Answer /health and the list of models."""
-        if self.path == "/health":
-            self._answer(200, {"status": "ok"})
-        elif not self._known():
-            self._refuse(401, f"send the bearer token that {KEY_VARIABLE} holds")
-        elif self.path == "/v1/models":
-            name = self.server.resident.config.name
-            self._answer(200, {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "plumbline"}]})
-        else:
-            self._refuse(404, f"{self.path}: there are /v1/chat/completions, /v1/models and /health")
-
-    def do_POST(self) -> None:
-        """Answer a chat request."""
-        try:
-            request = self._request()
-            if not request.stream:
-                self._answer(200, self.server.resident.complete(request))
-            else:
-                self._stream(self.server.resident.stream(request))
-        except Refused as refused:
-            self._refuse(refused.status, str(refused))
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True  # the client went away; the rest need not be written
-
-    def _request(self) -> ChatRequest:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self.close_connection = True  # its body stays unread
-            raise Refused(413, f"the body needs a Content-Length of at most {MAX_BODY_BYTES} bytes")
-        body = self.rfile.read(int(length))
-        if not self._known():
-            raise Refused(401, f"send the bearer token that {KEY_VARIABLE} holds")
-        if self.path != "/v1/chat/completions":
-            raise Refused(404, f"{self.path}: there are /v1/chat/completions, /v1/models and /health")
-        # Any page in a browser on this machine may post plain text to a loopback port, but not JSON.
-        if self.headers.get_content_type() != "application/json":
-            raise Refused(415, "the body must be sent as Content-Type: application/json")
-        try:
-            return ChatRequest.model_validate_json(body)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "body"
-            raise Refused(400, f"{where}: {first['msg']}") from error
-
-    def _known(self) -> bool:
-        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        return not self.server.key or hmac.compare_digest(given.encode(), self.server.key.encode())
-
-    def _stream(self, chunks: Iterator[dict[str, Any]]) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        for chunk in chunks:
-            self.wfile.write(f"data: {json.dumps(finite(chunk), allow_nan=False)}\n\n".encode())
-        self.wfile.write(b"data: [DONE]\n\n")
-        self.close_connection = True
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        content = json.dumps(finite(body), allow_nan=False).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def _refuse(self, status: int, message: str) -> None:
-        kind = "authentication_error" if status == 401 else "invalid_request_error"
-        self._answer(status, {"error": {"message": message, "type": kind, "param": None, "code": None}})
-
-    def log_message(self, format: str, *values: Any) -> None:
-        """Log nothing: what people wrote does not belong in a log, and the rest is of no use."""
+    def answer(self) -> None:
+        """Answer requests until the process is told to end, or `should_exit` is set."""
+        self.run(sockets=[self.socket])
 
 
 def run(config: ServeConfig, run_folder: RunFolder) -> None:
@@ -279,10 +280,10 @@ def run(config: ServeConfig, run_folder: RunFolder) -> None:
     trial.report(run_folder, "init_from", config.init_from, trial.findings(resident.policy, resident.tokenizer))
     # The first pass through a network is slow, and no client should wait for it.
     resident.complete(ChatRequest(messages=[ChatMessage(role="user", content="Hello")], max_tokens=2, seed=0))
-    with Server(resident, key) as server:
-        run_folder.write_text(SERVING_ADDRESS, server.url + "\n")
-        run_folder.report(Progress(step=0, note=f"answers at {server.url}"))
-        server.serve_forever()
+    server = Server(resident, key)
+    run_folder.write_text(SERVING_ADDRESS, server.url + "\n")
+    run_folder.report(Progress(step=0, note=f"answers at {server.url}"))
+    server.answer()
 
 
 if __name__ == "__main__":

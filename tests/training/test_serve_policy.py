@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -30,12 +31,13 @@ TALK = [
 def serve(network: Path, key: str = "", **settings) -> Iterator[httpx.Client]:
     """Yield a client of the network, served by a thread until the client is no longer needed."""
     config = ServeConfig(init_from=network, name="tiny", port=0, max_completion_tokens=12, max_prompt_tokens=80)
-    with Server(Resident(config.model_copy(update=settings)), key) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
-            yield client
-        server.shutdown()
+    server = Server(Resident(config.model_copy(update=settings)), key)
+    thread = threading.Thread(target=server.answer, daemon=True)
+    thread.start()
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+        yield client
+    server.should_exit = True
+    thread.join()
 
 
 @pytest.fixture
@@ -96,6 +98,47 @@ def test_requests_without_a_seed_differ_and_the_run_repeats_itself(networks):
     assert len(set(runs[0])) > 1, "every request draws anew"
 
 
+def test_more_requests_than_threads_wait_their_turn_while_a_text_streams(networks):
+    """A stream needs a thread for each piece, so those who wait for it must hold none."""
+    for client in serve(networks["llama"]):
+        with (
+            ThreadPoolExecutor(60) as pool,
+            client.stream("POST", "/chat/completions", json={"messages": TALK, "seed": 5, "stream": True}) as reply,
+        ):
+            lines = reply.iter_lines()
+            assert next(lines)
+            waiting = [pool.submit(ask, client, seed=5, max_tokens=2) for _ in range(60)]
+            root = str(client.base_url).removesuffix("/v1/")
+            assert httpx.get(f"{root}/health", trust_env=False, timeout=5).json() == {"status": "ok"}
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+            texts = {one.result().json()["choices"][0]["message"]["content"] for one in waiting}
+        assert len(texts) == 1
+
+
+def test_a_client_that_leaves_a_stream_holds_nobody_up(networks):
+    for client in serve(networks["llama"], max_completion_tokens=40):
+        for seed in range(3):
+            body = {"messages": TALK, "seed": seed, "stream": True}
+            with client.stream("POST", "/chat/completions", json=body) as reply:
+                next(reply.iter_lines())
+        assert ask(client, max_tokens=2).status_code == 200
+
+
+def test_a_body_may_come_in_chunks_but_not_without_end(networks):
+    def parts(count: int):
+        yield json.dumps({"messages": TALK, "max_tokens": 2})[:-1].encode()
+        for _ in range(count):
+            yield b" " * 1_000_000
+        yield b"}"
+
+    for client in serve(networks["llama"]):
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+        assert client.post("/chat/completions", content=parts(1), headers=headers).status_code == 200
+        answer = client.post("/chat/completions", content=parts(5), headers=headers)
+        assert answer.status_code == 413 and "send less" in answer.json()["error"]["message"]
+        assert ask(client, max_tokens=2).status_code == 200
+
+
 def test_models_health_and_refusals_say_what_to_do(networks):
     for client in serve(networks["gpt2"]):
         assert client.get("/models").json()["data"][0]["id"] == "tiny"
@@ -121,6 +164,8 @@ def test_models_health_and_refusals_say_what_to_do(networks):
             assert answer.status_code == status and says in answer.json()["error"]["message"], (settings, answer.text)
         assert client.post("/chat/completions", content="not json").status_code == 415
         assert client.post("/elsewhere", json={}).status_code == 404
+        assert client.get("/chat/completions").status_code == 404
+        assert client.post("/chat/completions", json=["no request"]).status_code == 400
         assert ask(client, max_tokens=2).status_code == 200, "a refusal leaves the server well"
 
 

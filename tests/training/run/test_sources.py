@@ -30,10 +30,12 @@ from training.text.policy import forbidden_token_ids, load_policy
 def served(network, key="", **settings) -> Iterator[str]:
     """Return the address of a server of the network, named "tiny"."""
     settings = {"max_prompt_tokens": 128, "max_completion_tokens": 24, **settings}
-    with Server(Resident(ServeConfig(init_from=network, name="tiny", port=0, **settings)), key) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.url
-        server.shutdown()
+    server = Server(Resident(ServeConfig(init_from=network, name="tiny", port=0, **settings)), key)
+    thread = threading.Thread(target=server.answer, daemon=True)
+    thread.start()
+    yield server.url
+    server.should_exit = True
+    thread.join()
 
 
 def sampled(miniature, folder, **values):
