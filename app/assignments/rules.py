@@ -34,6 +34,7 @@ from app.errors import BadInput, Conflict
 from app.kit import i18n
 from app.kit.i18n import gettext as _
 from app.kit.text import require_text
+from app.kit.words import word
 from app.rounds.rules import left_out_reasons
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
 
@@ -101,7 +102,9 @@ def reopen_round(session: Session, round: Round) -> None:
 def _turn(session: Session, round: Round, before: RoundState, after: RoundState, **at: utc_now | None) -> None:
     turned = update(Round).where(Round.id == round.id, Round.state == before).values(state=after, **at)
     if not changed_rows(session, turned):
-        raise Conflict(_("Only a round that is %(state)s can be changed to %(to)s.") % {"state": before, "to": after})
+        raise Conflict(
+            _("Only a round that is %(state)s can be changed to %(to)s.") % {"state": word(before), "to": word(after)}
+        )
     session.refresh(round)
 
 

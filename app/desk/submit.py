@@ -19,6 +19,7 @@ from app.demonstrations.tables import Demonstration
 from app.desk.schemas import CONTENT
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
+from app.kit.words import word
 from app.rounds.tables import Item, ItemKind
 
 
@@ -43,7 +44,7 @@ def matching(kind: ItemKind, body: BaseModel) -> BaseModel:
     content = CONTENT[kind]
     if not isinstance(body, content):
         raise BadInput(
-            _("This is a %(kind)s; send %(fields)s.") % {"kind": kind, "fields": ", ".join(content.model_fields)},
+            _("This is a %(kind)s; send %(fields)s.") % {"kind": word(kind), "fields": ", ".join(content.model_fields)},
             field="content",
         )
     return content.model_construct(**{name: getattr(body, name) for name in content.model_fields})

@@ -19,6 +19,7 @@ from app.kit import i18n, leases
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
 from app.kit.places import check_address, check_folder
+from app.kit.words import word
 from app.snapshots import queries as snapshot_queries
 from app.snapshots.rules import folder as snapshot_folder
 from app.snapshots.tables import Snapshot, SnapshotState
@@ -136,7 +137,7 @@ def _snapshot_of(session: Session, verb: JobVerb, config: dict) -> int | None:
     if snapshot.state is not SnapshotState.READY:
         raise BadInput(
             _("data: snapshot %(id)s is %(state)s; wait until it is ready.")
-            % {"id": snapshot.public_id, "state": snapshot.state},
+            % {"id": snapshot.public_id, "state": word(snapshot.state)},
             field="config",
         )
     held = [file["name"] for file in (snapshot.manifest or {"files": []})["files"]]
@@ -282,7 +283,9 @@ def cancel(session: Session, job: Job, by: Account | None) -> None:
     )
     session.refresh(job)
     if changed is None:
-        raise Conflict(_("The job has already ended (%(state)s); there is nothing to cancel.") % {"state": job.state})
+        raise Conflict(
+            _("The job has already ended (%(state)s); there is nothing to cancel.") % {"state": word(job.state)}
+        )
     record(session, by, "job.cancel", job.public_id)
 
 
@@ -303,7 +306,9 @@ def resume(session: Session, job: Job, by: Account | None) -> None:
     )
     session.refresh(job)
     if changed is None:
-        raise Conflict(_("Only a failed or canceled job can be resumed; this one is %(state)s.") % {"state": job.state})
+        raise Conflict(
+            _("Only a failed or canceled job can be resumed; this one is %(state)s.") % {"state": word(job.state)}
+        )
     record(session, by, "job.resume", job.public_id)
     queue.send(session, "jobs.run", job.id, queue.TRAINING)
 

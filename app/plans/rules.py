@@ -22,6 +22,7 @@ from app.errors import BadInput, Conflict, PlumblineError
 from app.jobs import rules as jobs
 from app.jobs.tables import Job, JobState
 from app.kit.i18n import gettext as _
+from app.kit.words import word
 from app.plans import queries, steps
 from app.plans.schemas import PlanConfig, Source
 from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
@@ -67,7 +68,7 @@ def start(
     if round.purpose is not RoundPurpose.TRAINING:
         raise BadInput(
             _("Round %(number)s is for %(purpose)s; plans train only on training rounds.")
-            % {"number": round.number, "purpose": round.purpose},
+            % {"number": round.number, "purpose": word(round.purpose)},
             field="round",
         )
     session.refresh(round, ["state"], with_for_update=True)  # no other transaction can reopen it meanwhile
@@ -227,7 +228,7 @@ def retry(session: Session, plan: Plan, by: Account | None, set: dict | None = N
     """
     plan = queries.locked(session, plan.id)
     if plan.state is not PlanState.FAILED:
-        raise Conflict(_("Only a failed plan can be retried; this one is %(state)s.") % {"state": plan.state})
+        raise Conflict(_("Only a failed plan can be retried; this one is %(state)s.") % {"state": word(plan.state)})
     step = next(step for step in plan.steps if step.state is not StepState.FINISHED)
     if step.job_id is not None and not set:
         job = session.get_one(Job, step.job_id)
@@ -252,7 +253,7 @@ def cancel(session: Session, plan: Plan, by: Account | None) -> Plan:
     """Cancel a plan, and the job it waits for unless another plan waits too; finished steps are kept."""
     plan = queries.locked(session, plan.id)
     if plan.state in (PlanState.FINISHED, PlanState.CANCELLED):
-        raise Conflict(_("The plan is already %(state)s.") % {"state": plan.state})
+        raise Conflict(_("The plan is already %(state)s.") % {"state": word(plan.state)})
     for step in plan.steps:
         if step.state is StepState.FINISHED:
             continue

@@ -12,6 +12,7 @@ from app.database import insert_into
 from app.errors import BadInput, Conflict, NotFound
 from app.kit.i18n import gettext as _
 from app.kit.places import check_address
+from app.kit.words import word
 from app.policies import queries
 from app.policies.schemas import PolicyIn
 from app.policies.tables import Policy, PolicyKind
@@ -42,7 +43,7 @@ def get_or_create(
     if found.kind is not kind:
         raise BadInput(
             _("“%(name)s” is already the name of a policy of kind %(kind)s; choose another name.")
-            % {"name": name, "kind": found.kind},
+            % {"name": name, "kind": word(found.kind)},
             field="policy",
         )
     return found
@@ -151,7 +152,7 @@ def writer(session: Session, name: str = "") -> Policy:
         if not found.writes:
             raise BadInput(
                 _("“%(name)s” is %(kind)s and cannot be asked; choose an endpoint or a policy trained here.")
-                % {"name": name, "kind": found.kind},
+                % {"name": name, "kind": word(found.kind)},
                 field="policy",
             )
         return found

@@ -13,6 +13,7 @@ from app.database import transaction, utc_now
 from app.errors import Conflict, NotFound
 from app.kit import cursors
 from app.kit.i18n import gettext as _
+from app.kit.words import word
 from app.prompts import rules as prompts
 from app.prompts.examination import keys, store_likeness
 from app.prompts.hygiene.kinds import PLACEHOLDERS, PersonalData
@@ -140,7 +141,9 @@ def decide(session: Session, finding: Finding, action: Action, by: Account | Non
     """Decide on a finding; raises Conflict unless it is open or, for Action.REOPEN, allowed."""
     possible = FindingState.ALLOWED if action is Action.REOPEN else FindingState.OPEN
     if finding.state is not possible:
-        raise Conflict(_("This finding has been decided in the meantime: it is %(state)s.") % {"state": finding.state})
+        raise Conflict(
+            _("This finding has been decided in the meantime: it is %(state)s.") % {"state": word(finding.state)}
+        )
     if action is Action.DROP:
         prompts.withdraw(session, finding.prompt, by)
         session.refresh(finding.prompt)

@@ -15,6 +15,7 @@ from app.errors import BadInput, Conflict, NotFound
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import FormKind
 from app.kit.i18n import gettext as _
+from app.kit.words import word
 from app.policies import queries as policies
 from app.policies import rules as policy_rules
 from app.policies.tables import PolicyKind
@@ -286,4 +287,4 @@ def left_out_reasons(round: Round) -> list[tuple[str, int]]:
 
 
 def _words(round: Round) -> dict:
-    return {"number": round.number, "state": round.state}
+    return {"number": round.number, "state": word(round.state)}

@@ -12,6 +12,7 @@ import orjson
 
 from app.errors import Conflict, NotFound
 from app.kit.i18n import gettext as _
+from app.kit.words import word
 from app.snapshots.rules import folder
 from app.snapshots.shapes import SHAPES, What
 from app.snapshots.tables import Snapshot, SnapshotState
@@ -56,7 +57,7 @@ def parse_name(name: str) -> tuple[What, Format]:
 def rows(snapshot: Snapshot, what: What) -> Iterator[dict]:
     """Return the rows of an export, in the snapshot's order; raise Conflict or NotFound before the first."""
     if snapshot.state is not SnapshotState.READY:
-        raise Conflict(_("Snapshot %(id)s is %(state)s.") % {"id": snapshot.public_id, "state": snapshot.state})
+        raise Conflict(_("Snapshot %(id)s is %(state)s.") % {"id": snapshot.public_id, "state": word(snapshot.state)})
     if what not in available(snapshot):
         raise NotFound(
             _("Snapshot %(id)s holds no %(what)s; it holds %(held)s.")

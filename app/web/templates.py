@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from app.config import ROOT
 from app.kit import clock, i18n
+from app.kit.words import word
 from app.web.markdown import as_written, is_plain, markdown
 from app.web.unseen import excerpt, visible
 
@@ -34,6 +35,7 @@ def environment() -> Environment:
         is_plain=is_plain,
         static=static_url,
         when=when,
+        word=word,
         time_of_day=clock.time_of_day,
         languages=i18n.languages,
         language_name=i18n.language_name,

@@ -10,8 +10,19 @@ from babel.messages.pofile import read_po
 
 from app.accounts.tables import Account
 from app.config import ROOT
+from app.conversations.tables import AlternativesState
 from app.database import transaction
+from app.errors import Conflict
+from app.jobs.tables import JobState
 from app.kit.i18n import FOLDER, gettext, languages, ngettext, set_language
+from app.kit.words import WORDS
+from app.plans.tables import PlanState, StepState
+from app.policies.tables import PolicyKind
+from app.prompts.tables import FindingState
+from app.rounds.tables import ItemKind, RoundPriority, RoundPurpose, RoundState
+from app.snapshots.exports import What, rows
+from app.snapshots.tables import Snapshot, SnapshotState
+from training.contract.records import Pool
 
 CALLS = {"_", "N_", "gettext", "ngettext"}
 
@@ -110,5 +121,34 @@ def test_plurals_and_the_empty_message():
         assert ngettext("%(num)d prompt", "%(num)d prompts", 1) % {"num": 1} == "1 Prompt"
         assert ngettext("%(num)d line", "%(num)d lines", 2) % {"num": 2} == "2 Zeilen"
         assert gettext("") == "" and gettext("what nobody translated") == "what nobody translated"
+    finally:
+        set_language("en")
+
+
+STORED = {"state", "purpose", "kind", "pool", "priority"}
+
+
+def test_every_state_purpose_kind_and_pool_has_a_word():
+    for values in (
+        RoundState, RoundPurpose, RoundPriority, ItemKind, PolicyKind, JobState, PlanState, StepState, SnapshotState,
+        AlternativesState, FindingState, Pool,
+    ):  # fmt: skip
+        assert set(values) <= WORDS.keys(), values
+
+
+def test_a_message_says_stored_values_in_the_readers_language():
+    """`_("The job is %(state)s.") % {"state": job.state}` would show German readers an English word."""
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and isinstance(node.right, ast.Dict):
+                raw = [v.attr for v in node.right.values if isinstance(v, ast.Attribute) and v.attr in STORED]
+                assert not raw, f"{path}:{node.lineno}: {raw}"
+
+
+def test_a_refusal_names_the_state_in_german():
+    set_language("de")
+    try:
+        with pytest.raises(Conflict, match="eingereiht"):
+            rows(Snapshot(public_id="s1", state=SnapshotState.QUEUED), What.PAIRS)
     finally:
         set_language("en")

@@ -147,7 +147,7 @@ def test_cancelling(database, tiny):
     assert found(running).state is JobState.RUNNING and found(running).cancel_requested_at
     with transaction() as session:
         rules.confirm_cancel(session, held)
-        with pytest.raises(Conflict, match="cancelled"):
+        with pytest.raises(Conflict, match="canceled"):
             rules.cancel(session, session.get_one(Job, running.id), None)
 
 
