@@ -1,5 +1,9 @@
 """What is wrong with a page as it stands: broken rules of accessibility in light and dark, and what is too wide."""
 
+import os
+import re
+from pathlib import Path
+
 from app.config import ROOT
 
 AXE = (ROOT / "tests" / "browser" / "vendor" / "axe" / "axe.min.js").read_text()
@@ -24,7 +28,19 @@ def complaints(page, name: str) -> list[str]:
     for width, scheme in THEMES:
         page.set_viewport_size({"width": width, "height": 900})
         found += violations(page, name, scheme)
+    if folder := os.environ.get("SCREENSHOTS"):
+        keep_pictures(page, name, Path(folder))
     return found
+
+
+def keep_pictures(page, name: str, folder: Path) -> None:
+    """Leave pictures of the page in a folder, wide and narrow, light and dark; the page is 1280 px wide afterwards."""
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("dark", "light"):
+            page.emulate_media(color_scheme=scheme)
+            file = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'desk'}-{width}-{scheme}.png"
+            page.screenshot(path=folder / file, full_page=True)
 
 
 def too_wide(page, name: str) -> list[str]:

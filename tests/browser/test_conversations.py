@@ -1,6 +1,5 @@
 """A conversation as its labeler writes it: by keyboard, by mouse, without a script, and on a small screen."""
 
-import os
 import re
 
 import pytest
@@ -21,7 +20,6 @@ from tests.chat_server import chat_server
 
 OPENING = "Name a river in Europe, and say in two sentences what it is known for."
 TOPIC = "A bot that helps people to choose a bicycle for the way to work."
-SHOTS = os.environ.get("SCREENSHOTS")  # a folder: pictures of every state are left there
 
 
 @pytest.fixture
@@ -43,17 +41,6 @@ def open_round(**plan) -> None:
         made = rounds.create(session, name="Talk", plan=RoundPlan.model_validate({"conversations": plan}))
         rounds.prepare(session, made)
         assignments.open_round(session, made)
-
-
-def shot(page, name: str) -> None:
-    if SHOTS:
-        for width in (360, 1280):
-            page.set_viewport_size({"width": width, "height": 900})
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)
-                page.screenshot(path=f"{SHOTS}/{name}-{width}-{scheme}.png", full_page=True)
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.emulate_media(color_scheme="light")
 
 
 def begin(page, people):
@@ -113,7 +100,6 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     open_round(topics=[TOPIC], alternatives=4)
     begin(page, people)
     wrong = complaints(page, "topic")
-    shot(page, "topic")
     page.fill("#text", "Which bicycle is good for hills, rain and a child seat?")
     page.click("text=Add message")
     page.wait_for_selector("text=Now you are the assistant")
@@ -131,14 +117,12 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     page.click("text=Suggest a message")
     page.wait_for_selector(".suggestion")
     wrong += complaints(page, "suggestion")
-    shot(page, "suggestion")
     page.click("text=Use suggestion")
     page.click("text=Add message")
     page.wait_for_selector("text=Now you are the person")
     page.get_by_role("button", name="Edit message 1").click()
     page.wait_for_selector("[name='message.0']")
     wrong += complaints(page, "changing")
-    shot(page, "changing")
     page.fill("[name='message.0']", "Which bicycle for hills and rain?")
     page.click("text=Done")
     page.wait_for_selector("[name='message.0']", state="detached")
@@ -152,7 +136,6 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     page.locator("table a").first.click()
     page.wait_for_selector(".transcript")
     wrong += complaints(page, "handed in")
-    shot(page, "handed-in")
     server.reply = None
     server.answer = lambda request: [f"Answer {n}: take one with low gears." for n in range(request["n"])]
     tasks.sample(stored().alternatives.id)
@@ -161,17 +144,14 @@ def test_every_state_of_the_page_is_accessible_and_looks_right(page, people, ser
     page.wait_for_url("**/assignments/*")
     page.wait_for_selector(".prompt")
     wrong += complaints(page, "comparison")
-    shot(page, "comparison")
     page.context.clear_cookies()
     sign_in(page, people.admin())
     page.goto(f"/admin/conversations/{stored().conversation.public_id}")
     wrong += complaints(page, "admin")
-    shot(page, "admin")
     page.get_by_role("link", name="Talk").first.click()
     page.get_by_role("heading", name="Settings").wait_for()
     wrong += complaints(page, "round")
     page.goto("/admin/rounds/new")
-    shot(page, "round")
     assert not wrong, "\n".join(wrong)
 
 

@@ -1,8 +1,5 @@
 """Onboarding in a real browser: with the keyboard alone, without scripts, and every page looked at by axe."""
 
-import os
-from pathlib import Path
-
 from app.accounts.tables import Account
 from app.database import reading, transaction
 from app.guidelines import rules as guidelines
@@ -35,20 +32,6 @@ def write(**changes) -> str:
     with transaction() as session:
         given = ExerciseIn.model_validate({**PRACTICE, **changes})
         return exercises.write(session, given, None).item.public_id
-
-
-def look(page, name: str) -> list[str]:
-    """What is wrong with the page in both themes and widths; keeps pictures where SCREENSHOTS names a folder."""
-    wrong = complaints(page, name)
-    if folder := os.environ.get("SCREENSHOTS"):
-        for scheme in ("light", "dark"):
-            for width in (360, 1280):
-                page.emulate_media(color_scheme=scheme)
-                page.set_viewport_size({"width": width, "height": 900})
-                page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1280, "height": 900})
-    return wrong
 
 
 def act(page, name: str) -> None:
@@ -153,38 +136,38 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
         survey.offer(session, None)
     wrong = []
     sign_in(page, ana)
-    wrong += look(page, "desk-practice")
+    wrong += complaints(page, "desk-practice")
     page.goto("/onboarding")
-    wrong += look(page, "onboarding-first")
+    wrong += complaints(page, "onboarding-first")
     with reading() as session:
         newest = guidelines.queries.newest_guideline(session, "training")
     page.goto(f"/guidelines/{newest.public_id}/changes?next=/onboarding")
-    wrong += look(page, "guideline-first")
+    wrong += complaints(page, "guideline-first")
     page.goto("/account")
-    wrong += look(page, "account")
+    wrong += complaints(page, "account")
     page.goto("/survey")
-    wrong += look(page, "survey")
+    wrong += complaints(page, "survey")
     page.get_by_role("button", name="Submit answers").click()
     page.get_by_role("status").get_by_text("You will not be asked again.").wait_for()
     page.goto("/survey")
-    wrong += look(page, "survey-asked")
+    wrong += complaints(page, "survey-asked")
 
     # A practice exercise: the warning, then the feedback.
     with transaction() as session:
         guidelines.acknowledge(session, newest, ana)
         screening.invite(session, "ana", olga)
     page.goto("/")
-    wrong += look(page, "desk-screening")
+    wrong += complaints(page, "desk-screening")
     page.goto("/onboarding")
     page.get_by_role("button", name="Next practice exercise").click()
     page.get_by_role("heading", name="Before you read on").wait_for()
-    wrong += look(page, "warning")
+    wrong += complaints(page, "warning")
     id = page.url.split("/assignments/")[1][:16]
     token = people.bearer(ana)
     answers = {letter: {"rating": 4, "flags_complete": True, "tier": tier} for letter, tier in (("A", 1), ("B", 2))}
     page.request.post(f"/api/v1/assignments/{id}/submit", data={"completions": answers}, headers=token)
     page.goto(f"/assignments/{id}")
-    wrong += look(page, "feedback")
+    wrong += complaints(page, "feedback")
 
     # The screening, handed in.
     for _ in range(2):
@@ -196,10 +179,10 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
         page.request.post(f"/api/v1/assignments/{begun['assignment']}/submit", data=body, headers=token)
     page.goto("/onboarding")
     page.locator("[name='comfort.religion'][value=yes]").check()
-    wrong += look(page, "onboarding-screening")
+    wrong += complaints(page, "onboarding-screening")
     page.get_by_role("button", name="Save and submit").click()
     page.get_by_role("status").get_by_text("Submitted.").wait_for()
-    wrong += look(page, "onboarding-handed-in")
+    wrong += complaints(page, "onboarding-handed-in")
 
     page.context.clear_cookies()
     sign_in(page, olga)
@@ -216,25 +199,25 @@ def test_every_page_of_onboarding_is_accessible(page, people, live):
         (f"/admin/accounts/{ana.public_id}", "account-paused"),
     ):
         page.goto(path)
-        wrong += look(page, name)
+        wrong += complaints(page, name)
     with reading() as session:
         practice = queries.exercises(session)[0].item.public_id
     page.goto(f"/admin/onboarding/exercises/{practice}")
-    wrong += look(page, "exercise")
+    wrong += complaints(page, "exercise")
     for _ in range(5):
         with transaction() as session:
             survey.count(session, {"gender": ["female"], "glad": ["agree"], "nationality": ["PH"]})
     page.goto("/admin/onboarding/survey")
-    wrong += look(page, "survey-results")
+    wrong += complaints(page, "survey-results")
     page.goto("/reviews")
     page.locator("[name=rating][value='6']").check()
     page.get_by_role("button", name="Save and continue").click()
     page.get_by_text("No demonstrations to rate").wait_for()
-    wrong += look(page, "reviews-empty")
+    wrong += complaints(page, "reviews-empty")
     page.goto(f"/admin/onboarding/screenings/{number}")
     page.get_by_role("button", name="Accept into train pool").click()
     page.get_by_role("status").get_by_text("Decision saved.").wait_for()
-    wrong += look(page, "screening-decided")
+    wrong += complaints(page, "screening-decided")
     with reading() as session:
         assert not session.get_one(Account, ana.id).paused
     assert not wrong, "\n".join(wrong)
@@ -281,7 +264,7 @@ def test_a_changed_guideline_is_read_before_new_work(page, people):
     page.get_by_role("button", name="Start labeling").click()
     page.get_by_role("heading", name="The guideline has changed").wait_for()
     assert page.locator("ins", has_text="very").count() == 1
-    assert not look(page, "guideline-changed")
+    assert not complaints(page, "guideline-changed")
     page.get_by_role("button", name="I have read this guideline").click()
     page.get_by_role("button", name="Start labeling").click()
     page.wait_for_url("**/assignments/*")
