@@ -16,6 +16,7 @@ from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_MAPPING,
     AutoModel,
+    PreTrainedModel,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging as transformers_logging
@@ -24,7 +25,7 @@ from training.contract.configs import Encoding
 from training.contract.intervals import share
 from training.contract.network_files import check_files
 from training.fast.shared_prefix import Group, Ragged, can_be_ragged, hidden_states, ragged
-from training.networks.config import read_config
+from training.networks.config import class_for, read_config
 from training.networks.forms import padded_states
 from training.run.parallel import as_forward
 from training.text.packing import micro_batches
@@ -69,7 +70,7 @@ def _load(path: Path | str, dtype: torch.dtype, config: Encoding | None = None, 
     return model.eval(), tokenizer
 
 
-def scoring_class(config: Any) -> type:
+def scoring_class(config: Any) -> type[PreTrainedModel]:
     """Return the class of networks with one linear score for this config: transformers' own, or one made of its parts.
 
     transformers has such a class for half of its causal families, and for some with a different head. For the others a
@@ -78,12 +79,12 @@ def scoring_class(config: Any) -> type:
     """
     with torch.device("meta"):
         if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-            own = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+            own = class_for(config, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
             if isinstance(getattr(own(config), "score", None), nn.Linear):
                 return own
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or type(config) not in MODEL_MAPPING:
             raise ValueError(f"{config.model_type}: transformers has no causal language model of this kind")
-        causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        causal = class_for(config, MODEL_FOR_CAUSAL_LM_MAPPING)
         text = config.get_text_config()
         if (
             causal.config_class is not type(config) and text is not config
@@ -99,7 +100,7 @@ def scoring_class(config: Any) -> type:
     return type(name, (_Scoring, family), place)
 
 
-class _Scoring:
+class _Scoring(PreTrainedModel):
     """One linear score on a body, as in transformers' own ...ForSequenceClassification classes."""
 
     def __init__(self, config: Any) -> None:
@@ -235,5 +236,4 @@ def pair_accuracy(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> 
     found = share(pairs_right(scores, groups))
     if found is None:
         return {"pairs": 0.0, "prompts": 0.0}
-    ends = {"low": found.low, "high": found.high}
-    return {"accuracy": found.value, **ends, "pairs": float(found.count), "prompts": float(found.clusters)}
+    return {"accuracy": found.value, **found.ends(), "pairs": float(found.count), "prompts": float(found.clusters)}

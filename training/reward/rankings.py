@@ -151,15 +151,14 @@ def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[in
         if completion not in ranked.completions:
             ranked.completions.append(completion)
         places.append(ranked.completions.index(completion))
-    tiers = [completion.tier for completion in record.completions]
+    tiers = {place: one.tier for place, one in enumerate(record.completions) if one.tier is not None}
     sure = 1.0 if record.probability is None else record.probability
     pairs = [(Pair(places[a], places[b], sure, 1 - sure), tiers[b] - tiers[a]) for a, b in record.pairs()]
     pairs = [(pair, distance) for pair, distance in pairs if pair.chosen != pair.rejected]
     if keep_ties:
-        ranked_ones = [place for place, tier in enumerate(tiers) if tier is not None]
         pairs += [
             (Pair(places[a], places[b], 1.0, 1.0), 0)
-            for a, b in combinations(ranked_ones, 2)
+            for a, b in combinations(tiers, 2)
             if tiers[a] == tiers[b] and places[a] != places[b]
         ]
     ranked.pairs += [pair for pair, _ in pairs]
