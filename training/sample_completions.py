@@ -121,8 +121,8 @@ def _resume(prompts: Sequence[Wanted], networks: dict[str, Any], run_folder: Run
     state = run_folder.load_state()
     if state is None:
         run_folder.save_state(hashes)
-    for key in hashes if state else ():
-        if state[key] != hashes[key]:
+    for key in hashes:
+        if state and state[key] != hashes[key]:
             raise ValueError(f"{key}: the network changed since the run began; start a new run")
     cut_half_line(run_folder.path / PARTIAL)
     for line in read(run_folder.path / PARTIAL, PartialRecord) if (run_folder.path / PARTIAL).exists() else ():
@@ -159,9 +159,9 @@ def _sample(
             written = [(number, each) for number in whole for each in samples.pop(number)]
             sequences = [tries[number].ids + each.ids for number, each in written]
             scores = judge.scores(sequences) if judge and sequences else [None] * len(sequences)
-            scored = list(zip(written, scores, strict=True))
+            scored = list(zip(written, scores, strict=True))  # without a judge n is 1
             for start in range(0, len(scored), n):
-                (number, best), score = max(scored[start : start + n], key=lambda each: each[1])
+                (number, best), score = max(scored[start : start + n], key=lambda each: each[1] or 0.0)
                 prompt = tries[number]
                 prompt.tries += 1
                 if best.text.strip():  # an empty completion cannot be ranked

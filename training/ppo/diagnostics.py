@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from training.contract import events
-from training.contract.intervals import grouped, mean, share
+from training.contract.intervals import grouped, mean, sure_share
 from training.miniature import rubric
 from training.ppo.rollout import Episodes
 from training.text.formatting import decode_completion
@@ -61,13 +61,13 @@ def ends(episodes: Episodes, prompts: Sequence[str], tokenizer: Any, judge: bool
     found = {
         "score": mean(clustered(episodes.scores.tolist())),
         "kl_nats": mean(clustered(episodes.kl_nats.tolist())),
-        "eos_rate": share(clustered(episodes.finished.tolist())),
+        "eos_rate": sure_share(clustered(episodes.finished.tolist())),
     }
     if judge:
         judgements = _judgements(episodes, prompts, tokenizer)
         utilities = clustered(judgement.utility for judgement in judgements)
-        found["judge_utility"] = share(utilities, rubric.EMPTY, rubric.SOLVED)
-        found["judge_solved"] = share(clustered(judgement.solved for judgement in judgements))
+        found["judge_utility"] = sure_share(utilities, rubric.EMPTY, rubric.SOLVED)
+        found["judge_solved"] = sure_share(clustered(judgement.solved for judgement in judgements))
     counts = {"prompts": float(found["score"].clusters), "episodes": float(len(episodes))}
     return counts | {
         key: value for name, each in found.items() for key, value in each.named(name).items() if key != name

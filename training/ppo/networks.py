@@ -95,6 +95,7 @@ class Networks:
 
     def average(self, decay: float) -> None:
         """Move the averaged weights towards the policy's: `decay` of what they were, the rest of what those are."""
+        assert self.averaged is not None  # the policy learns
         with torch.no_grad():
             for average, weights in zip(self.averaged.parameters(), self.policy.parameters(), strict=True):
                 if weights.requires_grad:
