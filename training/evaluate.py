@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import EvaluateConfig
 from training.contract.events import Finished, Progress, Sample, Started
@@ -162,7 +163,7 @@ def _write(
 
 
 @torch.no_grad()
-def _text_loss(model: Any, tokenizer: Any, path: Path) -> float:
+def _text_loss(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> float:
     """Return the mean cross-entropy (nats per token) on a text: what fine-tuning cost the base network's own skill."""
     limit = min(TEXT_TOKENS, max_positions(model) or TEXT_TOKENS)
     sequences = [

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from transformers import PreTrainedTokenizerBase
+
 from training.contract.configs import SampleConfig
 from training.contract.events import Finished, Progress, Sample, Started, Warned
 from training.contract.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, Record, SampledCompletion, read, write
@@ -222,7 +224,7 @@ def _write(prompts: Sequence[Wanted], config: SampleConfig, run_folder: RunFolde
     return result
 
 
-def _judge(config: SampleConfig, tokenizer: Any) -> Judge | None:
+def _judge(config: SampleConfig, tokenizer: PreTrainedTokenizerBase) -> Judge | None:
     """Load the judge that scores completions; None without a reward model."""
     if config.reward_model is None:
         return None

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from training.contract import events
 from training.contract.intervals import grouped, mean, sure_share
@@ -32,7 +33,7 @@ def describe(episodes: Episodes) -> dict[str, float]:
     }
 
 
-def judged(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> dict[str, float]:
+def judged(episodes: Episodes, prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
     """Judge a batch by the miniature's rubric, the ground truth behind any score; nothing learns from it."""
     judgements = _judgements(episodes, prompts, tokenizer)
     return {
@@ -41,14 +42,18 @@ def judged(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> dict[s
     }
 
 
-def _judgements(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> list[rubric.Judgement]:
+def _judgements(
+    episodes: Episodes, prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> list[rubric.Judgement]:
     return [
         rubric.judge(prompt, decode_completion(tokenizer, episodes.completion(row)))
         for row, prompt in enumerate(prompts)
     ]
 
 
-def ends(episodes: Episodes, prompts: Sequence[str], tokenizer: Any, judge: bool) -> dict[str, float]:
+def ends(
+    episodes: Episodes, prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase, judge: bool
+) -> dict[str, float]:
     """Return the ends of 95 % intervals, `name_low` and `name_high`, of means by describe and judged, and their n.
 
     A prompt that was asked several times is one observation; for a single prompt, unbounded means have no interval.

@@ -17,6 +17,7 @@ from transformers import (
     MODEL_MAPPING,
     AutoModel,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging as transformers_logging
@@ -38,7 +39,7 @@ Form = Literal["padded", "packed", "shared"]
 
 def new_reward_model(
     path: Path | str, dtype: torch.dtype = torch.float32, config: Encoding | None = None
-) -> tuple[Any, Any]:
+) -> tuple[Any, PreTrainedTokenizerBase]:
     """Make (model, tokenizer) from a language network: no unembedding, score head std 1/sqrt(d+1) [Stiennon 2020]."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # it would warn that the score head is new, which is intended
@@ -53,7 +54,9 @@ def new_reward_model(
     return model, tokenizer
 
 
-def load_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any, float]:
+def load_reward_model(
+    path: Path | str, dtype: torch.dtype = torch.float32
+) -> tuple[Any, PreTrainedTokenizerBase, float]:
     """Load (model, tokenizer, score_offset) from a trained reward model's folder; raises ValueError if it is none."""
     if "ForSequenceClassification" not in str(check_files(path).get("architectures")):
         raise ValueError(f"{path}: holds no reward model (its config names no ...ForSequenceClassification network)")
@@ -61,7 +64,9 @@ def load_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> t
     return model, tokenizer, float(getattr(model.config, "score_offset", 0.0))
 
 
-def _load(path: Path | str, dtype: torch.dtype, config: Encoding | None = None, fresh: str = "") -> tuple[Any, Any]:
+def _load(
+    path: Path | str, dtype: torch.dtype, config: Encoding | None = None, fresh: str = ""
+) -> tuple[Any, PreTrainedTokenizerBase]:
     check_files(path)
     tokenizer = load_tokenizer(path, config)
     kind = scoring_class(read_config(path, num_labels=1))
@@ -117,7 +122,7 @@ class _Scoring(PreTrainedModel):
         return SequenceClassifierOutput(logits=self.score(hidden[torch.arange(len(last)), last]))
 
 
-def save_reward_model(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_reward_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a folder that plain transformers loads with AutoModelForSequenceClassification."""
     model.config.pad_token_id, model.config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     model.save_pretrained(folder)

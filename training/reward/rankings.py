@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import DPOConfig, RewardModelConfig
 from training.contract.events import Warned
@@ -104,7 +105,10 @@ def warn_of_large_groups(sizes: Iterable[int], limit: int, run_folder: RunFolder
 
 
 def read_rankings(
-    config: RewardModelConfig, tokenizer: Any, counts: Counter[str], run_folder: RunFolder | None = None
+    config: RewardModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    counts: Counter[str],
+    run_folder: RunFolder | None = None,
 ) -> Rankings:
     """Read the snapshot's rankings by prompt; what is left out or cut is counted in `counts`.
 

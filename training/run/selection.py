@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import SFTConfig
 from training.contract.events import Sample, Warned
@@ -32,7 +33,9 @@ Row = dict[str, float]
 class Judge:
     """Scores policies on the same prompts with the same draws."""
 
-    def __init__(self, config: SFTConfig, policy: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> None:
+    def __init__(
+        self, config: SFTConfig, policy: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]
+    ) -> None:
         """Load the reward model; `prompts` are token ids, each sampled `completions_per_prompt` times."""
         if not prompts:
             raise ValueError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import EvaluateConfig, SampleConfig
 from training.contract.records import Message
@@ -41,7 +42,7 @@ Came = tuple[int, list[Drawn] | endpoint.Refused]
 class Source(NamedTuple):
     """A policy that can be sampled from; `model` is None if an endpoint serves it."""
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     model: Any | None
     draw: Callable[[Sequence[Asked]], Iterator[Came]]  # one completion per entry, as they arrive
 
@@ -104,7 +105,7 @@ def load_source(
     return Source(tokenizer, model, draw)
 
 
-def _drawn(tokenizer: Any, answer: endpoint.Answer, temperature: float) -> Drawn:
+def _drawn(tokenizer: PreTrainedTokenizerBase, answer: endpoint.Answer, temperature: float) -> Drawn:
     """Convert a server's answer; keep log-probs only at temperature 1, since servers report those whatever they use."""
     if answer.ids is None:
         ids = encode_completion(tokenizer, answer.text)
