@@ -1,6 +1,7 @@
 """Cross-validation of reward models on unseen labelers: one model per group of labelers and seed [InstructGPT E.2]."""
 
 import shutil
+from collections.abc import Sequence
 from math import hypot
 from statistics import fmean, stdev
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from training import train_reward_model
 from training.contract.configs import CrossValidateConfig, RewardModelConfig
 from training.contract.events import Finished, Progress, Started, Warned, last
-from training.contract.intervals import grouped, mean, share
+from training.contract.intervals import grouped, mean, sure_share
 from training.run.command import main
 from training.run.run_folder import RunFolder
 
@@ -25,18 +26,21 @@ def run(config: CrossValidateConfig, run_folder: RunFolder) -> None:
     for number in range(total):
         seed, fold = config.seed + number // config.folds, number % config.folds
         with RunFolder(run_folder.path / "folds" / f"seed-{seed}-fold-{fold}") as one:
-            one.checkpoint_stop = run_folder.checkpoint_stop  # a request to stop a fold stops the whole run
+            # A request to stop a fold stops the whole run.
+            one.checkpoint_stop = run_folder.checkpoint_stop  # type: ignore[method-assign]
             if not _is_measured(one, run_folder):
                 train_reward_model.run(RewardModelConfig(**values, seed=seed, fold=fold), one)
                 for folder in ("checkpoints", "state"):
                     shutil.rmtree(one.path / folder)
-            result = last(one.path / "events.jsonl").result
-        missing = [what for key, what in KINDS.items() if key not in result]
+            finished = last(one.path / "events.jsonl")
+        assert isinstance(finished, Finished)  # its last event, as it was just trained or is measured
+        accuracies = {key: value for key in KINDS if isinstance(value := finished.result.get(key), float)}
+        missing = [what for key, what in KINDS.items() if key not in accuracies]
         if missing:
             raise ValueError(
                 f"data: fold {fold} has no unseen prompt ranked by {missing[0]}; lower folds or collect more rankings"
             )
-        measured.append({"seed": seed, "fold": fold, **{key: result[key] for key in KINDS}})
+        measured.append({"seed": seed, "fold": fold, **accuracies})
         right.append(one.read_json(train_reward_model.RIGHT))
         run_folder.report(Progress(step=number + 1, total_steps=total, note=f"seed {seed}, fold {fold} measured"))
     folds = [one["fold"] for one in measured]
@@ -61,7 +65,7 @@ def _is_measured(one: RunFolder, run_folder: RunFolder) -> bool:
         return False
 
 
-def spread(accuracies: list[float], folds: list[int], right: list[dict[str, list[float]]]) -> dict[str, Any]:
+def spread(accuracies: list[float], folds: Sequence[float], right: list[dict[str, list[float]]]) -> dict[str, Any]:
     """Return mean and standard deviation over models, standard error over labeler groups, and a 95 % interval.
 
     `right` holds, model by model, the pairs_right of each prompt. Models of one group differ only in their seed, and
@@ -69,7 +73,7 @@ def spread(accuracies: list[float], folds: list[int], right: list[dict[str, list
     """
     of_groups = [fmean(group) for group in grouped(accuracies, folds)]
     values = [(value, key) for of_model in right for key in of_model for value in of_model[key]]
-    by_group, by_prompt = mean([of] for of in of_groups), share(grouped(*zip(*values, strict=True)))
+    by_group, by_prompt = mean([of] for of in of_groups), sure_share(grouped(*zip(*values, strict=True)))
     low, high = (
         hypot(*(getattr(found, end) - found.value for found in (by_group, by_prompt))) for end in ("low", "high")
     )

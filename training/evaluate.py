@@ -11,10 +11,11 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import EvaluateConfig
 from training.contract.events import Finished, Progress, Sample, Started
-from training.contract.intervals import grouped, mean, share
+from training.contract.intervals import grouped, mean, share, sure_share
 from training.contract.records import PROMPTS, Message, PromptRecord, Split
 from training.miniature import rubric, world
 from training.networks import trial
@@ -73,7 +74,7 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
         for name, values in _kl(config, written, reference).items():
             policies[name] |= mean(_by_prompt(values, samples)).named("kl_nats")
             policies[name]["sqrt_kl"] = math.sqrt(max(0.0, fmean(values)))
-    scores = _scores(config, written) if config.reward_model is not None else {}
+    scores = _scores(config.reward_model, written) if config.reward_model is not None else {}
     for name, values in scores.items():
         policies[name] |= mean(_by_prompt(values, samples)).named("mean_score")
     report: dict[str, Any] = {"prompts": len(prompts), "reference": reference, "policies": policies}
@@ -162,7 +163,7 @@ def _write(
 
 
 @torch.no_grad()
-def _text_loss(model: Any, tokenizer: Any, path: Path) -> float:
+def _text_loss(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> float:
     """Return the mean cross-entropy (nats per token) on a text: what fine-tuning cost the base network's own skill."""
     limit = min(TEXT_TOKENS, max_positions(model) or TEXT_TOKENS)
     sequences = [
@@ -185,7 +186,7 @@ def _shape(written: Written, per_prompt: int) -> dict[str, float]:
     lengths = [len(ids) - prompt for ids, prompt in zip(written.sequences, written.prompt_lengths, strict=True)]
     shape = {
         **mean(_by_prompt(lengths, per_prompt)).named("mean_tokens"),
-        **share(_by_prompt(written.finished, per_prompt)).named("eos_rate"),
+        **sure_share(_by_prompt(written.finished, per_prompt)).named("eos_rate"),
         "completions": len(lengths),
     }
     return shape if written.text_loss_nats is None else {**shape, "text_loss_nats": written.text_loss_nats}
@@ -218,14 +219,14 @@ def _kl(config: EvaluateConfig, written: dict[str, Written], reference: str) -> 
     return ratios
 
 
-def _scores(config: EvaluateConfig, written: dict[str, Written]) -> dict[str, list[float]]:
+def _scores(path: Path, written: dict[str, Written]) -> dict[str, list[float]]:
     """Return our score (raw logit - score_offset) of each completion, by policy."""
-    model, tokenizer, offset = load_reward_model(config.reward_model)
+    model, tokenizer, offset = load_reward_model(path)
     model.to(device())
     scores: dict[str, list[float]] = {}
     for name, entry in written.items():
         if entry.tokenizer.get_vocab() != tokenizer.get_vocab():
-            raise ValueError(f"reward_model: {config.reward_model} has another tokenizer than policy {name}")
+            raise ValueError(f"reward_model: {path} has another tokenizer than policy {name}")
         scores[name] = (score_sequences(model, entry.sequences, tokenizer.pad_token_id) - offset).tolist()
     return scores
 
@@ -240,16 +241,16 @@ def solved(judgements: Sequence[rubric.Judgement], per_prompt: int = 1) -> dict[
     prompts = _by_prompt(judgements, per_prompt)
     for of_prompt in prompts:
         by_family[of_prompt[0].family].append([judgement.solved for judgement in of_prompt])
-    families = {family: share(groups) for family, groups in sorted(by_family.items())}
+    families = {family: sure_share(groups) for family, groups in sorted(by_family.items())}
     utilities = [[judgement.utility for judgement in of_prompt] for of_prompt in prompts]
     return {
-        **share(group for groups in by_family.values() for group in groups).named("solved"),
+        **sure_share(group for groups in by_family.values() for group in groups).named("solved"),
         "solved_by_family": {family: found.value for family, found in families.items()},
         "families": {
             family: {**found.named("solved"), "prompts": found.clusters, "completions": found.count}
             for family, found in families.items()
         },
-        **share(utilities, rubric.EMPTY, rubric.SOLVED).named("mean_utility"),
+        **sure_share(utilities, rubric.EMPTY, rubric.SOLVED).named("mean_utility"),
     }
 
 
@@ -271,7 +272,7 @@ def best_of(scores: Sequence[float], utilities: Sequence[float] | None, samples:
         row = {"n": n, "kl_nats": kl_nats, "sqrt_kl": math.sqrt(kl_nats)}
         row |= mean([value] for value in means["score"]).named("score")
         if utilities is not None:
-            row |= share(([value] for value in means["utility"]), rubric.EMPTY, rubric.SOLVED).named("utility")
+            row |= sure_share(([value] for value in means["utility"]), rubric.EMPTY, rubric.SOLVED).named("utility")
         rows.append(row)
     return rows
 
@@ -283,7 +284,7 @@ def win_rate(ours: Sequence[float], theirs: Sequence[float], per_prompt: int = 1
     if found is None:
         return {"prompts": 0, "completions": 0}
     counts = {"prompts": found.clusters, "completions": found.count}
-    return {"win_rate": found.value, "low": found.low, "high": found.high, **counts}
+    return {"win_rate": found.value, **found.ends(), **counts}
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from transformers import PreTrainedTokenizerBase
+
 from training.contract.configs import SampleConfig
 from training.contract.events import Finished, Progress, Sample, Started, Warned
 from training.contract.records import PROMPTS, SAMPLED_COMPLETIONS, PromptRecord, Record, SampledCompletion, read, write
@@ -121,8 +123,8 @@ def _resume(prompts: Sequence[Wanted], networks: dict[str, Any], run_folder: Run
     state = run_folder.load_state()
     if state is None:
         run_folder.save_state(hashes)
-    for key in hashes if state else ():
-        if state[key] != hashes[key]:
+    for key in hashes:
+        if state and state[key] != hashes[key]:
             raise ValueError(f"{key}: the network changed since the run began; start a new run")
     cut_half_line(run_folder.path / PARTIAL)
     for line in read(run_folder.path / PARTIAL, PartialRecord) if (run_folder.path / PARTIAL).exists() else ():
@@ -159,9 +161,9 @@ def _sample(
             written = [(number, each) for number in whole for each in samples.pop(number)]
             sequences = [tries[number].ids + each.ids for number, each in written]
             scores = judge.scores(sequences) if judge and sequences else [None] * len(sequences)
-            scored = list(zip(written, scores, strict=True))
+            scored = list(zip(written, scores, strict=True))  # without a judge n is 1
             for start in range(0, len(scored), n):
-                (number, best), score = max(scored[start : start + n], key=lambda each: each[1])
+                (number, best), score = max(scored[start : start + n], key=lambda each: each[1] or 0.0)
                 prompt = tries[number]
                 prompt.tries += 1
                 if best.text.strip():  # an empty completion cannot be ranked
@@ -222,7 +224,7 @@ def _write(prompts: Sequence[Wanted], config: SampleConfig, run_folder: RunFolde
     return result
 
 
-def _judge(config: SampleConfig, tokenizer: Any) -> Judge | None:
+def _judge(config: SampleConfig, tokenizer: PreTrainedTokenizerBase) -> Judge | None:
     """Load the judge that scores completions; None without a reward model."""
     if config.reward_model is None:
         return None

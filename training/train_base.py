@@ -4,10 +4,13 @@ import hashlib
 import math
 import random
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from training.contract.configs import BaseConfig, free_keys
 from training.contract.events import Finished, Started
@@ -50,7 +53,8 @@ def run(config: BaseConfig, run_folder: RunFolder) -> None:
     held_out = range(0, len(sequences), HELD_OUT_EVERY)
     steps = _plan(config, [len(sequence) for sequence in sequences], set(held_out))
     torch.manual_seed(config.seed)
-    model = new_transformer(config, tokenizer).to(device())
+    model = new_transformer(config, tokenizer)
+    model.to(device())  # type: ignore[arg-type]  # transformers wraps it so that mypy takes it for a plain function
     forbidden = forbidden_token_ids(model, tokenizer)
 
     def loss_of(rows: list[list[int]]) -> list[MicroBatch]:
@@ -58,8 +62,11 @@ def run(config: BaseConfig, run_folder: RunFolder) -> None:
             model, rows, sequences, masks, forbidden, tokenizer.pad_token_id, config.micro_batch_tokens
         )
 
+    def part(loss: Callable[[], Tensor]) -> tuple[Tensor, dict[str, float]]:
+        return loss(), {}
+
     def batches(step: int) -> list[MicroBatch]:
-        return [MicroBatch(tokens, lambda loss=loss: (loss(), {})) for tokens, loss in loss_of(steps[step])]
+        return [MicroBatch(tokens, partial(part, loss)) for tokens, loss in loss_of(steps[step])]
 
     inside = {name: p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
     rest = [p for name, p in model.named_parameters() if name not in inside]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import PPOConfig
 from training.contract.events import Finished, Metrics, Progress, Sample, Started, Warned
@@ -85,7 +86,9 @@ def check_scores(episodes: Episodes, step: int, config: PPOConfig) -> None:
         )
 
 
-def described(episodes: Episodes, prompts: Sequence[Prompt], tokenizer: Any, config: PPOConfig) -> dict[str, float]:
+def described(
+    episodes: Episodes, prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase, config: PPOConfig
+) -> dict[str, float]:
     """Return the episodes' numbers, with the judge's if the config names one."""
     numbers = describe(episodes)
     if config.judge:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import RewardModelConfig
 from training.contract.events import Finished, Warned
@@ -159,7 +160,7 @@ def _sizes(model: Any, prompts: Sequence[Ranked]) -> list[int]:
 
 
 def _demonstrations(
-    config: RewardModelConfig, tokenizer: object, counts: Counter[str], run_folder: RunFolder
+    config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, counts: Counter[str], run_folder: RunFolder
 ) -> list[list[int]]:
     """Return prompt + completion ids of the train demonstrations, whose mean score becomes 0."""
     path = config.data / DEMONSTRATIONS

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import SFTConfig
 from training.contract.events import Finished
@@ -150,7 +151,7 @@ def _write(network: Trainable, texts: Texts, config: SFTConfig, folder: Path) ->
         shutil.copyfile(config.init_from / PRETRAINING_TEXT, folder / PRETRAINING_TEXT)
 
 
-def read_demonstrations(config: SFTConfig, tokenizer: Any, run_folder: RunFolder) -> Texts:
+def read_demonstrations(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, run_folder: RunFolder) -> Texts:
     """Read the demonstrations; those by held-out labelers are counted and left out."""
     texts = Texts([], [], {use: [] for use in Use}, [], {}, Counter())
     for record in load(config.data, DEMONSTRATIONS, DemonstrationRecord, run_folder):
@@ -172,7 +173,7 @@ def read_demonstrations(config: SFTConfig, tokenizer: Any, run_folder: RunFolder
     return texts
 
 
-def _documents(config: SFTConfig, tokenizer: object, positions: int | None) -> list[list[int]]:
+def _documents(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, positions: int | None) -> list[list[int]]:
     """Return the pretraining text as token ids; empty if pretraining_share is 0."""
     if config.pretraining_share == 0:
         return []

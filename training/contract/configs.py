@@ -7,7 +7,7 @@ A verb's CONFIG is a recipe's name or a JSON file like a run folder's config.jso
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +17,13 @@ _FREE = {"changes_numbers": False}
 
 # A key that affects memory, saving or reporting but no number of the run: a resumed run may change its value.
 free = partial(Field, json_schema_extra=_FREE)
+
+# A path of those in `required`: None in a recipe, but never in a config by make_config.
+if TYPE_CHECKING:
+    Input = Path
+else:
+    Input = Path | None
+needed = partial(Field, default=None)
 
 
 class Config(BaseModel):
@@ -58,7 +65,11 @@ class Optimization(BaseModel):
     save_every_seconds: float = free(default=60, ge=0, description="how often a resumable state is written")
 
 
-class BaseConfig(Config, Optimization):
+class OptimizedConfig(Config, Optimization):
+    """A verb that optimises one network, by run/optimization.py."""
+
+
+class BaseConfig(OptimizedConfig):
     """train_base: a small Llama on a text, by default the miniature world's own corpus."""
 
     verb: ClassVar[str] = "train_base"
@@ -129,14 +140,14 @@ class WeightMemory(Memory):
         return self
 
 
-class SFTConfig(Config, Optimization, Encoding, WeightMemory):
+class SFTConfig(OptimizedConfig, Encoding, WeightMemory):
     """train_sft: demonstrations, optionally with a share of pretraining text."""
 
     verb: ClassVar[str] = "train_sft"
     many_processes: ClassVar[bool] = True
     required: ClassVar[tuple[str, ...]] = ("data", "init_from")
-    data: Path | None = Field(default=None, description="snapshot folder with demonstrations.jsonl")
-    init_from: Path | None = Field(default=None, description="network folder to start from")
+    data: Input = needed(description="snapshot folder with demonstrations.jsonl")
+    init_from: Input = needed(description="network folder to start from")
     epochs: int = Field(default=16, ge=1, description="passes over the data")
     batch_size: int = Field(default=32, ge=1, description="demonstrations of one optimizer step")
     learning_rate: Positive = Field(default=9.65e-6, description="the peak")
@@ -153,16 +164,14 @@ class SFTConfig(Config, Optimization, Encoding, WeightMemory):
     completions_per_prompt: int = Field(default=1, ge=1, description="that it scores of each validation prompt")
 
 
-class RewardModelConfig(Config, Optimization, Encoding, WeightMemory):
+class RewardModelConfig(OptimizedConfig, Encoding, WeightMemory):
     """train_reward_model: a fresh reward model on all comparisons of the snapshot."""
 
     verb: ClassVar[str] = "train_reward_model"
     many_processes: ClassVar[bool] = True
     required: ClassVar[tuple[str, ...]] = ("data", "init_from")
-    data: Path | None = Field(
-        default=None, description="snapshot folder with comparisons.jsonl and demonstrations.jsonl"
-    )
-    init_from: Path | None = Field(default=None, description="SFT network folder to start from")
+    data: Input = needed(description="snapshot folder with comparisons.jsonl and demonstrations.jsonl")
+    init_from: Input = needed(description="SFT network folder to start from")
     epochs: int = Field(default=1, ge=1, description="passes over the data")
     batch_size: int = Field(default=64, ge=1, description="prompts of one optimizer step, with all their rankings")
     learning_rate: Positive = Field(default=9e-6, description="the peak")
@@ -188,14 +197,14 @@ class CrossValidateConfig(RewardModelConfig):
     seeds: int = Field(default=3, ge=1, description="reward models per group")
 
 
-class DPOConfig(Config, Optimization, Encoding, WeightMemory):
+class DPOConfig(OptimizedConfig, Encoding, WeightMemory):
     """train_dpo: a policy from comparisons alone, without reward model or sampling; an offline baseline."""
 
     verb: ClassVar[str] = "train_dpo"
     many_processes: ClassVar[bool] = True
     required: ClassVar[tuple[str, ...]] = ("data", "init_from")
-    data: Path | None = Field(default=None, description="snapshot folder with comparisons.jsonl")
-    init_from: Path | None = Field(default=None, description="SFT network folder: the start and the frozen reference")
+    data: Input = needed(description="snapshot folder with comparisons.jsonl")
+    init_from: Input = needed(description="SFT network folder: the start and the frozen reference")
     epochs: int = Field(default=1, ge=1, description="passes over the data")
     batch_size: int = Field(default=64, ge=1, description="prompts of one optimizer step, with all their rankings")
     learning_rate: Positive = Field(default=1e-6, description="the peak")
@@ -230,10 +239,8 @@ class SampleConfig(Config, Encoding, SampledBy):
 
     verb: ClassVar[str] = "sample_completions"
     required: ClassVar[tuple[str, ...]] = ("data", "init_from")
-    data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
-    init_from: Path | None = Field(
-        default=None, description="policy's network folder; with an endpoint its tokenizer alone is read"
-    )
+    data: Input = needed(description="snapshot folder with prompts.jsonl")
+    init_from: Input = needed(description="policy's network folder; with an endpoint its tokenizer alone is read")
     endpoint_model: str | None = Field(default=None, description="the policy's name at the endpoint")
     reward_model: Path | None = Field(default=None, description="scores each completion where given")
     completions_per_prompt: int = Field(default=1, ge=1, description="distinct texts wanted; fewer after 3 tries each")
@@ -264,12 +271,12 @@ class PPOConfig(Config, Encoding, Memory):
     verb: ClassVar[str] = "train_ppo"
     many_processes: ClassVar[bool] = True
     required: ClassVar[tuple[str, ...]] = ("data", "init_from", "reward_model")
-    data: Path | None = Field(default=None, description="snapshot folder with prompts.jsonl")
-    init_from: Path | None = Field(default=None, description="SFT network folder: the start and the KL reference")
+    data: Input = needed(description="snapshot folder with prompts.jsonl")
+    init_from: Input = needed(description="SFT network folder: the start and the KL reference")
     continue_from: Path | None = Field(
         default=None, description="policy folder to go on from in place of init_from, which stays the reference"
     )
-    reward_model: Path | None = Field(default=None, description="reward model's folder; may be larger than the policy")
+    reward_model: Input = needed(description="reward model's folder; may be larger than the policy")
     allow_weak_reward_model: bool = free(
         default=False, description="train although the reward model's held-out accuracy is not clear of 50 %"
     )
@@ -366,7 +373,7 @@ class ServeConfig(Config, Encoding):
     verb: ClassVar[str] = "serve_policy"
     keeps_inputs: ClassVar[bool] = False
     required: ClassVar[tuple[str, ...]] = ("init_from",)
-    init_from: Path | None = Field(default=None, description="policy's network folder")
+    init_from: Input = needed(description="policy's network folder")
     name: str = free(default="policy", min_length=1, description="the model's name in requests and answers")
     host: str = free(default="127.0.0.1", description="address to listen on; any but loopback needs SERVE_POLICY_KEY")
     port: int = free(default=8001, ge=0, le=65535, description="0: any free one; address.txt of the run folder tells")

@@ -29,8 +29,11 @@ class Estimate(NamedTuple):
 
     def named(self, name: str) -> dict[str, float]:
         """Return the figure as `name` and the ends of its interval, if any, as `name_low` and `name_high`."""
-        ends = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-        return {key: value for key, value in ends.items() if value is not None}
+        return {name: self.value} | {f"{name}_{end}": value for end, value in self.ends().items()}
+
+    def ends(self) -> dict[str, float]:
+        """Return the ends of the interval, if any, as `low` and `high`."""
+        return {end: value for end, value in (("low", self.low), ("high", self.high)) if value is not None}
 
 
 def grouped(values: Iterable[T], clusters: Iterable[Hashable]) -> list[list[T]]:
@@ -77,15 +80,23 @@ def share(groups: Iterable[Sequence[float]], least: float = 0.0, most: float = 1
     return Estimate(at, lower, upper, count, len(groups))
 
 
-def mean(groups: Iterable[Sequence[float]]) -> Estimate | None:
-    """Return the mean of unbounded values, with a t interval by cluster; None without values.
+def sure_share(groups: Iterable[Sequence[float]], least: float = 0.0, most: float = 1.0) -> Estimate:
+    """Return the `share` of groups that hold a value; raises ValueError if none does."""
+    found = share(groups, least, most)
+    if found is None:
+        raise ValueError("groups: no value to take a share of")
+    return found
+
+
+def mean(groups: Iterable[Sequence[float]]) -> Estimate:
+    """Return the mean of unbounded values, with a t interval by cluster; raises ValueError without values.
 
     The standard error is the cluster-robust one of a ratio of sums [Cochran 1977, 6.3], with one degree of freedom
     fewer than clusters; a single cluster has no interval.
     """
     groups = [group for group in groups if len(group)]
     if not groups:
-        return None
+        raise ValueError("groups: no value to take a mean of")
     sizes, clusters = [len(group) for group in groups], len(groups)
     sums, count = [sum(group) for group in groups], sum(sizes)
     value = sum(sums) / count

@@ -31,10 +31,10 @@ class PromptCache(DynamicCache):
         """
         super().__init__()
         # Keys and values, for L layers, G heads and width C: of prompts [L, 2, P, G, S, C], of rows [L, 2, B, G, T, C].
-        first = prefilled.layers[0].keys
-        self.prompts = first.new_empty(len(prefilled.layers), 2, *first.shape)
-        for held, layer in zip(self.prompts, prefilled.layers, strict=True):
-            held[0], held[1] = layer.keys, layer.values
+        held = [held_by(layer) for layer in prefilled.layers]
+        self.prompts = held[0][0].new_empty(len(held), 2, *held[0][0].shape)
+        for layer, (keys, values) in zip(self.prompts, held, strict=True):
+            layer[0], layer[1] = keys, values
         self.blocks: list[Tensor] = []
         self.written = self.free = 0  # tokens per row; tokens that still fit into the last block
         self.bias = None  # [P, 1, 1, S]: -inf at a shorter prompt's padding
@@ -138,14 +138,14 @@ class _Room(DynamicLayer):
             return super().update(key_states, value_states)
         end = length + key_states.shape[2]
         if not self.room or end > self.room[0].shape[2]:
-            held, self.room = (self.keys, self.values), []
+            held, self.room = held_by(self), []
             for tensor in held:
                 self.room.append(tensor.new_empty(*tensor.shape[:2], end + ROOM_TOKENS, tensor.shape[3]))
                 self.room[-1][:, :, :length] = tensor
         for room, states in zip(self.room, (key_states, value_states), strict=True):
             room[: len(states), :, length:end] = states
         self._show(len(key_states), end)
-        return self.keys, self.values
+        return held_by(self)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep these rows, in this order; only rows that move are copied."""
@@ -157,6 +157,12 @@ class _Room(DynamicLayer):
 
     def _show(self, rows: int, length: int) -> None:
         self.keys, self.values = (room[:rows, :, :length] for room in self.room)
+
+
+def held_by(layer: object) -> tuple[Tensor, Tensor]:
+    """Return the keys and values of a layer that holds some."""
+    assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
+    return layer.keys, layer.values
 
 
 def closed_up(live: Tensor) -> Tensor:

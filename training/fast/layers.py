@@ -30,7 +30,7 @@ def adopt(model: Any, attend: Callable[..., tuple[Tensor, None]]) -> bool:
         kind = type(module).__name__
         for ending, forward in (("RMSNorm", _norm), ("Attention", _attention), ("DecoderLayer", _layer)):
             if kind.endswith(ending):
-                module.__class__ = _computing(type(module), forward, attend)
+                module.__class__ = _computing(module.__class__, forward, attend)
     return True
 
 
@@ -69,20 +69,20 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Compute what attention adds [B, S, D]; [1, n, D] if only n tokens attend in the layout."""
-    width, tables = attention.head_dim, position_embeddings
+    width, (cos, sin) = attention.head_dim, position_embeddings
     turned = _Rotary.apply if torch.is_grad_enabled() else _turned
     keys = attention.k_proj(hidden_states).unflatten(-1, (-1, width))
     values = attention.v_proj(hidden_states).unflatten(-1, (-1, width)).transpose(1, 2)
     if hasattr(attention, "k_norm"):
         keys = attention.k_norm(keys)
-    keys = turned(keys, *tables).transpose(1, 2)
+    keys = turned(keys, cos, sin).transpose(1, 2)
     attending = getattr(kwargs.get("layout"), "attending", None)
     if attending is not None:
-        hidden_states, tables = hidden_states[:, attending], tuple(table[:, attending] for table in tables)
+        hidden_states, cos, sin = (tensor[:, attending] for tensor in (hidden_states, cos, sin))
     queries = attention.q_proj(hidden_states).unflatten(-1, (-1, width))
     if hasattr(attention, "q_norm"):
         queries = attention.q_norm(queries)
-    queries = turned(queries, *tables).transpose(1, 2)
+    queries = turned(queries, cos, sin).transpose(1, 2)
     if past_key_values is not None:
         keys, values = past_key_values.update(keys, values, attention.layer_idx)
     dropout = attention.attention_dropout if attention.training else 0.0

@@ -28,7 +28,7 @@ class Columns(NamedTuple):
     """Columns of some tokens of each of several sequences side by side."""
 
     first: int
-    count: int  # of sequences
+    sequences: int  # how many
     tokens: int  # of each sequence
     apart: int  # columns from one sequence's first to the next one's
 

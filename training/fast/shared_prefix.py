@@ -76,8 +76,8 @@ def hidden_states(model: Any, row: Ragged, needed: Tensor | None = None) -> Tens
         return whole_row(model.base_model, row).last_hidden_state[0]
     if needed.device.type == "cpu":
         row = row._replace(layout=reading(row.layout, needed))
-    hidden = whole_row(model.base_model, row).last_hidden_state[0]
-    return hidden[needed if len(hidden) == len(needed) else needed[row.layout.of_last_layer.attending]]
+    hidden, last = whole_row(model.base_model, row).last_hidden_state[0], row.layout.of_last_layer
+    return hidden[needed if last is None or len(hidden) == len(needed) else needed[last.attending]]
 
 
 def whole_row(model: Any, row: Ragged) -> Any:

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from training.contract import records
@@ -89,7 +90,7 @@ def write_snapshots(
         )
 
     written = [demonstrate(task, seed) for task in drawn(1, demonstrations)]
-    data = {
+    data: dict[Purpose, dict[str, Sequence[records.Record]]] = {
         Purpose.SFT: {DEMONSTRATIONS: written},
         Purpose.RM: {
             COMPARISONS: [compare(task, seed, noise) for task in drawn(2, comparisons)],

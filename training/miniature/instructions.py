@@ -31,7 +31,8 @@ class Instruction:
     @property
     def facts(self) -> list[tuple[str, str, str]]:
         """The facts of the passage as (name, verb, thing)."""
-        return [tuple(fact.split()) for fact in self.slots["facts"].rstrip(".").split(". ")]
+        facts = self.slots["facts"].rstrip(".").split(". ")
+        return [(name, verb, thing) for name, verb, thing in map(str.split, facts)]
 
 
 @dataclass(frozen=True)

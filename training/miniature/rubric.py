@@ -1,7 +1,7 @@
 """The hidden rubric: parses an instruction from its prompt's text and judges any completion by rule."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from training.contract.records import Flag
@@ -59,7 +59,7 @@ class _Text:
     def ended(self) -> bool:
         return self.raw.endswith((".", "!", "?"))
 
-    def count(self, vocabulary: Sequence[str]) -> int:
+    def count(self, vocabulary: Container[str]) -> int:
         return sum(word in vocabulary for word in self.words)
 
 

@@ -1,11 +1,14 @@
 """A network's config as transformers reads it; errors of transformers become one sentence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel  # needs torch
 
 
 def read_config(path: Path | str, **changes: Any) -> Any:
@@ -15,6 +18,11 @@ def read_config(path: Path | str, **changes: Any) -> Any:
     """
     with refusing(path, "its config"):
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **changes)
+
+
+def class_for(config: PreTrainedConfig, mapping: Mapping[type[PreTrainedConfig], object]) -> "type[PreTrainedModel]":
+    """Return the class of networks with this config by one of transformers' mappings."""
+    return cast("type[PreTrainedModel]", mapping[type(config)])  # annotated as the pair that tokenizers once were
 
 
 @contextmanager

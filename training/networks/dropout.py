@@ -39,19 +39,19 @@ def add_residual_dropout(model: Any, probability: float) -> None:
     """
     if probability == 0:
         return
+
+    def drop_added(layer: nn.Module, given: tuple, keywords: dict, output: Any) -> Any:
+        start = _hidden(given, keywords)
+        assert start is not None  # as when residual_blocks saw it run
+        return _with_first(output, lambda x: start + F.dropout(x - start, probability, layer.training))
+
     for layer, blocks in residual_blocks(model):
         for block in blocks:
             block.register_forward_hook(
                 lambda block, _, output: _with_first(output, lambda x: F.dropout(x, probability, block.training))
             )
         if not blocks:
-            layer.register_forward_hook(
-                lambda layer, given, keywords, output: _with_first(
-                    output,
-                    lambda x: (start := _hidden(given, keywords)) + F.dropout(x - start, probability, layer.training),
-                ),
-                with_kwargs=True,
-            )
+            layer.register_forward_hook(drop_added, with_kwargs=True)
 
 
 def residual_blocks(model: Any) -> list[tuple[nn.Module, Sequence[nn.Module]]]:

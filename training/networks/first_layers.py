@@ -6,15 +6,15 @@ Of the remaining layers only names and shapes are read, which must match those o
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, GenerationConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, GenerationConfig, PreTrainedModel
 
 from training.contract.network_files import check_files, weight_files
-from training.networks.config import read_config, refusing
+from training.networks.config import class_for, read_config, refusing
 from training.networks.dropout import without_dropout
 
 ROWS = 4096  # of the vocabulary
@@ -60,12 +60,13 @@ def _first_layers(path: Path) -> tuple[Any, int, int, int]:
         if not ((place := _LAYER.match(name)) and layers <= int(place[2]) < whole and not _OTHER_PART.search(name))
     }
     small = sum(tensor.numel() for tensor in tensors.values()) <= FLOAT32_WEIGHTS
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    kind = class_for(config, MODEL_FOR_CAUSAL_LM_MAPPING)
     if kind.config_class is not type(config):  # of a network of several parts only the text part is loaded
         config = text
-    model, found = kind.from_pretrained(
+    loaded = kind.from_pretrained(
         None, config=config, state_dict=tensors, dtype=torch.float32 if small else "auto", output_loading_info=True
     )
+    model, found = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)  # it says so only of the model
     if found["missing_keys"]:
         first = min(found["missing_keys"])
         raise ValueError(f"{path}: lacks {len(found['missing_keys'])} tensors, {first} first; copy the folder again")
@@ -101,7 +102,7 @@ def _check_shapes(path: Path, whole: int) -> None:
             if held.count(own) > 1:
                 continue
             others = (other for other in held if other is not own)
-            most_like = min(others, key=lambda other, own=own: len(own ^ other), default=own)
+            most_like = min(others, key=lambda other: len(own ^ other), default=own)
             differ = own ^ most_like  # few: something is missing; many: the only layer of another kind
             if most_like - own and (len(differ) <= len(most_like) / 2 or not own):
                 raise ValueError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.events import Finding, NetworkTried, Verdict
 from training.contract.records import Message
@@ -50,7 +51,7 @@ SAMPLERS = {
 }
 
 
-def findings(model: Any, tokenizer: Any, rows: int | None = None) -> list[Finding]:
+def findings(model: Any, tokenizer: PreTrainedTokenizerBase, rows: int | None = None) -> list[Finding]:
     """Return findings about a language model from `load_policy`, in the order in which a reader asks.
 
     Takes some dozens of passes over short texts, of which those of `forms` were made when it was loaded. `rows` is the
@@ -82,7 +83,7 @@ def report(run_folder: RunFolder, key: str, path: Path, found: list[Finding]) ->
     run_folder.report(NetworkTried(key=key, path=str(path), findings=found))
 
 
-def _of_tokens(model: Any, tokenizer: Any, rows: int) -> Iterator[Finding]:
+def _of_tokens(model: Any, tokenizer: PreTrainedTokenizerBase, rows: int) -> Iterator[Finding]:
     try:
         encode_prompt(tokenizer, ASKED)
     except Refused as refused:
@@ -112,7 +113,7 @@ def _of_tokens(model: Any, tokenizer: Any, rows: int) -> Iterator[Finding]:
     yield Finding(check="vocabulary", verdict=RIGHT, said=said)
 
 
-def _history(tokenizer: Any) -> Finding:
+def _history(tokenizer: PreTrainedTokenizerBase) -> Finding:
     """Compare an answer's tokens in a longer prompt with those in a demonstration."""
     check = "earlier answers"
     try:
@@ -129,7 +130,7 @@ def _history(tokenizer: Any) -> Finding:
     return Finding(check=check, verdict=NOTE, said=said)
 
 
-def _system(tokenizer: Any) -> Finding:
+def _system(tokenizer: PreTrainedTokenizerBase) -> Finding:
     try:
         encode_prompt(tokenizer, (Message(role="system", text="be brief"), *ASKED))
     except Refused as refused:
@@ -138,7 +139,7 @@ def _system(tokenizer: Any) -> Finding:
     return Finding(check="system message", verdict=RIGHT, said="The chat template takes a system message.")
 
 
-def _spelling(tokenizer: Any) -> Finding:
+def _spelling(tokenizer: PreTrainedTokenizerBase) -> Finding:
     """Spell every control token of the tokenizer in a prompt and a completion."""
     control = control_ids(tokenizer)
     spelled = " ".join(tokenizer.convert_ids_to_tokens(sorted(control)))
@@ -153,7 +154,7 @@ def _spelling(tokenizer: Any) -> Finding:
     return Finding(check="spelled tokens", verdict=verdict, said=said)
 
 
-def _writes_a_date(tokenizer: Any) -> bool:
+def _writes_a_date(tokenizer: PreTrainedTokenizerBase) -> bool:
     known, found = getattr(tokenizer, "chat", None), []
     try:
         for year in (2001, 2012):

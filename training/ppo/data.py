@@ -5,9 +5,10 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import PPOConfig
 from training.contract.events import Warned
@@ -44,7 +45,7 @@ class Prompts(NamedTuple):
         return [self.train[place] for place in places for _ in range(config.samples_per_prompt)]
 
 
-def read_prompts(config: PPOConfig, tokenizer: Any, run_folder: RunFolder) -> Prompts:
+def read_prompts(config: PPOConfig, tokenizer: PreTrainedTokenizerBase, run_folder: RunFolder) -> Prompts:
     """Read the snapshot's prompts; raise ValueError if none of the train split is left."""
     counts: Counter[str] = Counter()
     records = load(config.data, PROMPTS, PromptRecord, run_folder)
@@ -71,7 +72,7 @@ class Pretraining:
     """The text whose gradient PPO-ptx mixes in."""
 
     documents: list[str]
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     max_tokens: int  # of one piece, limited by the row and by the network's positions
 
     def sequences(self, config: PPOConfig, step: int) -> list[list[int]]:

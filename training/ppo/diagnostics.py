@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from training.contract import events
-from training.contract.intervals import grouped, mean, share
+from training.contract.intervals import grouped, mean, sure_share
 from training.miniature import rubric
 from training.ppo.rollout import Episodes
 from training.text.formatting import decode_completion
@@ -32,7 +33,7 @@ def describe(episodes: Episodes) -> dict[str, float]:
     }
 
 
-def judged(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> dict[str, float]:
+def judged(episodes: Episodes, prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
     """Judge a batch by the miniature's rubric, the ground truth behind any score; nothing learns from it."""
     judgements = _judgements(episodes, prompts, tokenizer)
     return {
@@ -41,14 +42,18 @@ def judged(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> dict[s
     }
 
 
-def _judgements(episodes: Episodes, prompts: Sequence[str], tokenizer: Any) -> list[rubric.Judgement]:
+def _judgements(
+    episodes: Episodes, prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> list[rubric.Judgement]:
     return [
         rubric.judge(prompt, decode_completion(tokenizer, episodes.completion(row)))
         for row, prompt in enumerate(prompts)
     ]
 
 
-def ends(episodes: Episodes, prompts: Sequence[str], tokenizer: Any, judge: bool) -> dict[str, float]:
+def ends(
+    episodes: Episodes, prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase, judge: bool
+) -> dict[str, float]:
     """Return the ends of 95 % intervals, `name_low` and `name_high`, of means by describe and judged, and their n.
 
     A prompt that was asked several times is one observation; for a single prompt, unbounded means have no interval.
@@ -61,13 +66,13 @@ def ends(episodes: Episodes, prompts: Sequence[str], tokenizer: Any, judge: bool
     found = {
         "score": mean(clustered(episodes.scores.tolist())),
         "kl_nats": mean(clustered(episodes.kl_nats.tolist())),
-        "eos_rate": share(clustered(episodes.finished.tolist())),
+        "eos_rate": sure_share(clustered(episodes.finished.tolist())),
     }
     if judge:
         judgements = _judgements(episodes, prompts, tokenizer)
         utilities = clustered(judgement.utility for judgement in judgements)
-        found["judge_utility"] = share(utilities, rubric.EMPTY, rubric.SOLVED)
-        found["judge_solved"] = share(clustered(judgement.solved for judgement in judgements))
+        found["judge_utility"] = sure_share(utilities, rubric.EMPTY, rubric.SOLVED)
+        found["judge_solved"] = sure_share(clustered(judgement.solved for judgement in judgements))
     counts = {"prompts": float(found["score"].clusters), "episodes": float(len(episodes))}
     return counts | {
         key: value for name, each in found.items() for key, value in each.named(name).items() if key != name

@@ -95,6 +95,7 @@ class Networks:
 
     def average(self, decay: float) -> None:
         """Move the averaged weights towards the policy's: `decay` of what they were, the rest of what those are."""
+        assert self.averaged is not None  # the policy learns
         with torch.no_grad():
             for average, weights in zip(self.averaged.parameters(), self.policy.parameters(), strict=True):
                 if weights.requires_grad:
@@ -186,7 +187,9 @@ def _check_unchanged(hashes: dict[str, str], state: dict[str, Any], config: PPOC
             raise ValueError(f"{paths[name]}: the network changed since the run began; start a new run")
 
 
-def _check_vocabularies(tokenizer: Any, other: Any, path: Path | None, config: PPOConfig) -> None:
+def _check_vocabularies(
+    tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase, path: Path | None, config: PPOConfig
+) -> None:
     if tokenizer.get_vocab() != other.get_vocab() or tokenizer.eos_token_id != other.eos_token_id:
         raise ValueError(
             f"{path}: its vocabulary ({len(other)} tokens) is not that of {config.init_from} ({len(tokenizer)}); "

@@ -16,6 +16,8 @@ from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_MAPPING,
     AutoModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging as transformers_logging
@@ -24,7 +26,7 @@ from training.contract.configs import Encoding
 from training.contract.intervals import share
 from training.contract.network_files import check_files
 from training.fast.shared_prefix import Group, Ragged, can_be_ragged, hidden_states, ragged
-from training.networks.config import read_config
+from training.networks.config import class_for, read_config
 from training.networks.forms import padded_states
 from training.run.parallel import as_forward
 from training.text.packing import micro_batches
@@ -37,7 +39,7 @@ Form = Literal["padded", "packed", "shared"]
 
 def new_reward_model(
     path: Path | str, dtype: torch.dtype = torch.float32, config: Encoding | None = None
-) -> tuple[Any, Any]:
+) -> tuple[Any, PreTrainedTokenizerBase]:
     """Make (model, tokenizer) from a language network: no unembedding, score head std 1/sqrt(d+1) [Stiennon 2020]."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # it would warn that the score head is new, which is intended
@@ -52,7 +54,9 @@ def new_reward_model(
     return model, tokenizer
 
 
-def load_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, Any, float]:
+def load_reward_model(
+    path: Path | str, dtype: torch.dtype = torch.float32
+) -> tuple[Any, PreTrainedTokenizerBase, float]:
     """Load (model, tokenizer, score_offset) from a trained reward model's folder; raises ValueError if it is none."""
     if "ForSequenceClassification" not in str(check_files(path).get("architectures")):
         raise ValueError(f"{path}: holds no reward model (its config names no ...ForSequenceClassification network)")
@@ -60,7 +64,9 @@ def load_reward_model(path: Path | str, dtype: torch.dtype = torch.float32) -> t
     return model, tokenizer, float(getattr(model.config, "score_offset", 0.0))
 
 
-def _load(path: Path | str, dtype: torch.dtype, config: Encoding | None = None, fresh: str = "") -> tuple[Any, Any]:
+def _load(
+    path: Path | str, dtype: torch.dtype, config: Encoding | None = None, fresh: str = ""
+) -> tuple[Any, PreTrainedTokenizerBase]:
     check_files(path)
     tokenizer = load_tokenizer(path, config)
     kind = scoring_class(read_config(path, num_labels=1))
@@ -69,7 +75,7 @@ def _load(path: Path | str, dtype: torch.dtype, config: Encoding | None = None, 
     return model.eval(), tokenizer
 
 
-def scoring_class(config: Any) -> type:
+def scoring_class(config: Any) -> type[PreTrainedModel]:
     """Return the class of networks with one linear score for this config: transformers' own, or one made of its parts.
 
     transformers has such a class for half of its causal families, and for some with a different head. For the others a
@@ -78,12 +84,12 @@ def scoring_class(config: Any) -> type:
     """
     with torch.device("meta"):
         if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-            own = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+            own = class_for(config, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
             if isinstance(getattr(own(config), "score", None), nn.Linear):
                 return own
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or type(config) not in MODEL_MAPPING:
             raise ValueError(f"{config.model_type}: transformers has no causal language model of this kind")
-        causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        causal = class_for(config, MODEL_FOR_CAUSAL_LM_MAPPING)
         text = config.get_text_config()
         if (
             causal.config_class is not type(config) and text is not config
@@ -99,7 +105,7 @@ def scoring_class(config: Any) -> type:
     return type(name, (_Scoring, family), place)
 
 
-class _Scoring:
+class _Scoring(PreTrainedModel):
     """One linear score on a body, as in transformers' own ...ForSequenceClassification classes."""
 
     def __init__(self, config: Any) -> None:
@@ -116,7 +122,7 @@ class _Scoring:
         return SequenceClassifierOutput(logits=self.score(hidden[torch.arange(len(last)), last]))
 
 
-def save_reward_model(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_reward_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a folder that plain transformers loads with AutoModelForSequenceClassification."""
     model.config.pad_token_id, model.config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     model.save_pretrained(folder)
@@ -235,5 +241,4 @@ def pair_accuracy(scores: Sequence[float], groups: Sequence[Sequence[Pair]]) -> 
     found = share(pairs_right(scores, groups))
     if found is None:
         return {"pairs": 0.0, "prompts": 0.0}
-    ends = {"low": found.low, "high": found.high}
-    return {"accuracy": found.value, **ends, "pairs": float(found.count), "prompts": float(found.clusters)}
+    return {"accuracy": found.value, **found.ends(), "pairs": float(found.count), "prompts": float(found.clusters)}

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import DPOConfig, RewardModelConfig
 from training.contract.events import Warned
@@ -104,7 +105,10 @@ def warn_of_large_groups(sizes: Iterable[int], limit: int, run_folder: RunFolder
 
 
 def read_rankings(
-    config: RewardModelConfig, tokenizer: Any, counts: Counter[str], run_folder: RunFolder | None = None
+    config: RewardModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    counts: Counter[str],
+    run_folder: RunFolder | None = None,
 ) -> Rankings:
     """Read the snapshot's rankings by prompt; what is left out or cut is counted in `counts`.
 
@@ -151,15 +155,14 @@ def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[in
         if completion not in ranked.completions:
             ranked.completions.append(completion)
         places.append(ranked.completions.index(completion))
-    tiers = [completion.tier for completion in record.completions]
+    tiers = {place: one.tier for place, one in enumerate(record.completions) if one.tier is not None}
     sure = 1.0 if record.probability is None else record.probability
     pairs = [(Pair(places[a], places[b], sure, 1 - sure), tiers[b] - tiers[a]) for a, b in record.pairs()]
     pairs = [(pair, distance) for pair, distance in pairs if pair.chosen != pair.rejected]
     if keep_ties:
-        ranked_ones = [place for place, tier in enumerate(tiers) if tier is not None]
         pairs += [
             (Pair(places[a], places[b], 1.0, 1.0), 0)
-            for a, b in combinations(ranked_ones, 2)
+            for a, b in combinations(tiers, 2)
             if tiers[a] == tiers[b] and places[a] != places[b]
         ]
     ranked.pairs += [pair for pair, _ in pairs]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training.contract.configs import Config, free_keys
+from training.contract.configs import Config, EvaluateConfig, free_keys
 from training.contract.events import Failed, Warned
 from training.contract.recipes import CONFIGS, RECIPES, load_config, make_config
 from training.run import parallel
@@ -108,8 +108,8 @@ def _parser(verb: str) -> argparse.ArgumentParser:
 
 def _absolute(config: Config) -> Config:
     """Make every path of the config absolute, so that its run can be resumed from another folder."""
-    absolute = {key: value.absolute() for key, value in config if isinstance(value, Path)}
-    if "policies" in type(config).model_fields:
+    absolute: dict[str, object] = {key: value.absolute() for key, value in config if isinstance(value, Path)}
+    if isinstance(config, EvaluateConfig):
         absolute["policies"] = {name: path.absolute() for name, path in config.policies.items()}
     return config.model_copy(update=absolute)
 
@@ -170,7 +170,7 @@ def _changed(run_folder: RunFolder, config: Config, known: dict[str, Any]) -> li
 
 def _but(config: Config, key: str) -> str:
     """Name the random draws that change with a key that otherwise affects no numbers; "" if none do."""
-    if key in ("micro_batch_tokens", "sharded") and getattr(config, "dropout", 0):
+    if key in ("micro_batch_tokens", "sharded") and getattr(config, "dropout", False):
         return ", but for which activations dropout draws"
     if key == "rows_at_once" and getattr(config, "sampler", "own") == "transformers":
         return ", but for what generate draws"

@@ -36,7 +36,9 @@ def save_and_merge(adapted: PeftModel, folder: Path) -> Any:
 
     It is float32 even if the frozen weights are not: bfloat16 would round away most of what was learnt.
     """
-    adapted.save_pretrained(folder, save_embedding_layers=False)  # the padding row is not learnt, and no base has it
+    adapted.save_pretrained(
+        str(folder), save_embedding_layers=False
+    )  # the padding row is not learnt, and no base has it
     copied = {id(p): torch.nn.Parameter(p.detach().to("cpu", torch.float32, copy=True)) for p in adapted.parameters()}
     return deepcopy(adapted, copied).cpu().merge_and_unload()
 

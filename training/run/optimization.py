@@ -5,12 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.contract.configs import Config, Optimization
+from training.contract.configs import Optimization, OptimizedConfig
 from training.contract.events import Metrics, Progress, Started
 from training.run import parallel
 from training.run.optimizers import CompactAdam
@@ -41,11 +42,11 @@ def adam(
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    values = {"betas": (0.9, config.adam_b2), "eps": config.adam_epsilon, "lr": learning_rate or config.learning_rate}
     groups = [group for group in groups if group["params"]]
+    rate, betas, eps = learning_rate or config.learning_rate, (0.9, config.adam_b2), config.adam_epsilon
     if any(weights.dtype == torch.bfloat16 for weights in parameters):
-        return CompactAdam(groups, **values)
-    return torch.optim.AdamW(groups, **values, fused=True)
+        return CompactAdam(groups, rate, betas, eps)
+    return torch.optim.AdamW(groups, rate, betas, eps, fused=True)
 
 
 def trained_state(model: Any, trained: Any = None) -> dict[str, Tensor]:
@@ -66,7 +67,7 @@ def learning_rate(config: Optimization, step: int, total_steps: int) -> float:
 
 def optimize(
     run_folder: RunFolder,
-    config: Config,
+    config: OptimizedConfig,
     model: Any,
     total_steps: int,
     batches: Callable[[int], Sequence[MicroBatch]],
@@ -160,7 +161,7 @@ def optimize(
             run_folder.report(Metrics(step=done, values=values))
             run_folder.report(Progress(step=done, total_steps=total_steps, note=f"loss {values[f'{group}/loss']:.3f}"))
             sums, steps = {}, 0
-        run_folder.checkpoint_stop(lambda done=done: save(done))
+        run_folder.checkpoint_stop(partial(save, done))
         if parallel.any_of(time.monotonic() - saved >= config.save_every_seconds) or done == total_steps:
             save(done)
             saved = time.monotonic()

@@ -1,13 +1,30 @@
 """Optimizers that torch lacks: Muon in float32, and an Adam for bfloat16 weights."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 
-class Muon(torch.optim.Optimizer):
+class _Optimizer(torch.optim.Optimizer):
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every weight that has a gradient; first call `closure`, if given, and return its loss."""
+        loss = None if closure is None else closure()
+        self.update()
+        return loss
+
+    def update(self) -> None:
+        """Update every weight that has a gradient."""
+        raise NotImplementedError
+
+
+class Muon(_Optimizer):
     """Momentum whose step is made nearly orthogonal, so that no direction of a matrix is left behind [Jordan 2024].
 
     For the matrices inside a network, not its embeddings. Computes in float32, matrices of one shape together: on a CPU
@@ -21,21 +38,21 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(matrices), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def update(self) -> None:
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = {}
+            by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    by_shape.setdefault(matrix.shape, []).append(matrix)
+                    by_shape.setdefault(matrix.shape, []).append((matrix, matrix.grad))
             for (rows, columns), matrices in by_shape.items():
                 updates = []
-                for matrix in matrices:
+                for matrix, gradient in matrices:
                     mean = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
-                    mean.lerp_(matrix.grad, 1 - group["momentum"])
-                    updates.append(matrix.grad.lerp(mean, group["momentum"]))  # Nesterov look-ahead
+                    mean.lerp_(gradient, 1 - group["momentum"])
+                    updates.append(gradient.lerp(mean, group["momentum"]))  # Nesterov look-ahead
                 scale = group["lr"] * max(1.0, rows / columns) ** 0.5
-                for matrix, update in zip(matrices, orthogonal(torch.stack(updates)), strict=True):
+                for (matrix, _), update in zip(matrices, orthogonal(torch.stack(updates)), strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
 
 
@@ -51,7 +68,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-class CompactAdam(torch.optim.Optimizer):
+class CompactAdam(_Optimizer):
     """AdamW for bfloat16 weights: moments are bfloat16 too, and each weight's rounding error is kept as a remainder.
 
     Takes ten bytes per weight with its gradient, where float32 takes sixteen. bfloat16 rounds to one part in 256, so
@@ -63,7 +80,7 @@ class CompactAdam(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def update(self) -> None:
         """Update every weight that has a gradient, computing in float32."""
         for group in self.param_groups:
             b1, b2 = group["betas"]

@@ -53,7 +53,10 @@ class RunFolder:
         """Create or open the folder and lock it; raise ValueError if another process holds the lock."""
         self.path = Path(path).absolute()
         self.stop_requested = False
-        self._has_started, self._held, self._unreadable, self._not_finite = False, [], set(), set()
+        self._has_started = False
+        self._held: list[Event] = []
+        self._unreadable: set[str] = set()
+        self._not_finite: set[str] = set()
         self.is_owned = parallel.is_first()
         if not self.is_owned:
             return
@@ -186,7 +189,7 @@ class RunFolder:
     def save_checkpoint(
         self,
         name: str,
-        write: Callable[[Path], None],
+        write: Callable[[Path], object],
         role: str,
         step: int,
         metrics: dict[str, float] | None = None,
@@ -205,12 +208,12 @@ class RunFolder:
             save()
             raise Stopped
 
-    def _write(self, place: Path, write: Callable[[Path], Any]) -> None:
+    def _write(self, place: Path, write: Callable[[Path], object]) -> None:
         if self.is_owned:
             write_whole(place, write)
 
 
-def write_whole(place: Path, write: Callable[[Path], None], before: Path | None = None) -> None:
+def write_whole(place: Path, write: Callable[[Path], object], before: Path | None = None) -> None:
     """Let `write` fill a temporary sibling of `place` (a file or a folder), sync it, and rename it to `place`.
 
     If `before` is given, the file that was at `place` is kept there.

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import SFTConfig
 from training.contract.events import Sample, Warned
@@ -32,13 +33,16 @@ Row = dict[str, float]
 class Judge:
     """Scores policies on the same prompts with the same draws."""
 
-    def __init__(self, config: SFTConfig, policy: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> None:
+    def __init__(
+        self, config: SFTConfig, policy: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]
+    ) -> None:
         """Load the reward model; `prompts` are token ids, each sampled `completions_per_prompt` times."""
         if not prompts:
             raise ValueError(
                 f"reward_model: {config.data} has no demonstration of the validation split whose prompt networks could "
                 "be scored on; put some prompts into that split, or leave reward_model out to keep the last network"
             )
+        assert config.reward_model is not None  # it is what judges
         self.config, self.tokenizer = config, tokenizer
         self.reward_model, its_tokenizer, self.offset = load_reward_model(config.reward_model)
         if its_tokenizer.get_vocab() != tokenizer.get_vocab():
@@ -133,7 +137,7 @@ class Epochs:
         for key, better in BEST.items():
             if key in row:
                 steps = sorted({self.best.get(key, step), step})
-                self.best[key] = better(steps, key=lambda step, key=key: self.rows[step][key])
+                self.best[key] = better(steps, key=lambda step: self.rows[step][key])
         # Weights, report, then cleanup: if killed in between, the run measures this epoch again with the same result.
         if weights is not None and step in self.best.values():
             self.run_folder.save_state(weights(), _name(step))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from training.contract.configs import EvaluateConfig, SampleConfig
 from training.contract.records import Message
@@ -41,7 +42,7 @@ Came = tuple[int, list[Drawn] | endpoint.Refused]
 class Source(NamedTuple):
     """A policy that can be sampled from; `model` is None if an endpoint serves it."""
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     model: Any | None
     draw: Callable[[Sequence[Asked]], Iterator[Came]]  # one completion per entry, as they arrive
 
@@ -61,12 +62,14 @@ def load_source(
 
     Once `stopping()` is true, an endpoint gets no new requests, and drawing ends with those already sent.
     """
-    if config.sampler == "endpoint":
+    by, address = config.sampler, config.endpoint
+    if by == "endpoint":
+        assert address is not None and name is not None  # by the config's rules
         tokenizer = load_tokenizer(folder, config)
 
         def ask(prompts: Sequence[Asked]) -> Iterator[Came]:
             for place, came in endpoint.ask(
-                config.endpoint,
+                address,
                 name,
                 [endpoint.Request(prompt.messages, prompt.seed) for prompt in prompts],
                 max_tokens=config.max_completion_tokens,
@@ -92,7 +95,7 @@ def load_source(
             generator=torch.Generator().manual_seed(prompts[0].seed),
             temperature=config.temperature,
             rows_at_once=config.batch_size,
-            by=config.sampler,
+            by=by,
         )
         written = zip(
             sampled.texts(), sampled.finished.tolist(), sampled.logprobs.double().sum(1).tolist(), strict=True
@@ -102,10 +105,12 @@ def load_source(
     return Source(tokenizer, model, draw)
 
 
-def _drawn(tokenizer: Any, answer: endpoint.Answer, temperature: float) -> Drawn:
+def _drawn(tokenizer: PreTrainedTokenizerBase, answer: endpoint.Answer, temperature: float) -> Drawn:
     """Convert a server's answer; keep log-probs only at temperature 1, since servers report those whatever they use."""
     if answer.ids is None:
         ids = encode_completion(tokenizer, answer.text)
         return Drawn(answer.text, ids if answer.finished else ids[:-1], answer.finished, None)
-    known = temperature == 1 and answer.logprobs is not None and len(answer.logprobs) == len(answer.ids)
-    return Drawn(answer.text, answer.ids, answer.finished, sum(answer.logprobs) if known else None)
+    logprob = None
+    if temperature == 1 and answer.logprobs is not None and len(answer.logprobs) == len(answer.ids):
+        logprob = sum(answer.logprobs)
+    return Drawn(answer.text, answer.ids, answer.finished, logprob)

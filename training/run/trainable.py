@@ -42,7 +42,9 @@ class Trainable:
         return merged(self.model, self.adapters, folder)
 
 
-def trainable(loaded: tuple[Any, Any], config: Any, run_folder: RunFolder, head: str | None = None) -> Trainable:
+def trainable(
+    loaded: tuple[Any, PreTrainedTokenizerBase], config: Any, run_folder: RunFolder, head: str | None = None
+) -> Trainable:
     """Report what trying a loaded (model, tokenizer) finds, and make it ready for training (see `prepared`)."""
     model, tokenizer = loaded
     trial.report(run_folder, "init_from", config.init_from, trial.findings(model, tokenizer))

@@ -106,8 +106,8 @@ def completion_logprobs(
 
 def _token_logprobs(hidden: Tensor, targets: Tensor, head: nn.Module, forbidden: Tensor, temperature: float) -> Tensor:
     """Return log-probabilities [N] of `targets` [N] from hidden states [N, D], without all logits [N, V] at once."""
-    width = head.weight.shape[0] if hasattr(head, "weight") else hidden.shape[-1]
-    step = max(1, CHUNK_LOGITS // width)
+    weight = getattr(head, "weight", None)
+    step = max(1, CHUNK_LOGITS // (hidden.shape[-1] if weight is None else weight.shape[0]))
 
     def chunk(hidden: Tensor, targets: Tensor) -> Tensor:
         logits = head(hidden).float()

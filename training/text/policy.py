@@ -12,6 +12,7 @@ from transformers import (
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -80,7 +81,7 @@ def load_network(kind: Any, path: Path | str, dtype: torch.dtype, fresh: str = "
     return model
 
 
-def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
+def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Give the network an embedding row for each token, and the tokenizer's pad id; new rows are 0.
 
     Raises ValueError if tokens other than added ones lack a row: the tokenizer belongs to another network.
@@ -108,7 +109,7 @@ def fit_to_tokenizer(model: Any, tokenizer: Any) -> None:
     forms(model)  # may change how the network computes: done before its first pass, so that all passes round alike
 
 
-def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+def stop_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the ids that end a completion: the end-of-turn token first, end-of-text, those the network names.
 
     Ordinary tokens that the network names are left out: they are its family's default, for another tokenizer.
@@ -141,7 +142,7 @@ def check_fits(model: Any, tokens: int) -> None:
         )
 
 
-def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a folder that plain transformers loads: weights, tokenizer with chat template, generation config."""
     ends = stop_ids(model, tokenizer)
     model.generation_config = GenerationConfig(
@@ -153,7 +154,7 @@ def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
+def new_transformer(config: BaseConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """Create a small Llama with random weights; call torch.manual_seed first."""
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -176,7 +177,7 @@ def new_transformer(config: BaseConfig, tokenizer: Any) -> LlamaForCausalLM:
     return model.eval()
 
 
-def forbidden_token_ids(model: Any, tokenizer: Any) -> Tensor:
+def forbidden_token_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Return the ids [F] that no policy may write: the pad token, and embedding rows without a token."""
     rows = model.get_output_embeddings().weight.shape[0]
     nameless = sorted(set(range(rows)).difference(tokenizer.get_vocab().values(), [tokenizer.pad_token_id]))

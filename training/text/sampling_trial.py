@@ -41,7 +41,8 @@ def _cache_is_right(model: Any, prompts: list[tuple[int, ...]]) -> bool:
     count = len(prompts) * TRIAL_TOKENS
     uniforms = torch.linspace(0.05, 0.95, count, dtype=torch.float64).view(TRIAL_TOKENS, -1).T
     never, pad_id = torch.empty(0, dtype=torch.int64), torch.zeros(1, dtype=torch.int64, device=model.device)
-    texts, logprobs = [list(prompt) for prompt in prompts], [[] for _ in prompts]
+    texts = [list(prompt) for prompt in prompts]
+    logprobs: list[list[float]] = [[] for _ in prompts]
     try:
         for _, tokens, found in by_cache(model, prompts, Drawing(uniforms, 1.0, never, pad_id)):
             for row, (token, logprob) in enumerate(zip(tokens.tolist(), found.tolist(), strict=True)):
@@ -50,12 +51,12 @@ def _cache_is_right(model: Any, prompts: list[tuple[int, ...]]) -> bool:
     except Exception:  # it caches something other than keys and values, or takes other arguments
         return False
     limit = 2e-3 if model.dtype == torch.float32 else 0.2  # relative to the spread of a vocabulary's log-probs
-    for text, found in zip(texts, logprobs, strict=True):
+    for text, ours in zip(texts, logprobs, strict=True):
         whole = _whole_logits(model, text)[-TRIAL_TOKENS - 1 : -1]
         spread = whole.std(-1).clamp_min(1e-6)
         written = torch.tensor(text[-TRIAL_TOKENS:], device=whole.device)
         expected = mask_logits(whole, pad_id).log_softmax(-1).gather(1, written[:, None])[:, 0]
-        if not bool(((expected - expected.new_tensor(found)).abs() <= limit * spread).all()):
+        if not bool(((expected - expected.new_tensor(ours)).abs() <= limit * spread).all()):
             return False
     return True
 

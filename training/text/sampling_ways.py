@@ -72,14 +72,13 @@ def by_cache(model: Any, prompts: list[tuple[int, ...]], drawing: Drawing) -> It
     rows, owners = torch.arange(len(prompts)), torch.tensor([distinct[prompt] for prompt in prompts], device=device)
     logits, positions = logits[owners], attention.sum(dim=1)[owners]
     written = ids.shape[1]
-    shared = can_be_ragged(model, max(map(len, prompts)) + most) and len(prompts) > 1 and _can_share(cache)
-    if shared:
+    mask: Tensor | None = None
+    if can_be_ragged(model, max(map(len, prompts)) + most) and len(prompts) > 1 and _can_share(cache):
         cache = PromptCache(cache, attention, owners)
     else:
         cache.batch_select_indices(owners)
-        # If no prompt is padded, the model gets no mask: it would scan it at every step.
-        room = attention.new_ones(len(prompts), most)
-        attention = None if attention.all() else torch.cat([attention[owners], room], 1)
+        if not attention.all():  # else the model gets no mask: it would scan it at every step
+            mask = torch.cat([attention[owners], attention.new_ones(len(prompts), most)], 1)
     for step in range(most):
         chosen, logprobs = drawing.choose(logits, rows, step)
         yield Step(rows, chosen.cpu(), logprobs.cpu())
@@ -90,15 +89,15 @@ def by_cache(model: Any, prompts: list[tuple[int, ...]], drawing: Drawing) -> It
             keep = closed_up(unfinished)
             cache.batch_select_indices(keep)
             rows, chosen, positions = rows[keep.cpu()], chosen[keep], positions[keep]
-            attention = attention if shared or attention is None else attention[keep]
+            mask = None if mask is None else mask[keep]
         written += 1
-        seen = {"attention_mask": None if attention is None else attention[:, :written]}
+        seen = {"attention_mask": None if mask is None else mask[:, :written]}
         logits = model(
             input_ids=chosen[:, None],
             position_ids=positions[:, None],
             past_key_values=cache,
             use_cache=True,
-            **(layout_arguments(model, cache) if shared else seen),
+            **(layout_arguments(model, cache) if isinstance(cache, PromptCache) else seen),
         ).logits[:, -1]
         positions = positions + 1
 

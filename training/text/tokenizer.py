@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 
@@ -18,7 +18,7 @@ PAD, END = "<|pad|>", "<|end|>"
 ROLE_TOKENS = ["<|system|>", "<|user|>", "<|assistant|>"]
 
 
-def load_tokenizer(path: Path | str, config: Encoding | None = None) -> Any:
+def load_tokenizer(path: Path | str, config: Encoding | None = None) -> PreTrainedTokenizerBase:
     """Load a network folder's tokenizer, with a chat template and a pad token that is not its end-of-text token."""
     if not Path(path).is_dir():
         raise ValueError(f"{path}: no such network folder")
@@ -42,7 +42,7 @@ def load_tokenizer(path: Path | str, config: Encoding | None = None) -> Any:
     return tokenizer
 
 
-def _spare_token(tokenizer: Any) -> str:
+def _spare_token(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return a token to pad with: one reserved for padding or unused in the tokenizer, else a new one."""
     end = tokenizer.convert_ids_to_tokens(end_of_turn(tokenizer))
     taken = {tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token, end}
@@ -51,7 +51,7 @@ def _spare_token(tokenizer: Any) -> str:
     return next((token for hint in ("pad", "reserved", "unused") for token in idle if hint in token.lower()), PAD)
 
 
-def largest_id(tokenizer: Any) -> int:
+def largest_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the largest token id; a vocabulary with holes has more ids than tokens."""
     vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
     return max([len(tokenizer) - 1, *vocabulary.values()])

@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, stats
 
 from tests.training.contract.worlds import World, grid
-from training.contract.intervals import grouped, mean, share
+from training.contract.intervals import grouped, mean, share, sure_share
 
 
 def mid_p(right, count):
@@ -54,8 +54,11 @@ def test_draws_alone_are_no_certainty():
 
 
 def test_without_a_value_there_is_no_figure():
-    assert share([]) is None and share([[], []]) is None
-    assert mean([]) is None and mean([[]]) is None
+    for none in ([], [[], []]):
+        assert share(none) is None
+        for figure in (sure_share, mean):
+            with pytest.raises(ValueError, match="no value"):
+                figure(none)
     assert share([[], [1.0], []]).clusters == 1
 
 

@@ -65,6 +65,22 @@ def test_a_resumed_muon_goes_on_where_it_was():
     assert torch.equal(*weights)
 
 
+@pytest.mark.parametrize(
+    "optimizer", [Muon, lambda weights, lr: CompactAdam([{"params": weights}], lr, (0.9, 0.95), 1e-8)]
+)
+def test_a_step_takes_torchs_closure_which_computes_the_gradient(optimizer):
+    weights = torch.nn.Parameter(torch.ones(4, 4))
+    stepping, before = optimizer([weights], lr=0.1), weights.detach().clone()
+
+    def loss():
+        found = weights.square().sum()
+        found.backward()
+        return found.item()
+
+    assert stepping.step(loss) == 16.0
+    assert not torch.equal(weights, before)
+
+
 def test_adam_in_bfloat16_follows_adam_in_float32_where_rounding_alone_would_stand_still():
     """Steps of 1e-5 on weights about 1, as in a reward model's training, one gradient after the other."""
     torch.manual_seed(0)
