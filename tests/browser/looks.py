@@ -10,8 +10,10 @@ AXE = (ROOT / "tests" / "browser" / "vendor" / "axe" / "axe.min.js").read_text()
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 WIDTHS = (360, 768, 1280, 1600)
 THEMES = ((360, "dark"), (1280, "light"))  # colours do not depend on the width: each theme is looked at once
-SQUEEZED = """() => [...document.querySelectorAll('dd')].map(e => [e.innerText, e.clientWidth])
+SQUEEZED = """() => [...document.querySelectorAll('dd, legend')].map(e => [e.innerText, e.clientWidth])
   .filter(([text, width]) => text.length > 12 && width && width < 64).map(([text]) => text).slice(0, 12)"""
+RUN_ON = """() => [...document.querySelectorAll('main :is(p, li, td, dd, legend, label)')].map(e => e.innerText)
+  .map(text => text.match(/.{0,30}[a-zäöüß)][.!?][A-ZÄÖÜ0-9].{0,20}/)?.[0]).filter(Boolean).slice(0, 12)"""
 WIDE = """() => [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
   .map(e => `${e.tagName} ${e.className}`).slice(0, 12)"""
 
@@ -23,6 +25,7 @@ def complaints(page, name: str) -> list[str]:
         page.set_viewport_size({"width": width, "height": 900})
         found += too_wide(page, name)
         found += [f"{name} squeezes {one!r} at {width} px" for one in page.evaluate(SQUEEZED)]
+    found += [f"{name} has no space between two sentences: {one!r}" for one in page.evaluate(RUN_ON)]
     if page.locator("h1").count() != 1:
         found.append(f"{name} has {page.locator('h1').count()} headings of the first level")
     for width, scheme in THEMES:
