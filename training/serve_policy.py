@@ -30,8 +30,7 @@ from training.networks import trial
 from training.run.command import main
 from training.run.optimization import device
 from training.run.run_folder import RunFolder, finite
-from training.text.formatting import Refused as TemplateRefused
-from training.text.formatting import decode_completion, encode_prompt
+from training.text.formatting import Refused, decode_completion, encode_prompt
 from training.text.policy import forbidden_token_ids, load_policy, max_positions, stop_ids
 from training.text.sampler import sample, stream
 
@@ -43,7 +42,7 @@ BACKLOG = 128  # waiting connections
 KEEP_ALIVE_SECONDS = 60  # that a silent client may keep its connection
 
 
-class Refused(Exception):
+class BadRequest(Exception):
     """A request that cannot be answered, with the HTTP status and the reason."""
 
     def __init__(self, status: int, message: str):
@@ -94,20 +93,20 @@ class Resident:
         self.generator = torch.Generator().manual_seed(config.seed)
 
     def prepare(self, request: ChatRequest) -> tuple[list[int], dict[str, Any]]:
-        """Return the prompt's token ids and the sampler's keyword arguments; raises Refused."""
+        """Return the prompt's token ids and the sampler's keyword arguments; raises BadRequest."""
         if request.model not in ("", self.config.name):
-            raise Refused(404, f"model: there is no {request.model!r} here; ask for {self.config.name!r}")
+            raise BadRequest(404, f"model: there is no {request.model!r} here; ask for {self.config.name!r}")
         limit = self.config.max_prompt_tokens
         messages = [Message(role=message.role, text=message.content) for message in request.messages]
         try:
             ids = encode_prompt(self.tokenizer, messages)
-        except TemplateRefused as error:
-            raise Refused(400, f"messages: the network's chat template does not take them: {error}") from error
+        except Refused as error:
+            raise BadRequest(400, f"messages: the network's chat template does not take them: {error}") from error
         if len(ids) > limit:
-            raise Refused(400, f"messages: longer than {limit} tokens; leave the oldest out (max_prompt_tokens)")
+            raise BadRequest(400, f"messages: longer than {limit} tokens; leave the oldest out (max_prompt_tokens)")
         room = (max_positions(self.policy) or len(ids) + self.config.max_completion_tokens) - len(ids)
         if room < 1:
-            raise Refused(400, f"messages: {len(ids)} tokens leave the network no position to write at; send less")
+            raise BadRequest(400, f"messages: {len(ids)} tokens leave the network no position to write at; send less")
         asked = request.max_completion_tokens or request.max_tokens or self.config.max_completion_tokens
         generator = self.generator if request.seed is None else torch.Generator().manual_seed(request.seed)
         return ids, {
@@ -119,7 +118,7 @@ class Resident:
         }
 
     def complete(self, request: ChatRequest) -> dict[str, Any]:
-        """Return the whole answer to a request; raises Refused."""
+        """Return the whole answer to a request; raises BadRequest."""
         ids, keywords = self.prepare(request)
         sampled = sample(self.policy, [ids] * request.n, **keywords)
         choices = [
@@ -145,9 +144,9 @@ class Resident:
         }
 
     def stream(self, request: ChatRequest) -> Iterator[dict[str, Any]]:
-        """Return the answer piece by piece, as protocol chunks; raises Refused before the first."""
+        """Return the answer piece by piece, as protocol chunks; raises BadRequest before the first."""
         if request.n != 1:
-            raise Refused(400, "n: a stream carries one answer; ask for 1, or without stream")
+            raise BadRequest(400, "n: a stream carries one answer; ask for 1, or without stream")
         return self._chunks(*self.prepare(request))
 
     def _chunks(self, ids: list[int], keywords: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -181,7 +180,7 @@ def application(resident: Resident, key: str) -> Starlette:
     def checked(request: Request) -> None:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if key and not hmac.compare_digest(given.encode(), key.encode()):
-            raise Refused(401, f"send the bearer token that {KEY_VARIABLE} holds")
+            raise BadRequest(401, f"send the bearer token that {KEY_VARIABLE} holds")
 
     async def health(_request: Request) -> Response:
         return _answer({"status": "ok"})
@@ -209,10 +208,10 @@ def application(resident: Resident, key: str) -> Starlette:
 
     async def elsewhere(request: Request) -> Response:
         checked(request)
-        raise Refused(404, f"{request.url.path}: there are /v1/chat/completions, /v1/models and /health")
+        raise BadRequest(404, f"{request.url.path}: there are /v1/chat/completions, /v1/models and /health")
 
     async def refuse(_request: Request, error: Exception) -> Response:
-        status = error.status if isinstance(error, Refused) else 500
+        status = error.status if isinstance(error, BadRequest) else 500
         kind = "authentication_error" if status == 401 else "invalid_request_error"
         return _answer({"error": {"message": str(error), "type": kind, "param": None, "code": None}}, status)
 
@@ -222,25 +221,25 @@ def application(resident: Resident, key: str) -> Starlette:
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/{path:path}", elsewhere, methods=["GET", "POST"]),
     ]
-    return Starlette(routes=routes, exception_handlers={Refused: refuse})
+    return Starlette(routes=routes, exception_handlers={BadRequest: refuse})
 
 
 async def _read(request: Request) -> ChatRequest:
-    """Read a chat request; raise Refused if it is none, or too large to be one."""
+    """Read a chat request; raise BadRequest if it is none, or too large to be one."""
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY_BYTES:
-            raise Refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes; send less")
+            raise BadRequest(413, f"the body is larger than {MAX_BODY_BYTES} bytes; send less")
     # Any page in a browser on this machine may post plain text to a loopback port, but not JSON.
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refused(415, "the body must be sent as Content-Type: application/json")
+        raise BadRequest(415, "the body must be sent as Content-Type: application/json")
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Refused(400, f"{where}: {first['msg']}") from error
+        raise BadRequest(400, f"{where}: {first['msg']}") from error
 
 
 def _answer(body: dict[str, Any], status: int = 200) -> Response:

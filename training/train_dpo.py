@@ -15,7 +15,7 @@ from torch import Tensor
 from training.contract.configs import DPOConfig, RewardModelConfig
 from training.contract.events import Finished, Warned
 from training.reward.model import Pair, k_wise_loss, pair_accuracy, pairs_right
-from training.reward.rankings import Ranked, check_pairs, joined, read_rankings, warn_of_large_groups
+from training.reward.rankings import RankedPrompt, check_pairs, joined, read_rankings, warn_of_large_groups
 from training.run import parallel
 from training.run.command import main
 from training.run.optimization import optimize, precision
@@ -63,7 +63,7 @@ def run(config: DPOConfig, run_folder: RunFolder) -> None:
 
 
 def losses(
-    network: Trainable, prompts: Sequence[Ranked], reference: Sequence[Tensor], config: DPOConfig
+    network: Trainable, prompts: Sequence[RankedPrompt], reference: Sequence[Tensor], config: DPOConfig
 ) -> list[MicroBatch]:
     """Return a step's loss in micro-batches; `reference` holds log pi_ref(y|x) of each prompt's completions."""
     widths = [prompt.padded_tokens for prompt in prompts]
@@ -86,7 +86,7 @@ def losses(
 
 
 def measure(
-    prompts: Sequence[Ranked], logprobs: Sequence[Tensor], reference: Sequence[Tensor], config: DPOConfig
+    prompts: Sequence[RankedPrompt], logprobs: Sequence[Tensor], reference: Sequence[Tensor], config: DPOConfig
 ) -> dict[str, float]:
     """Return loss and accuracy of the scores that a policy implies."""
     scores, pairs = config.beta * (torch.cat(list(logprobs)) - torch.cat(list(reference))), joined(prompts)
@@ -97,12 +97,12 @@ def measure(
 
 
 @torch.no_grad()
-def logprobs_by_prompt(network: Trainable, prompts: Sequence[Ranked], config: DPOConfig) -> list[Tensor]:
+def logprobs_by_prompt(network: Trainable, prompts: Sequence[RankedPrompt], config: DPOConfig) -> list[Tensor]:
     """Return log pi(y|x) of each prompt's completions, prompt by prompt, on the CPU; processes share the work."""
     found: dict[int, Tensor] = {}
     widths = [prompt.padded_tokens for prompt in prompts]
     batches = micro_batches(widths, config.micro_batch_tokens)
-    for number, _weight in parallel.deal([sum(widths[i] for i in batch) for batch in batches]):
+    for number, _weight in parallel.assign([sum(widths[i] for i in batch) for batch in batches]):
         batch = batches[number]
         with precision(config.dtype):
             logprobs = sequence_logprobs(network, [prompts[i] for i in batch]).cpu()
@@ -111,7 +111,7 @@ def logprobs_by_prompt(network: Trainable, prompts: Sequence[Ranked], config: DP
     return [everybodys[i] for i in range(len(prompts))]
 
 
-def sequence_logprobs(network: Trainable, prompts: Sequence[Ranked]) -> Tensor:
+def sequence_logprobs(network: Trainable, prompts: Sequence[RankedPrompt]) -> Tensor:
     """Return log pi(y|x) [N] of all completions of the prompts, in order: the sum over their tokens, nats."""
     lengths = [(len(prompt.prompt), len(ids)) for prompt in prompts for ids in prompt.completions]
     rows = [prompt.prompt + ids for prompt in prompts for ids in prompt.completions]

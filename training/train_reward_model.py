@@ -22,7 +22,7 @@ from training.reward.model import (
     score_groups,
     score_sequences,
 )
-from training.reward.rankings import Ranked, Rankings, check_pairs, joined, read_rankings, warn_of_large_groups
+from training.reward.rankings import RankedPrompt, Rankings, check_pairs, joined, read_rankings, warn_of_large_groups
 from training.reward.report import report
 from training.run.command import main
 from training.run.optimization import optimize, precision
@@ -61,7 +61,7 @@ def run(config: RewardModelConfig, run_folder: RunFolder) -> None:
 
 def learn(
     network: Trainable,
-    prompts: Sequence[Ranked],
+    prompts: Sequence[RankedPrompt],
     config: RewardModelConfig,
     run_folder: RunFolder,
     counts: Counter[str],
@@ -77,12 +77,12 @@ def learn(
     return len(steps)
 
 
-def losses(network: Trainable, prompts: Sequence[Ranked], config: RewardModelConfig) -> list[MicroBatch]:
+def losses(network: Trainable, prompts: Sequence[RankedPrompt], config: RewardModelConfig) -> list[MicroBatch]:
     """Return a step's loss by Eq. 1 in micro-batches: the mean over its prompts of each one's mean over its pairs."""
     with_pairs = max(1, sum(bool(prompt.pairs) for prompt in prompts))
     ordered_pairs = max(1, sum(pair.weight > pair.opposite_weight for prompt in prompts for pair in prompt.pairs))
 
-    def part(batch: Sequence[Ranked]) -> tuple[Tensor, dict[str, float]]:
+    def part(batch: Sequence[RankedPrompt]) -> tuple[Tensor, dict[str, float]]:
         with precision(config.dtype):
             scores = score_groups(network.model, [prompt.group for prompt in batch], network.pad_id)
         pairs = joined(batch)
@@ -136,7 +136,7 @@ def offset(
 
 
 @torch.no_grad()
-def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[Ranked], pad_id: int) -> Tensor:
+def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[RankedPrompt], pad_id: int) -> Tensor:
     """Return raw logits [N] of all completions of the prompts, in order, on the CPU."""
     parts: list[Tensor] = [torch.empty(0)] * len(prompts)
     for batch in _batches(model, prompts, config.micro_batch_tokens):
@@ -147,14 +147,14 @@ def score_prompts(config: RewardModelConfig, model: Any, prompts: Sequence[Ranke
     return torch.cat(parts)
 
 
-def _batches(model: Any, prompts: Sequence[Ranked], tokens: int) -> list[list[int]]:
+def _batches(model: Any, prompts: Sequence[RankedPrompt], tokens: int) -> list[list[int]]:
     """Return micro-batches of prompts; a prompt's completions stay together, as its pairs need their scores at once."""
     if can_be_ragged(model):
         return in_order(_sizes(model, prompts), tokens)
     return micro_batches(_sizes(model, prompts), tokens)
 
 
-def _sizes(model: Any, prompts: Sequence[Ranked]) -> list[int]:
+def _sizes(model: Any, prompts: Sequence[RankedPrompt]) -> list[int]:
     """Return the tokens computed for each prompt with its completions."""
     return [prompt.tokens if can_be_ragged(model) else prompt.padded_tokens for prompt in prompts]
 

@@ -20,7 +20,7 @@ from training.run import parallel
 from training.run.command import main
 from training.run.optimization import optimize, precision
 from training.run.run_folder import RunFolder
-from training.run.selection import Epochs, Judge
+from training.run.selection import Epochs, EpochScorer
 from training.run.snapshots import load
 from training.run.trainable import Trainable, trainable, weights_dtype
 from training.text.formatting import encode_demonstration, encode_document, left_out
@@ -45,7 +45,7 @@ def run(config: SFTConfig, run_folder: RunFolder) -> None:
     steps = _plan(config, texts)
     epochs, judge = Epochs(run_folder), None
     if config.reward_model:
-        judge = Judge(config, network.model, network.tokenizer, list(texts.prompts.values()))
+        judge = EpochScorer(config, network.model, network.tokenizer, list(texts.prompts.values()))
         epochs.check()
 
     def batches(step: int) -> list[MicroBatch]:
@@ -131,7 +131,7 @@ def losses(
 def validation_loss(network: Trainable, texts: Texts, config: SFTConfig) -> dict[str, float]:
     """Return the mean cross-entropy (nats) of the validation split's demonstrations."""
     batches = _cross_entropy(network, texts, texts.members[Use.VALIDATION], config)
-    shares = parallel.deal([batch.tokens for batch in batches], even=config.sharded)
+    shares = parallel.assign([batch.tokens for batch in batches], even=config.sharded)
     with precision(config.dtype):
         loss = sum(weight * float(batches[index].compute()) for index, weight in shares)
     return parallel.add_up({"validation_loss_nats": loss})
@@ -139,7 +139,7 @@ def validation_loss(network: Trainable, texts: Texts, config: SFTConfig) -> dict
 
 def _cross_entropy(network: Trainable, texts: Texts, indices: list[int], config: SFTConfig) -> list[MicroBatch]:
     lengths = [len(texts.sequences[i]) for i in indices]
-    rows = [[indices[i] for i in row] for row in pack(lengths, parallel.fair(config.row_tokens, sum(lengths)))]
+    rows = [[indices[i] for i in row] for row in pack(lengths, parallel.fair_limit(config.row_tokens, sum(lengths)))]
     return cross_entropy(
         network.model, rows, texts.sequences, texts.masks, network.forbidden, network.pad_id, config.micro_batch_tokens
     )

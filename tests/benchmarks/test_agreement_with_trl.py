@@ -20,7 +20,7 @@ from training.reward.model import (
     save_reward_model,
     score_groups,
 )
-from training.reward.rankings import Ranked, joined
+from training.reward.rankings import RankedPrompt, joined
 from training.text.formatting import CHAT_TEMPLATE
 from training.text.packing import cross_entropy, pack
 from training.text.policy import load_policy, save_policy
@@ -119,9 +119,9 @@ def theirs(folder) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def rankings(k: int) -> list[Ranked]:
+def rankings(k: int) -> list[RankedPrompt]:
     pairs = [Pair(a, b) for a, b in combinations(range(k), 2)]
-    return [Ranked(prompt, Split.TRAIN, completions=texts, pairs=pairs) for prompt, texts in PROMPTS[k]]
+    return [RankedPrompt(prompt, Split.TRAIN, completions=texts, pairs=pairs) for prompt, texts in PROMPTS[k]]
 
 
 def check(theirs: dict, loss: torch.Tensor, model) -> None:

@@ -41,7 +41,7 @@ class Prompts(NamedTuple):
     def of(self, iteration: int, config: PPOConfig) -> list[Prompt]:
         """Return an iteration's prompts, each `samples_per_prompt` times in a row."""
         size = config.batch_size // config.samples_per_prompt
-        places = endless(f"{config.seed} prompts", len(self.train), iteration * size, size)
+        places = endless_shuffle(f"{config.seed} prompts", len(self.train), iteration * size, size)
         return [self.train[place] for place in places for _ in range(config.samples_per_prompt)]
 
 
@@ -78,7 +78,7 @@ class Pretraining:
     def sequences(self, config: PPOConfig, step: int) -> list[list[int]]:
         """Return token ids of the documents that optimizer step number `step` learns from."""
         size = max(1, round(config.minibatch_size * config.pretraining_ratio))
-        places = endless(f"{config.seed} pretraining", len(self.documents), step * size, size)
+        places = endless_shuffle(f"{config.seed} pretraining", len(self.documents), step * size, size)
         return [
             piece
             for place in places
@@ -103,7 +103,7 @@ def generator_for(config: PPOConfig, iteration: int, use: str) -> torch.Generato
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def endless(seed: str, count: int, start: int, size: int) -> list[int]:
+def endless_shuffle(seed: str, count: int, start: int, size: int) -> list[int]:
     """Return indices start .. start + size - 1 of an infinite stream of shuffles of range(count), one per epoch."""
     found: list[int] = []
     while len(found) < size:

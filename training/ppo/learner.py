@@ -42,7 +42,7 @@ def new_learner(networks: Networks, config: PPOConfig, state: dict[str, Any] | N
     networks.averaged = networks.averaged or deepcopy(networks.policy)
     networks.averaged.requires_grad_(False)
     networks.load_state(state or {})
-    if config.sharded and parallel.count() > 1:
+    if config.sharded and parallel.process_count() > 1:
         networks.shard()
 
     def adam(network: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:

@@ -70,7 +70,7 @@ class Networks:
 
     def check_alike(self, when: str) -> None:
         """Raise RuntimeError unless all processes hold the same networks."""
-        if parallel.count() > 1:
+        if parallel.process_count() > 1:
             learning = filter(None, (self.policy, self.averaged, self.critic))
             parallel.check_alike(" ".join(map(weights_hash, learning)), when)
 

@@ -92,7 +92,7 @@ def roll_out(
     groups = cut(episodes, torch.arange(len(episodes)), config.micro_batch_tokens)
     lengths = episodes.prompt_lengths + episodes.lengths
     measured: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    for index, _share in parallel.deal([int(lengths[rows].sum()) for rows in groups], even=config.sharded):
+    for index, _share in parallel.assign([int(lengths[rows].sum()) for rows in groups], even=config.sharded):
         with precision(config.dtype):
             measured.append((groups[index], *_measured(episodes.take(groups[index]), networks, config)))
     for each in parallel.gather(measured):

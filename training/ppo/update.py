@@ -115,7 +115,7 @@ def _parts(
     tokens = float(experience.mask[rows].sum())
     groups = cut(experience, rows, config.micro_batch_tokens)
     lengths = experience.prompt_lengths + experience.lengths
-    for index, share in parallel.deal([int(lengths[group].sum()) for group in groups], even=networks.sharded):
+    for index, share in parallel.assign([int(lengths[group].sum()) for group in groups], even=networks.sharded):
         yield experience.take(groups[index]).to(networks.policy.device), share, tokens
 
 
@@ -143,10 +143,10 @@ def _policy_gradient(
 def _text_gradients(networks: Networks, text: list[list[int]], config: PPOConfig) -> Iterator[tuple[float, Tensor]]:
     """Add gamma times the gradient of the text's mean cross-entropy; yield each micro-batch's weight and loss."""
     lengths = [len(sequence) for sequence in text]
-    rows = pack(lengths, parallel.fair(config.row_tokens, sum(lengths)))
+    rows = pack(lengths, parallel.fair_limit(config.row_tokens, sum(lengths)))
     masks, pad_id = [[True] * length for length in lengths], networks.tokenizer.pad_token_id
     batches = cross_entropy(networks.policy, rows, text, masks, networks.forbidden, pad_id, config.micro_batch_tokens)
-    for index, share in parallel.deal([batch.tokens for batch in batches], even=networks.sharded):
+    for index, share in parallel.assign([batch.tokens for batch in batches], even=networks.sharded):
         with precision(config.dtype):
             loss = batches[index].compute()
         (share * config.gamma * loss).backward()

@@ -23,7 +23,7 @@ OTHER_POOL = "rankings left out: by held-out labelers, who belong to no group"
 
 
 @dataclass
-class Ranked:
+class RankedPrompt:
     """One prompt's ids, its distinct completions, and the pairs of all its rankings with their distance in tiers."""
 
     prompt: list[int]
@@ -49,7 +49,7 @@ class Ranked:
         """Tokens computed if each completion has its own row with the prompt, padded to the longest."""
         return (len(self.prompt) + max(map(len, self.completions))) * len(self.completions)
 
-    def settled(self) -> "Ranked":
+    def settled(self) -> "RankedPrompt":
         """Return a copy in a fixed order: what was shown first, and to whom, must not decide how sums are rounded."""
         order = sorted(range(len(self.completions)), key=self.completions.__getitem__)
         place = {old: new for new, old in enumerate(order)}
@@ -69,9 +69,9 @@ class Ranked:
 class Rankings:
     """Prompts to train on, unseen prompts ranked by the same labelers, and unseen prompts ranked by held-out ones."""
 
-    train: list[Ranked]
-    validation: list[Ranked]
-    held_out_labelers: list[Ranked]
+    train: list[RankedPrompt]
+    validation: list[RankedPrompt]
+    held_out_labelers: list[RankedPrompt]
 
     def longest(self) -> int:
         """Return the most tokens of a prompt with one of its completions."""
@@ -79,7 +79,7 @@ class Rankings:
         return max(len(prompt.prompt) + max(map(len, prompt.completions)) for prompt in prompts)
 
 
-def check_pairs(prompts: Iterable[Ranked], config: RewardModelConfig | DPOConfig, counts: Counter[str]) -> None:
+def check_pairs(prompts: Iterable[RankedPrompt], config: RewardModelConfig | DPOConfig, counts: Counter[str]) -> None:
     """Raise ValueError if no prompt has a pair, with what was left out and why."""
     if not any(prompt.pairs for prompt in prompts):
         raise ValueError(
@@ -122,9 +122,9 @@ def read_rankings(
         group = labeler_groups(train_pool, config.folds)[config.fold]
         records = [(one, Use.HELD_OUT if _person(one) in group else one.use) for one in train_pool]
     trained_on = {record.text for record, use in records if use is Use.TRAIN}
-    train: dict[str, Ranked] = {}
-    validation: dict[str, Ranked] = {}
-    held_out_labelers: dict[str, Ranked] = {}
+    train: dict[str, RankedPrompt] = {}
+    validation: dict[str, RankedPrompt] = {}
+    held_out_labelers: dict[str, RankedPrompt] = {}
     for record, use in records:
         if use is not Use.HELD_OUT:
             part = train if use is Use.TRAIN else validation
@@ -136,7 +136,7 @@ def read_rankings(
         encoded = encode_comparison(tokenizer, record, config.max_prompt_tokens, config.max_completion_tokens, counts)
         if encoded is not None:
             ranked = part.setdefault(
-                record.prompt_key, Ranked(encoded[0], record.split, record.use_case, key=record.prompt_key)
+                record.prompt_key, RankedPrompt(encoded[0], record.split, record.use_case, key=record.prompt_key)
             )
             counts[TIES] += _add(ranked, record, encoded[1], keep_ties=config.tie_margin > 0)
     counts += Counter()  # drops zeros
@@ -145,7 +145,7 @@ def read_rankings(
     )
 
 
-def _add(ranked: Ranked, record: ComparisonRecord, completions: Sequence[list[int]], keep_ties: bool) -> int:
+def _add(ranked: RankedPrompt, record: ComparisonRecord, completions: Sequence[list[int]], keep_ties: bool) -> int:
     """Add one ranking to its prompt's; returns how many of its pairs are left out.
 
     Two completions that begin alike may be identical once cut: no score can separate them.
@@ -192,7 +192,7 @@ def labeler_groups(records: Iterable[ComparisonRecord], count: int) -> list[set[
     return groups
 
 
-def joined(prompts: Sequence[Ranked]) -> list[list[Pair]]:
+def joined(prompts: Sequence[RankedPrompt]) -> list[list[Pair]]:
     """Return each prompt's pairs as indices into the completions of all prompts, in order."""
     groups, first = [], 0
     for prompt in prompts:

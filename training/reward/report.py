@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from training.reward.model import Pair, pair_accuracy
-from training.reward.rankings import Ranked, joined
+from training.reward.rankings import RankedPrompt, joined
 
 BINS = 10
 
 
-def report(prompts: Sequence[Ranked], scores: Sequence[float]) -> dict[str, Any]:
+def report(prompts: Sequence[RankedPrompt], scores: Sequence[float]) -> dict[str, Any]:
     """Return accuracy over all pairs, by split, use case and tier distance, and calibration; `scores` [N] in order."""
     groups = joined(prompts)
     error, bins = calibration(scores, groups)

@@ -78,7 +78,7 @@ def _run(verb: str, config: Config, run_folder: RunFolder) -> int:
         if not expected:
             traceback.print_exc()
         message = str(error) if expected else f"{type(error).__name__}: {error}"
-        if expected or parallel.count() == 1:  # otherwise another may have died: resumable
+        if expected or parallel.process_count() == 1:  # otherwise another may have died: resumable
             run_folder.report(Failed(message=message))
         print(f"{verb}: {message}", file=sys.stderr)
         return 1

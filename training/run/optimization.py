@@ -94,19 +94,19 @@ def optimize(
             network = getattr(config, "init_from", "seed, recipe")
             raise ValueError(f"{network}: the network changed since the run began; start a new run")
         model.load_state_dict(state["model"], strict=False)  # frozen weights are not in it
-    sharded = getattr(config, "sharded", False) and parallel.count() > 1
+    sharded = getattr(config, "sharded", False) and parallel.process_count() > 1
     restore = parallel.shard(model) if sharded else None
     optimizers = optimizers or [adam(config, model.parameters())]
     peaks = [[parameters["lr"] for parameters in optimizer.param_groups] for optimizer in optimizers]
     start = 0
-    if parallel.number():  # so that dropout differs between processes
-        torch.manual_seed(config.seed + 1_000_003 * parallel.number())
+    if parallel.process_number():  # so that dropout differs between processes
+        torch.manual_seed(config.seed + 1_000_003 * parallel.process_number())
     if state is not None:
         start = state["step"]
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
             parallel.load_optimizer(optimizer, saved_state)
-        if parallel.number() < len(state["random"]):
-            set_random_state(state["random"][parallel.number()])
+        if parallel.process_number() < len(state["random"]):
+            set_random_state(state["random"][parallel.process_number()])
         del state
     run_folder.report(Started(verb=config.verb, total_steps=total_steps, resumed_from_step=start))
     run_folder.warn_counts(counts)
@@ -137,7 +137,7 @@ def optimize(
                 parameters["lr"] = peak * rate / config.learning_rate
         model.zero_grad(set_to_none=True)
         of_step = batches(step)
-        for index, weight in parallel.deal([batch.tokens for batch in of_step], even=sharded):
+        for index, weight in parallel.assign([batch.tokens for batch in of_step], even=sharded):
             loss, numbers = of_step[index].compute()
             if loss.requires_grad:
                 (weight * loss).backward()
@@ -151,7 +151,7 @@ def optimize(
             raise ValueError(f"step {step}: the gradient is not finite; lower learning_rate = {config.learning_rate}")
         for optimizer in optimizers:
             optimizer.step()
-        sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + norm / parallel.count()
+        sums["gradient_norm"] = sums.get("gradient_norm", 0.0) + norm / parallel.process_count()
         steps += 1
         done = step + 1
         measured = measure(done, weights) if measure else {}
@@ -167,7 +167,7 @@ def optimize(
             saved = time.monotonic()
     if restore is not None:
         restore()
-    elif parallel.count() > 1:
+    elif parallel.process_count() > 1:
         parallel.check_alike(weights_hash(model), "at the end")
     parallel.leave()
     model.eval()

@@ -51,12 +51,12 @@ def leave() -> None:
     _number, _count = 0, 1
 
 
-def number() -> int:
+def process_number() -> int:
     """Return this process's number, from 0."""
     return _number
 
 
-def count() -> int:
+def process_count() -> int:
     """Return how many processes share this run."""
     return _count
 
@@ -106,27 +106,28 @@ def add_up(numbers: dict[str, float]) -> dict[str, float]:
     return sums
 
 
-def fair(tokens: int, total: int) -> int:
+def fair_limit(tokens: int, total: int) -> int:
     """Lower a micro-batch's token limit so that `total` tokens give every process work."""
     return tokens if _count == 1 else min(tokens, max(1, math.ceil(total / _count)))
 
 
-def deal(costs: Sequence[float], even: bool = False) -> list[tuple[int, float]]:
+def assign(costs: Sequence[float], even: bool = False) -> list[tuple[int, float]]:
     """Assign work by cost so that all processes finish at about the same time; return our share as (index, weight).
 
     `even`: every process gets the same number; those that lack some repeat a cheap one with weight 0.
     """
     if _count == 1:
         return [(index, 1.0) for index in range(len(costs))]
-    loads, hands = [0.0] * _count, [[] for _ in range(_count)]
+    loads = [0.0] * _count
+    shares: list[list[int]] = [[] for _ in range(_count)]
     for index in sorted(range(len(costs)), key=lambda i: -costs[i]):
         least = loads.index(min(loads))
-        hands[least].append(index)
+        shares[least].append(index)
         loads[least] += costs[index]
-    mine = [(index, 1.0) for index in sorted(hands[_number])]
+    mine = [(index, 1.0) for index in sorted(shares[_number])]
     if even and costs:
         cheapest = min(range(len(costs)), key=costs.__getitem__)
-        mine += [(cheapest, 0.0)] * (max(map(len, hands)) - len(mine))
+        mine += [(cheapest, 0.0)] * (max(map(len, shares)) - len(mine))
     return mine
 
 

@@ -30,7 +30,7 @@ BEST = {"score": max, "validation_loss_nats": min}
 Row = dict[str, float]
 
 
-class Judge:
+class EpochScorer:
     """Scores policies on the same prompts with the same draws."""
 
     def __init__(
@@ -90,7 +90,7 @@ class Judge:
     def _scores(self, sequences: Sequence[list[int]]) -> Tensor:
         """Return the scores [N] of prompt + completion ids, less the reward model's offset."""
         pad_id, config = self.tokenizer.pad_token_id, self.config
-        mine = list(range(parallel.number(), len(sequences), parallel.count()))
+        mine = list(range(parallel.process_number(), len(sequences), parallel.process_count()))
         with precision(config.dtype):
             raw = score_sequences(self.reward_model, [sequences[i] for i in mine], pad_id, config.micro_batch_tokens)
         scores = torch.zeros(len(sequences))

@@ -158,7 +158,7 @@ def cross_entropy(
 
 def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Batch indices of nearly equal length, each batch padded to at most `tokens` tokens unless one alone is longer."""
-    tokens = parallel.fair(tokens, sum(lengths))
+    tokens = parallel.fair_limit(tokens, sum(lengths))
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if not batches or lengths[batches[-1][0]] * (len(batches[-1]) + 1) > tokens:
@@ -169,7 +169,7 @@ def micro_batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 def in_order(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Batch neighbouring indices, each batch at most `tokens` tokens in total unless one alone is longer."""
-    tokens = parallel.fair(tokens, sum(lengths))
+    tokens = parallel.fair_limit(tokens, sum(lengths))
     batches: list[list[int]] = []
     room = 0
     for index, length in enumerate(lengths):

@@ -67,7 +67,7 @@ def sample(
     model.eval()
     # Rows of one prompt, and prompts of one length, are adjacent: fewer prefills and less padding.
     order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), tuple(prompts[row])))
-    mine = torch.tensor(order).tensor_split(parallel.count())[parallel.number()]
+    mine = torch.tensor(order).tensor_split(parallel.process_count())[parallel.process_number()]
     try:
         alike = sum(len(prompts[row]) <= room for row in mine)
         for rows in [*mine[:alike].split(rows_at_once), *mine[alike:].split(1)]:
@@ -76,7 +76,7 @@ def sample(
                 continue
             way = _WAYS[writes_by(model, max(map(len, asked)) + max_new_tokens) if by == "own" else by]
             # Inference mode makes the many small operations cheaper; sharded weights cannot be gathered in it.
-            with torch.inference_mode() if parallel.count() == 1 else torch.no_grad():
+            with torch.inference_mode() if parallel.process_count() == 1 else torch.no_grad():
                 for place, step in enumerate(way(model, asked, drawing.of(rows))):
                     some = rows[step.rows]
                     tokens[some, place], logprobs[some, place], lengths[some] = step.tokens, step.logprobs, place + 1

@@ -10,7 +10,7 @@ from runners.answer import answer, work
 from training.contract.configs import RewardModelConfig
 from training.contract.records import Split
 from training.reward.model import Pair, load_reward_model
-from training.reward.rankings import Ranked
+from training.reward.rankings import RankedPrompt
 from training.run.run_folder import RunFolder
 from training.run.trainable import Trainable
 from training.train_reward_model import learn
@@ -19,7 +19,7 @@ folder, given = work()
 torch.set_num_threads(1)
 model, tokenizer, _ = load_reward_model(folder / "network")
 prompts = [
-    Ranked(
+    RankedPrompt(
         group["prompt"],
         Split.TRAIN,
         completions=group["completions"],

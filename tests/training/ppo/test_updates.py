@@ -8,7 +8,7 @@ import torch
 from tests.training.ppo.runs import settings, trained
 from training.contract.recipes import make_config
 from training.ppo import math as ppo_math
-from training.ppo.data import Pretraining, endless
+from training.ppo.data import Pretraining, endless_shuffle
 from training.ppo.learner import new_learner
 from training.ppo.networks import Networks
 from training.ppo.rollout import roll_out
@@ -141,7 +141,7 @@ def test_beta_adapts_towards_the_kl_target(miniature, reward_model):
 
 
 def test_endless_places_are_permutations_one_after_another():
-    places = endless("x", 5, 0, 15)
+    places = endless_shuffle("x", 5, 0, 15)
     assert [sorted(places[start : start + 5]) for start in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
-    assert [endless("x", 5, start, 4) for start in (0, 4, 8)] == [places[0:4], places[4:8], places[8:12]]
-    assert endless("y", 5, 0, 15) != places
+    assert [endless_shuffle("x", 5, start, 4) for start in (0, 4, 8)] == [places[0:4], places[4:8], places[8:12]]
+    assert endless_shuffle("y", 5, 0, 15) != places

@@ -7,15 +7,15 @@ import pytest
 
 from training.contract.records import Split
 from training.reward.model import Pair
-from training.reward.rankings import Ranked
+from training.reward.rankings import RankedPrompt
 from training.reward.report import calibration, report
 
 
 def test_each_pair_is_counted_where_it_belongs():
     prompts = [
-        Ranked([1], Split.VALIDATION, "chat", [[1], [2], [3]], [Pair(0, 1), Pair(0, 2), Pair(1, 2)], [1, 2, 1]),
-        Ranked([2], Split.TEST, "chat", [[1], [2]], [Pair(1, 0)], [1]),
-        Ranked([3], Split.TEST, None, [[1], [2]], [Pair(0, 1, 1.0, 1.0)], [0]),
+        RankedPrompt([1], Split.VALIDATION, "chat", [[1], [2], [3]], [Pair(0, 1), Pair(0, 2), Pair(1, 2)], [1, 2, 1]),
+        RankedPrompt([2], Split.TEST, "chat", [[1], [2]], [Pair(1, 0)], [1]),
+        RankedPrompt([3], Split.TEST, None, [[1], [2]], [Pair(0, 1, 1.0, 1.0)], [0]),
     ]
     scores = [3.0, 1.0, 2.0, 5.0, 4.0, 0.0, 0.0]  # right, right, wrong; wrong; a tie
     found = report(prompts, scores)
