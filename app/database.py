@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import cast
+from typing import ClassVar, cast
 
 from sqlalchemy import (
     JSON,
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Engine,
     Enum,
     MetaData,
+    Table,
     Update,
     create_engine,
     event,
@@ -41,6 +42,7 @@ from app.config import settings
 class Base(DeclarativeBase):
     """Base of every table; constraints are named, so that migrations can refer to them."""
 
+    __table__: ClassVar[Table]
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(column_0_label)s",

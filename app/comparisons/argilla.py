@@ -22,7 +22,7 @@ NO_TEXTS = ("id", "status", "_server_id")
 
 class _Response(NamedTuple):
     question: str
-    value: list
+    value: list  # empty if it is not one
     user: str
     status: str | None
 
@@ -59,27 +59,37 @@ def _responses(values: Given) -> Iterator[_Response]:
         for question, answers in given.items():
             for one in answers if isinstance(answers, list) else []:
                 if isinstance(one, Mapping):
-                    yield _Response(question, one.get("value"), str(one.get("user_id") or ""), one.get("status"))
+                    yield _response(question, one.get("value"), one.get("user_id"), one.get("status"))
     for one in given if isinstance(given, list) else []:  # by user
         answers = one.get("values") if isinstance(one, Mapping) else None
         for question, answer in answers.items() if isinstance(answers, Mapping) else []:
             value = answer.get("value") if isinstance(answer, Mapping) else answer
-            yield _Response(question, value, str(one.get("user_id") or ""), one.get("status"))
+            yield _response(question, value, one.get("user_id"), one.get("status"))
     for name in values:
         if name.endswith(".responses"):
-            answers = values.structured(name) or []
-            users = values.structured(f"{name}.users") or [""] * len(answers)
-            states = values.structured(f"{name}.status") or [None] * len(answers)
+            answers = _listed(values.structured(name))
+            users = _listed(values.structured(f"{name}.users")) or [""] * len(answers)
+            states = _listed(values.structured(f"{name}.status")) or [None] * len(answers)
             for answer, user, state in zip(answers, users, states, strict=False):
-                yield _Response(name.removesuffix(".responses"), answer, str(user or ""), state)
+                yield _response(name.removesuffix(".responses"), answer, user, state)
 
 
-def _names(value: object) -> list[str]:
-    """Return the fields that a value orders; none if it is not an order of fields."""
-    if not isinstance(value, list) or len(value) < 2:
+def _response(question: str, value: object, user: object, status: str | None) -> _Response:
+    return _Response(question, value if isinstance(value, list) else [], str(user or ""), status)
+
+
+def _listed(value: object) -> list:
+    """Return a column's value as a list: a lone value as a list of one, nothing as an empty list."""
+    if not value:
         return []
-    names = [one.get("value") if isinstance(one, Mapping) else one for one in value]
-    return names if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) else []
+    return value if isinstance(value, list) else [value]
+
+
+def _names(value: list) -> list[str]:
+    """Return the fields that a value orders; none if it is not an order of fields."""
+    given = [one.get("value") if isinstance(one, Mapping) else one for one in value]
+    names = [name for name in given if isinstance(name, str)]
+    return names if len(names) > 1 and len(set(names)) == len(given) else []
 
 
 def _order(fields: Given, one: _Response) -> Order:

@@ -40,8 +40,6 @@ Read = tuple[Sequence[Ranking], Sequence[str], Sequence[Problem]]  # rankings, w
 
 def read(row: Row, format: ComparisonFormat, defaults: PromptDefaults, policy: str) -> Read:
     """Return a row's rankings, why others in it do not count, and all its problems."""
-    if row.values is None:
-        return [], [], [row.problem]
     try:
         if format in _ORDERS:
             return _of_orders(row, _ORDERS[format](row.values), defaults, policy)
@@ -83,7 +81,7 @@ def _dense(tiers: Sequence[int | None]) -> list[int | None]:
             field="completions.tier",
         )
     places = {tier: place for place, tier in enumerate(sorted(set(given)), 1)}
-    return [places.get(tier) for tier in tiers]
+    return [None if tier is None else places[tier] for tier in tiers]
 
 
 def _read_ranking(row: Row, defaults: PromptDefaults) -> tuple[Ranking | None, list[Problem]]:

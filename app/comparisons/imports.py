@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import insert, select
@@ -15,10 +16,10 @@ from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSou
 from app.completions.rules import CompletionDraft, add_all
 from app.database import public_id
 from app.kit.files import stem
-from app.kit.given import Problem, Row
+from app.kit.given import BadRow, Problem
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
-from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.imports import FileMemory, Found, ImportReport, run
 from app.kit.terminal import Watch
 from app.kit.text import is_blank, normal_form
 from app.policies import rules as policies
@@ -53,7 +54,7 @@ def import_comparisons(
     """
     policy = policy.strip() or defaults.collection or stem(path.name)
 
-    def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
+    def check(session: Session, found: Found, report: ImportReport, memory: FileMemory, write: bool) -> None:
         rankings = _read(found, report, format, defaults, policy)
         admission = Admission(session, filters=False, write=write, memory=memory)
         new = _unknown(session, rankings, defaults.collection, admission, report, memory)
@@ -67,11 +68,14 @@ def import_comparisons(
 
 
 def _read(
-    found: Sequence[Row], report: ImportReport, format: ComparisonFormat, defaults: PromptDefaults, policy: str
+    found: Found, report: ImportReport, format: ComparisonFormat, defaults: PromptDefaults, policy: str
 ) -> list[Ranking]:
     """Return the rankings of some rows that may be stored, and report the others."""
     taken = []
     for row in found:
+        if isinstance(row, BadRow):
+            report.refuse([row.problem])
+            continue
         rankings, left_out, problems = read(row, format, defaults, policy)
         if problems:
             report.refuse(problems)
@@ -98,8 +102,8 @@ def _unknown(
     admission: Admission,
     report: ImportReport,
     memory: FileMemory,
-) -> list[tuple[Ranking, str, int | None]]:
-    """Return (ranking, its key, its prompt's id) of those not yet stored; new prompts of a dry run have no id."""
+) -> list[tuple[Ranking, str, int]]:
+    """Return (ranking, its key, its prompt's id) of those not yet stored; new prompts of a dry run have the id 0."""
     decisions = admission.take([ranking.prompt for ranking in rankings])
     keys = _keys(rankings, memory)
     stored = session.execute(
@@ -118,9 +122,9 @@ def _unknown(
             report.remarks[ELSEWHERE] += collections.get(key, collection) != collection
         else:
             known.add(key)
-            report.take(lambda ranking=ranking: _shown(ranking))
-            new.append((ranking, key, decision.prompt_id))
-    memory.keep({f"ranking {key}": 1 for _ranking, key, _id in new})
+            report.take(partial(_shown, ranking))
+            new.append((ranking, key, decision.prompt_id or 0))
+    memory.keep({f"ranking {key}": "" for _ranking, key, _id in new})
     return new
 
 
@@ -130,12 +134,12 @@ def _keys(rankings: Sequence[Ranking], memory: FileMemory) -> list[str]:
     Without a labeler's name, the same vote twice in a file counts as two votes: the second gets its number in the key.
     """
     asked = [ranking.import_key for ranking in rankings]
-    met = Counter({key[5:]: count for key, count in memory.find(f"vote {key}" for key in asked).items()})
+    met = Counter({key[5:]: int(count) for key, count in memory.find(f"vote {key}" for key in asked).items()})
     keys = []
     for ranking, key in zip(rankings, asked, strict=True):
         met[key] += 1
         keys.append(key if ranking.labeler or met[key] == 1 else f"{key[:56]}{met[key]:08d}")
-    memory.keep({f"vote {key}": count for key, count in met.items()})
+    memory.keep({f"vote {key}": str(count) for key, count in met.items()})
     return keys
 
 

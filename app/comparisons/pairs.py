@@ -74,7 +74,7 @@ def _sides(values: Given) -> tuple[Sequence[Message], str, str]:
     prompt = values.peek("prompt")
     if not before and isinstance(prompt, str) and (turns := _transcript_prompt(prompt)):
         values.get("prompt")
-        return turns, *(_continued(prompt, text, side) for text, side in ((chosen, "chosen"), (rejected, "rejected")))
+        return turns, _continued(prompt, chosen, "chosen"), _continued(prompt, rejected, "rejected")
     own = _own_prompt(values)
     if not before and own is None and TURN.match(chosen) and TURN.match(rejected):
         raise BadInput(_("chosen and rejected are HH dialogues; import them with the format hh."), field="chosen")
@@ -142,7 +142,7 @@ def _form(messages: Sequence[Message]) -> list[tuple[str, str]]:
 # --- Transcripts ---
 
 
-def _transcripts(values: Mapping[str, object]) -> tuple[list[Message], str, str, bool]:
+def _transcripts(values: Mapping[str, object]) -> tuple[Sequence[Message], str, str, bool]:
     """Return (messages that both transcripts share, rest of chosen, rest of rejected, whether they diverge early).
 
     The rest starts at the assistant's turn after the last human turn that both share: nearly always the last
@@ -162,7 +162,8 @@ def _transcripts(values: Mapping[str, object]) -> tuple[list[Message], str, str,
     if not shared:
         raise BadInput(_("The two dialogues share no human turn that the assistant answers in both."), field="rejected")
     fell_back = any(len(side) > shared + 1 for side in sides)
-    rest = [_after_mark(side[found[shared][2] :]) for side, found in zip((chosen, rejected), sides, strict=True)]
+    starts = [side[shared][2] for side in sides]
+    rest = _after_mark(chosen[starts[0] :]), _after_mark(rejected[starts[1] :])
     return _messages(sides[0][:shared]), *rest, fell_back
 
 

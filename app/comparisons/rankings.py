@@ -63,9 +63,10 @@ def labeler_of(values: Given) -> tuple[str, Pool]:
     if isinstance(labeler, int) and not isinstance(labeler, bool):
         labeler = str(labeler)
     name = require_text("" if labeler is None else labeler, "labeler", may_be_empty=True, at_most=120).strip()
-    if pool not in list(Pool):
+    known = next((one for one in Pool if one == pool), None)
+    if known is None:
         raise BadInput(_("pool must be one of: %(known)s.") % {"known": ", ".join(Pool)}, field="pool")
-    return name, Pool(pool)
+    return name, known
 
 
 def probability_of(values: Given) -> float | None:

@@ -14,7 +14,7 @@ from app.comparisons.tables import Comparison, ComparisonSource, SeededOrder
 from app.kit.text import Text
 from training.contract.records import Message, Pool
 
-Letter = Literal[*LETTERS]
+Letter = Literal[*LETTERS]  # type: ignore[valid-type]  # mypy does not read the letters of a constant
 UNACCEPTABLE = "unacceptable"  # in place of a number, on the page
 
 
@@ -86,11 +86,13 @@ class ComparisonContent(BaseModel):
     def contradictions(self, letters: str) -> list[tuple[str, str]]:
         """Return pairs (a, b) where a is rated at least two points above b and yet ranked below it."""
         places = self.placed(letters)
-        known = [one for one in letters if places[one].depth is not None and self.of(one).rating is not None]
-        pairs = permutations(known, 2)
-        return [
-            (a, b) for a, b in pairs if self.of(a).rating >= self.of(b).rating + 2 and places[a].depth > places[b].depth
+        known = [
+            (one, rating, depth)
+            for one in letters
+            if (rating := self.of(one).rating) is not None and (depth := places[one].depth) is not None
         ]
+        pairs = permutations(known, 2)
+        return [(a, b) for (a, high, below), (b, low, above) in pairs if high >= low + 2 and below > above]
 
     def with_form(self, form: Mapping[str, str], letters: str, flags: Iterable[str]) -> "ComparisonContent":
         """Return the content with a posted form applied: answers about completions, or places in the ranking.

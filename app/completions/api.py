@@ -46,9 +46,10 @@ def create(request: Request, given: CompletionIn | CompletionsIn) -> CompletionO
     """Store a completion, or many ({"completions": [...]}): all or none. Identical texts are stored once."""
     api_account(request, "write")
     many = isinstance(given, CompletionsIn)
+    asked = given.completions if isinstance(given, CompletionsIn) else [given]
     with transaction() as session:
         drafts = []
-        for number, one in enumerate(given.completions if many else [given]):
+        for number, one in enumerate(asked):
             try:
                 drafts.append(_draft(session, one))
             except (BadInput, NotFound) as error:

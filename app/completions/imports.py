@@ -1,7 +1,8 @@
 """Import of policies' completions: each row has a completion and the text of its prompt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -12,10 +13,10 @@ from app.completions import queries
 from app.completions.rules import CompletionDraft, insert_all
 from app.errors import BadInput
 from app.kit.files import stem
-from app.kit.given import Given, Problem, Row
+from app.kit.given import BadRow, Given, Problem, Row
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
-from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.imports import FileMemory, Found, ImportReport, run
 from app.kit.terminal import Watch
 from app.kit.text import is_blank, require_text
 from app.policies import queries as policy_queries
@@ -61,12 +62,15 @@ def import_completions(
     """
     after_file = "" if policy else stem(file_name)
 
-    def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
+    def check(session: Session, found: Found, report: ImportReport, memory: FileMemory, write: bool) -> None:
         answers = []
         for row in found:
-            answer, problems = _answer(row, policy or after_file, add_prompts or PromptDefaults())
-            if problems:
-                report.refuse(problems)
+            if isinstance(row, BadRow):
+                report.refuse([row.problem])
+                continue
+            answer = _answer(row, policy or after_file, add_prompts or PromptDefaults())
+            if isinstance(answer, list):
+                report.refuse(answer)
             elif is_blank(answer.text):
                 report.leave_out(row.line, "completion", _("The completion is empty or has no visible characters."))
             else:
@@ -113,7 +117,7 @@ class _Chunk:
                 self.report.refuse([Problem(answer.line, "prompt", message)])
         self._store(known, prompt_ids)
 
-    def _prompts(self, answers: list[_Answer]) -> dict[str, int | None]:
+    def _prompts(self, answers: list[_Answer]) -> Mapping[str, int | None]:
         """Return the ids of the answered prompts by text hash; None for prompts that a dry run would add."""
         if not self.adds_prompts:
             return prompt_queries.ids_by_text(self.session, {answer.prompt_sha256 for answer in answers})
@@ -151,9 +155,9 @@ class _Chunk:
                 self.report.take_known()
                 continue
             met.add(key)
-            self.report.take(lambda answer=answer: _shown(answer))
+            self.report.take(partial(_shown, answer))
             new.append(draft)
-        self.memory.keep(dict.fromkeys(met, 1))
+        self.memory.keep(dict.fromkeys(met, ""))
         if self.write and new:
             insert_all(self.session, new)
 
@@ -168,15 +172,14 @@ def _shown(answer: _Answer) -> dict:
     return {**shown(answer.line, answer.prompt), "completions": [{"policy": answer.policy, "text": answer.text}]}
 
 
-def _answer(row: Row, policy: str, defaults: PromptDefaults) -> tuple[_Answer | None, list[Problem]]:
-    """Parse a row; returns its answer, or None and everything that is wrong with it."""
-    if row.values is None:
-        return None, [row.problem]
-    values, text = row.values, None
+def _answer(row: Row, policy: str, defaults: PromptDefaults) -> _Answer | list[Problem]:
+    """Parse a row; returns its answer, or everything that is wrong with it."""
+    values, text = row.values, ""
+    settings: Mapping[str, object] = {}
     problems: list[Problem] = []
     try:
-        values, text = _completion_apart(row.values)
-        text = _text(values) if text is None else text
+        values, last = _completion_apart(row.values)
+        text = _text(values) if last is None else last
         policy = _policy(values, policy)
         settings = _settings(values)
     except BadInput as error:
@@ -186,15 +189,20 @@ def _answer(row: Row, policy: str, defaults: PromptDefaults) -> tuple[_Answer | 
     if len(drafts) > 1:
         problems.append(Problem(row.line, "instances", _("One completion cannot answer several instances.")))
     if problems:
-        return None, problems
-    return _Answer(row.line, drafts[0], text_sha256(drafts[0].messages), policy, text, settings), []
+        return problems
+    return _Answer(row.line, drafts[0], text_sha256(drafts[0].messages), policy, text, settings)
 
 
 def _completion_apart(values: Given) -> tuple[Given, str | None]:
     """Split a dialogue that ends with an assistant message into its prompt and that message's text, else None."""
     field = dialogue_field(values)
     said = values.structured(field) if field else None
-    if not isinstance(said, list) or not said or any(values.get(name) is not None for name in TEXT_FIELDS):
+    if (
+        field is None
+        or not isinstance(said, list)
+        or not said
+        or any(values.get(name) is not None for name in TEXT_FIELDS)
+    ):
         return values, None
     last = message(said[-1], f"{field}.{len(said) - 1}", may_be_empty=True)
     if last.role != "assistant":

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from app.errors import BadInput
 from app.kit.files import MAX_LINE_BYTES, MAX_LINE_MB, Line, Source
-from app.kit.given import Given, Row, bad_row
+from app.kit.given import BadRow, Given, Row, bad_row
 from app.kit.i18n import gettext as _
 
 csv.field_size_limit(2 * MAX_LINE_BYTES)
 
 
-def csv_rows(source: Source) -> Iterator[Row]:
+def csv_rows(source: Source) -> Iterator[Row | BadRow]:
     """Yield every row, including bad ones; raise BadInput if the file cannot be split into rows."""
     _check_separator(source.start)
     table = _Table(source)

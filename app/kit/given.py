@@ -96,19 +96,26 @@ class Given(Mapping[str, object]):
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a file: its values, or the problem with the whole row."""
+    """One row of a file."""
 
     line: int
-    values: Given | None = None
-    problem: Problem | None = None
+    values: Given
     size_bytes: int = 0
 
 
-def bad_row(line: int, message: str, size_bytes: int = 0) -> Row:
+@dataclass(frozen=True)
+class BadRow:
+    """One row of a file that is rejected as a whole."""
+
+    problem: Problem
+    size_bytes: int = 0
+
+
+def bad_row(line: int, message: str, size_bytes: int = 0) -> BadRow:
     """Return a row that is rejected as a whole."""
-    return Row(line, problem=Problem(line, "line", message), size_bytes=size_bytes)
+    return BadRow(Problem(line, "line", message), size_bytes)
 
 
-def too_long_row(line: int) -> Row:
+def too_long_row(line: int) -> BadRow:
     """Return a rejected row for one that exceeds the length limit."""
     return bad_row(line, _("The row is longer than %(n)d MB; split it, or leave it out.") % {"n": MAX_LINE_MB})

@@ -20,7 +20,7 @@ from app.database import reading, transaction
 from app.errors import BadInput
 from app.kit import i18n
 from app.kit.files import fingerprint
-from app.kit.given import Problem, Row
+from app.kit.given import BadRow, Problem, Row
 from app.kit.i18n import gettext as _
 from app.kit.rows import rows
 from app.kit.terminal import Watch
@@ -103,7 +103,7 @@ class ImportReport:
 
 
 class FileMemory:
-    """Keys seen so far in a file with a value each, kept on disk; `before` is the memory of the previous pass."""
+    """Keys seen so far in a file with a text each, kept on disk; `before` is the memory of the previous pass."""
 
     def __init__(self, before: "FileMemory | None" = None) -> None:
         self.before = before
@@ -116,10 +116,10 @@ class FileMemory:
     def __exit__(self, *_error: object) -> None:
         self._kept.close()
 
-    def find(self, keys: Iterable[str]) -> dict[str, object]:
+    def find(self, keys: Iterable[str]) -> dict[str, str]:
         """Return the values of those keys that have been seen."""
         wanted = list(keys)
-        found: dict[str, object] = {}
+        found: dict[str, str] = {}
         for start in range(0, len(wanted), BATCH_ROWS):
             some = wanted[start : start + BATCH_ROWS]
             marks = ",".join("?" * len(some))
@@ -127,12 +127,13 @@ class FileMemory:
                 found.update(rows)
         return found
 
-    def keep(self, values: Mapping[str, object]) -> None:
+    def keep(self, values: Mapping[str, str]) -> None:
         """Store values, replacing those that the keys have."""
         self._kept.executemany("INSERT OR REPLACE INTO met VALUES (?, ?)", values.items())
 
 
-Pass = Callable[[Session, Iterable[Row], ImportReport, FileMemory, bool], None]  # the last argument: whether to write
+Found = Sequence[Row | BadRow]
+Pass = Callable[[Session, Found, ImportReport, FileMemory, bool], None]  # the last argument: whether to write
 
 
 def run(
@@ -195,9 +196,9 @@ def _check_same(path: Path, as_seen: tuple[int, int], written: ImportReport) -> 
         )  # fmt: skip
 
 
-def chunks(found: Iterable[Row]) -> Iterator[list[Row]]:
+def chunks(found: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
     """Yield rows in lists, each small enough for one transaction and for memory."""
-    chunk: list[Row] = []
+    chunk: list[Row | BadRow] = []
     size = 0
     for row in found:
         chunk.append(row)

@@ -9,13 +9,13 @@ import orjson
 
 from app.errors import BadInput
 from app.kit.files import MAX_LINE_BYTES, Line, Source
-from app.kit.given import NAME_CHARACTERS, Given, Row, bad_row, too_long_row
+from app.kit.given import NAME_CHARACTERS, BadRow, Given, Row, bad_row, too_long_row
 from app.kit.i18n import gettext as _
 
 _TOKEN = re.compile(rb'\\.|["\[\]{},\n]', re.DOTALL)
 
 
-def json_rows(source: Source) -> Iterator[Row]:
+def json_rows(source: Source) -> Iterator[Row | BadRow]:
     """Yield every row, including bad ones; raise BadInput if the file cannot be split into rows."""
     array = source.start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
     return map(_json_row, _elements(source) if array else _lines_of_objects(source))
@@ -32,7 +32,7 @@ def _lines_of_objects(source: Source) -> Iterator[Line]:
             yield line
 
 
-def _json_row(line: Line) -> Row:
+def _json_row(line: Line) -> Row | BadRow:
     if line.text is None:
         return too_long_row(line.number)
     size = len(line.text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.errors import BadInput
 from app.kit.csv_rows import csv_rows
 from app.kit.files import opened
-from app.kit.given import Row
+from app.kit.given import BadRow, Row
 from app.kit.i18n import gettext as _
 from app.kit.json_rows import json_rows
 
@@ -20,7 +20,7 @@ def is_csv(name: str) -> bool:
     return name.lower().removesuffix(".gz").endswith(".csv")
 
 
-def rows(path: Path, *, as_csv: bool, watch: Callable[[float], object] | None = None) -> Iterator[Row]:
+def rows(path: Path, *, as_csv: bool, watch: Callable[[float], object] | None = None) -> Iterator[Row | BadRow]:
     """Yield every row of a file, including bad ones; raise BadInput if the file cannot be read or has no rows."""
     with opened(path, watch) as source:
         found = csv_rows(source) if as_csv else json_rows(source)

@@ -52,10 +52,14 @@ class Count:
 
 def pairs(reference: Mapping[int, int | None], given: Mapping[int, int | None]) -> Iterator[Pair]:
     """Yield each pair of completions that the reference (id -> tier, 1 best, None open) orders and the answer ranks."""
-    ranked = [one for one in reference if reference[one] is not None and given.get(one) is not None]
-    for a, b in permutations(ranked, 2):
-        if reference[a] < reference[b]:
-            difference = given[b] - given[a]
+    ranked = [
+        (one, right, own)
+        for one, right in reference.items()
+        if right is not None and (own := given.get(one)) is not None
+    ]
+    for (a, higher, first), (b, lower, second) in permutations(ranked, 2):
+        if higher < lower:
+            difference = second - first
             yield Pair(a, b, Outcome.ALIKE if difference > 0 else Outcome.REVERSED if difference else Outcome.TIED)
 
 

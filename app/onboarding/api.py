@@ -120,7 +120,7 @@ def to_review(request: Request) -> dict[str, list[ToReviewOut]]:
     with reading() as session:
         screening.check_reviewer(session, account)
         waiting = queries.to_review(session, account)
-    return {"items": [ToReviewOut.of(one) for one in waiting]}
+    return {"items": [ToReviewOut.of(one, prompt) for one, prompt in waiting]}
 
 
 @router.post("/reviews/{id}", status_code=204, summary="Rate Demonstration")

@@ -46,8 +46,8 @@ def write(session: Session, new: ExerciseIn, by: Account | None) -> Exercise:
     )
     drafts = [CompletionDraft(prompt.id, policy.id, require_text(one.text, "text")) for one in new.completions]
     ids = completions.add_all(session, drafts)
-    position = session.scalar(select(func.coalesce(func.max(Item.position), -1)).where(Item.round_id == round.id)) + 1
-    item = Item(round=round, prompt=prompt, kind=kind, position=position, overlap=0)
+    last = session.scalars(select(func.coalesce(func.max(Item.position), -1)).where(Item.round_id == round.id)).one()
+    item = Item(round=round, prompt=prompt, kind=kind, position=last + 1, overlap=0)
     try:
         with session.begin_nested():
             session.add(item)
@@ -163,10 +163,8 @@ def _prompt(session: Session, new: ExerciseIn, by: Account | None) -> Prompt:
 
 def round_of(session: Session, part: RoundPurpose) -> Round:
     """Get or create the only round of practice or of screening, with the newest guideline and form."""
-    under = {
-        "guideline": guidelines.current_guideline(session, guidelines.TRAINING),
-        "form": guidelines.current_form(session, FormKind.COMPLETION),
-    }
+    guideline = guidelines.current_guideline(session, guidelines.TRAINING)
+    form = guidelines.current_form(session, FormKind.COMPLETION)
     found = rounds.by_number(session, NUMBERS[part])
     if found is None:
         name = "Practice" if part == RoundPurpose.PRACTICE else "Screening"
@@ -177,7 +175,8 @@ def round_of(session: Session, part: RoundPurpose) -> Round:
             state=RoundState.OPEN,
             overlap=0,
             opened_at=utc_now(),
-            **under,
+            guideline=guideline,
+            form=form,
         )
         try:
             with session.begin_nested():
@@ -185,6 +184,8 @@ def round_of(session: Session, part: RoundPurpose) -> Round:
             return made
         except IntegrityError:  # another request created it at the same moment
             found = rounds.by_number(session, NUMBERS[part])
-    found.guideline, found.form = under["guideline"], under["form"]
+            if found is None:
+                raise
+    found.guideline, found.form = guideline, form
     session.flush()
     return found

@@ -112,14 +112,15 @@ def _reviews(request: Request, show: str, error: BadInput | None = None, note: s
         screening.check_reviewer(session, account)
         waiting = queries.to_review(session, account)
     status = error.status if error else 200
-    one = waiting[0] if waiting else None
+    one, prompt = waiting[0] if waiting else (None, None)
     return page(
         request,
         "onboarding/reviews.html",
         account,
         status,
         one=one,
-        warns=one is not None and one.item.prompt.sensitive and show != one.public_id,
+        prompt=prompt,
+        warns=one is not None and prompt is not None and prompt.sensitive and show != one.public_id,
         left=len(waiting),
         error=error,
         written=note,

@@ -91,8 +91,8 @@ def next_item(session: Session, labeler: Account, purpose: RoundPurpose) -> Item
     return session.scalars(query.order_by(Item.position, Item.id).limit(1)).first()
 
 
-def comparisons(session: Session, labeler: Account, purpose: RoundPurpose) -> Sequence[Comparison]:
-    """Return the labeler's comparisons of practice or screening, in the order of the items."""
+def comparisons(session: Session, labeler: Account, purpose: RoundPurpose) -> list[tuple[Comparison, Item]]:
+    """Return the labeler's comparisons of practice or screening with their items, in the order of the items."""
     query = (
         select(Comparison)
         .join(Comparison.item)
@@ -101,7 +101,7 @@ def comparisons(session: Session, labeler: Account, purpose: RoundPurpose) -> Se
         .options(contains_eager(Comparison.item).joinedload(Item.prompt), selectinload(Comparison.completions))
         .order_by(Item.position)
     )
-    return session.scalars(query).all()
+    return [(one, item) for one in session.scalars(query).all() if (item := one.item)]
 
 
 def comparison(session: Session, item: Item, labeler: Account) -> Comparison | None:
@@ -181,13 +181,17 @@ def _to_review() -> Select[Demonstration]:
     )
 
 
-def to_review(session: Session, reviewer: Account) -> Sequence[Demonstration]:
-    """Return demonstrations of undecided screenings that this reviewer has not rated; their order reveals nothing."""
+def to_review(session: Session, reviewer: Account) -> list[tuple[Demonstration, Prompt]]:
+    """Return demonstrations of undecided screenings, with their prompts, that this reviewer has not rated.
+
+    Their order reveals nothing.
+    """
     rated = exists().where(
         DemonstrationReview.demonstration_id == Demonstration.id, DemonstrationReview.reviewer_id == reviewer.id
     )
     query = _to_review().where(Demonstration.labeler_id != reviewer.id, ~rated)
-    return session.scalars(query.order_by(Demonstration.public_id)).all()
+    found = session.scalars(query.order_by(Demonstration.public_id)).all()
+    return [(one, item.prompt) for one in found if (item := one.item)]
 
 
 def demonstrations_of(

@@ -10,6 +10,7 @@ from app.demonstrations.tables import Demonstration
 from app.kit.text import Text
 from app.onboarding.agreement import Compared, Figures
 from app.onboarding.tables import Exercise, Screening, Verdict
+from app.prompts.tables import Prompt
 from app.rounds.tables import ItemKind, RoundPurpose
 from training.contract.records import Message
 
@@ -263,9 +264,9 @@ class ToReviewOut(BaseModel):
     text: str
 
     @classmethod
-    def of(cls, one: Demonstration) -> "ToReviewOut":
-        """Build from its row."""
-        return cls(id=one.public_id, prompt=one.item.prompt.messages, text=one.completion.text)
+    def of(cls, one: Demonstration, prompt: Prompt) -> "ToReviewOut":
+        """Build from its row and its prompt."""
+        return cls(id=one.public_id, prompt=prompt.messages, text=one.completion.text)
 
 
 class ReviewIn(_Strict):

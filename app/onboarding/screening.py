@@ -55,7 +55,7 @@ def invite(session: Session, username: str, by: Account | None) -> Screening:
     while taken is None:  # until an unused number is drawn
         row = {"labeler_id": labeler.id, "number": secrets.randbelow(900_000) + 100_000}
         taken = session.scalar(made.values(row).on_conflict_do_nothing().returning(Screening.labeler_id))
-        if taken is None and session.get(Screening, labeler.id):
+        if taken is None and queries.screening_of(session, labeler):
             raise Conflict(_("“%(name)s” has already been invited.") % {"name": labeler.username}, field="username")
     change_account(session, labeler, by=by, paused=True)
     accounts.record(session, by, "screening.invite", subject=labeler.public_id)
@@ -75,8 +75,8 @@ def _no_exercises(session: Session, labeler: Account) -> str:
 def call_off(session: Session, username: str, by: Account | None) -> None:
     """Cancel an undecided screening: the labeler works as before; their answers stay."""
     labeler = account_queries.by_username(session, username)
-    found = labeler and queries.screening_of(session, labeler)
-    if not found or found.verdict:
+    found = queries.screening_of(session, labeler) if labeler else None
+    if labeler is None or found is None or found.verdict:
         raise NotFound(_("Nobody with that user name is being screened."))
     session.delete(found)
     session.flush()
@@ -196,14 +196,13 @@ def review(session: Session, public_id: str, reviewer: Account, rating: int, not
 def compared(session: Session, screening: Screening) -> list[Compared]:
     """Measure every submitted comparison against its reference, in the order of the exercises."""
     answers = queries.comparisons(session, screening.labeler, RoundPurpose.SCREENING)
-    references = queries.references(session, [one.item_id for one in answers])
+    references = queries.references(session, [item.id for _answer, item in answers])
     made = []
-    for answer in answers:
-        right = {one.completion_id: one for one in references[answer.item_id]}
+    for answer, item in answers:
+        right = {one.completion_id: one for one in references[item.id]}
         found = list(pairs({id: one.tier for id, one in right.items()}, tiers(answer)))
         flags = [(right[row.completion_id].flags, row.flags) for row in answer.completions]
         tied = sum(pair.outcome is Outcome.TIED for pair in found)
-        item = answer.item
         asked = item.prompt.messages[-1]["text"]
         made.append(Compared(item.public_id, asked, order_count(found), tied, sensitive_count(flags)))
     return made

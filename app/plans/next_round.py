@@ -19,7 +19,7 @@ from training.contract.records import Split
 
 def make(session: Session, plan: Plan) -> Round:
     """Create the plan's next round from the stored completions; open it if the plan says so. Raise BadInput."""
-    wanted = PlanConfig.model_validate(plan.config).next_round
+    wanted = PlanConfig.model_validate(plan.config).round_to_make()
     by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
     number = plan.round.number
     made = rounds.create(
@@ -57,13 +57,14 @@ def _comparisons(plan: Plan) -> PromptFilter | None:
 
 def _demonstrations(plan: Plan) -> PromptFilter | None:
     config = PlanConfig.model_validate(plan.config)
-    if not config.next_round.demonstrations:
+    wanted = config.round_to_make()
+    if not wanted.demonstrations:
         return None
     return PromptFilter(
         collections=config.collections or [],
         splits=[Split.TRAIN],
         fresh=True,
-        count=config.next_round.demonstrations,
+        count=wanted.demonstrations,
         seed=plan.round.number,
     )
 

@@ -22,7 +22,7 @@ from app.plans.tables import Plan, PlanState, StepKind, StepState
 from app.rounds.rules import round_
 from app.snapshots import queries as snapshot_queries
 from app.web.auth import admin
-from app.web.responses import flash, form_data, fragment, is_htmx, page, redirect
+from app.web.responses import flash, form_data, page, polled, redirect
 from training.contract import recipes
 
 router = APIRouter(include_in_schema=False)
@@ -69,7 +69,7 @@ def new_page(request: Request, round: Text = ""):
     return _form(request, _defaults() | {"round": round})
 
 
-def _form(request: Request, given: dict, error: BadInput | None = None):
+def _form(request: Request, given: dict, error: PlumblineError | None = None):
     account = admin(request)
     with reading() as session:
         rounds = queries.startable_rounds(session)
@@ -99,14 +99,15 @@ def start(request: Request, form: Posted):
     """Start a plan and redirect to its page."""
     account = admin(request)
     # An unticked checkbox is not sent, so a missing value means empty, not the default.
-    given = {key: form.get(key, "") for key in _defaults()} | {"also": form.getlist("also")}
+    said = {key: str(form.get(key, "")) for key in _defaults()}
+    given = said | {"also": form.getlist("also")}
     try:
-        if not given["round"]:
+        if not said["round"]:
             raise BadInput(_("Choose the round to train on."), field="round")
         with transaction() as session:
-            round = round_(session, given["round"])
-            confirmed = bool(given["confirm"])
-            plan = rules.start(session, round, _config(given), account, name=given["name"], confirmed=confirmed)
+            round = round_(session, said["round"])
+            confirmed = bool(said["confirm"])
+            plan = rules.start(session, round, _config(given), account, name=said["name"], confirmed=confirmed)
     except PlumblineError as error:
         return _form(request, given, error)
     return redirect(f"/admin/plans/{plan.public_id}")
@@ -153,16 +154,17 @@ def detail_page(request: Request, id: str):
             for step in plan.steps
             if step.kind is StepKind.JOB and step.job and step.state is StepState.FINISHED
         }
-    shown = {
-        "plan": plan,
-        "runs": plan.state is PlanState.RUNNING,
-        "failed": next((step for step in plan.steps if step.state is not StepState.FINISHED), None),
-        "workers": workers,
-        "checkpoints": checkpoints,
-    }
-    if is_htmx(request):
-        return fragment(request, "plans/detail.html", "state", account, **shown)
-    return page(request, "plans/detail.html", account, **shown)
+    return polled(
+        request,
+        "plans/detail.html",
+        "state",
+        account,
+        plan=plan,
+        runs=plan.state is PlanState.RUNNING,
+        failed=next((step for step in plan.steps if step.state is not StepState.FINISHED), None),
+        workers=workers,
+        checkpoints=checkpoints,
+    )
 
 
 @router.post("/admin/plans/{id}/retry")

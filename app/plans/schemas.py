@@ -92,6 +92,11 @@ class PlanConfig(BaseModel):
     )
     next_round: NextRound | None = Field(default_factory=NextRound, description="null: the plan ends with training.")
 
+    def round_to_make(self) -> NextRound:
+        """Return the next round, for a step that prepares or makes it: a plan without one has no such step."""
+        assert self.next_round is not None, self
+        return self.next_round
+
 
 class PlanIn(BaseModel):
     """A request to start a plan."""

@@ -92,7 +92,7 @@ def mix(round: NextRound, there: Collection[Source]) -> dict[Source, int]:
 def shares(plan: Plan) -> dict[Source, int]:
     """Return the mix of this plan's next round, based on the sampling steps that the plan has."""
     there = {Source(step.name.removeprefix("sample_")) for step in plan.steps if step.name.startswith("sample_")}
-    return mix(_config(plan).next_round, there | {Source.SFT})
+    return mix(_config(plan).round_to_make(), there | {Source.SFT})
 
 
 def step_job(plan: Plan, name: str) -> Job | None:
@@ -158,7 +158,7 @@ def snapshot(session: Session, plan: Plan, name: str) -> Snapshot:
 
 def _prompts_to_compare(session: Session, plan: Plan, config: PlanConfig) -> list[str]:
     """Return public ids of the next round's prompts, split by validation share; unused prompts come first."""
-    wanted = config.next_round
+    wanted = config.round_to_make()
     validation = round(wanted.prompts * wanted.validation_share)
     chosen: list[str] = []
     for split, count in ((Split.TRAIN, wanted.prompts - validation), (Split.VALIDATION, validation)):
@@ -194,7 +194,7 @@ def job(session: Session, plan: Plan, name: str) -> Job:
         keys = {
             "init_from": checkpoints.reference(network(session, plan, source)),
             # All K even where fewer are needed: duplicates of another model's completions do not count.
-            "completions_per_prompt": config.next_round.completions,
+            "completions_per_prompt": config.round_to_make().completions,
             **_lengths(plan, config),
             **config.sample.config(),
         }
@@ -202,6 +202,7 @@ def job(session: Session, plan: Plan, name: str) -> Job:
         return checkpoints.create_job(session, JobVerb.SAMPLE_COMPLETIONS, keys, snapshot=data, name=title, by=by)
     verb, field = _VERBS[name]
     data = step_snapshot(plan, {"reward_model": "snapshot_rm", "ppo": "snapshot_ppo"}.get(name, "snapshot_sft"))
+    assert data is not None, name  # an earlier step has made it
     keys = {**_inputs(session, plan, name, config), **getattr(config, field).config()}
     full = _complete(verb, field, {**keys, "data": f"snapshot:{data.public_id}"}).model_dump(mode="json")
     if name in ("sft", "sft_for_ppo") and (known := queries.same_job(session, verb, full, data)):

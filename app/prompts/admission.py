@@ -78,14 +78,17 @@ class Admission:
         self.similar.look_up(filter(None, prefixes), [one.bands for one in examined.values()])
         decided, new = [], {}
         for draft, digest, prefix in zip(drafts, hashes, prefixes, strict=True):
-            decision = self._decide(draft, digest, prefix, examined.get(digest))
+            if digest in self.texts:
+                decision = self._known(draft, digest)
+            else:
+                decision = self._decide(draft, digest, prefix, examined[digest])
             decided.append(decision)
             if decision.verdict is Verdict.ADDED:
                 new[digest] = self._enter(draft, decision, prefix, examined[digest])
         if self.write:
             self._store(new, examined, zip(drafts, decided, strict=True))
         elif self.memory is not None:
-            self._remember(new)
+            self._remember(self.memory, new)
         return [replace(decision, prompt_id=self.texts.get(decision.text_sha256)) for decision in decided]
 
     def _look_up(self, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> None:
@@ -100,14 +103,14 @@ class Admission:
         if known and any(draft.collection for draft in drafts):
             self.members |= queries.members(self.session, known)
         if self.memory is not None:
-            self._recall(drafts, hashes)
+            self._recall(self.memory, drafts, hashes)
 
-    def _recall(self, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> None:
+    def _recall(self, memory: FileMemory, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> None:
         """Add what earlier rows of the file would have stored, in a dry run."""
         asked = [f"text {one}" for one in hashes]
         asked += [f"owner {draft.owner}" for draft in drafts if draft.owner]
         asked += [_membership(one, draft.collection) for one, draft in zip(hashes, drafts, strict=True)]
-        for key, value in self.memory.find(asked).items():
+        for key, value in memory.find(asked).items():
             kind, _space, name = key.partition(" ")
             if kind == "text":
                 self.texts.setdefault(name, None)
@@ -118,13 +121,15 @@ class Admission:
             else:
                 self.members.add((name[:64], name[65:]))
 
-    def _remember(self, new: Mapping[str, Mapping]) -> None:
-        kept: dict[str, object] = {f"text {digest}": one["split"] for digest, one in new.items()}
+    def _remember(self, memory: FileMemory, new: Mapping[str, Mapping]) -> None:
+        kept: dict[str, str] = {f"text {digest}": one["split"] for digest, one in new.items()}
         owners = {one["owner"] for one in new.values() if one["owner"]}
         kept |= {f"owner {name}": "{} {}".format(*self.owners[name]) for name in owners}
-        kept |= {_membership(digest, name): 1 for digest, name in self.members if isinstance(digest, str)}
-        self.memory.keep(kept)
-        self.similar.remember({digest: (one["prefix_sha256"], self.bands[digest]) for digest, one in new.items()})
+        kept |= {_membership(digest, name): "" for digest, name in self.members if isinstance(digest, str)}
+        memory.keep(kept)
+        self.similar.remember(
+            memory, {digest: (one["prefix_sha256"], self.bands[digest]) for digest, one in new.items()}
+        )
 
     def _examine(self, drafts: Sequence[PromptDraft], hashes: Sequence[str]) -> dict[str, Examined]:
         """Examine each new text once per import; returns the results by text hash."""
@@ -137,10 +142,11 @@ class Admission:
             self.memory.keep({f"examined {digest}": one.as_json() for digest, one in found.items()})
         return found
 
-    def _decide(self, draft: PromptDraft, digest: str, prefix: str | None, examined: Examined | None) -> Decision:
-        if digest in self.texts:
-            stays = draft.split is not None and self.splits.get(digest, draft.split) is not draft.split
-            return Decision(Verdict.KNOWN, digest, joined=self._joins(draft, digest), stays=stays)
+    def _known(self, draft: PromptDraft, digest: str) -> Decision:
+        stays = draft.split is not None and self.splits.get(digest, draft.split) is not draft.split
+        return Decision(Verdict.KNOWN, digest, joined=self._joins(draft, digest), stays=stays)
+
+    def _decide(self, draft: PromptDraft, digest: str, prefix: str | None, examined: Examined) -> Decision:
         own, count = self.owners.get(draft.owner, (None, 0))
         if own and draft.split and own is not draft.split:
             return Decision(Verdict.SPLIT, digest, split=own)
@@ -176,15 +182,16 @@ class Admission:
         return joins
 
     def _enter(self, draft: PromptDraft, decision: Decision, prefix: str | None, examined: Examined) -> dict:
-        digest = decision.text_sha256
-        self.texts[digest], self.splits[digest] = None, decision.split
+        digest, split = decision.text_sha256, decision.split
+        assert split is not None, decision  # an admitted prompt has one
+        self.texts[digest], self.splits[digest] = None, split
         self.members.add((digest, draft.collection))
         few_shot = draft.source is PromptSource.LABELER_FEW_SHOT
-        kept = Kept(decision.split, draft.messages)
+        kept = Kept(split, draft.messages)
         self.bands[digest] = self.similar.enter(digest, kept, None if few_shot else prefix, examined.bands)
         if draft.owner:
-            count = self.owners.get(draft.owner, (decision.split, 0))[1]
-            self.owners[draft.owner] = (decision.split, count + 1)
+            count = self.owners.get(draft.owner, (split, 0))[1]
+            self.owners[draft.owner] = (split, count + 1)
         return {
             "messages": [message.model_dump() for message in draft.messages],
             "text_sha256": digest,
@@ -193,7 +200,7 @@ class Admission:
             "source": draft.source,
             "use_case": draft.use_case,
             "owner": draft.owner,
-            "split": decision.split,
+            "split": split,
             "language": examined.language,
             "answers": draft.answers,
             "written_by_id": draft.written_by_id,
@@ -211,15 +218,15 @@ class Admission:
             made = insert(Prompt.__table__).returning(Prompt.text_sha256, Prompt.id)
             stored = self.session.connection().execute(made, list(new.values()))
             self.texts.update((digest, id) for digest, id in stored)
-            ids = {digest: self.texts[digest] for digest in new}
+            ids = {digest: self._id(digest) for digest in new}
             store_findings(self.session, ((id, examined[digest]) for digest, id in ids.items()))
             store_likeness(
                 self.session,
                 ((band, id) for digest, id in ids.items() for band in self.bands[digest]),
-                sorted({(id, self._id(one)) for digest, id in ids.items() for one in self.near[digest]}),
+                sorted({(id, self._id_of(one)) for digest, id in ids.items() for one in self.near[digest]}),
             )
         members = {
-            (self.texts[decision.text_sha256], draft.collection)
+            (self._id(decision.text_sha256), draft.collection)
             for draft, decision in decided
             if draft.collection and (decision.verdict is Verdict.ADDED or decision.joined)
         }
@@ -227,8 +234,13 @@ class Admission:
             rows = [{"prompt_id": id, "name": name} for id, name in sorted(members)]
             self.session.connection().execute(insert(PromptCollection.__table__), rows)
 
-    def _id(self, kept: Kept) -> int:
-        return kept.prompt_id or self.texts[text_sha256(kept.messages)]
+    def _id(self, digest: str) -> int:
+        id = self.texts[digest]
+        assert id is not None, digest  # once stored, every known text has one
+        return id
+
+    def _id_of(self, kept: Kept) -> int:
+        return kept.prompt_id or self._id(text_sha256(kept.messages))
 
 
 def _membership(text_sha256: str, collection: str) -> str:
@@ -265,6 +277,7 @@ def refusal(decision: Decision, draft: PromptDraft) -> str:
             "owner": draft.owner,
             "cap": OWNER_CAP,
         }
+    assert decision.like is not None, decision  # the verdicts that are left are about another prompt
     name = {"prompt": decision.like.name}
     if decision.verdict is Verdict.SAME_BEGINNING:
         return (

@@ -42,7 +42,8 @@ def list_prompts(
     """List prompts, newest first."""
     api_account(request, "read")
     with reading() as session:
-        found, following = cursors.page(session, queries.matching(session, **wanted.filters()), Prompt, cursor, limit)
+        matching = queries.matching(session, q=wanted.q, withdrawn=wanted.withdrawn, columns=wanted.columns())
+        found, following = cursors.page(session, matching, Prompt, cursor, limit)
     return PromptsOut(items=[PromptOut.of(prompt) for prompt in found], next_cursor=following)
 
 
@@ -54,8 +55,9 @@ def create(request: Request, given: PromptIn | PromptsIn, keep_similar: bool = F
     """
     by = api_account(request, "write")
     many = isinstance(given, PromptsIn)
+    asked = given if isinstance(given, PromptsIn) else PromptsIn(prompts=[given])
     drafts = []
-    for number, one in enumerate(given.prompts if many else [given]):
+    for number, one in enumerate(asked.prompts):
         values = Given(one.model_dump(mode="json", exclude_unset=True))
         found, problems = drafts_of(Row(number, values), PromptDefaults(), by)
         if problems:
@@ -63,14 +65,15 @@ def create(request: Request, given: PromptIn | PromptsIn, keep_similar: bool = F
             raise BadInput("; ".join(problem.message for problem in problems), field=where + problems[0].field)
         drafts += found
     with transaction() as session:
-        admission = Admission(session, keep_similar=keep_similar or (many and given.keep_similar))
-        decisions = admission.take(drafts)
+        admission = Admission(session, keep_similar=keep_similar or asked.keep_similar)
+        decisions, ids = admission.take(drafts), []
         for number, (draft, decision) in enumerate(zip(drafts, decisions, strict=True)):
             if decision.prompt_id is None:
                 where = f"prompts.{number}." if many else ""
                 raise BadInput(refusal(decision, draft), field=where + refused_field(decision))
-        stored = queries.by_ids(session, {decision.prompt_id for decision in decisions})
-    items = [PromptOut.of(stored[decision.prompt_id]) for decision in decisions]
+            ids.append(decision.prompt_id)
+        stored = queries.by_ids(session, set(ids))
+    items = [PromptOut.of(stored[id]) for id in ids]
     return PromptsOut(items=items) if many or len(items) > 1 else items[0]
 
 

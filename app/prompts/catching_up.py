@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.database import reading, transaction
 from app.prompts import queries
 from app.prompts.examination import Examined, examine, store_findings, store_likeness
+from app.prompts.messages import stored
 from app.prompts.similar import Kept, Similar
 from app.prompts.tables import Prompt
 from training.contract.records import Message
@@ -33,7 +34,7 @@ def examine_stored() -> int:
 
 def messages(prompt: Prompt) -> tuple[Message, ...]:
     """Return the messages of a stored prompt."""
-    return tuple(Message.model_construct(**message) for message in prompt.messages)
+    return stored(prompt.messages)
 
 
 def _store(session: Session, prompts: Sequence[Prompt], found: dict[int, Examined]) -> int:
@@ -43,7 +44,7 @@ def _store(session: Session, prompts: Sequence[Prompt], found: dict[int, Examine
     bands, near = [], []
     for prompt in prompts:
         examined, text = found[prompt.id], messages(prompt)
-        near += [(prompt.id, other.prompt_id) for other in similar.near(text, examined.bands)]
+        near += [(prompt.id, other) for other in similar.near_ids(text, examined.bands)]
         kept = Kept(prompt.split, text, prompt.id, prompt.public_id)
         bands += [(band, prompt.id) for band in similar.enter(prompt.id, kept, None, examined.bands)]
         prompt.language = examined.language

@@ -25,12 +25,12 @@ class Examined:
     bands: tuple[int, ...] = ()  # empty for a prompt that is not compared
     hits: tuple[tuple[int, Hit], ...] = ()  # (index of the message, place in its text)
 
-    def as_json(self) -> bytes:
+    def as_json(self) -> str:
         """Serialize for `from_json`."""
-        return orjson.dumps([self.language, self.bands, [[message, *hit] for message, hit in self.hits]])
+        return orjson.dumps([self.language, self.bands, [[message, *hit] for message, hit in self.hits]]).decode()
 
     @classmethod
-    def from_json(cls, given: bytes) -> "Examined":
+    def from_json(cls, given: str) -> "Examined":
         """Parse what `as_json` returned."""
         code, keys, hits = orjson.loads(given)
         return cls(

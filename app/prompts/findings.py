@@ -17,10 +17,9 @@ from app.kit.words import word
 from app.prompts import rules as prompts
 from app.prompts.examination import keys, store_likeness
 from app.prompts.hygiene.kinds import PLACEHOLDERS, PersonalData
-from app.prompts.messages import folded_sha256, prefix_sha256, text_sha256
+from app.prompts.messages import folded_sha256, prefix_sha256, stored, text_sha256
 from app.prompts.similar import Kept, Similar
 from app.prompts.tables import Finding, FindingState, NearPrompts, Prompt, PromptBand
-from training.contract.records import Message
 
 CONTEXT = 60  # characters shown before and after a finding
 BATCH = 100  # findings per transaction
@@ -184,7 +183,7 @@ def _say_again(session: Session, prompt: Prompt) -> None:
 
     The original text_sha256 stays, because the file that the prompt came from still has that text.
     """
-    messages = tuple(Message.model_construct(**message) for message in prompt.messages)
+    messages = stored(prompt.messages)
     prompt.masked_sha256 = text_sha256(messages)
     prompt.folded_sha256 = folded_sha256(messages)
     prompt.prefix_sha256 = prefix_sha256(messages)
@@ -193,6 +192,6 @@ def _say_again(session: Session, prompt: Prompt) -> None:
     similar = Similar(session)
     similar.look_up([], [bands])
     linked = set(session.scalars(select(NearPrompts.near_id).where(NearPrompts.prompt_id == prompt.id)))
-    near = {one.prompt_id for one in similar.near(messages, bands)} - linked - {prompt.id}
+    near = set(similar.near_ids(messages, bands)) - linked - {prompt.id}
     roomy = similar.enter(prompt.id, Kept(prompt.split, messages, prompt.id, prompt.public_id), None, bands)
     store_likeness(session, ((band, prompt.id) for band in roomy), ((prompt.id, other) for other in sorted(near)))

@@ -1,6 +1,7 @@
 """Admin pages for deciding on personal data found in prompts."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import FormData
@@ -20,6 +21,7 @@ router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
 PLACE = "/admin/prompts/personal-data"
 PAGE = 50
+E = TypeVar("E", bound=StrEnum)
 
 
 @router.get(PLACE)
@@ -43,7 +45,7 @@ def waiting(request: Request, kind: Text = "", cursor: Text | None = None):
     )
 
 
-def _one_of(values: type, word: str):
+def _one_of(values: type[E], word: str) -> E:
     try:
         return values(word)
     except ValueError as error:

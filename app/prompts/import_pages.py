@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypedDict
 
 from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import FormData, UploadFile
@@ -33,6 +33,15 @@ class Upload(NamedTuple):
 
     name: str
     key: str
+
+
+class _Shared(TypedDict):
+    """Arguments that all three imports take."""
+
+    as_csv: bool
+    dry_run: bool
+    skip_bad: bool
+    by: Account | None
 
 
 @router.get("/admin/prompts/import")
@@ -69,10 +78,12 @@ def check_or_import(request: Request, form: Annotated[FormData, Depends(form_dat
             for upload, _report in reports:
                 uploads.forget(upload.key)
             return _done(given, [report for _upload, report in reports])
-        files = [one for one in form.getlist("file") if isinstance(one, UploadFile) and one.filename]
+        files = [
+            (one.file, one.filename) for one in form.getlist("file") if isinstance(one, UploadFile) and one.filename
+        ]
         if not files:
             raise BadInput(_("Choose a file first."), field="file")
-        kept = [Upload(one.filename, uploads.keep(one.file, one.filename)) for one in files]
+        kept = [Upload(name, uploads.keep(file, name)) for file, name in files]
         reports = _run(kept, given, account, dry_run=True)
     except PlumblineError as error:
         return _form(request, account, given, error)
@@ -115,7 +126,7 @@ def _one(path: Path, name: str, given: dict[str, str], by: Account, *, dry_run: 
         for field in ("collection", "owner", "policy")
     )
     defaults = PromptDefaults(collection, source, owner, given["owner_field"].strip() or "owner")
-    shared = {"as_csv": is_csv(path.name), "dry_run": dry_run, "skip_bad": skip_bad, "by": by}
+    shared: _Shared = {"as_csv": is_csv(path.name), "dry_run": dry_run, "skip_bad": skip_bad, "by": by}
     if given["kind"] == "prompts":
         return import_prompts(path, defaults=defaults, keep_similar=bool(given["keep_similar"]), **shared)
     if given["kind"] == "completions":

@@ -1,7 +1,9 @@
 """Import of prompts: parsing the fields of each row, and deciding on its prompts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -12,20 +14,21 @@ from app.accounts import rules as accounts
 from app.accounts.tables import Account
 from app.errors import BadInput
 from app.guidelines.rules import check_answers
-from app.kit.given import Given, Problem, Row
+from app.kit.given import BadRow, Given, Problem, Row
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
-from app.kit.imports import FileMemory, ImportReport, run
+from app.kit.imports import FileMemory, Found, ImportReport, run
 from app.kit.terminal import Watch
 from app.kit.text import Text, require_text
 from app.prompts.admission import Admission, reason, refusal, refused_field, remark
 from app.prompts.schemas import PromptDraft, Verdict
 from app.prompts.shapes import prompts_of
 from app.prompts.tables import PromptSource
-from training.contract.records import Split, UseCase
+from training.contract.records import Message, Split, UseCase
 
 JOINED = N_("%(n)d prompts are already stored; they are added to the collection.")
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 Name = Annotated[Text, Field(max_length=120)]
 
 _SPLITS = {"valid": Split.VALIDATION, "val": Split.VALIDATION, "dev": Split.VALIDATION}
@@ -65,7 +68,7 @@ def import_prompts(
 ) -> ImportReport:
     """Import a file of prompts; unless `skip_bad`, any bad row stops the import, and all bad rows are reported."""
 
-    def check(session: Session, found: Sequence[Row], report: ImportReport, memory: FileMemory, write: bool) -> None:
+    def check(session: Session, found: Found, report: ImportReport, memory: FileMemory, write: bool) -> None:
         admission = Admission(session, keep_similar=keep_similar, write=write, memory=memory)
         _take(found, defaults, admission, report, by)
 
@@ -83,11 +86,14 @@ def import_prompts(
 
 
 def _take(
-    found: Sequence[Row], defaults: PromptDefaults, admission: Admission, report: ImportReport, by: Account | None
+    found: Found, defaults: PromptDefaults, admission: Admission, report: ImportReport, by: Account | None
 ) -> None:
     """Decide on the prompts of some rows and count the outcomes."""
     lines, drafts = [], []
     for row in found:
+        if isinstance(row, BadRow):
+            report.refuse([row.problem])
+            continue
         made, problems = drafts_of(row, defaults, by)
         if problems:
             report.refuse(problems)
@@ -98,7 +104,7 @@ def _take(
     for line, draft, decision in zip(lines, drafts, admission.take(drafts), strict=True):
         remark(decision, report)
         if decision.verdict is Verdict.ADDED:
-            report.take(lambda line=line, draft=draft: shown(line, draft))
+            report.take(partial(shown, line, draft))
         elif decision.verdict is Verdict.KNOWN:
             report.take_known()
             if decision.joined:
@@ -118,9 +124,8 @@ def shown(line: int, draft: PromptDraft) -> dict:
 
 def drafts_of(row: Row, defaults: PromptDefaults, by: Account | None = None) -> tuple[list[PromptDraft], list[Problem]]:
     """Parse a row; returns its prompts, or no prompts and everything that is wrong with it."""
-    if row.values is None:
-        return [], [row.problem]
-    values, problems = row.values, []
+    values = row.values
+    problems: list[Problem] = []
 
     def read(parse: Callable[[Given], T], otherwise: T) -> T:
         try:
@@ -129,13 +134,13 @@ def drafts_of(row: Row, defaults: PromptDefaults, by: Account | None = None) -> 
             problems.append(Problem(row.line, error.field or "line", error.message))
             return otherwise
 
-    prompts = read(prompts_of, [])
+    prompts: list[tuple[Message, ...]] = read(prompts_of, [])
     source = read(_source, None) or defaults.source
     use_case = read(_use_case, None)
     split = read(_split, None)
     owner = read(lambda given: _short(given, defaults.owner_field), "") or defaults.owner
     collection = read(lambda given: _short(given, "collection"), "") or defaults.collection
-    answers = read(_answers, {})
+    answers: dict[str, bool] = read(_answers, {})
     if problems:
         return [], problems
     written_by_id = by.id if by else None
@@ -173,7 +178,7 @@ def _split(values: Mapping[str, object]) -> Split | None:
     return _one_of(word.lower(), word, "split", Split, _SPLITS)
 
 
-def _one_of(known: str, word: str, field: str, values: type, aliases: Mapping[str, object]):
+def _one_of(known: str, word: str, field: str, values: type[E], aliases: Mapping[str, E]) -> E | None:
     if not word:
         return None
     if known in aliases:

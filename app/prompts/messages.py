@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Literal
 
 from app.config import settings
 from app.errors import BadInput
@@ -11,7 +12,8 @@ from app.kit.i18n import gettext as _
 from app.kit.text import folded, normal_form, require_text
 from training.contract.records import Message, Split
 
-ROLES = ("system", "user", "assistant")
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 _FROM = {"human": "user", "gpt": "assistant"}  # ShareGPT's names
 _MEDIA = ("images", "image", "audio", "video", "videos", "files", "attachments")
 MAX_TOKENS = 1024  # prompts "longer than 1k tokens" are left out, InstructGPT appendix C
@@ -51,11 +53,12 @@ def message(given: object, field: str, *, may_be_empty: bool = False) -> Message
     if not isinstance(given, Mapping):
         raise BadInput(_("%(field)s must be an object {role, text}.") % {"field": field}, field=field)
     by = "from" if "from" in given else "role"
-    role = _FROM.get(str(given[by]), given[by]) if by == "from" else given.get("role")
-    if role not in ROLES:
+    said = _FROM.get(str(given[by]), given[by]) if by == "from" else given.get("role")
+    role = next((known for known in ROLES if known == said), None)
+    if role is None:
         raise BadInput(
             _("%(field)s is “%(role)s”; it must be one of %(roles)s.")
-            % {"field": f"{field}.{by}", "role": str(role)[:40], "roles": ", ".join(ROLES)},
+            % {"field": f"{field}.{by}", "role": str(said)[:40], "roles": ", ".join(ROLES)},
             field=f"{field}.{by}",
         )
     keys = [key for key in ("text", "content", "value") if given.get(key) is not None] or ["text"]
@@ -77,6 +80,11 @@ def message(given: object, field: str, *, may_be_empty: bool = False) -> Message
         )
     text = require_text(text, f"{field}.{key}", may_be_empty=may_be_empty)
     return Message.model_construct(role=role, text=text) if may_be_empty else Message(role=role, text=text)
+
+
+def stored(messages: Iterable[Mapping]) -> tuple[Message, ...]:
+    """Return messages as they are stored; they were checked before."""
+    return tuple(Message.model_construct(**message) for message in messages)
 
 
 def _only_part(content: object) -> object:

@@ -28,7 +28,6 @@ from training.contract.records import Split, UseCase
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
-CHOICES = {"splits": list(Split), "use_cases": list(UseCase), "sources": list(PromptSource)}
 
 
 @router.get("/admin/prompts")
@@ -44,7 +43,7 @@ def prompts(request: Request, cursor: Text | None = None):
             raise BadInput(f"{field}: {error.errors()[0]['msg']}", field=field) from error
         raise BadInput(_("“%(value)s” is not a valid %(field)s.") % {"field": field, "value": given[field]}) from error
     with reading() as session:
-        matching = queries.matching(session, **wanted.filters())
+        matching = queries.matching(session, q=wanted.q, withdrawn=wanted.withdrawn, columns=wanted.columns())
         found, following = cursors.page(session, matching, Prompt, cursor, PAGE)
         count = queries.count(session, matching)
         collections, languages = queries.collections(session), queries.languages(session)
@@ -62,7 +61,9 @@ def prompts(request: Request, cursor: Text | None = None):
         collections=collections,
         written_in=languages,
         waiting=waiting,
-        **CHOICES,
+        splits=list(Split),
+        use_cases=list(UseCase),
+        sources=list(PromptSource),
     )
 
 
@@ -94,7 +95,7 @@ def prompt(request: Request, id: str):
         questions=questions,
         tokens=messages.tokens(messages.canonical(found.messages)),
         estimated=not settings().tokenizer,
-        use_cases=CHOICES["use_cases"],
+        use_cases=list(UseCase),
     )
 
 

@@ -1,7 +1,7 @@
 """Queries for the prompt bank."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, any_, bindparam, exists, func, select
 from sqlalchemy.orm import Session, selectinload
@@ -98,10 +98,12 @@ def says(session: Session, term: str) -> ColumnElement[bool]:
     return select(1).where(text.icontains(term, autoescape=True)).exists()
 
 
-def matching(session: Session, *, q: str = "", withdrawn: bool = False, **columns: object) -> Select[Prompt]:
-    """Build the query for a list of prompts; `columns` are the fields of PromptQuery."""
+def matching(
+    session: Session, *, q: str = "", withdrawn: bool = False, columns: Mapping[str, object] | None = None
+) -> Select[Prompt]:
+    """Build the query for a list of prompts; `columns` are the other fields of PromptQuery."""
     found = _whole()
-    for name, value in columns.items():
+    for name, value in (columns or {}).items():
         if name == "collection" and value is not None:
             found = found.where(in_collections([str(value)]))
         elif value is not None:

@@ -53,9 +53,9 @@ class PromptQuery(BaseModel):
     )
     withdrawn: bool = False
 
-    def filters(self) -> dict[str, object]:
-        """Return the arguments for queries.matching."""
-        return self.model_dump(include=set(PromptQuery.model_fields))
+    def columns(self) -> dict[str, object]:
+        """Return the filters that compare a column, for queries.matching."""
+        return self.model_dump(exclude={"q", "withdrawn"})
 
 
 class PromptIn(BaseModel):

@@ -12,6 +12,7 @@ from app.kit.text import folded
 from app.prompts import queries
 from app.prompts.examination import said
 from app.prompts.hygiene.near_duplicates import are_near_duplicates
+from app.prompts.messages import stored
 from training.contract.records import Message, Split
 
 BAND_HOLDS = 50  # prompts; a template's prompts crowd one band, but differ in the others
@@ -55,13 +56,13 @@ class Similar:
         for band, id in queries.in_bands(self.session, bands):
             self.bands[band].append(id)
         if self.memory is not None:
-            self._recall(prefixes, bands)
+            self._recall(self.memory, prefixes, bands)
         self._load(key for bands in bands_of for key in self._candidates(bands))
 
-    def _recall(self, prefixes: Iterable[str], bands: Iterable[int]) -> None:
-        for key, value in self.memory.find([f"prefix {one}" for one in prefixes]).items():
+    def _recall(self, memory: FileMemory, prefixes: Iterable[str], bands: Iterable[int]) -> None:
+        for key, value in memory.find([f"prefix {one}" for one in prefixes]).items():
             self.prefixes.setdefault(key.removeprefix("prefix "), value)
-        for key, value in self.memory.find([f"band {band}" for band in bands]).items():
+        for key, value in memory.find([f"band {band}" for band in bands]).items():
             self.bands[int(key.removeprefix("band "))] += orjson.loads(value)
 
     def _candidates(self, bands: Iterable[int]) -> list[Key]:
@@ -73,12 +74,12 @@ class Similar:
         for id, public_id, split, messages in queries.texts(
             self.session, (key for key in wanted if isinstance(key, int))
         ):
-            self.kept[id] = Kept(split, _messages(messages), id, public_id)
+            self.kept[id] = Kept(split, stored(messages), id, public_id)
         if self.memory is not None:
             met = self.memory.find([f"kept {key}" for key in wanted if isinstance(key, str)])
             for key, value in met.items():
                 split, messages = orjson.loads(value)
-                self.kept[key.removeprefix("kept ")] = Kept(Split(split), _messages(messages))
+                self.kept[key.removeprefix("kept ")] = Kept(Split(split), stored(messages))
 
     def with_prefix(self, prefix: str | None) -> Kept | None:
         """Return the prompt with this prefix hash, or None."""
@@ -92,6 +93,10 @@ class Similar:
         found = (self.kept[key] for key in self._candidates(bands))
         return [one for one in found if say_nearly_the_same(one.messages, messages)]
 
+    def near_ids(self, messages: Sequence[Message], bands: Iterable[int]) -> list[int]:
+        """Return the ids of the stored near-duplicates of a prompt, in the order of `near`."""
+        return [one.prompt_id for one in self.near(messages, bands) if one.prompt_id is not None]
+
     def enter(self, key: Key, kept: Kept, prefix: str | None, bands: Iterable[int]) -> list[int]:
         """Add a prompt to compare later ones to; returns the bands that had room for it."""
         if prefix:
@@ -102,21 +107,18 @@ class Similar:
             self.bands[band].append(key)
         return roomy
 
-    def remember(self, entered: Mapping[str, tuple[str | None, Sequence[int]]]) -> None:
+    def remember(self, memory: FileMemory, entered: Mapping[str, tuple[str | None, Sequence[int]]]) -> None:
         """Save the entered prompts, given as text hash -> (prefix, bands), for the rest of a dry run."""
-        values: dict[str, object] = {f"prefix {prefix}": key for key, (prefix, _bands) in entered.items() if prefix}
+        values = {f"prefix {prefix}": key for key, (prefix, _bands) in entered.items() if prefix}
         for key, (_prefix, bands) in entered.items():
             values |= {
-                f"band {band}": orjson.dumps([one for one in self.bands[band] if isinstance(one, str)])
+                f"band {band}": orjson.dumps([one for one in self.bands[band] if isinstance(one, str)]).decode()
                 for band in bands
             }
             kept = self.kept[key]
-            values[f"kept {key}"] = orjson.dumps([kept.split, [message.model_dump() for message in kept.messages]])
-        self.memory.keep(values)
-
-
-def _messages(given: Iterable[Mapping[str, str]]) -> tuple[Message, ...]:
-    return tuple(Message.model_construct(**one) for one in given)
+            said = [message.model_dump() for message in kept.messages]
+            values[f"kept {key}"] = orjson.dumps([kept.split, said]).decode()
+        memory.keep(values)
 
 
 def say_nearly_the_same(one: Sequence[Message], other: Sequence[Message]) -> bool:

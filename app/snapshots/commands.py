@@ -110,6 +110,6 @@ def save(
         raise BadInput(f"to: {place.parent} is not a folder")
     exports.save(found, kind, format, place)
     typer.echo(str(place))
-    neither = found.manifest["counts"].get("kto_left_out", 0)
+    neither = found.manifest["counts"].get("kto_left_out", 0) if found.manifest else 0
     if kind is exports.What.KTO and neither:
         typer.echo(f"Left out {neither} completions that are neither clearly good nor clearly bad.", err=True)

@@ -1,7 +1,7 @@
 """The rows that a filter selects: counted by the reason why they are left out, and streamed if they are not."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
@@ -23,13 +23,11 @@ from app.snapshots.splits import HAS_OPEN_PERSONAL_DATA, Splits, of_answer
 from training.contract.records import Pool, Purpose, Split
 
 Row = Demonstration | Conversation | Comparison | Prompt
-_TABLES = {
+_ANSWERS: Mapping[Kind, type[Demonstration] | type[Conversation] | type[Comparison]] = {
     Kind.DEMONSTRATIONS: Demonstration,
     Kind.CONVERSATIONS: Conversation,
     Kind.COMPARISONS: Comparison,
-    Kind.PROMPTS: Prompt,
 }
-
 _UNLESS_ASKED = {Also.SIMULATED: Reason.BY_SIMULATED_LABELERS, Also.DEMO: Reason.BY_DEMO_ACCOUNTS}
 
 
@@ -69,18 +67,16 @@ def tally(session: Session, kind: Kind, filter: SnapshotFilter, splits: Splits |
     """Count the rows of a kind by the reason why they are left out; None: they are not."""
     counts: Counter[Reason | None] = Counter()
     if splits is None:
-        reason = _reason(kind, filter).label("reason")
-        rows = _meant(kind, filter).with_only_columns(reason, maintain_column_froms=True)
-        rows = rows.subquery()
+        column = _reason(kind, filter).label("reason")
+        rows = _meant(kind, filter).with_only_columns(column, maintain_column_froms=True).subquery()
         for reason, count in session.execute(select(rows.c.reason, func.count()).group_by(rows.c.reason)):
             counts[reason and Reason(reason)] += count
         return counts
-    table = _TABLES[kind]
-    pools = [] if kind is Kind.PROMPTS else [table.pool]
-    columns = (_reason(kind, filter), table.id, Prompt.folded_sha256, Prompt.split, *pools)
-    for reason, id, folded, own, *pool in session.execute(
-        _meant(kind, filter).with_only_columns(*columns, maintain_column_froms=True)
-    ):
+    table = _ANSWERS.get(kind)
+    pools = [table.pool] if table else []
+    columns = (_reason(kind, filter), (table or Prompt).id, Prompt.folded_sha256, Prompt.split, *pools)
+    query: Select = _meant(kind, filter).with_only_columns(*columns, maintain_column_froms=True)
+    for reason, id, folded, own, *pool in session.execute(query):
         if reason is None:
             counts[_of_splits(kind, filter, splits, id, _split(kind, splits, id, folded, own, *pool))] += 1
         else:
@@ -117,7 +113,7 @@ def _meant(kind: Kind, filter: SnapshotFilter) -> Select:
     of_rounds = Round.number.in_(filter.rounds or [])
     if kind is Kind.DEMONSTRATIONS:
         few_shot = and_(Demonstration.item_id.is_(None), in_collections(filter.collections))
-        query = select(Demonstration).join(Demonstration.completion).join(Completion.prompt)
+        query: Select = select(Demonstration).join(Demonstration.completion).join(Completion.prompt)
         query = query.outerjoin(Demonstration.item).outerjoin(Item.round).join(Demonstration.labeler)
         return query.where(or_(of_rounds, few_shot))
     if kind is Kind.CONVERSATIONS:
@@ -134,8 +130,8 @@ def _meant(kind: Kind, filter: SnapshotFilter) -> Select:
 
 def _reason(kind: Kind, filter: SnapshotFilter) -> ColumnElement[str | None]:
     """Return the SQL expression for why a row is left out, from its columns; null: it is not."""
-    table, withdrawn = _TABLES[kind], Prompt.withdrawn_at.is_not(None)
-    if kind is Kind.PROMPTS:
+    table, withdrawn = _ANSWERS.get(kind), Prompt.withdrawn_at.is_not(None)
+    if table is None:
         cases = [(Prompt.source == PromptSource.USE_CASE, Reason.DESCRIBING_USES), (withdrawn, Reason.WITHDRAWN)]
     else:
         cases = [(table.surplus.is_(True), Reason.SURPLUS), (withdrawn, Reason.OF_WITHDRAWN_PROMPTS)]

@@ -38,8 +38,12 @@ MEDIA_TYPES = {
 
 def available(snapshot: Snapshot) -> list[What]:
     """Return the exports that a snapshot has data for."""
-    held = {file["name"] for file in snapshot.manifest["files"]} if snapshot.manifest else set()
+    held = _files(snapshot)
     return [what for what, shape in SHAPES.items() if held & shape.files.keys()]
+
+
+def _files(snapshot: Snapshot) -> set[str]:
+    return {file["name"] for file in snapshot.manifest["files"]} if snapshot.manifest else set()
 
 
 def parse_name(name: str) -> tuple[What, Format]:
@@ -72,7 +76,7 @@ def rows(snapshot: Snapshot, what: What) -> Iterator[dict]:
 
 
 def _read(snapshot: Snapshot, what: What) -> Iterator[records.PromptRecord]:
-    held = {file["name"] for file in snapshot.manifest["files"]}
+    held = _files(snapshot)
     for name, record in SHAPES[what].files.items():
         if name in held:
             yield from records.read(folder(snapshot) / name, record)

@@ -55,6 +55,7 @@ def answered_by(row: Demonstration | Conversation | Comparison) -> AnsweredBy:
     """Return who gave an answer: the kind of its labeler's account, or the source of a comparison."""
     if isinstance(row, Comparison) and row.source is not ComparisonSource.PERSON:
         return AnsweredBy(row.source)
+    assert row.labeler is not None  # a person's comparison has one, by the table's CHECK
     return AnsweredBy(row.labeler.kind)
 
 
@@ -100,12 +101,6 @@ class Freezer:
 
     def _records(self, name: str) -> Iterator[records.PromptRecord]:
         """Yield records by prompt text hash (the rows' order), then labeler, then content; add a member per row."""
-        freeze = {
-            Kind.DEMONSTRATIONS: self._demonstration,
-            Kind.CONVERSATIONS: self._conversation,
-            Kind.COMPARISONS: self._comparison,
-            Kind.PROMPTS: self._prompt,
-        }
         for kind in _KINDS[name]:
             rows = contents.rows(self.session, kind, self.filter, self.splits)
             for _hash, group in groupby(rows, key=lambda found: found[1].text_sha256):
@@ -113,9 +108,9 @@ class Freezer:
                 frozen = []
                 for row, prompt, split in group:
                     self._count(kind, row, prompt, split)
-                    pool = None if kind is Kind.PROMPTS else row.pool
+                    pool = None if isinstance(row, Prompt) else row.pool
                     member = {_MEMBERS[kind]: row.id, "split": split, "pool": pool}
-                    frozen.append((list(freeze[kind](row, prompt, split)), member))
+                    frozen.append((list(self._freeze(row, prompt, split)), member))
                 frozen.sort(key=lambda pair: _place(pair[0]))
                 for made, member in frozen:
                     self.members.append(member)
@@ -124,13 +119,13 @@ class Freezer:
     def _count(self, kind: Kind, row: contents.Row, prompt: Prompt, split: Split) -> None:
         """Count a row by split, pool and who answered, and the answers about its prompt; record its guideline."""
         self.counts[f"{kind}_{split}"] += 1
-        own = prompt.split if kind is Kind.PROMPTS else of_answer(prompt.split, row.pool)
+        own = prompt.split if isinstance(row, Prompt) else of_answer(prompt.split, row.pool)
         if split is not own:
             self.counts[f"{kind}_in_a_stricter_split"] += 1
         if kind is not Kind.CONVERSATIONS and prompt.answers and prompt.id not in self.answered:
             self.answered.add(prompt.id)
             self.answers.update(prompt.answers.items())
-        if kind is Kind.PROMPTS:
+        if isinstance(row, Prompt):
             return
         if row.pool is Pool.HELD_OUT:
             self.counts[f"{kind}_held_out"] += 1
@@ -142,6 +137,15 @@ class Freezer:
     def _answers(self) -> dict[str, dict[str, int]]:
         names = sorted({name for name, _answer in self.answers})
         return {name: {"yes": self.answers[name, True], "no": self.answers[name, False]} for name in names}
+
+    def _freeze(self, row: contents.Row, prompt: Prompt, split: Split) -> Iterator[records.PromptRecord]:
+        if isinstance(row, Demonstration):
+            return self._demonstration(row, prompt, split)
+        if isinstance(row, Conversation):
+            return self._conversation(row, prompt, split)
+        if isinstance(row, Comparison):
+            return self._comparison(row, prompt, split)
+        return iter([records.PromptRecord(**self._prompt_fields(prompt, split))])
 
     def _conversation(self, row: Conversation, starter: Prompt, split: Split) -> Iterator[records.DemonstrationRecord]:
         """Yield each assistant message as a completion of all messages before it: the labeler wrote or approved it."""
@@ -192,9 +196,6 @@ class Freezer:
         )
         self.counts.update(_KTO[desirable(completion)] for completion in made.completions)
         yield made
-
-    def _prompt(self, _row: Prompt, prompt: Prompt, split: Split) -> Iterator[records.PromptRecord]:
-        yield records.PromptRecord(**self._prompt_fields(prompt, split))
 
     def _prompt_fields(self, prompt: Prompt, split: Split) -> dict:
         return {

@@ -16,7 +16,7 @@ from app.snapshots import exports, left_out, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.tables import SnapshotState
 from app.web.auth import admin
-from app.web.responses import flash, form_data, fragment, is_htmx, page, redirect
+from app.web.responses import flash, form_data, page, polled, redirect
 from training.contract.records import Purpose, Split
 
 router = APIRouter(include_in_schema=False)
@@ -75,10 +75,10 @@ def _form(request: Request, given: dict, error: PlumblineError | None = None):
 def create(request: Request, form: Posted):
     """Queue a snapshot and redirect to its page."""
     account = admin(request)
-    purpose = form.get("purpose", "")
+    purpose, name = str(form.get("purpose", "")), str(form.get("name", ""))
     given = {
         "purpose": purpose,
-        "name": form.get("name", ""),
+        "name": name,
         "train_on_evaluation": form.get("train_on_evaluation", ""),
         **ticked(form, LISTS),
     }
@@ -87,7 +87,7 @@ def create(request: Request, form: Posted):
             raise BadInput(_("Choose the purpose of the snapshot."), field="purpose")
         filter = _filter(Purpose(purpose), given)
         with transaction() as session:
-            made = rules.create(session, Purpose(purpose), filter, name=given["name"], by=account)
+            made = rules.create(session, Purpose(purpose), filter, name=name, by=account)
     except (BadInput, Conflict) as error:
         return _form(request, given, error)
     response = redirect(f"/admin/snapshots/{made.public_id}")
@@ -115,16 +115,17 @@ def detail_page(request: Request, id: str):
     account = admin(request)
     with reading() as session:
         snapshot = queries.find(session, id)
-    shown = {
-        "snapshot": snapshot,
-        "is_open": snapshot.state in (SnapshotState.QUEUED, SnapshotState.WRITING),
-        "left_out": left_out.worded(snapshot.manifest.get("left_out", {})) if snapshot.manifest else [],
-        "available": exports.available(snapshot),
-        "formats": list(exports.Format),
-    }
-    if is_htmx(request):
-        return fragment(request, "snapshots/detail.html", "state", account, **shown)
-    return page(request, "snapshots/detail.html", account, **shown)
+    return polled(
+        request,
+        "snapshots/detail.html",
+        "state",
+        account,
+        snapshot=snapshot,
+        is_open=snapshot.state in (SnapshotState.QUEUED, SnapshotState.WRITING),
+        left_out=left_out.worded(snapshot.manifest.get("left_out", {})) if snapshot.manifest else [],
+        available=exports.available(snapshot),
+        formats=list(exports.Format),
+    )
 
 
 @router.get("/admin/snapshots/{id}/{name}")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar, get_args
 
 import orjson
 
@@ -51,17 +51,18 @@ class ChatMessage(Record):
 
 Chat = tuple[ChatMessage, ...]
 Columns = dict[str, Any]  # name -> type of its values
+R = TypeVar("R", bound=PromptRecord)
 Read = Callable[[], Iterable[Any]]  # reads the records from the start on each call
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(Generic[R]):
     """How one export is made."""
 
     files: Mapping[str, type[PromptRecord]]  # the files it is made from, as far as the snapshot has them
-    columns: Callable[[type[PromptRecord]], Columns]  # for the record that its rows are made from
+    columns: Callable[[type[R]], Columns]  # for the record that its rows are made from
     rows: Callable[[Read], Iterator[dict]]
-    record: type[PromptRecord]
+    record: type[R]
 
 
 def _types(record: type[Record], *but: str, prefix: str = "") -> Columns:
@@ -205,13 +206,13 @@ def _kto_columns(record: type[ComparisonRecord]) -> Columns:
 
 
 def _ranked(record: type[ComparisonRecord]) -> type[RankedCompletion]:
-    return record.model_fields["completions"].annotation.__args__[0]
+    return get_args(record.model_fields["completions"].annotation)[0]
 
 
 _DEMONSTRATIONS = {DEMONSTRATIONS: DemonstrationRecord}
 _COMPARISONS = {COMPARISONS: ComparisonRecord}
-_ALL = {PROMPTS: PromptRecord, **_COMPARISONS, **_DEMONSTRATIONS}
-SHAPES = {
+_ALL: Mapping[str, type[PromptRecord]] = {PROMPTS: PromptRecord, **_COMPARISONS, **_DEMONSTRATIONS}
+SHAPES: Mapping[What, Shape] = {
     What.DEMONSTRATIONS: Shape(_DEMONSTRATIONS, _types, _as_frozen, DemonstrationRecord),
     What.COMPARISONS: Shape(_COMPARISONS, _types, _as_frozen, ComparisonRecord),
     What.PROMPTS: Shape(_ALL, _types, _prompts, PromptRecord),

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.conversations.schemas import opening
 from app.conversations.tables import Conversation, ConversationMessage, Role
-from app.prompts.messages import folded_sha256
+from app.prompts.messages import folded_sha256, stored
 from app.prompts.tables import Finding, FindingState, NearPrompts, Prompt, PromptSource
 from app.rounds.tables import Item
 from training.contract.records import Message, Pool, Split, strictest
@@ -128,8 +128,8 @@ def effective_splits(session: Session) -> Splits:
         splits.add_conversation(conversation, starter, said)
         if not with_personal_data.isdisjoint(said):
             splits.with_open_personal_data.add(conversation)
-    for folded, messages in _dialogues(session):
-        splits.unite_beginnings(folded, messages)
+    for folded, dialogue in _dialogues(session):
+        splits.unite_beginnings(folded, dialogue)
     return splits
 
 
@@ -139,7 +139,7 @@ def _dialogues(session: Session) -> Iterator[tuple[str, tuple[Message, ...]]]:
     several = getattr(func, f"{kind}_array_length")(Prompt.messages) > 2
     query = select(Prompt.folded_sha256, Prompt.messages).where(Prompt.withdrawn_at.is_(None), several)
     for folded, messages in session.execute(query.execution_options(yield_per=5000)):
-        yield folded, tuple(Message.model_construct(**one) for one in messages)
+        yield folded, stored(messages)
 
 
 def _conversations(session: Session) -> Iterator[tuple[int, Prompt, Iterator[Said]]]:

@@ -1,5 +1,7 @@
 """The OpenAPI document of the REST interface, and the page that shows it."""
 
+from typing import Any
+
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
@@ -41,7 +43,9 @@ RESPONSES = {
 }
 
 
-NO_FINDER = {501: {"description": "PLUMBLINE_PERSONAL_DATA asks for presidio, which is not installed."}}
+NO_FINDER: dict[int | str, dict[str, Any]] = {
+    501: {"description": "PLUMBLINE_PERSONAL_DATA asks for presidio, which is not installed."}
+}
 
 
 def describe(app: FastAPI) -> dict:

@@ -71,6 +71,13 @@ def fragment(
     return _respond(request, "".join(rendered), status)
 
 
+def polled(request: Request, template: str, block: str, account: Account, **context) -> HTMLResponse:
+    """Render a whole page, or for htmx only the block that it polls."""
+    if is_htmx(request):
+        return fragment(request, template, block, account, **context)
+    return page(request, template, account, **context)
+
+
 # --- redirects and notes ---
 
 

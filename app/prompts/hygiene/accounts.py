@@ -114,12 +114,13 @@ def bank_accounts(text: str) -> Iterator[Hit]:
 
 def _end_of_iban(text: str, start: int, length: int) -> int | None:
     """Return the end of the IBAN of `length` characters that begins at `start`, or None if it is not one."""
-    written = re.match(r"[0-9A-Za-z -]{15,50}", text[start : start + 50])
-    places = [place for place, character in enumerate(written[0] if written else "") if character.isalnum()]
+    match = re.match(r"[0-9A-Za-z -]{15,50}", text[start : start + 50])
+    written = match[0] if match else ""
+    places = [place for place, character in enumerate(written) if character.isalnum()]
     if len(places) < length:
         return None
     end = places[length - 1] + 1
-    compact = re.sub("[ -]", "", written[0][:end]).upper()
-    if re.match(rf"[{WORD}]", text[start + end : start + end + 1]) or "  " in written[0][:end]:
+    compact = re.sub("[ -]", "", written[:end]).upper()
+    if re.match(rf"[{WORD}]", text[start + end : start + end + 1]) or "  " in written[:end]:
         return None
     return start + end if mod_97(compact[4:] + compact[:4]) and compact[2:4] not in ("00", "01", "99") else None

@@ -147,19 +147,19 @@ def _named(text: str, match: re.Match[str]) -> Iterator[Hit]:
             return
         if match["token"]:
             value = value.partition("&")[0]  # drop the next field of a query string
-    said = match["sign"].strip()
+    said = bool(match["sign"].strip())
     if not _is_written_out(value):
         return
     if match["password"]:
         phrase = " " not in value or "phrase" in match["password"].lower()
-        good = phrase and _like_a_password(value, quoted=group != "bare", said=bool(said))
+        good = phrase and _like_a_password(value, quoted=group != "bare", said=said)
     elif match["token"]:
         good = (said or group != "bare") and _at_random(value)
     elif match["short"].lower().startswith("pin"):
         good = said and value.isdigit() and 4 <= len(value) <= 8 and not _is_of_a_place_or_board(text, match, value)
     else:
         shown = said or match["short"].lower() in ("pw", "psk")
-        good = shown and len(value) >= 5 and re.search("[0-9]", value) and re.search("[^0-9.%/-]", value)
+        good = bool(shown and len(value) >= 5 and re.search("[0-9]", value) and re.search("[^0-9.%/-]", value))
     if good:
         yield Hit(PersonalData.SECRET, start, start + len(value))
 

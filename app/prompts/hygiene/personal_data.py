@@ -63,7 +63,8 @@ def without_overlaps(hits: Iterable[Hit]) -> list[Hit]:
 
 def mask(text: str, hits: Sequence[Hit]) -> str:
     """Replace each hit by a placeholder such as [e-mail]; hits must be in order, as `find` returns them."""
-    pieces, place = [], 0
+    pieces: list[str] = []
+    place = 0
     for hit in hits:
         pieces += text[place : hit.start], PLACEHOLDERS[hit.kind]
         place = hit.end

@@ -80,7 +80,7 @@ def phones(text: str) -> Iterator[Hit]:
     speaks_of_phones: bool | None = None
     while clump := _CLUMP.search(text, place):
         start, end = clump.span()
-        place = _GROUP.search(text, start).end()
+        place = next(_GROUP.finditer(text, start)).end()  # every clump has digits
         if clump[0].count("(") > _MOST_BRACKETS:
             continue
         amid_digits = text[start].isdigit() and _DIGITS_BEFORE.search(text[max(0, start - 2) : start])
@@ -92,10 +92,9 @@ def phones(text: str) -> Iterator[Hit]:
         if text[end - 1].isdigit() and text[end : end + 1].isdigit():
             end = start + len(clump[0].rstrip("0123456789"))  # the match ended within a group of digits
         ends = [group.end() for group in islice(_GROUP.finditer(text, start, end), _MOST_GROUPS)]
-        end = _end_of_phone(text, start, ends, invalid)
-        if end:
-            extension = _EXTENSION.match(text, end)
-            place = extension.end() if extension else end
+        if found := _end_of_phone(text, start, ends, invalid):
+            extension = _EXTENSION.match(text, found)
+            place = extension.end() if extension else found
             yield Hit(PersonalData.PHONE, start, place)
 
 
@@ -112,7 +111,7 @@ def _end_of_phone(text: str, start: int, ends: list[int], invalid: Invalid) -> i
     called = near(_TO_PHONE, text, start, ends[-1], before=20, after=22)
     announced = named or called or near(_A_PHONE, text, start, ends[-1], before=0, after=22)
     prefix = _PREFIX.match(whole)
-    abroad = prefix and prefix[0][-1] == "+"
+    abroad = prefix is not None and prefix[0][-1] == "+"
     for end in reversed(ends):
         written = text[start:end]
         digits = sum(map(str.isdigit, written))
@@ -124,7 +123,7 @@ def _end_of_phone(text: str, start: int, ends: list[int], invalid: Invalid) -> i
             continue
         if not prefix and _is_an_amount(text, start, end, bool(announced)):
             return None
-        if abroad or (prefix and (announced or len(written) > digits)):
+        if prefix and (abroad or announced or len(written) > digits):
             parted = len(written) > digits + 2
             if _is_valid("+" + written[prefix.end() :], None, invalid, possible=announced or parted):
                 return end
@@ -176,7 +175,7 @@ def _is_said_to_be_one(text: str, start: int, end: int) -> bool:
     if any(part in before[-16:] for part in (*_A_PHONE.parts, *_TO_PHONE.parts)):
         return True
     behind = _SAID_BEHIND.match(text, end)
-    return bool(behind) and _A_PHONE.is_in(behind[0])
+    return behind is not None and _A_PHONE.is_in(behind[0])
 
 
 def _looks_like_a_phone(text: str, start: int, end: int) -> bool:

@@ -59,6 +59,12 @@ def test_argillas_rankings(database, tmp_path, row):
     assert report.left_out_rows == ("discarded" in str(row))
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_column_of_responses_that_is_no_list_is_a_bad_row(database, tmp_path):
+    report = compare(put(tmp_path / "a.jsonl", {**FIELDS, "ranking.responses": 5}), ARGILLA)
+    assert [(one.line, one.field) for one in report.problems] == [(1, "responses")]
+
+
 ITEMS = [{"id": id, "title": id.upper(), "body": body} for id, body in (("a", "Po."), ("b", "Alps."), ("c", "Ebro."))]
 TASK = {"id": 5, "data": {"prompt": "Name a river.", "items": ITEMS}}
 

@@ -310,7 +310,7 @@ def test_invitations_and_ratings_at_once_count_once(client, people, admin):
     work_through(client, people.bearer(ana))
     hand_in(client, people.bearer(ana))
     with reading() as session:
-        written = queries.to_review(session, rita)[0].public_id
+        written = queries.to_review(session, rita)[0][0].public_id
 
     def rate():
         with transaction() as session:

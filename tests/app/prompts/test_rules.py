@@ -250,7 +250,9 @@ def test_pages_of_a_list_hold_every_prompt_once(database):
     seen, cursor = [], None
     with reading() as session:
         for _ in range(10):
-            prompts, cursor = cursors.page(session, queries.matching(session, collection="c"), Prompt, cursor, 10)
+            prompts, cursor = cursors.page(
+                session, queries.matching(session, columns={"collection": "c"}), Prompt, cursor, 10
+            )
             seen += [prompt.messages[0]["text"] for prompt in prompts]
             if cursor is None:
                 break
