@@ -236,7 +236,7 @@ def whole(state: Any) -> Any:
     def gathered(value: Any) -> Any:
         if not isinstance(value, DTensor):
             return value
-        full = value.detach().full_tensor()
+        full = value.full_tensor().detach()
         return full.cpu() if is_first() else None
 
     return tree_map(gathered, state)
