@@ -16,7 +16,7 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.orm import Mapped, MappedColumn, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts.tables import Account
 from app.database import Base, JSONColumn, UTCDateTime, choice, public_id, utc_now
@@ -92,7 +92,7 @@ class Draft(Base):
     warned_at: Mapped[datetime | None] = mapped_column(UTCDateTime)  # when the labeler chose to see a sensitive prompt
 
 
-def time_worked(item_id: MappedColumn, labeler_id: MappedColumn) -> ColumnElement[float]:
+def time_worked(item_id: Mapped[int | None], labeler_id: Mapped[int | None]) -> ColumnElement[float]:
     """Return the seconds that an answer's labeler worked on it, as counted by their draft; 0 without a draft."""
     worked = select(Draft.active_seconds).where(Draft.item_id == item_id, Draft.labeler_id == labeler_id)
     return func.coalesce(worked.correlate_except(Draft).scalar_subquery(), 0.0)
