@@ -79,7 +79,7 @@ class utc_now(ColumnElement):
 
     type = UTCDateTime()
     inherit_cache = True
-    _traverse_internals = ()
+    _traverse_internals = []  # noqa: RUF012 -- a list, says SQLAlchemy
 
     def __init__(self, seconds: float = 0):
         self.seconds = float(seconds)

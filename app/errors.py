@@ -49,7 +49,7 @@ class Conflict(PlumblineError):
     status = 409
     title = N_("This has changed in the meantime")
 
-    def __init__(self, message: str, *, current: object = None, field: str | None = None):
+    def __init__(self, message: str, *, current: dict[str, object] | None = None, field: str | None = None):
         super().__init__(message, field=field)
         self.current = current
 

@@ -1,7 +1,5 @@
 """Assembly of the web application."""
 
-from functools import partial
-
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DataError
@@ -117,9 +115,14 @@ ROUTERS = [
 ]
 
 
+class _Plumbline(FastAPI):
+    def openapi(self) -> dict:
+        return openapi.describe(self)
+
+
 def create_app() -> FastAPI:
     """Create the application of one web process."""
-    app = FastAPI(
+    app = _Plumbline(
         title="Plumbline",
         docs_url=None,
         redoc_url=None,
@@ -131,7 +134,6 @@ def create_app() -> FastAPI:
     for router in ROUTERS:
         limited.include_router(router)
     app.include_router(limited)
-    app.openapi = partial(openapi.describe, app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for kind in (PlumblineError, HTTPException, RequestValidationError, DataError):
         app.add_exception_handler(kind, error_response)

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import cast
 
 from celery import Celery
 from celery.signals import heartbeat_sent, worker_init, worker_process_init, worker_shutting_down
@@ -128,7 +129,7 @@ def workers(queue: str) -> list[str] | None:
     try:
         with _broker() as broker:
             seen = broker.zrangebyscore(_seen_key(queue), broker.time()[0] - WORKER_SEEN_SECONDS, "inf")
-        return [name.decode() for name in seen]
+        return [name.decode() for name in cast("list[bytes]", seen)]  # neither decoded nor with scores
     except (OperationalError, RedisError, OSError):
         return None
 

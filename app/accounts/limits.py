@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from typing import cast
 
 from limits.storage import Storage, storage_from_string
 from redis import RedisError
@@ -43,11 +44,13 @@ def _storage(url: str) -> Storage:
     if url.startswith("redis+socket://"):  # Celery's name for what the limits package calls redis+unix
         path, _mark, _options = url.removeprefix("redis+socket://").partition("?")
         url = f"redis+unix://{path}"
-    if url == "memory://":
-        return storage_from_string(url)
-    # A sign-in must not wait for a broker that does not answer: redis-py itself would retry for a minute.
-    patience = {"socket_connect_timeout": 1, "socket_timeout": 1, "retry": Retry(NoBackoff(), 0)}
-    return storage_from_string(url, key_prefix="plumbline-limits", **patience)
+    options: dict[str, object] = {}
+    if url != "memory://":
+        # A sign-in must not wait for a broker that does not answer: redis-py itself would retry for a minute.
+        patience = {"socket_connect_timeout": 1, "socket_timeout": 1, "retry": Retry(NoBackoff(), 0)}
+        options = {"key_prefix": "plumbline-limits", **patience}
+    # The package declares neither that only async+ URLs give an asynchronous storage nor what redis-py accepts.
+    return cast(Storage, storage_from_string(url, **options))  # type: ignore[arg-type]
 
 
 def _counting(act: Callable[[Storage], float | None]) -> float | None:

@@ -1,5 +1,6 @@
 """Pages for signing in and out, creating the first admin, and one's own account."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
@@ -55,7 +56,7 @@ def _sign_in_form(request: Request, next: str, username: str = "", error: Plumbl
         shown = {"demo": demo, "first_run": not queries.has_admin(session)}
     status = error.status if error else 200
     shown |= {"next": local_path(next), "username": username, "error": error}
-    return page(request, "accounts/sign_in.html", status=status, **shown)
+    return page(request, "accounts/sign_in.html", None, status, **shown)
 
 
 @router.post("/sign-in")
@@ -67,11 +68,10 @@ def sign_in(
         username, password = demo, DEMO_PASSWORD
     with reading() as session:
         account = queries.by_username(session, username)
-    counted = {"account": account, "browser": known_browser(request, username)}
-    address = client_address(request)
+    browser, address = known_browser(request, username), client_address(request)
     try:
-        limits.count_attempt(username, address, **counted)
-        renewed = rules.check_sign_in(account, password, local=is_local(request))
+        limits.count_attempt(username, address, account=account, browser=browser)
+        account, renewed = rules.check_sign_in(account, password, local=is_local(request))
     except (BadInput, TooMany) as error:
         if isinstance(error, BadInput):
             with transaction() as session:
@@ -80,7 +80,7 @@ def sign_in(
         if isinstance(error, TooMany):
             response.headers["Retry-After"] = str(error.retry_after_seconds)
         return response
-    limits.forget_attempts(username, address, **counted)
+    limits.forget_attempts(username, address, account=account, browser=browser)
     with transaction() as session:
         if renewed:
             session.get_one(Account, account.id).password_hash = str(renewed)
@@ -113,7 +113,7 @@ def first_run_page(request: Request, code: Text = ""):
     """Show the form that creates the first admin; raises NotFound once one exists."""
     _check_first_run(request)
     shown = {"code": code, "local": is_local(request), "username": "", "name": "", "error": None}
-    return page(request, "accounts/first_run.html", **shown)
+    return page(request, "accounts/first_run.html", None, 200, **shown)
 
 
 @router.post("/first-run")
@@ -134,7 +134,7 @@ def first_run(
             secret = rules.open_session(session, account)
     except (BadInput, TooMany) as error:
         shown = {"code": code, "local": local, "username": username, "name": name, "error": error}
-        return page(request, "accounts/first_run.html", status=error.status, **shown)
+        return page(request, "accounts/first_run.html", None, error.status, **shown)
     response = _begin(request, redirect("/admin/accounts"), account, secret)
     flash(response, _("You are the first admin. Create accounts for the others here."))
     return response
@@ -209,9 +209,8 @@ def change_own_password(request: Request, current: FormText = "", password: Form
         hashed = hash_password(check_new(password, account.username))
     except (BadInput, TooMany) as error:
         return _own_page(request, account, error=error, form="password")
-    keep = {"keep": _secret(request), "keep_tokens": bool(keep_tokens)}
     with transaction() as session:
-        rules.set_password(session, account, hashed, by=account, **keep)
+        rules.set_password(session, account, hashed, by=account, keep=_secret(request), keep_tokens=bool(keep_tokens))
     if keep_tokens:
         return _done(_("Password changed. You are signed out everywhere else; your API tokens still work."))
     return _done(_("Password changed. You are signed out everywhere else, and your API tokens are revoked."))
@@ -221,9 +220,8 @@ def change_own_password(request: Request, current: FormText = "", password: Form
 def sign_out_elsewhere(request: Request, keep_tokens: FormText = ""):
     """End all of one's other sessions, and revoke one's API tokens unless `keep_tokens`."""
     account = signed_in(request)
-    keep = {"keep": _secret(request), "keep_tokens": bool(keep_tokens)}
     with transaction() as session:
-        rules.sign_out_everywhere(session, account, by=account, **keep)
+        rules.sign_out_everywhere(session, account, by=account, keep=_secret(request), keep_tokens=bool(keep_tokens))
     if keep_tokens:
         return _done(_("You are signed out everywhere else. Your API tokens still work."))
     return _done(_("You are signed out everywhere else, and your API tokens are revoked."))
@@ -234,7 +232,7 @@ def create_own_token(
     request: Request,
     name: FormText = "",
     days: FormText = "90",
-    scopes: Annotated[list[TypedText], Form()] = (),
+    scopes: Annotated[Sequence[TypedText], Form()] = (),
     current: FormText = "",
 ):
     """Create an API token and show its secret once; requires the current password."""

@@ -11,8 +11,8 @@ def check_current(address: str, account: Account, current: str) -> None:
     """Raise BadInput unless `current` is the account's password; raise TooMany after too many attempts."""
     if not current:
         raise BadInput(_("Enter your own password, so that nobody else can do this on your device."), field="current")
-    counted = {"account": account, "browser": "signed in"}  # failed sign-ins by others do not count here
-    limits.count_attempt(account.username, address, **counted)
+    browser = "signed in"  # failed sign-ins by others do not count here
+    limits.count_attempt(account.username, address, account=account, browser=browser)
     if not verify(current, account.password_hash)[0]:
         raise BadInput(_("The current password is wrong."), field="current")
-    limits.forget_attempts(account.username, address, **counted)
+    limits.forget_attempts(account.username, address, account=account, browser=browser)

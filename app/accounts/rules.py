@@ -3,6 +3,7 @@
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select, update
@@ -119,8 +120,8 @@ def change_account(
     return account
 
 
-def check_sign_in(account: Account | None, password: str, *, local: bool) -> PasswordHash | None:
-    """Raise BadInput for wrong credentials, without naming the cause; returns a new hash if the old one is weaker.
+def check_sign_in(account: Account | None, password: str, *, local: bool) -> tuple[Account, PasswordHash | None]:
+    """Return the account, and a new hash if its old one is weaker; raise BadInput for wrong credentials, not why.
 
     Call it outside any transaction, because it hashes. `local`: only this machine can reach the server.
     """
@@ -132,7 +133,7 @@ def check_sign_in(account: Account | None, password: str, *, local: bool) -> Pas
             _("Demo accounts can sign in only while Plumbline is bound to this machine (PLUMBLINE_HOST=127.0.0.1)."),
             field="username",
         )
-    return renewed
+    return account, renewed
 
 
 def record_failed_sign_in(session: Session, account: Account | None, address: str) -> None:
@@ -201,7 +202,7 @@ def create_token(
     account: Account,
     *,
     name: str,
-    scopes: list[str],
+    scopes: Sequence[str],
     days: int | None = 90,
     by: Account | None = None,
 ) -> tuple[ApiToken, str]:

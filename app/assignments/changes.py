@@ -155,7 +155,7 @@ def standing_version(session: Session, draft: Draft) -> EarlierVersion:
     return session.scalars(mine.where(EarlierVersion.ended_at.is_(None))).one()
 
 
-def _versions(item_id: int, labeler_id: int):
+def _versions(item_id: int | None, labeler_id: int | None):
     return (
         select(EarlierVersion)
         .where(EarlierVersion.item_id == item_id, EarlierVersion.labeler_id == labeler_id)

@@ -5,7 +5,7 @@ after a round has closed, so a closed round never gains an answer that counts.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, case, or_, select, update
 from sqlalchemy.orm import Session, aliased
@@ -13,14 +13,19 @@ from sqlalchemy.orm import Session, aliased
 from app.accounts.tables import Account
 from app.assignments.offering import abandoned, fresh, none
 from app.assignments.tables import Assignment, AssignmentState, Draft
-from app.database import Base
 from app.rounds.tables import ONBOARDING, Item, ItemKind, Round, RoundState
 
+
+class _Answer(Protocol):
+    assignment_id: int | None
+    surplus: bool
+
+
 Then = Callable[[Session, Any], None]  # called when a late answer counts
-_answers: dict[ItemKind, tuple[type[Base], Then]] = {}
+_answers: dict[ItemKind, tuple[type[_Answer], Then]] = {}
 
 
-def register(kind: ItemKind, table: type[Base], then: Then = lambda _session, _answer: None) -> None:
+def register(kind: ItemKind, table: type[_Answer], then: Then = lambda _session, _answer: None) -> None:
     """Register the table of answers to items of a kind, and what to call when a late one counts."""
     _answers[kind] = table, then
 
@@ -87,7 +92,7 @@ def _free_slot(item_id: int, left_by: Account | None, closing: bool):
 
 def _count(session: Session, kind: ItemKind, item_id: int, labeler_id: int, slot: int) -> None:
     table, then = _answers[kind]
-    answer = session.scalars(select(table).where(table.item_id == item_id, table.labeler_id == labeler_id)).one()
+    answer = session.scalars(select(table).filter_by(item_id=item_id, labeler_id=labeler_id)).one()
     answer.surplus, answer.assignment_id = False, slot
     session.flush()
     then(session, answer)

@@ -2,7 +2,20 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, Select, String, Text, and_, bindparam, cast, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    SQLColumnExpression,
+    String,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.orm import aliased
 
 from app.accounts.tables import Account, AccountKind
@@ -31,7 +44,7 @@ class Asked(NamedTuple):
         return cls(labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive, round is not None)
 
 
-def own(labeler: Account, round: int | None) -> dict[str, object]:
+def own(labeler: Account, round: int | None) -> dict[str, int]:
     """Return the parameters of a statement about the labeler's own slots, in all rounds or the one with this number."""
     return {"me": labeler.id} | ({} if round is None else {"round": round})
 
@@ -94,7 +107,9 @@ def offered(slot: type[Assignment], asked: Asked) -> Select:
     return found.where(order.of_round(slot.position, number)) if asked.one_round else found
 
 
-def untouched(item_id: ColumnElement[int], labeler_id: ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
+def untouched(
+    item_id: SQLColumnExpression[int], labeler_id: SQLColumnExpression[int]
+) -> tuple[ColumnElement[bool], ...]:
     """Match items of which a labeler holds no slot and wrote no part, and that they neither answered nor skipped."""
     held = aliased(Assignment)
     return (

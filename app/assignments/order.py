@@ -3,7 +3,7 @@
 All three form one number, so that an index finds the first slot without sorting.
 """
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, select
+from sqlalchemy import BigInteger, ColumnElement, SQLColumnExpression, case, cast, select
 
 from app.rounds.tables import Round, RoundPriority
 
@@ -23,7 +23,7 @@ def level(position: ColumnElement[int]) -> ColumnElement[int]:
     return (position + 3 * _LEVEL // 2) // _LEVEL  # added, because databases round negative numbers towards zero
 
 
-def of_round(position: ColumnElement[int], number: ColumnElement[int]) -> ColumnElement[bool]:
+def of_round(position: SQLColumnExpression[int], number: ColumnElement[int]) -> ColumnElement[bool]:
     """Match positions in the round with this number: a range, so that an index skips all other rounds."""
     levels = {priority: level * _LEVEL for priority, level in _LEVELS.items()}
     first = select(case(levels, value=Round.priority) + cast(Round.number, BigInteger) * ITEMS_A_ROUND).where(

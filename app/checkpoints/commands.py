@@ -29,7 +29,7 @@ def _row(one: Checkpoint) -> dict:
         "round": one.round_number,
         "step": one.step,
         "chosen": one.chosen,
-        "snapshot": snapshot.content_sha256[:12] if snapshot else None,
+        "snapshot": snapshot.content_sha256[:12] if snapshot and snapshot.content_sha256 else None,
         "policy": one.policy.name if one.policy else None,
         "path": str(rules.folder(one)),
     }

@@ -11,6 +11,7 @@ from app import queue
 from app.accounts.rules import record
 from app.accounts.tables import Account
 from app.checkpoints import rules
+from app.checkpoints.tables import Checkpoint
 from app.completions.rules import CompletionDraft, add_all
 from app.database import reading, transaction
 from app.errors import BadInput
@@ -25,14 +26,16 @@ from training.contract import records
 CHUNK = 500  # completions stored in one transaction
 
 
-def check(session: Session, job: Job) -> None:
-    """Raise BadInput unless the job is finished and its completions belong to a policy."""
+def check(session: Session, job: Job) -> Checkpoint:
+    """Return the checkpoint that sampled; raise BadInput unless the job is finished and started from one."""
     if job.verb is not JobVerb.SAMPLE_COMPLETIONS or job.state is not JobState.FINISHED:
         raise BadInput(_("Only a finished sample_completions job has completions to add."))
-    if job.snapshot_id is None or rules.referred(session, job.config["init_from"]) is None:
+    checkpoint = None if job.snapshot_id is None else rules.referred(session, job.config["init_from"])
+    if checkpoint is None:
         raise BadInput(
             _("The job started from paths, so the policy of its completions is unknown; start a job from a checkpoint.")
         )
+    return checkpoint
 
 
 def request(session: Session, job: Job, by: Account | None) -> None:
@@ -45,8 +48,7 @@ def request(session: Session, job: Job, by: Account | None) -> None:
 def take_in(job: Job, alive: Callable[[Session], None] = lambda session: None) -> int:
     """Store the job's completions in chunks and return their number; `alive` is called in each transaction."""
     with transaction() as session:
-        check(session, job)
-        policy = rules.make_policy(session, rules.referred(session, job.config["init_from"]))
+        policy = rules.make_policy(session, check(session, job))
     with reading() as session:
         frozen = select(Prompt).join(SnapshotMember, SnapshotMember.prompt_id == Prompt.id)
         prompts = {

@@ -136,7 +136,7 @@ def _join_round(
     for one in by_ids(session, ids).values():
         by_policy.setdefault(one.policy.name, []).append(one)
     chosen = choose(by_policy, shares, plan.alternatives or len(ids), 0, row.prompt.text_sha256)
-    last = session.scalar(select(func.max(Item.position)).where(Item.round_id == item.round_id))
+    last = session.execute(select(func.max(Item.position)).where(Item.round_id == item.round_id)).scalar_one()
     made = Item(
         round_id=item.round_id,
         prompt_id=row.prompt_id,

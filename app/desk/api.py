@@ -66,7 +66,7 @@ def draft(
                 active_seconds=body.active_seconds,
             )
         except Conflict as error:
-            error.current["yours"] = content.model_dump(mode="json")
+            error.current = {**(error.current or {}), "yours": content.model_dump(mode="json")}
             raise
         session.refresh(found)
         state = queries.standing(found, labeler, queries.draft(session, found, labeler))

@@ -5,7 +5,6 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
-from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
 from app.assignments import drafts
@@ -16,7 +15,7 @@ from app.desk.task_view import Work, find_work
 from app.errors import Forbidden, NotSignedIn, PlumblineError
 from app.kit.i18n import gettext as _
 from app.web.auth import expired_session, signed_in
-from app.web.responses import flash, page, redirect
+from app.web.responses import TextForm, flash, page, redirect
 from app.web.security import cookie_name, delete_cookie, set_cookie
 
 
@@ -43,16 +42,17 @@ def _draft_only(request: Request) -> bool:
 
 
 def keep(
-    session: Session, labeler: Account, id: str, form: FormData, *, force: bool = False
+    session: Session, labeler: Account, id: str, form: TextForm, *, force: bool = False
 ) -> tuple[Work, drafts.Saved]:
     """Save the form as the draft; unless `force`, raise Conflict if the draft changed meanwhile."""
     work = find_work(session, id, labeler)
-    content = work.with_form(form)
+    content, kept = work.with_form(form), work.content
     stale = work.draft.version != seen_version(form)
-    if stale and content == work.content:  # a double click: the first one saved it
+    if stale and content == kept:  # a double click: the first one saved it
         return work, drafts.Saved(work.draft.version, work.draft.updated_at)
-    if stale and force and not isinstance(content, ComparisonContent):  # two texts: keep both
-        texts = dict.fromkeys(text for text in (work.content.text, content.text) if text.strip())
+    # Two texts: keep both.
+    if stale and force and not isinstance(content, ComparisonContent) and not isinstance(kept, ComparisonContent):
+        texts = dict.fromkeys(text for text in (kept.text, content.text) if text.strip())
         content = content.model_copy(update={"text": "\n\n".join(texts)})
     saved = drafts.save(
         session,
@@ -65,23 +65,23 @@ def keep(
     return work, saved
 
 
-def _number(form: FormData, name: str, otherwise: int) -> int:
+def _number(form: TextForm, name: str, otherwise: int) -> int:
     given = form.get(name, "")
     return int(given) if given.isdecimal() and len(given) < 10 else otherwise
 
 
-def seen_version(form: FormData) -> int:
+def seen_version(form: TextForm) -> int:
     """Return the draft version that the labeler saw; -1, which no draft has, if the form names none."""
     return _number(form, "version", -1)
 
 
-def active_seconds(form: FormData) -> float:
+def active_seconds(form: TextForm) -> float:
     """Return the seconds that the page has counted; drafts.worked() caps impossible values."""
     given = form.get("active_seconds", "")
     return float(given[:10]) if given.isdecimal() else 0.0
 
 
-def kept_for_later(request: Request, labeler: Account, id: str, form: FormData, why: str) -> Response:
+def kept_for_later(request: Request, labeler: Account, id: str, form: TextForm, why: str) -> Response:
     """Save the post as a draft and redirect to its task, through sign-in if the session expired."""
     if form.get("labeler") != labeler.public_id:
         return _written_by_another(request, labeler, form)
@@ -93,7 +93,7 @@ def kept_for_later(request: Request, labeler: Account, id: str, form: FormData, 
     return response
 
 
-def _written_by_another(request: Request, labeler: Account, form: FormData) -> Response:
+def _written_by_another(request: Request, labeler: Account, form: TextForm) -> Response:
     """Refuse a post from a page that another account opened in a shared browser; show the text without saving it."""
     refused = Forbidden(
         _("Somebody else opened this page, so nothing was saved. Sign in as the writer of this text and send it again.")

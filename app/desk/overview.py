@@ -96,8 +96,8 @@ def page(
             query = query.where(or_(_begun(labeler, own), editing))
     if cursor:
         moment, item = _parse(cursor)
-        last = last_shown(session, Item, item)
-        query = query.where(tuple_(at, Draft.item_id) < tuple_(literal(moment, at.type), last))
+        shown = last_shown(session, Item, item)
+        query = query.where(tuple_(at, Draft.item_id) < tuple_(literal(moment, at.type), shown))
     rows = [Line(*row) for row in session.execute(query)]
     if len(rows) <= limit:
         return rows, None
@@ -188,6 +188,6 @@ def parts(session: Session, labeler: Account) -> list[Part]:
         )
         .group_by(Round.priority, Round.number, Item.kind)
     )
-    submitted = {tuple(key): count for *key, count in done}
-    keys = sorted(waiting.keys() | submitted.keys(), key=lambda key: (order.position(*key[:2], 0), key[2]))
+    submitted = {(priority, number, kind): count for priority, number, kind, count in done}
+    keys = sorted(waiting.keys() | submitted.keys(), key=lambda key: (order.position(key[0], key[1], 0), key[2]))
     return [Part(*key[1:], submitted.get(key, 0), waiting.get(key, 0)) for key in keys]

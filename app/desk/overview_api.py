@@ -19,7 +19,6 @@ from app.kit.text import Text
 from app.web.auth import api_account
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
-NOTHING = {204: {"description": "No assignment comes after it."}}
 
 
 @router.get("")
@@ -121,7 +120,9 @@ def discard(request: Request, id: str) -> None:
         changes.discard(session, queries.assignment(session, id, labeler), labeler)
 
 
-@router.post("/{id}/ahead", response_model=AssignmentOut, responses=NOTHING)
+@router.post(
+    "/{id}/ahead", response_model=AssignmentOut, responses={204: {"description": "No assignment comes after it."}}
+)
 def ahead(request: Request, response: Response, id: str, given: NextIn | None = None):
     """Reserve what `next` will return after this one, for two minutes; it yields to labelers who find nothing else."""
     labeler = api_account(request, "work")

@@ -44,7 +44,7 @@ def desk(request: Request):
             "replies": reports.answered(session, labeler),
             "undo": changes.undoable(session, labeler),
         }
-    return page(request, "desk/overview.html", labeler, **context)
+    return page(request, "desk/overview.html", labeler, 200, **context)
 
 
 @router.get("/work/{listing}")

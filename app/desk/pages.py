@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
 from app.assignments import changes, drafts, queries, rules, slots
@@ -14,6 +13,7 @@ from app.assignments.queries import Standing
 from app.assignments.tables import SkipReason
 from app.config import settings
 from app.database import reading, transaction
+from app.demonstrations.schemas import DemonstrationContent
 from app.demonstrations.writing import beside
 from app.desk.form_posts import (
     acting,
@@ -37,10 +37,10 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.rounds.tables import ONBOARDING, ItemKind
 from app.web.auth import signed_in
-from app.web.responses import flash, form_data, page, redirect
+from app.web.responses import TextForm, flash, page, redirect, text_form
 
 router = APIRouter(include_in_schema=False)
-Posted = Annotated[FormData, Depends(form_data)]
+Posted = Annotated[TextForm, Depends(text_form)]
 
 
 # --- The next task ---
@@ -58,17 +58,17 @@ def next_assignment(request: Request, round: Annotated[TypedText | None, Form(ma
 def _to_next(
     request: Request, labeler: Account, round: int | None, note: str = "", undo: str | None = None
 ) -> Response:
-    stands, nothing = None, _("No more tasks to do.")
+    nothing = _("No more tasks to do.")
     try:
         with transaction() as session:
             claimed = rules.claim(session, labeler, round)
-            stands = claimed and stands_as(claimed, queries.draft(session, claimed, labeler))
+            stands = stands_as(claimed, queries.draft(session, claimed, labeler)) if claimed else None
     except NotRead as unread:
         response = _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
         choose_round(request, response, labeler, round)
         return response
     except NotFound as unknown:  # the round is not open to this labeler, or no longer
-        claimed, nothing, round = None, unknown.message, None
+        claimed, stands, nothing, round = None, None, unknown.message, None
     if claimed is not None:
         response = _go(request, f"/assignments/{claimed.public_id}", note, stands=stands, undo=undo)
     else:
@@ -81,6 +81,7 @@ def _to_next(
 
 def _go(request: Request, url: str, note: str, **told: str | None) -> Response:
     """Redirect with a note; a script gets the address as JSON, and the note with it if a task follows."""
+    response: Response
     if not from_script(request):
         response = redirect(url)
     elif url.startswith("/assignments/"):
@@ -109,7 +110,7 @@ def _show(
         undo = changes.undoable(session, labeler)
         submitted = work.standing is Standing.SUBMITTED
         extra = submitted and queries.filled_slot(session, work.assignment.item_id, labeler.id) is None
-    context = {
+    context: dict[str, object] = {
         "work": work,
         "content": work.content,
         "error": error,
@@ -128,7 +129,7 @@ def _show(
         return page(request, "desk/warning.html", labeler, work=work)
     if work.standing is Standing.SUBMITTED:
         return page(request, "desk/submitted.html", labeler, status, **context)
-    if work.kind is ItemKind.DEMONSTRATION:
+    if isinstance(work.content, DemonstrationContent):
         context |= beside(work.content, work.assignment.item.round)
         return page(request, "demonstrations/write.html", labeler, status, **context)
     if work.kind is ItemKind.CONVERSATION:
@@ -176,7 +177,7 @@ def keep_draft(request: Request, id: str, form: Posted):
     return _to_step(labeler, id, work, form, saved)
 
 
-def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: drafts.Saved) -> Response:
+def _to_step(labeler: Account, id: str, work: Work, form: TextForm, saved: drafts.Saved) -> Response:
     """Redirect to where the form's button leads: `do` is go_on, save, or at:<letter or ranking>."""
     at, do = form.get("rated", ""), form.get("do", "save")
     note = ""
@@ -185,8 +186,7 @@ def _to_step(labeler: Account, id: str, work: Work, form: FormData, saved: draft
     if do == "go_on" and not form.get(f"rating.{at}"):
         note = _("Rate the completion from 1 to 7, then continue.")
     elif do == "go_on":
-        said = work.with_form(form)
-        left = [letter for letter in work.letters if not said.of(letter).flags_complete]
+        left = work.left_in(work.with_form(form))
         at = next((letter for letter in left if letter > at), left[0] if left else "ranking")
     elif do.startswith("at:"):
         at = do.removeprefix("at:")
@@ -245,7 +245,7 @@ def submit(request: Request, id: str, form: Posted):
     return _to_next(request, labeler, chosen_round(request, labeler), note, undo)
 
 
-def _kept_as_draft(request: Request, labeler: Account, id: str, form: FormData, error: PlumblineError) -> Response:
+def _kept_as_draft(request: Request, labeler: Account, id: str, form: TextForm, error: PlumblineError) -> Response:
     with transaction() as session:
         _work, saved = keep(session, labeler, id, form, force=True)
     if from_script(request):
@@ -257,7 +257,7 @@ def _told(conflict: Conflict) -> Response:
     return JSONResponse({"detail": conflict.message, "current": conflict.current}, 409)
 
 
-def _show_conflict(request: Request, labeler: Account, id: str, form: FormData, conflict: Conflict) -> Response:
+def _show_conflict(request: Request, labeler: Account, id: str, form: TextForm, conflict: Conflict) -> Response:
     """Show both versions side by side; nothing is lost and nothing is decided."""
     with reading() as session:
         work = find_work(session, id, labeler)

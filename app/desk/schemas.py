@@ -15,7 +15,8 @@ from app.kit.text import Text
 from app.rounds.tables import ItemKind
 from training.contract.records import Message
 
-CONTENT = {
+AnyContent = ComparisonContent | ConversationContent | DemonstrationContent
+CONTENT: dict[ItemKind, type[AnyContent]] = {
     ItemKind.COMPARISON: ComparisonContent,
     ItemKind.CONVERSATION: ConversationContent,
     ItemKind.DEMONSTRATION: DemonstrationContent,
@@ -63,7 +64,7 @@ class DraftOut(BaseModel):
     """The draft so far."""
 
     version: int
-    content: ComparisonContent | ConversationContent | DemonstrationContent
+    content: AnyContent
     active_seconds: float
 
 
@@ -232,7 +233,7 @@ class VersionOut(BaseModel):
     """An earlier submission."""
 
     number: int
-    content: ComparisonContent | ConversationContent | DemonstrationContent
+    content: AnyContent
     active_seconds: float
     submitted_at: datetime
     ended_at: datetime

@@ -16,7 +16,7 @@ from app.conversations import rules as conversations
 from app.conversations.tables import Conversation
 from app.demonstrations import rules as demonstrations
 from app.demonstrations.tables import Demonstration
-from app.desk.schemas import CONTENT
+from app.desk.schemas import CONTENT, AnyContent
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
 from app.kit.words import word
@@ -39,7 +39,7 @@ KINDS = {
 }
 
 
-def matching(kind: ItemKind, body: BaseModel) -> BaseModel:
+def matching(kind: ItemKind, body: BaseModel) -> AnyContent:
     """Return the bare content of a draft or submission; raises BadInput unless it is of the item's kind."""
     content = CONTENT[kind]
     if not isinstance(body, content):

@@ -1,6 +1,6 @@
 """An assignment as the REST API shows it to its labeler."""
 
-from collections.abc import MutableMapping
+from typing import Protocol
 
 from app.accounts.tables import Account
 from app.assignments import queries, rules
@@ -12,7 +12,11 @@ from app.guidelines.rules import questions_for
 from app.rounds.tables import ItemKind
 
 
-def shown(headers: MutableMapping[str, str], public_id: str, labeler: Account) -> AssignmentOut:
+class _Headers(Protocol):
+    def __setitem__(self, name: str, value: str, /) -> None: ...
+
+
+def shown(headers: _Headers, public_id: str, labeler: Account) -> AssignmentOut:
     """Return an assignment as its labeler sees it now; set the draft's version as the ETag in `headers`."""
     with reading() as session:
         found = queries.assignment(session, public_id, labeler)

@@ -16,7 +16,7 @@ from app.conversations.queries import suggestions
 from app.conversations.schemas import ConversationContent, first_role
 from app.conversations.tables import Role
 from app.demonstrations.schemas import DemonstrationContent
-from app.desk.schemas import CONTENT
+from app.desk.schemas import CONTENT, AnyContent
 from app.errors import BadInput
 from app.guidelines.rules import questions_for
 from app.guidelines.schemas import Question
@@ -29,11 +29,11 @@ class Work:
 
     assignment: Assignment
     draft: Draft
-    content: ComparisonContent | ConversationContent | DemonstrationContent
+    content: AnyContent
     standing: Standing
     texts: dict[str, str]  # by letter, in the labeler's own order; comparisons only
     questions: list[Question]
-    unsent: ComparisonContent | DemonstrationContent | None  # an edit that was not submitted before the round closed
+    unsent: AnyContent | None  # an edit that was not submitted before the round closed
     suggestions: dict[str, str]  # for the next message of a conversation, by id, newest first
 
     @property
@@ -60,7 +60,13 @@ class Work:
     @property
     def left(self) -> list[str]:
         """Letters of the completions without `flags_complete`."""
-        return [letter for letter in self.letters if not self.content.of(letter).flags_complete]
+        return self.left_in(self.content)
+
+    def left_in(self, content: AnyContent) -> list[str]:
+        """Return the letters of the completions without `flags_complete` in other content of the task."""
+        if not isinstance(content, ComparisonContent):
+            return []
+        return [letter for letter in self.letters if not content.of(letter).flags_complete]
 
     @property
     def first_role(self) -> Role:
@@ -73,7 +79,7 @@ class Work:
         said = [message["text"] for message in self.assignment.item.prompt.messages]
         return reading_seconds([*said, *self.texts.values()])
 
-    def with_form(self, form: Mapping[str, str]) -> ComparisonContent | ConversationContent | DemonstrationContent:
+    def with_form(self, form: Mapping[str, str]) -> AnyContent:
         """Return the content with a posted form applied; raise BadInput if it is invalid."""
         try:
             if isinstance(self.content, ConversationContent):

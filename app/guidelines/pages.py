@@ -49,7 +49,7 @@ def changed(request: Request, id: str, next: Text = "/"):
     before = last if last and last.version < found.version else None
     pieces = changes(before.body, found.body) if before and not known else []
     shown = {"guideline": found, "last": before, "known": known, "paragraphs": pieces, "next": local_path(next)}
-    return page(request, "guidelines/changes.html", account, **shown)
+    return page(request, "guidelines/changes.html", account, 200, **shown)
 
 
 @router.post("/guidelines/{id}/acknowledge")

@@ -44,8 +44,8 @@ def list_page(request: Request, cursor: Text | None = None):
     moves = any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs)
     shown = {"jobs": jobs, "cursor": cursor, "moves": moves, "workers": queue.workers(queue.TRAINING)}
     if is_htmx(request):
-        return fragment(request, "jobs/list.html", "jobs", account, **shown)
-    return page(request, "jobs/list.html", account, following=following, **shown)
+        return fragment(request, "jobs/list.html", "jobs", account, 200, **shown)
+    return page(request, "jobs/list.html", account, 200, following=following, **shown)
 
 
 @router.get("/admin/jobs/new")

@@ -21,7 +21,7 @@ class _Shared:
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     viewers: int = 0
-    read_at: float = float("-inf")
+    read_at: float = 0.0  # monotonic seconds
     standing: Standing | None = None
 
 
@@ -36,7 +36,7 @@ async def follow(job_id: int) -> AsyncIterator[Standing]:
     try:
         while True:
             async with shared.lock:
-                if time.monotonic() - shared.read_at >= POLL_SECONDS:
+                if shared.standing is None or time.monotonic() - shared.read_at >= POLL_SECONDS:
                     shared.standing = await run_sync(_read, job_id)
                     shared.read_at = time.monotonic()
                 standing = shared.standing

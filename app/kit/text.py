@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -51,6 +51,10 @@ def _storable_json(value: Any) -> Any:
     return value
 
 
+@overload
+def typed(text: str) -> str: ...
+@overload
+def typed(text: object) -> object: ...
 def typed(text: object) -> object:
     """Normalize text from a browser: line ends become \\n, NUL is removed, lone surrogates are replaced."""
     if not isinstance(text, str):

@@ -98,7 +98,9 @@ def _is_sqlite() -> bool:
 
 
 def _sqlite_file() -> Path:
-    return Path(engine().url.database)
+    name = engine().url.database
+    assert name is not None, "a database in memory is refused earlier, as empty"
+    return Path(name)
 
 
 # --- Copying ---
@@ -122,7 +124,7 @@ def _copy_postgresql(draft: Path) -> tuple[str, dict[str, int]]:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # all tables as of one moment
         connection.read_only = True
         with connection.cursor() as cursor:
-            (schema,) = cursor.execute(f"SELECT version_num FROM {VERSION}").fetchone()
+            [(schema,)] = cursor.execute(f"SELECT version_num FROM {VERSION}").fetchall()
             cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename")
             for (name,) in cursor.fetchall():
                 if name != VERSION:
@@ -201,10 +203,10 @@ def _check_unused() -> None:
     engine().dispose()
     if not _is_sqlite():
         with _postgresql() as connection:
-            (others,) = connection.execute(
+            [(others,)] = connection.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
                 "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            ).fetchone()
+            ).fetchall()
         if others:
             raise CannotBackUp(
                 f"the database is in use (other connections: {others}); stop web, workers and sampler first "
@@ -215,7 +217,9 @@ def _check_unused() -> None:
 def _counted(names: Iterable[str]) -> dict[str, int]:
     with engine().execution_options(plumbline_reads=True).connect() as connection:
         return {
-            name: connection.scalar(select(func.count()).select_from(table(name))) for name in names if name != VERSION
+            name: connection.execute(select(func.count()).select_from(table(name))).scalar_one()
+            for name in names
+            if name != VERSION
         }
 
 

@@ -49,7 +49,7 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
         _prepare(demo)
         children += _programs(listener.fileno())
         for child in children:
-            if child.process is None:
+            if not child.started:
                 child.start(guard)
         _wait_until_ready(children, guard)
         _welcome(demo, time.monotonic() - began)
@@ -114,7 +114,7 @@ def _broker() -> Child:
         "port": 0, "unixsocket": path, "unixsocketperm": 700, "dir": kept, "appendonly": "yes", "save": "",
         "maxmemory-policy": "noeviction", "daemonize": "no", "set-proc-title": "no",
     }  # fmt: skip
-    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    words = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
     return Child("valkey", [binary, *words], rebuilt=kept)
 
 
@@ -182,7 +182,7 @@ def _welcome(demo: bool, seconds: float) -> None:
 
 def _end(children: list[Child], guard: Guard) -> None:
     """Terminate all programs, the broker last, and kill those that do not exit."""
-    running = [child for child in children if child.process and child.process.poll() is None]
+    running = [child for child in children if child.started and child.process.poll() is None]
     for some in ([child for child in running if child.name != "valkey"], running):
         for child in some:
             with suppress(ProcessLookupError):
@@ -192,7 +192,7 @@ def _end(children: list[Child], guard: Guard) -> None:
             with suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.1, until - time.monotonic()))
     for child in children:
-        if child.process:
+        if child.started:
             child.clear(guard)
     guard.end()
     settings().broker_socket.unlink(missing_ok=True)

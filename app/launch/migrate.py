@@ -65,7 +65,8 @@ def known() -> set[str]:
 
 def newest() -> str:
     """Return the revision that the code needs."""
-    return ScriptDirectory.from_config(config()).get_current_head()
+    [head] = ScriptDirectory.from_config(config()).get_heads()
+    return head
 
 
 def current() -> str | None:
@@ -129,9 +130,11 @@ def _missing_checks(connection: Connection) -> Iterator[str]:
 def _missing_checks_of(table: Table, found: Inspector) -> Iterator[str]:
     checks = {check["name"]: check["sqltext"] for check in found.get_check_constraints(table.name)}
     named = (
-        one for one in table.constraints if isinstance(one, CheckConstraint) and isinstance(one.sqltext, TextClause)
+        str(one.name)
+        for one in table.constraints
+        if isinstance(one, CheckConstraint) and isinstance(one.sqltext, TextClause)
     )
-    yield from (f"the check {name} is missing" for name in sorted({one.name for one in named} - checks.keys()))
+    yield from (f"the check {name} is missing" for name in sorted({*named} - checks.keys()))
     for column in table.columns:
         if isinstance(column.type, Enum):
             held = [set(re.findall(r"'([^']*)'", text)) for text in checks.values() if column.name in text]

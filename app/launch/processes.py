@@ -32,7 +32,7 @@ class Child:
     environment: dict[str, str] = field(default_factory=dict)
     inherit: Sequence[int] = ()
     rebuilt: Path | None = None  # its storage, if all of that can be rebuilt from the database
-    process: subprocess.Popen | None = None
+    _process: subprocess.Popen | None = field(default=None, init=False)
     started_at: float = 0.0  # monotonic seconds
     restarts: int = 0
     restart_at: float | None = None
@@ -42,13 +42,24 @@ class Child:
         """File that receives the child's output."""
         return settings().data_dir / "logs" / f"{self.name}.log"
 
+    @property
+    def process(self) -> subprocess.Popen:
+        """The running program, or what is left of it."""
+        assert self._process is not None, f"{self.name} has not been started"
+        return self._process
+
+    @property
+    def started(self) -> bool:
+        """Whether start() has been called."""
+        return self._process is not None
+
     def start(self, guard: "Guard") -> None:
         """Start the child and register its process group with the guard."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_suffix(".1.log"))
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [str(word) for word in self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -128,6 +139,8 @@ class Guard:
             text=True,
             start_new_session=True,
         )
+        assert self.process.stdin is not None  # a pipe
+        self.pipe = self.process.stdin
 
     def add(self, group: int) -> None:
         """Register a process group to end."""
@@ -141,7 +154,7 @@ class Guard:
 
     def _tell(self, line: str) -> None:
         with suppress(BrokenPipeError):  # watch() starts a new guard and sends it every group
-            print(line, file=self.process.stdin, flush=True)
+            print(line, file=self.pipe, flush=True)
 
     def watch(self) -> None:
         """Restart the guard if it died, and send it every group."""
@@ -149,7 +162,7 @@ class Guard:
             return
         typer.echo(f"the guard exited ({self.process.returncode}) and restarts", err=True)
         with suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self.pipe.close()
         self._start()
         for group in self.groups:
             self._tell(f"+{group}")
@@ -157,5 +170,5 @@ class Guard:
     def end(self) -> None:
         """Stop the guard; it ends registered groups that are still running."""
         with suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self.pipe.close()
         self.process.wait(10)

@@ -168,10 +168,11 @@ def try_(request: Request, id: str, question: Annotated[TypedText, Form(max_leng
     account = admin(request)
     with reading() as session:
         found = rules.policy(session, id)
-    trial = {"question": question.strip() or _("Hello!"), "written": None, "error": None, "seconds": 0.0}
+    question = question.strip() or _("Hello!")
     try:
-        written, trial["seconds"] = serving.trial(found, trial["question"])
-        trial["written"] = written.text
+        written, seconds = serving.trial(found, question)
     except PlumblineError as error:
-        trial["error"] = error
-    return _policy_page(request, account, id, trial["error"].status if trial["error"] else 200, trial)
+        trial = {"question": question, "written": None, "error": error, "seconds": 0.0}
+        return _policy_page(request, account, id, error.status, trial)
+    trial = {"question": question, "written": written.text, "error": None, "seconds": seconds}
+    return _policy_page(request, account, id, 200, trial)

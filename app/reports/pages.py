@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import JSONResponse
-from starlette.datastructures import FormData
 
 from app.accounts.tables import Account
 from app.assignments import queries as assignments
@@ -15,11 +14,11 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.reports import queries, rules
 from app.web.auth import admin, signed_in
-from app.web.responses import FormText, flash, form_data, page, redirect
+from app.web.responses import FormText, TextForm, flash, page, redirect, text_form
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
-Posted = Annotated[FormData, Depends(form_data)]
+Posted = Annotated[TextForm, Depends(text_form)]
 Written = Annotated[TypedText, Form(max_length=20_000)]
 
 

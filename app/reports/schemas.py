@@ -1,6 +1,7 @@
 """Schemas of reports in the REST API."""
 
 from datetime import datetime
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,7 +37,7 @@ class OwnReportOut(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, one: Report, **more) -> "OwnReportOut":
+    def of(cls, one: Report, **more) -> Self:
         """Build from the row and what it points to."""
         unseen = one.answered_at is not None and (one.seen_at is None or one.seen_at < one.answered_at)
         messages = [
@@ -62,7 +63,7 @@ class ReportOut(OwnReportOut):
     resolved_by: str | None = Field(description="Public id of the account.")
 
     @classmethod
-    def of(cls, one: Report, **more) -> "ReportOut":
+    def of(cls, one: Report, **more) -> Self:
         """Build from the row and what it points to."""
         return super().of(
             one,

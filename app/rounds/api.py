@@ -1,6 +1,6 @@
 """Rounds over REST."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/v1/rounds", tags=["rounds"])
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 
-def _out(session: Session, found: list[Round]) -> list[RoundOut]:
+def _out(session: Session, found: Sequence[Round]) -> list[RoundOut]:
     ids = [round.id for round in found]
     items, done, stuck = queries.items_by_kind(session, ids), progress(session, ids), without_labeler(session, ids)
     return [

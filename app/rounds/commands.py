@@ -144,7 +144,8 @@ def create(
 
 
 def _reserved(share: float) -> float:
-    return _checked(RoundChange, {"reserved_for_people": share}, "--reserved-for-people").reserved_for_people
+    _checked(RoundChange, {"reserved_for_people": share}, "--reserved-for-people")
+    return share
 
 
 def _plan_file(path: Path) -> RoundPlan:

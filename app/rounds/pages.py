@@ -44,7 +44,7 @@ def rounds(request: Request, cursor: Text | None = None):
             "progress": work.progress(session, ids),
             "stuck": work.without_labeler(session, ids),
         }
-    return page(request, "rounds/list.html", account, rounds=found, following=following, **shown)
+    return page(request, "rounds/list.html", account, 200, rounds=found, following=following, **shown)
 
 
 @router.get("/admin/rounds/new")

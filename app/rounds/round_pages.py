@@ -45,7 +45,7 @@ def _round_page(request: Request, account: Account, id: str, cursor: int = 0, er
             "stuck": work.without_labeler(session, [found.id]).get(found.id, 0),
         }
         if is_htmx(request):
-            return fragment(request, "rounds/one.html", "progress", account, **shown)
+            return fragment(request, "rounds/one.html", "progress", account, 200, **shown)
         items = queries.items(session, found, cursor, ITEMS + 1)
         shown |= {
             "items": items[:ITEMS],

@@ -93,6 +93,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        assert child.stdin is not None  # a pipe
         log.info("job %s: attempt %s runs as process %s", self.job.public_id, self.job.attempt, child.pid)
         kill_at = float("inf")
         try:

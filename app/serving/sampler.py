@@ -34,6 +34,7 @@ class Resident:
     """One policy's child process and its lease."""
 
     def __init__(self, policy: Policy):
+        assert policy.path is not None  # of every policy that reach() asks the sampler for
         self.policy_id, self.name = policy.id, policy.name
         self.folder = settings().data_dir.absolute() / "serving" / policy.public_id
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +69,8 @@ class Resident:
                 stdout=output,
                 stderr=output,
             )
+        assert self.process.stdin is not None  # a pipe
+        self.pipe = self.process.stdin
 
     def loaded(self) -> str:
         """Return its address once it answers, "" until then."""
@@ -81,7 +84,7 @@ class Resident:
 
     def end(self) -> None:
         """End the child."""
-        self.process.stdin.close()
+        self.pipe.close()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
         self.process.kill()

@@ -111,6 +111,7 @@ def _product() -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "run", "--end-with-parent"], stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None  # a pipe
     try:
         said = []
         for line in process.stdout:

@@ -48,9 +48,9 @@ class Labeler:
         """Return answers to those flags asked that the rubric can decide."""
         right = judge(prompt, text).flags
         return {
-            flag: right[flag] ^ (uniform(self.seed, self.number, prompt, flag, text) < FLAG_ERRORS[flag])
+            flag: answer ^ (uniform(self.seed, self.number, prompt, flag, text) < FLAG_ERRORS[flag])
             for flag in asked
-            if right.get(flag) is not None
+            if (answer := right.get(flag)) is not None
         }
 
     def demonstrate(self, prompt: str) -> str:

@@ -212,7 +212,8 @@ class Simulation:
         self.api.post(f"/rounds/{shared['id']}/close")
         by_prompt: dict[str, list[dict[str, int]]] = {}
         for answer in ranked:
-            by_prompt.setdefault(answer.prompt, []).append(answer.tiers)
+            if answer.tiers is not None:
+                by_prompt.setdefault(answer.prompt, []).append(answer.tiers)
         agreed = agreement(by_prompt.values())
         rankings = [answer for answer in answers if answer.tiers is not None]
         self.report.rounds.append(

@@ -23,8 +23,10 @@ def signed_in(request: Request) -> Account:
     """Return the signed-in account as a detached row; raise NotSignedIn."""
     if not hasattr(request.state, "account"):
         found = _session(request)
-        request.state.account = found.account if found and queries.ends_at(found) > datetime.now(UTC) else None
-        if request.state.account is not None and not _asks_for_news(request):
+        if found and queries.ends_at(found) <= datetime.now(UTC):
+            found = None
+        request.state.account = found.account if found else None
+        if found and not _asks_for_news(request):
             _note_use(found)
     if request.state.account is None:
         raise NotSignedIn(_("Please sign in to continue."))
@@ -52,7 +54,7 @@ def _session(request: Request) -> SignInSession | None:
 def session_account(request: Request) -> Account | None:
     """Return the account of the session, even an expired one: it may send a large form, checked before reading it."""
     found = _session(request)
-    return found and found.account
+    return found.account if found else None
 
 
 def _may_be_used(request: Request, account: Account) -> bool:

@@ -63,6 +63,7 @@ class Bodies:
         """Return the size limit of the body in bytes; raise if the client may not send it or announces a larger one."""
         length = request.headers.get("content-length", "")
         announced = int(length) if length.isdecimal() else None
+        account: Account | None
         if request.url.path.startswith("/api/"):
             account = self.token(request, None)
         elif announced is not None and announced <= ANONYMOUS_BYTES:

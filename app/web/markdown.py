@@ -228,7 +228,8 @@ def _shows_all(text: str, shown: str, tokens: list[Token]) -> bool:
 @lru_cache(maxsize=1024)
 def _rendered(text: str, top: int) -> Markup | None:
     """Return sanitized HTML of a text without invisible characters, or None if it would not show every sign."""
-    parser, env = _parser(), {"formulas": []}
+    parser = _parser()
+    env: dict[str, list[str]] = {"formulas": []}
     tokens = parser.parse(_NO_QUOTE.sub(_GREATER, text), env)
     _place_headings(tokens, top)
     _align_cells(tokens)

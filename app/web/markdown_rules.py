@@ -50,12 +50,16 @@ _BRACKETS = {
 }
 
 
+class _Parser(MarkdownIt):
+    def normalizeLinkText(self, link: str) -> str:
+        return link  # an address is shown as written
+
+
 def parser() -> MarkdownIt:
     """Return a Markdown parser without HTML, images, reference definitions and underlined headings."""
-    made = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": MAX_NESTING, "linkify": False})
+    made = _Parser("commonmark", {"html": False, "breaks": True, "maxNesting": MAX_NESTING, "linkify": False})
     made.enable(["table", "strikethrough"]).disable(["image", "reference", "lheading"])
     made.use(dollarmath_plugin, allow_labels=False, allow_blank_lines=False)
-    made.normalizeLinkText = str  # an address is shown as written
     made.block.ruler.before("table", "too_deep", _too_deep)
     made.block.ruler.at("table", _table, {"alt": ["paragraph"]})
     made.block.ruler.at("paragraph", _paragraph)
@@ -135,15 +139,16 @@ def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     tokens.insert(header, Token("consumed", "", 0, content=getLine(state, start + 1)))
     for token in tokens:
         if token.type == "tr_open":
-            opened = token
-        if token.type == "tr_close" and opened.map[0] != start:
-            state.tokens += _cells_beyond(state, opened, columns)
+            assert token.map  # the parser notes the lines of every row
+            opened, line = token, token.map[0]
+        if token.type == "tr_close" and line != start:
+            state.tokens += _cells_beyond(state, opened, line, columns)
         state.tokens.append(token)
     return True
 
 
-def _cells_beyond(state: StateBlock, row: Token, columns: int) -> list[Token]:
-    cells = escapedSplit(mdTrim(getLine(state, row.map[0])))
+def _cells_beyond(state: StateBlock, row: Token, line: int, columns: int) -> list[Token]:
+    cells = escapedSplit(mdTrim(getLine(state, line)))
     cells = cells[cells[0] == "" :]
     if cells and cells[-1] == "":
         cells.pop()
@@ -169,7 +174,7 @@ def _formula(state: StateInline, silent: bool) -> bool:
     else:
         return False
     latex = next(filter(None, found.groups())).strip() if found else ""
-    if not latex:
+    if not found or not latex:
         return False
     state.pos = found.end()
     if not silent:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import Processor
 
 from app.config import settings
 from app.errors import NotFound
@@ -27,7 +28,7 @@ log = structlog.get_logger("plumbline.web")
 router = APIRouter(include_in_schema=False)
 
 
-_SHARED = [
+_SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -42,6 +43,7 @@ structlog.configure(  # structlog logs through the standard library, whose handl
 
 def configure_logging() -> None:
     """Log one JSON object per line to standard error, or readable lines if that is a terminal."""
+    last: list[Processor]
     if sys.stderr.isatty():
         last = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:

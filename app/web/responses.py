@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from markupsafe import Markup
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, ImmutableMultiDict
 
 from app.accounts.tables import Account, Role
 from app.kit import i18n
@@ -14,12 +14,21 @@ from app.web.security import cookie_name, csrf_token, delete_cookie, read_signed
 from app.web.templates import environment
 
 FormText = Annotated[TypedText, Form(max_length=400)]  # a one-line form field
+TextForm = ImmutableMultiDict[str, str]  # a form with dynamic fields and no files
 
 
 async def form_data(request: Request) -> FormData:
     """Parse a form with dynamic fields, as a dependency of pages; it accesses no database."""
     form = await request.form()
-    return FormData([(typed(name), typed(value)) for name, value in form.multi_items()])
+    return FormData(
+        [(typed(name), typed(value) if isinstance(value, str) else value) for name, value in form.multi_items()]
+    )
+
+
+async def text_form(request: Request) -> TextForm:
+    """Parse a form without files, as form_data() does; a file in place of a text is ignored."""
+    form = await form_data(request)
+    return TextForm([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
 
 
 def is_htmx(request: Request) -> bool:

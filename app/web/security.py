@@ -147,7 +147,7 @@ async def check_csrf(request: Request) -> None:
     """Raise Forbidden for an unsafe request without the token; REST uses no cookies and needs none."""
     if request.method in SAFE_METHODS or request.url.path.startswith("/api/"):
         return
-    given = request.headers.get("x-csrf-token")
+    given: object = request.headers.get("x-csrf-token")
     kind = request.headers.get("content-type", "")
     if given is None and kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
         given = (await request.form()).get("csrf_token")

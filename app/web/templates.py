@@ -28,7 +28,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.install_gettext_callables(i18n.gettext, i18n.ngettext, newstyle=True)
+    # The extension adds this method when it is loaded.
+    made.install_gettext_callables(i18n.gettext, i18n.ngettext, newstyle=True)  # type: ignore[attr-defined]
     made.filters.update(as_written=as_written, excerpt=excerpt, visible=visible)
     made.globals.update(
         markdown=markdown,

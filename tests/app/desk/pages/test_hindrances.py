@@ -81,6 +81,19 @@ def test_words_changed_after_handing_in_are_not_swallowed_by_the_pages_key(ana):
 
 
 @pytest.mark.parametrize("act", ["draft", "submit", "skip"])
+def test_a_file_in_place_of_a_text_is_ignored(ana, act):
+    make_round(1, kind=ItemKind.DEMONSTRATION)
+    ana.next().press(do="save", text="typed")
+    fields = {**Fields(ana.html).fields, "reason": "other"}
+    file = ("a.txt", b"not typed")
+    for name in ("version", "text", "active_seconds", "do", "key"):
+        fields.pop(name, None)
+    sent = ana.client.post(f"{ana.url}/{act}", data=fields, files={"version": file, "text": file, "do": file})
+    assert sent.status_code in (200, 303, 409), sent.text
+    assert one(Draft).content["text"] == "typed"
+
+
+@pytest.mark.parametrize("act", ["draft", "submit", "skip"])
 def test_an_expired_session_keeps_the_text_and_asks_to_sign_in(ana, act):
     make_round(1, kind=ItemKind.DEMONSTRATION)
     ana.next()
