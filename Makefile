@@ -29,7 +29,7 @@ FAST := tests/app/kit tests/app/test_names.py tests/app/test_templates.py tests/
         tests/training/contract tests/training/ppo/test_math.py tests/training/reward/test_model.py
 T    :=
 
-.PHONY: help run test test-fast coverage bench lint types messages settings clean
+.PHONY: help run test test-fast coverage bench lint messages settings clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -56,9 +56,6 @@ lint: .venv/test-$(TORCH)  # ruff, imports between rooms, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
-
-types: .venv/test-$(TORCH)  # how many type errors are left, outside of what `make lint` holds
-	-@$(BIN)/mypy --allow-untyped-defs app training | tail -1
 
 bench: .venv/test-$(TORCH) .venv/peers/trl/ready .venv/peers/trl_ppo/ready  # side by side with TRL and transformers
 	@$(BIN)/python -m tests.benchmarks $(ONLY)

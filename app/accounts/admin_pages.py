@@ -15,7 +15,7 @@ from app.errors import BadInput, Conflict, PlumblineError, TooMany
 from app.kit.i18n import gettext as _
 from app.kit.text import SearchText, Text
 from app.web.auth import admin
-from app.web.responses import FormText, flash, page, redirect
+from app.web.responses import FormText, page, redirect
 from app.web.security import client_address
 from training.contract.records import Pool
 
@@ -106,9 +106,10 @@ def create_account(
             )
     except (BadInput, Conflict, TooMany) as error:
         return _new_page(request, error, **given)
-    response = redirect("/admin/accounts")
-    flash(response, _("%(name)s can now sign in as “%(username)s”.") % {"name": made.name, "username": made.username})
-    return response
+    return redirect(
+        "/admin/accounts",
+        _("%(name)s can now sign in as “%(username)s”.") % {"name": made.name, "username": made.username},
+    )
 
 
 @router.get("/admin/accounts/{id}")
@@ -255,9 +256,7 @@ def revoke_token(request: Request, id: str, token_id: str):
 
 
 def _done(id: str, note: str):
-    response = redirect(f"/admin/accounts/{id}")
-    flash(response, note)
-    return response
+    return redirect(f"/admin/accounts/{id}", note)
 
 
 @router.get("/admin/audit")

@@ -260,6 +260,4 @@ def revoke_own_token(request: Request, id: str):
 
 
 def _done(note: str) -> Response:
-    response = redirect("/account")
-    flash(response, note)
-    return response
+    return redirect("/account", note)

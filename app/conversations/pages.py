@@ -15,7 +15,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.prompts.tables import PromptSource
 from app.web.auth import admin
-from app.web.responses import flash, page, redirect
+from app.web.responses import page, redirect
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
@@ -86,6 +86,4 @@ def sample_again(request: Request, id: str):
     account = admin(request)
     with transaction() as session:
         rules.try_again(session, id, account)
-    response = redirect(f"/admin/conversations/{id}")
-    flash(response, _("The alternatives are being resampled."))
-    return response
+    return redirect(f"/admin/conversations/{id}", _("The alternatives are being resampled."))

@@ -88,9 +88,10 @@ def kept_for_later(request: Request, labeler: Account, id: str, form: TextForm, 
     with transaction() as session:
         keep(session, labeler, id, form, force=True)
     url = f"/assignments/{id}"
-    response = redirect(url if _draft_only(request) else f"/sign-in?next={quote(url)}")
-    flash(response, why + " " + _("What you wrote is kept as a draft; continue from here."))
-    return response
+    return redirect(
+        url if _draft_only(request) else f"/sign-in?next={quote(url)}",
+        why + " " + _("What you wrote is kept as a draft; continue from here."),
+    )
 
 
 def _written_by_another(request: Request, labeler: Account, form: TextForm) -> Response:

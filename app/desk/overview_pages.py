@@ -20,7 +20,7 @@ from app.kit.text import Text
 from app.onboarding import rules as onboarding
 from app.reports import queries as reports
 from app.web.auth import signed_in
-from app.web.responses import flash, page, redirect
+from app.web.responses import page, redirect
 
 router = APIRouter(include_in_schema=False)
 SHOWN_ON_DESK = 5
@@ -107,9 +107,7 @@ def leave(request: Request, id: str):
 
 
 def _told(url: str, note: str) -> Response:
-    response = redirect(url)
-    flash(response, note)
-    return response
+    return redirect(url, note)
 
 
 # --- Upcoming ---

@@ -14,7 +14,7 @@ from app.guidelines.schemas import KEYS, FormIn, PromptAnswer, Question
 from app.guidelines.tables import FormKind
 from app.kit.i18n import gettext as _
 from app.web.auth import admin
-from app.web.responses import flash, form_data, page, redirect
+from app.web.responses import form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)
 DEFAULTS = {FormKind.COMPLETION: COMPLETION_FORM, FormKind.PROMPT: PROMPT_FORM}
@@ -74,9 +74,10 @@ def save(request: Request, kind: FormKind, form: Annotated[FormData, Depends(for
             made = forms.add_version(session, FormIn(kind=kind, questions=given, after=seen), by)
     except PlumblineError as error:
         return _page(request, kind, seen, given, error)
-    response = redirect("/admin/guidelines")
-    flash(response, _("Saved as version %(n)d. New rounds use it; open rounds keep theirs.") % {"n": made.version})
-    return response
+    return redirect(
+        "/admin/guidelines",
+        _("Saved as version %(n)d. New rounds use it; open rounds keep theirs.") % {"n": made.version},
+    )
 
 
 def _given(form: FormData) -> list[Question]:

@@ -13,7 +13,7 @@ from app.guidelines.schemas import GuidelineIn
 from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.web.auth import admin, signed_in
-from app.web.responses import FormText, flash, local_path, page, redirect
+from app.web.responses import FormText, local_path, page, redirect
 
 router = APIRouter(include_in_schema=False)
 
@@ -58,9 +58,7 @@ def acknowledge(request: Request, id: str, next: FormText = "/"):
     account = signed_in(request)
     with transaction() as session:
         rules.acknowledge(session, rules.guideline(session, id), account)
-    response = redirect(local_path(next))
-    flash(response, _("Thank you. You can continue."))
-    return response
+    return redirect(local_path(next), _("Thank you. You can continue."))
 
 
 @router.get("/admin/guidelines")
@@ -106,9 +104,9 @@ def add_version(
         with reading() as session:
             newest = queries.newest_guideline(session, name)
         return page(request, "guidelines/new.html", account, error.status, newest=newest, given=given, error=error)
-    response = redirect(f"/guidelines/{made.public_id}")
-    flash(response, _("Saved as version %(n)d. New rounds use it.") % {"n": made.version})
-    return response
+    return redirect(
+        f"/guidelines/{made.public_id}", _("Saved as version %(n)d. New rounds use it.") % {"n": made.version}
+    )
 
 
 def _checked(given: dict[str, str]) -> GuidelineIn:

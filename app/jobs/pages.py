@@ -99,9 +99,7 @@ def create(
             job = checkpoints.create_job(session, JobVerb(verb), config, by=account)
     except BadInput as error:
         return _form(request, given, error)
-    response = redirect(f"/admin/jobs/{job.public_id}")
-    flash(response, _("The job is queued."))
-    return response
+    return redirect(f"/admin/jobs/{job.public_id}", _("The job is queued."))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from app.onboarding.schemas import ExerciseIn, ReferenceIn
 from app.onboarding.tables import Exercise, Verdict
 from app.rounds.tables import ONBOARDING, RoundPurpose
 from app.web.auth import admin
-from app.web.responses import FormText, flash, form_data, page, redirect
+from app.web.responses import FormText, form_data, page, redirect
 
 router = APIRouter(prefix="/admin/onboarding", include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
@@ -65,9 +65,7 @@ def _screens(exercise: Exercise) -> bool:
 
 
 def _to(path: str, note: str):
-    response = redirect(f"/admin/onboarding{path}")
-    flash(response, note)
-    return response
+    return redirect(f"/admin/onboarding{path}", note)
 
 
 # --- Exercises ---

@@ -15,7 +15,7 @@ from app.kit.text import Text
 from app.onboarding import queries, rules, screening, survey
 from app.rounds.tables import ONBOARDING, RoundPurpose
 from app.web.auth import signed_in
-from app.web.responses import FormText, flash, form_data, page, redirect
+from app.web.responses import FormText, form_data, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
@@ -92,9 +92,7 @@ def assess(request: Request, form: Posted):
             note_after = _("Submitted. Thank you! You will find the decision here.")
     except BadInput as error:
         return _onboarding(request, error)
-    response = redirect("/onboarding")
-    flash(response, note_after)
-    return response
+    return redirect("/onboarding", note_after)
 
 
 # --- Rating demonstrations ---
@@ -139,9 +137,7 @@ def review(request: Request, id: str, form: Posted):
             screening.review(session, id, account, int(rating), note)
     except BadInput as error:
         return _reviews(request, id, error, note)
-    response = redirect("/reviews")
-    flash(response, _("Saved."))
-    return response
+    return redirect("/reviews", _("Saved."))
 
 
 # --- The survey ---
@@ -165,6 +161,4 @@ def answer_survey(request: Request, form: Posted) -> Response:
         given = {name: [str(value) for value in form.getlist(name)] for name in form}
         with transaction() as session:
             survey.count(session, given)
-    response = redirect("/")
-    flash(response, _("Thank you. You will not be asked again."))
-    return response
+    return redirect("/", _("Thank you. You will not be asked again."))

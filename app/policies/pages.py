@@ -16,7 +16,7 @@ from app.policies import queries, rules
 from app.policies.schemas import PolicyIn
 from app.serving import rules as serving
 from app.web.auth import admin
-from app.web.responses import FormText, flash, page, redirect
+from app.web.responses import FormText, page, redirect
 
 router = APIRouter(include_in_schema=False)
 
@@ -75,9 +75,7 @@ def create(request: Request, what: WhatItIs, name: FormText = "", kind: FormText
             made = rules.create(session, new, account)
     except PlumblineError as error:
         return _new_page(request, account, given, error)
-    response = redirect(f"/admin/policies/{made.public_id}")
-    flash(response, _("Created the policy %(name)s.") % {"name": made.name})
-    return response
+    return redirect(f"/admin/policies/{made.public_id}", _("Created the policy %(name)s.") % {"name": made.name})
 
 
 def _checked(given: dict[str, str]) -> PolicyIn:
@@ -111,9 +109,7 @@ def change(request: Request, id: str, what: WhatItIs):
         raise
     except PlumblineError as error:
         return _policy_page(request, account, id, error.status, changing=(what, error))
-    response = redirect(f"/admin/policies/{id}")
-    flash(response, _("Changed the policy %(name)s.") % {"name": found.name})
-    return response
+    return redirect(f"/admin/policies/{id}", _("Changed the policy %(name)s.") % {"name": found.name})
 
 
 @router.post("/admin/policies/{id}/delete")
@@ -123,9 +119,7 @@ def delete(request: Request, id: str):
     with transaction() as session:
         found = rules.policy(session, id)
         rules.delete(session, found, account)
-    response = redirect("/admin/policies")
-    flash(response, _("Deleted the policy %(name)s.") % {"name": found.name})
-    return response
+    return redirect("/admin/policies", _("Deleted the policy %(name)s.") % {"name": found.name})
 
 
 @router.get("/admin/policies/{id}")

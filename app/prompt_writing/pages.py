@@ -170,9 +170,10 @@ def submit(request: Request, id: str, form: Posted):
             if found.submitted_at is None and found.version == _version(form):
                 writing.save(session, found, given, found.version)
         return _again(request, account, id, given, error)
-    response = redirect("/prompts/write")
-    flash(response, ngettext("Submitted. Thank you.", "Submitted as %(num)d prompts. Thank you.", made) % {"num": made})
-    return response
+    return redirect(
+        "/prompts/write",
+        ngettext("Submitted. Thank you.", "Submitted as %(num)d prompts. Thank you.", made) % {"num": made},
+    )
 
 
 @router.post("/prompts/write/{id}/discard")
@@ -181,9 +182,7 @@ def discard(request: Request, id: str):
     account = signed_in(request)
     with transaction() as session:
         writing.discard(session, writing.find(session, id, account))
-    response = redirect("/prompts/write")
-    flash(response, _("Draft discarded."))
-    return response
+    return redirect("/prompts/write", _("Draft discarded."))
 
 
 # --- Admins ---
@@ -215,9 +214,7 @@ def call(request: Request, form: Posted):
             writing.call(session, _checked(given), account)
     except PlumblineError as error:
         return _wanted_page(request, given, error)
-    response = redirect("/admin/prompts/wanted")
-    flash(response, _("Request created. Labelers see it under “Write a prompt”."))
-    return response
+    return redirect("/admin/prompts/wanted", _("Request created. Labelers see it under “Write a prompt”."))
 
 
 def _checked(given: dict[str, str]) -> WritingCallIn:
@@ -252,6 +249,7 @@ def withdraw_piece(request: Request, id: str):
         count = (
             writing.withdraw(session, session.get_one(Writing, found.writing_id), account) if found.writing_id else 0
         )
-    response = redirect(f"/admin/prompts/{id}")
-    flash(response, ngettext("%(num)d prompt withdrawn.", "%(num)d prompts withdrawn.", count) % {"num": count})
-    return response
+    return redirect(
+        f"/admin/prompts/{id}",
+        ngettext("%(num)d prompt withdrawn.", "%(num)d prompts withdrawn.", count) % {"num": count},
+    )

@@ -15,7 +15,7 @@ from app.prompts import findings
 from app.prompts.findings import Action, Shown
 from app.prompts.hygiene.kinds import PersonalData
 from app.web.auth import admin
-from app.web.responses import flash, form_data, local_path, page, redirect
+from app.web.responses import form_data, local_path, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
@@ -65,9 +65,9 @@ def decide_all(request: Request, form: Posted):
         str(form.get("until", "")),
         account,
     )
-    response = redirect(PLACE)
-    flash(response, ngettext("One finding was decided.", "%(num)d findings were decided.", count) % {"num": count})
-    return response
+    return redirect(
+        PLACE, ngettext("One finding was decided.", "%(num)d findings were decided.", count) % {"num": count}
+    )
 
 
 @router.post(PLACE + "/{id}")
@@ -77,9 +77,7 @@ def decide(request: Request, id: str, form: Posted):
     action = _one_of(Action, str(form.get("action", "")))
     with transaction() as session:
         findings.decide(session, findings.find(session, id), action, account)
-    response = redirect(local_path(str(form.get("back", "")), PLACE))
-    flash(response, _done(action))
-    return response
+    return redirect(local_path(str(form.get("back", "")), PLACE), _done(action))
 
 
 def _done(action: Action) -> str:

@@ -23,7 +23,7 @@ from app.prompts.findings import Shown
 from app.prompts.schemas import PromptQuery
 from app.prompts.tables import Prompt, PromptSource
 from app.web.auth import admin
-from app.web.responses import flash, form_data, page, redirect
+from app.web.responses import form_data, page, redirect
 from training.contract.records import Split, UseCase
 
 router = APIRouter(include_in_schema=False)
@@ -131,6 +131,4 @@ def restore(request: Request, id: str):
 
 
 def _back(prompt: Prompt, note: str):
-    response = redirect(f"/admin/prompts/{prompt.public_id}")
-    flash(response, note)
-    return response
+    return redirect(f"/admin/prompts/{prompt.public_id}", note)

@@ -14,7 +14,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.reports import queries, rules
 from app.web.auth import admin, signed_in
-from app.web.responses import FormText, TextForm, flash, page, redirect, text_form
+from app.web.responses import FormText, TextForm, page, redirect, text_form
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
@@ -42,15 +42,11 @@ def make(request: Request, id: str, form: Posted):
     except BadInput as error:
         if from_script(request):
             return JSONResponse({"detail": error.message}, error.status)
-        response = redirect(f"/assignments/{id}")
-        flash(response, error.message)
-        return response
+        return redirect(f"/assignments/{id}", error.message)
     note = _("Report sent. The reply will appear on your desk. Continue with the task, or skip it.")
     if from_script(request):
         return JSONResponse({"note": note, "version": version})
-    response = redirect(f"/assignments/{id}")
-    flash(response, note)
-    return response
+    return redirect(f"/assignments/{id}", note)
 
 
 @router.get("/reports")
@@ -137,6 +133,6 @@ def reply(request: Request, id: str, text: Written = "", then: FormText = ""):
                 rules.resolve(session, found, account)
     except BadInput as error:
         return _one(request, account, id, error, text)
-    response = redirect(f"/admin/reports/{id}")
-    flash(response, _("Resolved.") if then == "resolve" else _("Reply sent. It is on the labeler's desk."))
-    return response
+    return redirect(
+        f"/admin/reports/{id}", _("Resolved.") if then == "resolve" else _("Reply sent. It is on the labeler's desk.")
+    )

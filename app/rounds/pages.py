@@ -23,7 +23,7 @@ from app.rounds import conversation_form, queries, rules
 from app.rounds.schemas import FILTERS, RoundIn, share
 from app.rounds.tables import ONBOARDING, RoundPriority, RoundPurpose
 from app.web.auth import admin
-from app.web.responses import flash, form_data, page, redirect
+from app.web.responses import form_data, page, redirect
 from training.contract.records import Pool, Split, UseCase
 
 router = APIRouter(include_in_schema=False)
@@ -129,9 +129,10 @@ def create(request: Request, form: Annotated[FormData, Depends(form_data)]):
             count = rules.prepare(session, made)
     except PlumblineError as error:
         return _new_page(request, account, given, error)
-    response = redirect(f"/admin/rounds/{made.public_id}")
-    flash(response, _("Created a draft with %(n)d items. Review it, then open the round.") % {"n": count})
-    return response
+    return redirect(
+        f"/admin/rounds/{made.public_id}",
+        _("Created a draft with %(n)d items. Review it, then open the round.") % {"n": count},
+    )
 
 
 def _given(form: FormData) -> dict:

@@ -23,7 +23,7 @@ from app.rounds.schemas import FILTERS, share
 from app.rounds.tables import ItemKind, Round, RoundPriority
 from app.snapshots import queries as snapshots
 from app.web.auth import admin
-from app.web.responses import FormText, flash, fragment, is_htmx, page, redirect
+from app.web.responses import FormText, fragment, is_htmx, page, redirect
 
 router = APIRouter(include_in_schema=False)
 ITEMS = 20
@@ -181,12 +181,8 @@ def discard(request: Request, id: str):
     account = admin(request)
     with transaction() as session:
         rules.discard(session, rules.round_(session, id), account)
-    response = redirect("/admin/rounds")
-    flash(response, _("The draft was deleted."))
-    return response
+    return redirect("/admin/rounds", _("The draft was deleted."))
 
 
 def _to(round: Round, note: str):
-    response = redirect(f"/admin/rounds/{round.public_id}")
-    flash(response, note)
-    return response
+    return redirect(f"/admin/rounds/{round.public_id}", note)

@@ -59,9 +59,9 @@ def let_them_work(request: Request):
     account = admin(request)
     with transaction() as session:
         start_work(session, account)
-    response = redirect("/admin/simulation")
-    flash(response, _("Simulated labelers have started. Their answers are marked as simulated everywhere."))
-    return response
+    return redirect(
+        "/admin/simulation", _("Simulated labelers have started. Their answers are marked as simulated everywhere.")
+    )
 
 
 @router.post("/admin/simulation/plan")
@@ -73,9 +73,9 @@ def start_plan(request: Request, round: FormText = ""):
             config = {"also": list(Also), "next_round": NEXT_ROUND}
             plan = plans.start(session, round_(session, round), config, account)
     except Unfinished as unfinished:  # the round's page shows the open drafts and asks for confirmation
-        response = redirect(f"/admin/rounds/{round}/close")
-        flash(response, unfinished.message + " " + _("Close the round here, then train on it."))
-        return response
+        return redirect(
+            f"/admin/rounds/{round}/close", unfinished.message + " " + _("Close the round here, then train on it.")
+        )
     response = redirect(f"/admin/plans/{plan.public_id}")
     steps = len(plan.steps)
     note = ngettext("The plan has started: %(num)d step.", "The plan has started: %(num)d steps.", steps)

@@ -16,7 +16,7 @@ from app.snapshots import exports, left_out, queries, rules
 from app.snapshots.downloads import export_response
 from app.snapshots.tables import SnapshotState
 from app.web.auth import admin
-from app.web.responses import flash, form_data, page, polled, redirect
+from app.web.responses import form_data, page, polled, redirect
 from training.contract.records import Purpose, Split
 
 router = APIRouter(include_in_schema=False)
@@ -90,9 +90,7 @@ def create(request: Request, form: Posted):
             made = rules.create(session, Purpose(purpose), filter, name=name, by=account)
     except (BadInput, Conflict) as error:
         return _form(request, given, error)
-    response = redirect(f"/admin/snapshots/{made.public_id}")
-    flash(response, _("The snapshot is being written."))
-    return response
+    return redirect(f"/admin/snapshots/{made.public_id}", _("The snapshot is being written."))
 
 
 def _filter(purpose: Purpose, given: dict) -> dict:

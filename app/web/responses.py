@@ -90,9 +90,12 @@ def polled(request: Request, template: str, block: str, account: Account, **cont
 # --- redirects and notes ---
 
 
-def redirect(url: str) -> RedirectResponse:
-    """Redirect with 303 See Other after a POST, so that reloading repeats nothing."""
-    return RedirectResponse(url, status_code=303)
+def redirect(url: str, note: str = "") -> RedirectResponse:
+    """Redirect with 303 See Other after a POST, so that reloading repeats nothing; the next page shows `note` once."""
+    response = RedirectResponse(url, status_code=303)
+    if note:
+        flash(response, note)
+    return response
 
 
 def local_path(url: str | None, otherwise: str = "/") -> str:
