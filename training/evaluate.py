@@ -121,7 +121,7 @@ def _taken(
         run_folder.warn_counts({f"{what}, of {name}": count for what, count in counts.items()})
         taken = [prompt for prompt, ids in zip(taken, encoded, strict=True) if ids is not None]
     if not taken:
-        raise ValueError("data: the chat templates refuse every prompt; set fold_system, or take other prompts")
+        raise ValueError("data: the chat templates refuse every prompt; set fold_system, or use other prompts")
     return taken
 
 

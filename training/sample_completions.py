@@ -77,8 +77,8 @@ def run(config: SampleConfig, run_folder: RunFolder) -> None:
     for key in ("completions_per_prompt", "best_of"):
         if config.temperature == 0 and getattr(config, key) > 1:
             raise ValueError(
-                f"{key}: {getattr(config, key)} at temperature 0, which always writes the same; "
-                "ask for 1 or raise temperature"
+                f"{key}: {getattr(config, key)} at temperature 0, where every completion is the same; "
+                "ask for 1, or raise temperature"
             )
     source = load_source(config, config.init_from, config.endpoint_model, lambda: run_folder.stop_requested)
     counts: Counter[str] = Counter()

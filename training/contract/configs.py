@@ -136,7 +136,7 @@ class WeightMemory(Memory):
     @model_validator(mode="after")
     def _compact_where_it_can_be(self) -> "WeightMemory":
         if self.bfloat16_weights and (self.dtype != "bfloat16" or self.lora_rank):
-            raise ValueError("bfloat16_weights: needs dtype = bfloat16 and lora_rank = 0, adapters being small anyway")
+            raise ValueError("bfloat16_weights: needs dtype = bfloat16 and lora_rank = 0; adapters are small anyway")
         return self
 
 
@@ -184,7 +184,7 @@ class RewardModelConfig(OptimizedConfig, Encoding, WeightMemory):
     @model_validator(mode="after")
     def _fold_is_one_of_the_folds(self) -> "RewardModelConfig":
         if self.folds == 1 or self.fold >= max(1, self.folds):
-            raise ValueError(f"fold: {self.fold} of {self.folds} folds; there are 2 folds or more, counted from 0")
+            raise ValueError(f"fold: {self.fold} of {self.folds} folds; set 2 folds or more, and count them from 0")
         return self
 
 
@@ -228,9 +228,9 @@ class SampledBy(BaseModel):
     @model_validator(mode="after")
     def _the_endpoint_is_known(self) -> "SampledBy":
         if (self.sampler == "endpoint") != (self.endpoint is not None):
-            raise ValueError("endpoint: an address goes with sampler = endpoint, and only with it")
+            raise ValueError("endpoint: set an address if sampler = endpoint, and only then")
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
-            raise ValueError(f"endpoint: {self.endpoint} is no address; write it as http://host:8000/v1")
+            raise ValueError(f"endpoint: {self.endpoint} is not an address; write it as http://host:8000/v1")
         return self
 
 
@@ -260,7 +260,7 @@ class SampleConfig(Config, Encoding, SampledBy):
     def _the_endpoints_model_is_known(self) -> "SampleConfig":
         if (self.endpoint is not None) != (self.endpoint_model is not None):
             raise ValueError(
-                "endpoint_model: the policy's name at the endpoint goes with an endpoint, and only with one"
+                "endpoint_model: set the policy's name at the endpoint if there is an endpoint, and only then"
             )
         return self
 

@@ -13,7 +13,7 @@ ADAPTER = "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pret
 OTHERS = {  # what other tools' folders hold instead of weights that transformers loads, and what to do about it
     "global_step*": "holds a checkpoint of DeepSpeed; run its zero_to_fp32.py and save the network by save_pretrained",
     "**/*.distcp": "holds a sharded checkpoint of PyTorch (FSDP); merge it with `accelerate merge-weights`",
-    "*.gguf": "holds a GGUF file, whose weights are quantised for inference; take the folder it was made from",
+    "*.gguf": "holds a GGUF file, whose weights are quantized for inference; take the folder it was made from",
     "consolidated*": "holds weights in the form of their maker; take the folder that is made for transformers",
 }
 
@@ -38,10 +38,10 @@ def check_files(path: Path | str) -> dict[str, Any]:
     if not (path / "config.json").is_file():
         raise ValueError(f"{path}: holds no config.json; name a folder that save_pretrained wrote")
     config = _json(path / "config.json")
-    if quantised := config.get("quantization_config"):
-        how = quantised.get("quant_method", "an unknown method") if isinstance(quantised, dict) else quantised
+    if quantized := config.get("quantization_config"):
+        how = quantized.get("quant_method", "an unknown method") if isinstance(quantized, dict) else quantized
         raise ValueError(
-            f"{path}: its weights are quantised ({how}), and such weights are not trained; load it with transformers, "
+            f"{path}: its weights are quantized ({how}) and cannot be trained; load it with transformers, "
             "call dequantize() and save it to another folder"
         )
     if absent := [file.name for file in files if not file.is_file()]:

@@ -78,7 +78,9 @@ def residual_blocks(model: Any) -> list[tuple[nn.Module, Sequence[nn.Module]]]:
             hook.remove()
     ran = [stack for stack in stacks if all(layer in seen for layer in stack)]  # an image encoder does not run
     if not ran:
-        raise ValueError(f"dropout: {type(model).__name__} has no stack of {count} layers to drop in; use dropout=0")
+        raise ValueError(
+            f"dropout: {type(model).__name__} has no list of {count} layers to add dropout to; set dropout = 0"
+        )
     return [(layer, _summands(layer, seen)) for layer in max(ran, key=lambda stack: seen[stack[0]].numel())]
 
 

@@ -88,8 +88,8 @@ def _of_tokens(model: Any, tokenizer: PreTrainedTokenizerBase, rows: int) -> Ite
         encode_prompt(tokenizer, ASKED)
     except Refused as refused:
         raise ValueError(
-            f"{tokenizer.name_or_path}: its chat template takes no question of one turn ({refused}); mend "
-            "chat_template.jinja in that folder, or take it away for plain turns"
+            f"{tokenizer.name_or_path}: its chat template rejects a single user message ({refused}); fix "
+            "chat_template.jinja in that folder, or remove it to use plain turns"
         ) from refused
     names = [repr(tokenizer.convert_ids_to_tokens(i)) for i in stop_ids(model, tokenizer)]
     yield Finding(check="end of a turn", verdict=RIGHT, said=f"A completion ends with {' or '.join(names)}.")

@@ -98,15 +98,15 @@ def alarms(numbers: dict[str, float], first: dict[str, float]) -> dict[str, str]
             "log-probs; try dtype=float32"
         )
     if numbers["eos_rate"] < 0.05 and first["eos_rate"] >= 0.2:
-        found["eos"] = "hardly a completion ends any more: set missing_eos_penalty or missing_eos_score"
+        found["eos"] = "hardly any completion ends: set missing_eos_penalty or missing_eos_score"
     if numbers["entropy_nats"] < 0.1 * first["entropy_nats"]:
         found["entropy"] = "entropy fell below a tenth of its start: the policy repeats itself; raise beta"
     if numbers.get("distinct", 1.0) < 0.25 * first.get("distinct", 0.0):
-        found["same"] = "most prompts get the same few completions: the score pays for one text; raise beta"
+        found["same"] = "most prompts get the same few completions: the score rewards one text; raise beta"
     if numbers["completion_tokens"] < 0.25 * first["completion_tokens"]:
-        found["short"] = "completions are a quarter as long as at the start: does the score pay for stopping early?"
+        found["short"] = "completions are a quarter as long as at the start: does the score reward stopping early?"
     if numbers["completion_tokens"] > 4 * first["completion_tokens"]:
-        found["long"] = "completions are four times as long as at the start: does the score pay for length?"
+        found["long"] = "completions are four times as long as at the start: does the score reward length?"
     if change("score") < -2 * first.get("score_std", math.inf):
         found["score"] = "the score fell by two standard deviations: updates are too large; lower policy_learning_rate"
     if not 0.5 <= numbers.get("ratio", 1.0) <= 2:

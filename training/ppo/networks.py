@@ -213,9 +213,9 @@ def _check_reward_model(reward_model: Any, config: PPOConfig, run_folder: RunFol
     pairs, prompts = (metrics.get(f"accuracy/{measured[0]}{count}") for count in ("_pairs", "_prompts"))
     what += f" in {pairs:.0f} pairs of {prompts:.0f} prompts" if pairs and prompts else ""
     if config.allow_weak_reward_model:
-        run_folder.report(Warned(message=f"{config.reward_model}: {what}, not clear of a coin's 50 %"))
+        run_folder.report(Warned(message=f"{config.reward_model}: {what}, not clearly better than a coin toss"))
         return
     raise ValueError(
-        f"reward_model: {config.reward_model}: {what}, not clear of a coin's 50 %, so PPO would chase noise; collect "
-        "more comparisons or check that labelers agree, or set allow_weak_reward_model=true to train all the same"
+        f"reward_model: {config.reward_model}: {what}, not clearly better than a coin toss, so PPO would chase noise; collect "
+        "more comparisons or check that labelers agree, or set allow_weak_reward_model=true to train anyway"
     )

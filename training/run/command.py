@@ -126,7 +126,7 @@ def _settle(run_folder: RunFolder, config: Config, resume: bool, finished: bool)
     known = run_folder.read_json("config.json")
     if known is not None and not resume:
         raise ValueError(
-            f"{run_folder.path}: holds a run already; add --resume to go on with it, or name another folder"
+            f"{run_folder.path}: already holds a run; add --resume to continue it, or choose another folder"
         )
     changed = _changed(run_folder, config, known) if known is not None else []
     if finished:
@@ -161,7 +161,7 @@ def _changed(run_folder: RunFolder, config: Config, known: dict[str, Any]) -> li
         of_key = {name for name in paths.keys() | paths_before.keys() if name.partition(".")[0] == key}
         if not of_key or not of_key <= paths.keys() & paths_before.keys() & hashed:
             raise ValueError(
-                f"{key}: {now} here, but the run was begun with {before}, and this changes its numbers "
+                f"{key}: {now} here, but the run began with {before}, and this changes its numbers "
                 f"({field.description}); resume it with its own {run_folder.path / 'config.json'}, or start a new run "
                 "in another folder"
             )

@@ -90,7 +90,7 @@ def _compare(key: str, path: Path, files: dict[str, str], known: dict[str, Any],
     if differing:
         which = path / min(differing)
         raise ValueError(
-            f"{key}: {which} is not what the run began with (at {known['path']}); give it the same as then, or start a "
+            f"{key}: {which} is not what the run began with (at {known['path']}); give it the same files, or start a "
             "new run in another folder"
         )
     if str(path) != known["path"]:

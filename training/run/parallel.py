@@ -82,7 +82,7 @@ def check_alike(digest: str, when: str) -> None:
     if len(set(gather(digest))) > 1:
         raise RuntimeError(
             f"the processes hold different networks {when}; a random number was drawn that does not follow from the "
-            "seed: report it, and train in one process until it is mended"
+            "seed: report it, and train in one process until it is fixed"
         )
 
 

@@ -73,7 +73,7 @@ class RunFolder:
         bad = cut_half_line(events) + torn(events)
         self._events = open(events, "ab", buffering=0)  # noqa: SIM115
         if bad:
-            self.report(Warned(message=f"events.jsonl: {bad} torn lines cannot be read and are passed over"))
+            self.report(Warned(message=f"events.jsonl: {bad} torn lines cannot be read and are skipped"))
 
     def close(self) -> None:
         """Release the folder's lock."""
@@ -169,7 +169,9 @@ class RunFolder:
                 self._unreadable.add(name)  # so that save_state does not put it over a whole one
                 continue
             if path != place:
-                self.report(Warned(message=f"{place}: cannot be read; the run goes on from {path.name}, one older"))
+                self.report(
+                    Warned(message=f"{place}: cannot be read; the run continues from {path.name}, which is older")
+                )
             return state
         if found:
             older = ", nor can the one before it" if len(found) > 1 else ", and there is none before it"

@@ -92,7 +92,7 @@ def fit_to_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         if foreign := [i for i in getattr(tokenizer, "vocab", {}).values() if i >= rows and i not in added]:
             raise ValueError(
                 f"{model.name_or_path}: {len(foreign)} tokens of its tokenizer have no row among the {rows} of its "
-                "embedding, so that tokenizer is another network's; copy the network's own beside it"
+                "embedding, so the tokenizer belongs to another network; copy the network's own into the folder"
             )
         model.resize_token_embeddings(needed, mean_resizing=False)
         model.new_rows = needed - rows
@@ -137,8 +137,8 @@ def check_fits(model: Any, tokens: int) -> None:
     limit = max_positions(model)
     if limit is not None and tokens > limit:
         raise ValueError(
-            f"max_prompt_tokens, max_completion_tokens: a sequence has {tokens} tokens, the network has positions for "
-            f"{limit}; lower them until both together fit"
+            f"max_prompt_tokens, max_completion_tokens: a sequence has {tokens} tokens, but the network has positions for "
+            f"{limit}; lower the two so that their sum fits"
         )
 
 

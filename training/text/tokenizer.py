@@ -31,7 +31,9 @@ def load_tokenizer(path: Path | str, config: Encoding | None = None) -> PreTrain
         )
     if isinstance(named := tokenizer.chat_template, dict):
         if "default" not in named:
-            raise ValueError(f"{path}: none of its chat templates ({', '.join(named)}) is named default; name one so")
+            raise ValueError(
+                f"{path}: none of its chat templates ({', '.join(named)}) is named default; rename one to default"
+            )
         tokenizer.chat_template = named["default"]
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE

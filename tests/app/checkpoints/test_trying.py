@@ -119,7 +119,7 @@ def test_a_job_that_loads_a_network_notes_what_it_found(database, network):
     [
         ({}, "holds no config.json"),
         ({"adapter_config.json": {"base_model_name_or_path": "org/base"}}, "an adapter alone; merge it into org/base"),
-        ({"config.json": {"quantization_config": {"quant_method": "gptq"}}}, "quantised (gptq)"),
+        ({"config.json": {"quantization_config": {"quant_method": "gptq"}}}, "quantized (gptq)"),
         ({"config.json": {}}, "holds no weights"),
         ({"config.json": {}, "model.safetensors": {}}, "holds no tokenizer"),
         (

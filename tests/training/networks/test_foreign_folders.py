@@ -80,7 +80,7 @@ def test_another_network_s_tokenizer_is_refused_and_added_tokens_are_not(folder)
     cut = {key: value[:rows].clone() if "embed" in key or "lm_head" in key else value for key, value in tensors.items()}
     save_file(cut, folder / "model.safetensors", metadata={"format": "pt"})
     rewrite(folder / "config.json", vocab_size=rows)
-    with pytest.raises(ValueError, match="tokenizer is another network's"):
+    with pytest.raises(ValueError, match="tokenizer belongs to another network"):
         load_policy(folder)
 
 

@@ -69,7 +69,7 @@ def test_a_reward_model_no_better_than_a_coin_is_refused(miniature, tmp_path):
     ):
         trained(tmp_path / "refused", miniature, weak)
     happened = trained(tmp_path / "allowed", miniature, weak, iterations=1, allow_weak_reward_model=True)
-    assert any("not clear of a coin's 50 %" in event.message for event in happened if event.kind == "warning")
+    assert any("not clearly better than a coin toss" in event.message for event in happened if event.kind == "warning")
     unmeasured = saved_reward_model(miniature, tmp_path / "unmeasured", low=None)
     happened = trained(tmp_path / "run", miniature, unmeasured, iterations=1)
     assert any("never measured" in event.message for event in happened if event.kind == "warning")

@@ -91,9 +91,9 @@ def test_configs_that_cannot_be_used_exit_with_2(unbroken, miniature, tmp_path, 
     assert code == 2 and "init_from: train_sft needs it" in errors
     again = [unbroken, *sft_settings(miniature)]
     code, errors = refused(*again)
-    assert code == 2 and "holds a run already; add --resume" in errors
+    assert code == 2 and "already holds a run; add --resume" in errors
     code, errors = refused(*again, "--resume", "--set", "seed=5")
-    assert code == 2 and "seed: 5 here, but the run was begun with 0" in errors
+    assert code == 2 and "seed: 5 here, but the run began with 0" in errors
 
 
 def test_a_run_that_fails_says_why_and_exits_with_1(miniature, tmp_path):

@@ -83,8 +83,11 @@ def test_torn_files_are_passed_over_and_the_run_ends_with_the_same_bits(unbroken
     for torn in found[3], found[4]:  # the tests' readers cannot parse them
         (stopped / "events.jsonl").write_bytes((stopped / "events.jsonl").read_bytes().replace(torn + b"\n", b"", 1))
     told = warnings(stopped)
-    assert "events.jsonl: 3 torn lines cannot be read and are passed over" in told
-    assert f"{stopped / 'state' / 'state.pt'}: cannot be read; the run goes on from state.before.pt, one older" in told
+    assert "events.jsonl: 3 torn lines cannot be read and are skipped" in told
+    assert (
+        f"{stopped / 'state' / 'state.pt'}: cannot be read; the run continues from state.before.pt, which is older"
+        in told
+    )
     assert f"{stopped / 'report.json'}: cannot be read; its epochs are taken from state/epochs.pt" in told
     assert [event.resumed_from_step for event in reported(stopped) if event.kind == "started"] == [0, step]
     assert_same_weights(stopped, unbroken)
@@ -128,7 +131,7 @@ def test_what_dropout_draws_is_said_to_change_with_the_micro_batches(stopped):
 
 def test_keys_that_change_numbers_are_refused_with_what_they_would_change(stopped, capsys):
     said = refused(stopped, capsys, "--set", "learning_rate=0.5")
-    assert "learning_rate: 0.5 here, but the run was begun with 0.0" in said and "(the peak)" in said
+    assert "learning_rate: 0.5 here, but the run began with 0.0" in said and "(the peak)" in said
     assert f"resume it with its own {stopped / 'config.json'}, or start a new run in another folder" in said
     assert "(text file, or a base network's pretraining.txt)" in refused(
         stopped, capsys, "--set", f"pretraining_text={stopped / 'config.json'}"
