@@ -216,6 +216,6 @@ def _check_reward_model(reward_model: Any, config: PPOConfig, run_folder: RunFol
         run_folder.report(Warned(message=f"{config.reward_model}: {what}, not clearly better than a coin toss"))
         return
     raise ValueError(
-        f"reward_model: {config.reward_model}: {what}, not clearly better than a coin toss, so PPO would chase noise; collect "
-        "more comparisons or check that labelers agree, or set allow_weak_reward_model=true to train anyway"
+        f"reward_model: {config.reward_model}: {what}, not clearly better than a coin toss, so PPO would chase noise; "
+        "collect more comparisons or check that labelers agree, or set allow_weak_reward_model=true to train anyway"
     )

@@ -186,8 +186,8 @@ def not_finite(loss: float) -> str:
     """Return the error message for a non-finite gradient before any update, given that the weights are finite."""
     what = "the network's gradient" if math.isfinite(loss) else "the network's own output"
     return (
-        f"{what} is not finite (loss {loss}) before any update, so a lower learning rate will not help: set dtype = float32, or "
-        "take an earlier checkpoint of that network"
+        f"{what} is not finite (loss {loss}) before any update, so a lower learning rate will not help: "
+        "set dtype = float32, or take an earlier checkpoint of that network"
     )
 
 

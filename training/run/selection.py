@@ -39,8 +39,9 @@ class EpochScorer:
         """Load the reward model; `prompts` are token ids, each sampled `completions_per_prompt` times."""
         if not prompts:
             raise ValueError(
-                f"reward_model: {config.data} has no demonstration of the validation split whose prompt can be used to score networks; "
-                "put some prompts into that split, or leave reward_model out to keep the last network"
+                f"reward_model: {config.data} has no demonstration of the validation split whose prompt can be "
+                "used to score networks; put some prompts into that split, or leave reward_model out to keep the last "
+                "network"
             )
         assert config.reward_model is not None  # it is what judges
         self.config, self.tokenizer = config, tokenizer

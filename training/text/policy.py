@@ -137,8 +137,8 @@ def check_fits(model: Any, tokens: int) -> None:
     limit = max_positions(model)
     if limit is not None and tokens > limit:
         raise ValueError(
-            f"max_prompt_tokens, max_completion_tokens: a sequence has {tokens} tokens, but the network has positions for "
-            f"{limit}; lower the two so that their sum fits"
+            f"max_prompt_tokens, max_completion_tokens: a sequence has {tokens} tokens, but the network has positions "
+            f"for {limit}; lower the two so that their sum fits"
         )
 
 

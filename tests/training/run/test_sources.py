@@ -198,7 +198,7 @@ def test_a_server_that_cannot_be_used_is_named_with_the_way_out(miniature, tmp_p
         ({"sampler": "endpoint"}, "endpoint: set an address if sampler = endpoint"),
         ({"endpoint": "http://127.0.0.1:8000/v1"}, "endpoint: set an address if sampler = endpoint"),
         (at("127.0.0.1:8000"), "endpoint: 127.0.0.1:8000 is not an address"),
-        (at("http://a/v1", endpoint_model=None), "endpoint_model: the policy's name at the endpoint"),
+        (at("http://a/v1", endpoint_model=None), "endpoint_model: set the policy's name at the endpoint"),
         ({"sampler": "vllm"}, "sampler = 'vllm'"),
     ],
 )
