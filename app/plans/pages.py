@@ -18,7 +18,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.plans import queries, rules
 from app.plans.schemas import NextRound, PlanConfig, Source
-from app.plans.tables import Plan, PlanState, StepKind, StepState
+from app.plans.tables import Plan, PlanState, StepKind, StepName, StepState
 from app.rounds.rules import round_
 from app.snapshots import queries as snapshot_queries
 from app.web.auth import admin
@@ -28,10 +28,10 @@ from training.contract import recipes
 router = APIRouter(include_in_schema=False)
 Posted = Annotated[FormData, Depends(form_data)]
 TRAININGS = {
-    "sft": "train_sft",
-    "sft_for_ppo": "train_sft",
-    "reward_model": "train_reward_model",
-    "ppo": "train_ppo",
+    StepName.SFT: "train_sft",
+    StepName.SFT_FOR_PPO: "train_sft",
+    StepName.REWARD_MODEL: "train_reward_model",
+    StepName.PPO: "train_ppo",
 }
 NUMBERS = ("prompts", "completions", "overlap", "demonstrations")
 

@@ -9,7 +9,7 @@ from app.errors import NotFound
 from app.jobs.tables import Job, JobState
 from app.kit import cursors
 from app.kit.i18n import gettext as _
-from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
+from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepName, StepState
 from app.prompts.tables import Prompt, PromptCollection, PromptSource
 from app.rounds.tables import Item, Round, RoundPurpose, RoundState
 from app.snapshots.tables import Snapshot, SnapshotState
@@ -100,7 +100,7 @@ def last_policy(session: Session, plan: Plan) -> Checkpoint | None:
     step = session.scalar(
         select(PlanStep)
         .join(Plan, Plan.id == PlanStep.plan_id)
-        .where(PlanStep.name == "ppo", PlanStep.state == StepState.FINISHED, PlanStep.plan_id < plan.id)
+        .where(PlanStep.name == StepName.PPO, PlanStep.state == StepState.FINISHED, PlanStep.plan_id < plan.id)
         .order_by(PlanStep.plan_id.desc())
         .limit(1)
     )

@@ -25,7 +25,7 @@ from app.kit.i18n import gettext as _
 from app.kit.words import word
 from app.plans import queries, steps
 from app.plans.schemas import PlanConfig, Source
-from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepState
+from app.plans.tables import Plan, PlanState, PlanStep, StepKind, StepName, StepState
 from app.rounds.tables import Round, RoundPurpose, RoundState
 from app.snapshots.left_out import listed, way_out
 from app.snapshots.queries import of_round as snapshots_of
@@ -105,8 +105,8 @@ def start(
             session.add(plan)
     except IntegrityError as error:
         raise Conflict(_("A plan already trains on this round."), field="round") from error
-    for number, (title, kind) in enumerate(_steps(session, plan, config), 1):
-        session.add(PlanStep(plan_id=plan.id, number=number, name=title, kind=kind))
+    for number, step in enumerate(_steps(session, plan, config), 1):
+        session.add(PlanStep(plan_id=plan.id, number=number, name=step, kind=step.kind))
     session.flush()
     record(session, by, "plan.start", plan.public_id, round=round.public_id)
     return advance(session, plan.id)
@@ -129,24 +129,21 @@ def reopen_round(session: Session, round: Round) -> None:
     assignments.reopen_round(session, round)
 
 
-def _steps(session: Session, plan: Plan, config: PlanConfig) -> list[tuple[str, StepKind]]:
+def _steps(session: Session, plan: Plan, config: PlanConfig) -> list[StepName]:
     trains_ppo = steps.survey(session, Purpose.RM, config)[0] > 0
-    names = [] if config.base else ["base"]
-    names += ["snapshot_sft", "sft", "sft_for_ppo"]
+    names = [] if config.base else [StepName.BASE]
+    names += [StepName.SNAPSHOT_SFT, StepName.SFT, StepName.SFT_FOR_PPO]
     if trains_ppo:
-        names += ["snapshot_rm", "reward_model", "snapshot_ppo", "ppo"]
+        names += [StepName.SNAPSHOT_RM, StepName.REWARD_MODEL, StepName.SNAPSHOT_PPO, StepName.PPO]
     if config.next_round:
         if config.next_round.prompts:
             there = {Source.SFT, Source.BASE} | ({Source.POLICY} if trains_ppo else set())
             if queries.last_policy(session, plan):
                 there.add(Source.PREVIOUS)
             mix = steps.mix(config.next_round, there)
-            names += ["prompts", *(f"sample_{source}" for source in mix)]
-        names.append("round")
-    kinds = {"round": StepKind.ROUND, "prompts": StepKind.SNAPSHOT}
-    return [
-        (name, kinds.get(name, StepKind.SNAPSHOT if name.startswith("snapshot_") else StepKind.JOB)) for name in names
-    ]
+            names += [StepName.PROMPTS, *(StepName(f"sample_{source}") for source in mix)]
+        names.append(StepName.ROUND)
+    return names
 
 
 def advance_after(session: Session, *, job: Job | None = None, snapshot: Snapshot | None = None) -> None:
@@ -186,9 +183,9 @@ def _begin(session: Session, plan: Plan, step: PlanStep) -> str:
     try:
         with session.begin_nested():
             if step.kind is StepKind.SNAPSHOT:
-                step.snapshot_id = steps.snapshot(session, plan, step.name).id
+                step.snapshot_id = steps.queue_snapshot(session, plan, step.name).id
             elif step.kind is StepKind.JOB:
-                step.job_id = steps.job(session, plan, step.name).id
+                step.job_id = steps.queue_job(session, plan, step.name).id
             else:
                 step.lease_until = utc_now(steps.LEASE_SECONDS)
                 queue.send(session, "plans.make_round", step.id)

@@ -13,7 +13,7 @@ from app.jobs.tables import Job, JobVerb
 from app.kit.i18n import gettext as _
 from app.plans import queries
 from app.plans.schemas import NextRound, PlanConfig, Source, Training
-from app.plans.tables import Plan
+from app.plans.tables import Plan, StepName
 from app.rounds.rules import choose_prompts
 from app.rounds.schemas import PromptFilter
 from app.rounds.tables import ItemKind
@@ -28,11 +28,17 @@ from training.contract.records import PRETRAINING_TEXT, Purpose, Split
 
 LEASE_SECONDS = 120
 _VERBS = {
-    "base": (JobVerb.TRAIN_BASE, "train_base"),
-    "sft": (JobVerb.TRAIN_SFT, "sft"),
-    "sft_for_ppo": (JobVerb.TRAIN_SFT, "sft_for_ppo"),
-    "reward_model": (JobVerb.TRAIN_REWARD_MODEL, "reward_model"),
-    "ppo": (JobVerb.TRAIN_PPO, "ppo"),
+    StepName.BASE: (JobVerb.TRAIN_BASE, "train_base"),
+    StepName.SFT: (JobVerb.TRAIN_SFT, "sft"),
+    StepName.SFT_FOR_PPO: (JobVerb.TRAIN_SFT, "sft_for_ppo"),
+    StepName.REWARD_MODEL: (JobVerb.TRAIN_REWARD_MODEL, "reward_model"),
+    StepName.PPO: (JobVerb.TRAIN_PPO, "ppo"),
+}
+_DATA = {
+    StepName.SFT: StepName.SNAPSHOT_SFT,
+    StepName.SFT_FOR_PPO: StepName.SNAPSHOT_SFT,
+    StepName.REWARD_MODEL: StepName.SNAPSHOT_RM,
+    StepName.PPO: StepName.SNAPSHOT_PPO,
 }
 
 
@@ -73,7 +79,7 @@ def _config(plan: Plan) -> PlanConfig:
 
 def with_changes(config: dict, step: str, set: dict) -> dict:
     """Return the plan's config with overrides added to a step's job."""
-    field = "sample" if step.startswith("sample_") else _VERBS[step][1]
+    field = "sample" if step.startswith("sample_") else _VERBS[StepName(step)][1]
     training = {**config[field], "set": {**config[field]["set"], **set}}
     return {**config, field: training}
 
@@ -113,7 +119,7 @@ def network(session: Session, plan: Plan, source: Source | str) -> Checkpoint:
     if source == Source.PREVIOUS:
         found = queries.last_policy(session, plan)
     else:
-        job = step_job(plan, "ppo" if source == Source.POLICY else source)
+        job = step_job(plan, StepName.PPO if source == Source.POLICY else source)
         found = checkpoint_queries.chosen_of(session, job) if job else None
     if found is None:
         raise NotFound(_("There is no checkpoint of %(source)s.") % {"source": source})
@@ -141,15 +147,15 @@ def survey(session: Session, purpose: Purpose, config: PlanConfig) -> tuple[int,
     }
 
 
-def snapshot(session: Session, plan: Plan, name: str) -> Snapshot:
+def queue_snapshot(session: Session, plan: Plan, name: str) -> Snapshot:
     """Queue the snapshot of a step."""
     config = _config(plan)
     by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
-    if name == "snapshot_sft":
+    if name == StepName.SNAPSHOT_SFT:
         purpose, filter = Purpose.SFT, answers(session, Purpose.SFT, config)
-    elif name == "snapshot_rm":
+    elif name == StepName.SNAPSHOT_RM:
         purpose, filter = Purpose.RM, answers(session, Purpose.RM, config)
-    elif name == "snapshot_ppo":
+    elif name == StepName.SNAPSHOT_PPO:
         purpose, filter = Purpose.PPO, SnapshotFilter(collections=config.collections)
     else:
         purpose, filter = Purpose.PPO, SnapshotFilter(prompts=_prompts_to_compare(session, plan, config))
@@ -177,7 +183,7 @@ def _prompts_to_compare(session: Session, plan: Plan, config: PlanConfig) -> lis
     return chosen
 
 
-def job(session: Session, plan: Plan, name: str) -> Job:
+def queue_job(session: Session, plan: Plan, name: str) -> Job:
     """Queue the job of a step.
 
     Base and SFT steps reuse a queued, running or finished job with the same config over the same data.
@@ -185,7 +191,7 @@ def job(session: Session, plan: Plan, name: str) -> Job:
     config = _config(plan)
     by = session.get(Account, plan.created_by_id) if plan.created_by_id else None
     title = f"{plan.name}: {name}"[:120]
-    if name == "base":
+    if name == StepName.BASE:
         full = _complete("train_base", "train_base", config.train_base.config()).model_dump(mode="json")
         known = queries.same_job(session, "train_base", full, None)
         return known or checkpoints.create_job(session, "train_base", full, name=title, by=by)
@@ -198,14 +204,14 @@ def job(session: Session, plan: Plan, name: str) -> Job:
             **_lengths(plan, config),
             **config.sample.config(),
         }
-        data = step_snapshot(plan, "prompts")
+        data = step_snapshot(plan, StepName.PROMPTS)
         return checkpoints.create_job(session, JobVerb.SAMPLE_COMPLETIONS, keys, snapshot=data, name=title, by=by)
-    verb, field = _VERBS[name]
-    data = step_snapshot(plan, {"reward_model": "snapshot_rm", "ppo": "snapshot_ppo"}.get(name, "snapshot_sft"))
+    verb, field = _VERBS[StepName(name)]
+    data = step_snapshot(plan, _DATA[StepName(name)])
     assert data is not None, name  # an earlier step has made it
     keys = {**_inputs(session, plan, name, config), **getattr(config, field).config()}
     full = _complete(verb, field, {**keys, "data": f"snapshot:{data.public_id}"}).model_dump(mode="json")
-    if name in ("sft", "sft_for_ppo") and (known := queries.same_job(session, verb, full, data)):
+    if name in (StepName.SFT, StepName.SFT_FOR_PPO) and (known := queries.same_job(session, verb, full, data)):
         return known
     return checkpoints.create_job(session, verb, keys, snapshot=data, name=title, by=by)
 
@@ -213,18 +219,18 @@ def job(session: Session, plan: Plan, name: str) -> Job:
 def _inputs(session: Session, plan: Plan, name: str, config: PlanConfig) -> dict:
     """Return the checkpoints that a training step starts from."""
     base = network(session, plan, Source.BASE)
-    if name in ("sft", "sft_for_ppo"):
+    if name in (StepName.SFT, StepName.SFT_FOR_PPO):
         inputs = {"init_from": checkpoints.reference(base)}
-    elif name == "reward_model":
+    elif name == StepName.REWARD_MODEL:
         return {"init_from": checkpoints.reference(network(session, plan, Source.SFT))}
     else:
         inputs = {
-            "init_from": checkpoints.reference(network(session, plan, "sft_for_ppo")),
-            "reward_model": checkpoints.reference(network(session, plan, "reward_model")),
+            "init_from": checkpoints.reference(network(session, plan, StepName.SFT_FOR_PPO)),
+            "reward_model": checkpoints.reference(network(session, plan, StepName.REWARD_MODEL)),
         }
         if config.continue_from_last and (last := queries.last_policy(session, plan)):
             inputs["continue_from"] = checkpoints.reference(last)
-    if name != "sft" and (checkpoints.folder(base) / PRETRAINING_TEXT).is_file():
+    if name != StepName.SFT and (checkpoints.folder(base) / PRETRAINING_TEXT).is_file():
         inputs["pretraining_text"] = checkpoints.reference(base, PRETRAINING_TEXT)
     return inputs
 

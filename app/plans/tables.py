@@ -29,6 +29,33 @@ class StepKind(StrEnum):
     ROUND = "round"  # create the next round, and open it if the config says so
 
 
+class StepName(StrEnum):
+    """The steps of a plan, in order; a training's name is its name in the config as well."""
+
+    BASE = "base"
+    SNAPSHOT_SFT = "snapshot_sft"
+    SFT = "sft"
+    SFT_FOR_PPO = "sft_for_ppo"
+    SNAPSHOT_RM = "snapshot_rm"
+    REWARD_MODEL = "reward_model"
+    SNAPSHOT_PPO = "snapshot_ppo"
+    PPO = "ppo"
+    PROMPTS = "prompts"
+    SAMPLE_POLICY = "sample_policy"  # these four sample from a Source
+    SAMPLE_PREVIOUS = "sample_previous"
+    SAMPLE_SFT = "sample_sft"
+    SAMPLE_BASE = "sample_base"
+    ROUND = "round"
+
+    @property
+    def kind(self) -> StepKind:
+        """What the step does."""
+        if self is StepName.ROUND:
+            return StepKind.ROUND
+        frozen = (StepName.SNAPSHOT_SFT, StepName.SNAPSHOT_RM, StepName.SNAPSHOT_PPO, StepName.PROMPTS)
+        return StepKind.SNAPSHOT if self in frozen else StepKind.JOB
+
+
 class StepState(StrEnum):
     """State of a plan's step."""
 
@@ -70,7 +97,7 @@ class Plan(Base):
 
 
 class PlanStep(Base):
-    """One step of a plan; `name` is its name in the config, e.g. "reward_model"."""
+    """One step of a plan; `name` is a StepName."""
 
     __tablename__ = "plan_steps"
     __table_args__ = (UniqueConstraint("plan_id", "number"), UniqueConstraint("plan_id", "name"))

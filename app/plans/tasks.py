@@ -13,7 +13,7 @@ from app.errors import PlumblineError
 from app.jobs.tables import Job
 from app.kit.i18n import gettext as _
 from app.plans import next_round, queries, rules, steps
-from app.plans.tables import Plan, PlanState, PlanStep, StepState
+from app.plans.tables import Plan, PlanState, PlanStep, StepName, StepState
 from app.queue import celery
 
 TRIES, PAUSE_SECONDS = 3, 10  # attempts while the database is unreachable or busy
@@ -74,7 +74,7 @@ def _take_in(plan_id: int) -> None:
     def alive(session: Session) -> None:
         session.execute(
             update(PlanStep)
-            .where(PlanStep.plan_id == plan_id, PlanStep.name == "round")
+            .where(PlanStep.plan_id == plan_id, PlanStep.name == StepName.ROUND)
             .values(lease_until=utc_now(steps.LEASE_SECONDS))
         )
 

@@ -15,7 +15,7 @@ from app.jobs import rules as jobs
 from app.jobs.tables import Job, JobState
 from app.plans import queries, rules, tasks
 from app.plans.schemas import NextRound, Source
-from app.plans.steps import mix, snapshot, step_snapshot
+from app.plans.steps import mix, queue_snapshot, step_snapshot
 from app.plans.tables import Plan, PlanState, StepState
 from app.policies.tables import Policy
 from app.prompt_writing import rules as writing
@@ -190,7 +190,7 @@ def test_sft_trains_on_the_few_shot_pairs_of_labelers_too(bank, people):
         submitting.hand_in(session, piece, ana, WritingContent(instruction="Louder.", pairs=pairs), version=0)
     plan = start(fill_round(prompts(8)), next_round=None)
     with transaction() as session:
-        made = snapshot(session, session.get_one(Plan, plan.id), "snapshot_sft")
+        made = queue_snapshot(session, session.get_one(Plan, plan.id), "snapshot_sft")
         assert made.filter["collections"] == ["pairs"]
 
 
