@@ -12,8 +12,9 @@ WIDTHS = (360, 768, 1280, 1600)
 THEMES = ((360, "dark"), (1280, "light"))  # colours do not depend on the width: each theme is looked at once
 SQUEEZED = """() => [...document.querySelectorAll('dd, legend')].map(e => [e.innerText, e.clientWidth])
   .filter(([text, width]) => text.length > 12 && width && width < 64).map(([text]) => text).slice(0, 12)"""
-RUN_ON = """() => [...document.querySelectorAll('main :is(p, li, td, dd, legend, label)')].map(e => e.innerText)
-  .map(text => text.match(/.{0,30}[a-zäöüß)][.!?][A-ZÄÖÜ0-9].{0,20}/)?.[0]).filter(Boolean).slice(0, 12)"""
+RUN_ON = """() => [...document.querySelectorAll('main :is(p, li, td, dd, legend, label)')]
+  .filter(e => !/flex|grid/.test(getComputedStyle(e).display) && !e.querySelector('p, li, div, button'))
+  .map(e => e.innerText.match(/.{0,30}[a-zäöüß)][.!?][A-ZÄÖÜ0-9].{0,20}/)?.[0]).filter(Boolean).slice(0, 12)"""
 WIDE = """() => [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
   .map(e => `${e.tagName} ${e.className}`).slice(0, 12)"""
 
