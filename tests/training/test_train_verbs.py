@@ -296,7 +296,7 @@ def test_every_family_goes_through_all_verbs(network, miniature, tmp_path):
     settings = [f"data={miniature / 'sft'}", f"init_from={network}", "epochs=1", "dropout=0.1", *lengths]
     text = [f"pretraining_text={miniature / 'base' / 'pretraining.txt'}", "pretraining_share=0.1"]
     if network.name == "gpt2":  # it has 120 positions, fewer than these demonstrations need
-        with pytest.raises(ValueError, match=r"a sequence has 12\d tokens, the network has positions for 120"):
+        with pytest.raises(ValueError, match=r"a sequence has 12\d tokens, but the network has positions for 120"):
             run(train_sft, load_config("train_sft", "miniature_sft", settings), tmp_path / "too long")
         lengths[0] = "max_prompt_tokens=80"
     trained = run(train_sft, load_config("train_sft", "miniature_sft", [*settings, *text, *lengths]), tmp_path / "sft")
