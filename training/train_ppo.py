@@ -52,8 +52,8 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
         asked = prompts.of(learner.iteration, config)
         generator = generator_for(config, learner.iteration, "sampling")
         episodes = roll_out([prompt.ids for prompt in asked], networks, config, generator)
-        check_scores(episodes, step, config)
-        numbers = described(episodes, asked, networks.tokenizer, config)
+        _check_scores(episodes, step, config)
+        numbers = _described(episodes, asked, networks.tokenizer, config)
         stopped_by_kl = numbers["kl_nats"] > (config.stop_at_kl_nats or math.inf)
         if learner.iteration % config.sample_every_iterations == 0 or stopped_by_kl:
             _report_samples(run_folder, episodes, networks, learner.iteration, every=config.samples_per_prompt)
@@ -77,7 +77,7 @@ def run(config: PPOConfig, run_folder: RunFolder) -> None:
     run_folder.report(Finished(result=result))
 
 
-def check_scores(episodes: Episodes, step: int, config: PPOConfig) -> None:
+def _check_scores(episodes: Episodes, step: int, config: PPOConfig) -> None:
     """Raise ValueError if a score is not finite."""
     if not bool(episodes.scores.isfinite().all()):
         raise ValueError(
@@ -86,7 +86,7 @@ def check_scores(episodes: Episodes, step: int, config: PPOConfig) -> None:
         )
 
 
-def described(
+def _described(
     episodes: Episodes, prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase, config: PPOConfig
 ) -> dict[str, float]:
     """Return the episodes' numbers, with the judge's if the config names one."""
@@ -142,7 +142,7 @@ def _evaluate_and_save(
     episodes |= {"policy": by(networks.policy), "policy_ema": by(networks.averaged)}
     measured = {}
     for name, each in episodes.items():
-        numbers = described(each, prompts, networks.tokenizer, config)
+        numbers = _described(each, prompts, networks.tokenizer, config)
         numbers |= ends(each, [prompt.text for prompt in prompts], networks.tokenizer, bool(config.judge))
         measured[name] = {f"evaluation/{key}": value for key, value in numbers.items()}
         _report_samples(run_folder, each, networks, learner.iteration, source=name)

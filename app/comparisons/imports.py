@@ -19,8 +19,7 @@ from app.kit.files import stem
 from app.kit.given import BadRow, Problem
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
-from app.kit.imports import FileMemory, Found, ImportReport, run
-from app.kit.terminal import Watch
+from app.kit.imports import FileMemory, Found, ImportReport, Watch, run
 from app.kit.text import is_blank, normal_form
 from app.policies import rules as policies
 from app.policies.tables import PolicyKind

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from app.completions.imports import import_completions as run
-from app.kit.imports import ImportReport
+from app.kit.imports import ImportReport, Watch
 from app.kit.rows import is_csv
-from app.kit.terminal import AsJson, Watch
+from app.kit.terminal import AsJson
 from app.prompts.import_terminal import Collection, DryRun, Files, Owner, OwnerField, SkipBad, Source, run_each
 from app.prompts.imports import PromptDefaults
 from app.prompts.tables import PromptSource

@@ -16,8 +16,7 @@ from app.kit.files import stem
 from app.kit.given import BadRow, Given, Problem, Row
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
-from app.kit.imports import FileMemory, Found, ImportReport, run
-from app.kit.terminal import Watch
+from app.kit.imports import FileMemory, Found, ImportReport, Watch, run
 from app.kit.text import is_blank, require_text
 from app.policies import queries as policy_queries
 from app.policies import rules as policies

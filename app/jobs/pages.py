@@ -26,7 +26,7 @@ from app.kit.text import Text, TypedText
 from app.runs.supervisor import tail
 from app.snapshots import queries as snapshot_queries
 from app.web.auth import admin, still_signed_in
-from app.web.responses import FormText, flash, fragment, is_htmx, page, redirect
+from app.web.responses import FormText, flash, fragment, page, polled, redirect
 from training.contract import recipes
 
 router = APIRouter(include_in_schema=False)
@@ -42,10 +42,10 @@ def list_page(request: Request, cursor: Text | None = None):
     with reading() as session:
         jobs, following = queries.listing(session, cursor)
     moves = any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in jobs)
-    shown = {"jobs": jobs, "cursor": cursor, "moves": moves, "workers": queue.workers(queue.TRAINING)}
-    if is_htmx(request):
-        return fragment(request, "jobs/list.html", "jobs", account, 200, **shown)
-    return page(request, "jobs/list.html", account, 200, following=following, **shown)
+    return polled(
+        request, "jobs/list.html", "jobs", account,
+        jobs=jobs, cursor=cursor, following=following, moves=moves, workers=queue.workers(queue.TRAINING),
+    )  # fmt: skip
 
 
 @router.get("/admin/jobs/new")

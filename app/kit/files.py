@@ -49,7 +49,7 @@ class Line(NamedTuple):
 def opened(path: Path, watch: Callable[[float], object] | None = None) -> Iterator["Source"]:
     """Open a file for reading, decompressing gzip; raise BadInput with advice for any other format.
 
-    `watch` is told the share of the file that has been read.
+    `watch` is called with the share of the file that has been read.
     """
     if not path.is_file():
         raise BadInput(_("%(path)s is not a regular file; save its output to a file first.") % {"path": path})
@@ -59,11 +59,11 @@ def opened(path: Path, watch: Callable[[float], object] | None = None) -> Iterat
         unpacked: Any = gzip.GzipFile(fileobj=raw) if packed else raw
         size = max(1, path.stat().st_size)
 
-        def told() -> None:
+        def report() -> None:
             if watch is not None:
                 watch(raw.tell() / size)
 
-        yield Source(unpacked, raw if packed else None, told)
+        yield Source(unpacked, raw if packed else None, report)
 
 
 def fingerprint(path: Path) -> tuple[int, int]:
@@ -75,8 +75,8 @@ def fingerprint(path: Path) -> tuple[int, int]:
 class Source:
     """A file read in chunks; `raw` is the compressed file of a gzip, used to measure its compression ratio."""
 
-    def __init__(self, file: IO[bytes], raw: IO[bytes] | None, tell: Callable[[], object]):
-        self.file, self.raw, self.unpacked, self.tell = file, raw, 0, tell
+    def __init__(self, file: IO[bytes], raw: IO[bytes] | None, report: Callable[[], object]):
+        self.file, self.raw, self.unpacked, self.report = file, raw, 0, report
         self.start = self.read()
         self._check_kind()
 
@@ -90,7 +90,7 @@ class Source:
                 % {"error": error}
             ) from error
         self.unpacked += len(chunk)
-        self.tell()
+        self.report()
         if self.raw is not None:
             if self.unpacked > max(FREE_BYTES, MOST_RATIO * self.raw.tell()):
                 raise BadInput(

@@ -23,7 +23,6 @@ from app.kit.files import fingerprint
 from app.kit.given import BadRow, Problem, Row
 from app.kit.i18n import gettext as _
 from app.kit.rows import rows
-from app.kit.terminal import Watch
 
 BATCH_ROWS, BATCH_BYTES = 500, 2_000_000
 PAUSE_SECONDS = 0.1  # between chunks; a process waiting for SQLite's write lock retries this often
@@ -133,6 +132,7 @@ class FileMemory:
 
 
 Found = Sequence[Row | BadRow]
+Watch = Callable[[float, str], object]  # called with the share of a pass that is done, and the pass's name
 Pass = Callable[[Session, Found, ImportReport, FileMemory, bool], None]  # the last argument: whether to write
 
 
@@ -148,14 +148,14 @@ def run(
 ) -> ImportReport:
     """Run a dry pass over all rows; if the result allows it, run it again chunk by chunk and write.
 
-    `note` is called with the number of added entries at the end, even if the import is interrupted. `watch` is told the
-    share of each pass that is done. Raises BadInput if the file changes during the import.
+    `note` is called with the number of added entries at the end, even if the import is interrupted. `watch` is called
+    with the share of each pass that is done. Raises BadInput if the file changes during the import.
     """
-    told = watch or (lambda _share, _what: None)
+    note_share = watch or (lambda _share, _pass: None)
     report = ImportReport()
     with FileMemory() as looked, _nothing_old_is_garbage():
         as_seen = fingerprint(path)
-        for chunk in chunks(rows(path, as_csv=as_csv, watch=lambda share: told(share, "checking"))):
+        for chunk in chunks(rows(path, as_csv=as_csv, watch=lambda share: note_share(share, "checking"))):
             with reading() as session:
                 check(session, chunk, report, looked, False)
         report.problems.sort(key=lambda problem: problem.line)
@@ -164,7 +164,7 @@ def run(
         written = ImportReport(written=True)
         try:
             with FileMemory(looked) as memory:
-                found = rows(path, as_csv=as_csv, watch=lambda share: told(share, "storing"))
+                found = rows(path, as_csv=as_csv, watch=lambda share: note_share(share, "storing"))
                 for number, chunk in enumerate(chunks(found)):
                     if number:
                         time.sleep(PAUSE_SECONDS)

@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Watch = Callable[[float, str], object]  # called with the share of the work that is done, and what is being done
 LINE_SECONDS = 10  # between lines about long work where there is no terminal
 WIDE = 10_000  # columns where there is no terminal: nothing is cut
 
@@ -41,7 +40,7 @@ def show(rows: Sequence[dict], as_json: bool = False, otherwise: str = "Nothing 
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Watch]:
+def progress(what: str) -> Iterator[Callable[[float, str], None]]:
     """Show on standard error how far long work is and how long it will take; plain lines where there is no terminal.
 
     Yield a function that takes the share of the work that is done (0 to 1; 0 while it is not known) and a note.
@@ -64,7 +63,7 @@ def progress(what: str) -> Iterator[Watch]:
         yield watch
 
 
-def _lines(what: str) -> Watch:
+def _lines(what: str) -> Callable[[float, str], None]:
     """Return a function that prints a line from time to time."""
     printed = time.monotonic()
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from app.kit.imports import ImportReport
+from app.kit.imports import ImportReport, Watch
 from app.kit.rows import is_csv
-from app.kit.terminal import AsJson, Watch
+from app.kit.terminal import AsJson
 from app.prompts.import_terminal import Collection, DryRun, Files, Owner, OwnerField, SkipBad, Source, run_each
 from app.prompts.imports import PromptDefaults
 from app.prompts.imports import import_prompts as run

@@ -8,8 +8,8 @@ import orjson
 import typer
 
 from app.errors import BadInput
-from app.kit.imports import ImportReport
-from app.kit.terminal import Watch, progress
+from app.kit.imports import ImportReport, Watch
+from app.kit.terminal import progress
 from app.prompts.tables import PromptSource
 
 Files = Annotated[

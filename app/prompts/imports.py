@@ -17,8 +17,7 @@ from app.guidelines.rules import check_answers
 from app.kit.given import BadRow, Given, Problem, Row
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
-from app.kit.imports import FileMemory, Found, ImportReport, run
-from app.kit.terminal import Watch
+from app.kit.imports import FileMemory, Found, ImportReport, Watch, run
 from app.kit.text import Text, require_text
 from app.prompts.admission import Admission, reason, refusal, refused_field, remark
 from app.prompts.schemas import PromptDraft, Verdict

@@ -140,13 +140,14 @@ def load(config: PPOConfig, run_folder: RunFolder, state: dict[str, Any] | None)
 
     policy, adapted = prepared(policy, config)
     policy.train(config.gradient_checkpointing)  # the only mode in which activations are recomputed
+    if adapted and config.continue_from is None:
+        reference = None  # it is the policy with its adapters switched off
     averaged, adapted_average = _averaged(policy, adapted, config)
-    frozen = [reward_model] if adapted and config.continue_from is None else [reward_model, reference]
-    for network in frozen:
+    for network in filter(None, (reward_model, reference)):
         network.to(device()).requires_grad_(False)
     networks = Networks(
         policy,
-        reference if reference in frozen else None,
+        reference,
         reward_model,
         _critic(reward_model, config),
         tokenizer,

@@ -10,6 +10,8 @@ from tests.training.run.test_parallel import assert_same_run
 from training.contract.recipes import make_config
 from training.fast import caches, layers, ragged_attention, shared_prefix
 from training.run.run_folder import RunFolder
+from training.text.policy import forbidden_token_ids, load_policy
+from training.text.sampler import sample
 
 
 def keys_of(verb, miniature, reward_model) -> dict:
@@ -57,9 +59,6 @@ def test_a_plain_run_has_the_same_numbers_and_uses_nothing_of_the_fast_room(verb
 
 
 def test_a_plain_sampler_writes_the_same_texts(miniature, monkeypatch):
-    from training.text.policy import forbidden_token_ids, load_policy
-    from training.text.sampler import sample
-
     written = []
     for plain in ("0", "1"):
         monkeypatch.setenv("PLAIN", plain)
