@@ -25,7 +25,8 @@ NETWORK = """
 import sys, torch
 from pathlib import Path
 from training.miniature import world
-from training.text.policy import new_transformer, save_policy, train_tokenizer
+from training.text.policy import new_transformer, save_policy
+from training.text.tokenizer import train_tokenizer
 from training.contract.configs import BaseConfig
 config = BaseConfig()
 tokenizer = train_tokenizer(list(world.corpus(0, 20_000)), config.vocab_size)
