@@ -2,49 +2,54 @@
 
 import { written } from "./texts.js";
 
-const dialog = document.getElementById("peek");
-const heading = document.getElementById("peek-heading");
-const note = document.getElementById("peek-note");
-const shown = dialog.querySelector(".peeked");
 const MOST_CELLS = 4_000_000; // of the table below: two texts of 2,000 words
 const SLICE_MS = 12; // then the page gets a turn
-let turn = 0;
 
-dialog.addEventListener("show-texts", async ({ detail }) => {
-  const mine = (turn += 1);
-  const titles = detail.map((one) => one.querySelector("h2").textContent);
-  const texts = detail.map((one) => one.querySelector(".text"));
-  const two = texts.length === 2;
-  heading.textContent = two ? dialog.dataset.title : titles[0];
-  note.hidden = true;
-  shown.classList.toggle("two", two);
-  const whole = texts.map(written);
-  const bodies = texts.map((text, index) => (two ? raw([{ text: whole[index] }]) : text.cloneNode(true)));
-  shown.replaceChildren(
-    ...bodies.map((body, index) => {
-      const section = document.createElement("section");
-      if (two) section.append(Object.assign(document.createElement("h3"), { textContent: titles[index] }));
-      section.append(body);
-      return section;
-    }),
-  );
-  dialog.showModal();
-  heading.focus();
-  if (!two) return;
-  const parts = await differences(...whole);
-  if (turn !== mine) return;
-  note.hidden = parts !== null;
-  parts?.forEach((pieces, index) => bodies[index].replaceWith(raw(pieces)));
-});
+// What shows one or two completions in the dialog.
+export function comparing(dialog) {
+  const heading = document.getElementById("peek-heading");
+  const note = document.getElementById("peek-note");
+  const shown = dialog.querySelector(".peeked");
+  let turn = 0;
 
-dialog.addEventListener("click", (event) => {
-  if (event.target === dialog || event.target.closest("button")) dialog.close();
-});
-dialog.addEventListener("keydown", (event) => {
-  if (event.key !== " " || event.target.closest("button")) return;
-  event.preventDefault();
-  dialog.close();
-});
+  async function show(articles) {
+    const mine = (turn += 1);
+    const titles = articles.map((one) => one.querySelector("h2").textContent);
+    const texts = articles.map((one) => one.querySelector(".text"));
+    const two = texts.length === 2;
+    heading.textContent = two ? dialog.dataset.title : titles[0];
+    note.hidden = true;
+    shown.classList.toggle("two", two);
+    const whole = texts.map(written);
+    const bodies = texts.map((text, index) => (two ? raw([{ text: whole[index] }]) : text.cloneNode(true)));
+    shown.replaceChildren(
+      ...bodies.map((body, index) => {
+        const section = document.createElement("section");
+        if (two) section.append(Object.assign(document.createElement("h3"), { textContent: titles[index] }));
+        section.append(body);
+        return section;
+      }),
+    );
+    dialog.showModal();
+    heading.focus();
+    if (!two) return;
+    const parts = await differences(...whole);
+    if (turn !== mine) return;
+    note.hidden = parts !== null;
+    parts?.forEach((pieces, index) => bodies[index].replaceWith(raw(pieces)));
+  }
+
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog || event.target.closest("button")) dialog.close();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key !== " " || event.target.closest("button")) return;
+    event.preventDefault();
+    dialog.close();
+  });
+
+  return show;
+}
 
 function raw(pieces) {
   const made = document.createElement("div");

@@ -1,6 +1,8 @@
 // The desk with a script: saves while one works, keeps the lease, counts active time, and goes on without a page load.
 // Everything here only presses the buttons and fills the fields that the page has without it.
 
+import { keys } from "./keys.js";
+import { every, follow, get, prepare, read, show, start } from "./pages.js";
 import { both, choice, content, lines, make } from "./sides.js";
 
 const SAVE_AFTER_MS = 1200;
@@ -16,7 +18,7 @@ const ABOUT = new Set(["", "csrf_token", "labeler", "version", "fence", "key", "
 
 let back = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
 
-plumbline.start = function start() {
+function desk(gone) {
   plumbline.save = async () => true;
   plumbline.unreached = () => {};
   const desk = document.querySelector(".desk");
@@ -27,7 +29,6 @@ plumbline.start = function start() {
   const say = desk.dataset;
   const address = `/assignments/${say.assignment}`;
   const field = (name) => form.elements.namedItem(name);
-  const gone = plumbline.leaving();
 
   // --- What is written: now, and as the page came ---
 
@@ -139,10 +140,9 @@ plumbline.start = function start() {
     if (!stopped && line.dataset.state !== "offline") timer ||= setTimeout(plumbline.save, SAVE_AFTER_MS);
   });
   document.addEventListener("visibilitychange", () => document.hidden && plumbline.save(), { signal: gone });
-  addEventListener("pagehide", () => (copy(), plumbline.save()));
-  addEventListener("online", async () => {
-    if ((await plumbline.save()) && line.dataset.state === "offline") tell("saved", "");
-  });
+  addEventListener("pagehide", () => (copy(), plumbline.save()), { signal: gone });
+  const online = async () => (await plumbline.save()) && line.dataset.state === "offline" && tell("saved", "");
+  addEventListener("online", online, { signal: gone });
   plumbline.unreached = () => tell("offline", say.notSent);
   gone.addEventListener("abort", () => (clearTimeout(timer), clearTimeout(copying)));
   // Who leaves by a link a moment after the last word is not told on the next page that it never arrived.
@@ -191,12 +191,12 @@ plumbline.start = function start() {
     if (!reply) return tell("offline", step ? say.offline : say.notSent), later(RETRY_AFTER_MS);
     if (step && new URL(reply.url).pathname !== "/sign-in") {
       if (reply.ok && written() === now) done(now);
-      return plumbline.show(plumbline.parse(await reply.text()), reply.ok ? reply.url : location.href);
+      return show({ ...(await read(reply)), ...(reply.ok ? {} : { url: location.href }) });
     }
     if (reply.ok && told.next) {
       done(now);
       if (field("note")) plumbline.sent(field("note"));
-      return plumbline.follow(told);
+      return follow(told);
     }
     if (reply.ok && told.note) return acknowledged(now, { version: told.version }), reported(told.note);
     if (reply.status === 422) {
@@ -267,8 +267,7 @@ plumbline.start = function start() {
 
   async function again() {
     kept = written();
-    const { page, url } = await plumbline.get(location.href);
-    plumbline.show(page, url);
+    show(await get(location.href));
   }
 
   // --- Words of this account that are in this browser only ---
@@ -309,36 +308,38 @@ plumbline.start = function start() {
   // Back shows a stale page: reload the item.
   async function refresh() {
     if (written() !== kept) return;
-    const { page, url } = await plumbline.get(location.href).catch(() => ({})); // no network: the page stays
-    if (page && !gone.aborted && written() === kept) plumbline.show(page, url);
+    const page = await get(location.href).catch(() => null); // no network: the page stays
+    if (page && !gone.aborted && written() === kept) show(page);
   }
   if (back) refresh();
   back = false;
-  addEventListener("pageshow", (event) => event.persisted && refresh());
+  addEventListener("pageshow", (event) => event.persisted && refresh(), { signal: gone });
 
   // --- The lease, active time, and what comes next ---
 
   let active = Date.now();
   for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"])
-    addEventListener(kind, () => (active = Date.now()), { passive: true });
+    addEventListener(kind, () => (active = Date.now()), { passive: true, signal: gone });
 
-  setInterval(() => {
+  function count() {
     const counter = field("active_seconds");
     if (!document.hidden && Date.now() - active < IDLE_AFTER_MS) counter.value = Number(counter.value) + 1;
-  }, 1000);
+  }
 
-  setInterval(async () => {
+  async function beat() {
     if (say.standing !== "held" || Date.now() - active > (say.leaseSeconds * 1000) / 2) return;
     const { reply, told } = await ask(`${address}/heartbeat`, new URLSearchParams({ fence: say.fence, csrf_token: field("csrf_token").value }));
     if (reply?.status === 409) alert("warn", told.detail);
-  }, (say.leaseSeconds * 1000) / 4);
+  }
 
-  const prepare = () => plumbline.prepare(address, field("csrf_token").value).catch(() => {});
-  const first = setTimeout(prepare, PREPARE_AFTER_MS);
+  const ahead = () => prepare(address, field("csrf_token").value).catch(() => {});
+  const first = setTimeout(ahead, PREPARE_AFTER_MS);
   gone.addEventListener("abort", () => clearTimeout(first));
-  setInterval(() => document.hidden || Date.now() - active > PREPARE_AGAIN_MS || prepare(), PREPARE_AGAIN_MS);
+  every(1000, count, gone);
+  every((say.leaseSeconds * 1000) / 4, beat, gone);
+  every(PREPARE_AGAIN_MS, () => document.hidden || Date.now() - active > PREPARE_AGAIN_MS || ahead(), gone);
 
-  plumbline.keys(desk, form);
-};
+  keys(desk, form, gone);
+}
 
-plumbline.start();
+start(desk);

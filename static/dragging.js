@@ -1,7 +1,7 @@
 // Cards are dragged to rows, with the mouse by the whole card, with a finger by its grip. On the upper or the lower edge
 // of a row that holds others, a card gets a row of its own.
 
-export function dragging(board, rows, { row, act, lift }) {
+export function dragging(board, rows, { row, act, lift }, ended) {
   let drag = null;
 
   board.addEventListener("pointerdown", (event) => {
@@ -10,13 +10,13 @@ export function dragging(board, rows, { row, act, lift }) {
     drag = { card, x: event.clientX, y: event.clientY, scroll: scrollY, lifted: false, id: event.pointerId };
   });
 
-  addEventListener("pointermove", (event) => {
+  function move(event) {
     if (!drag || event.pointerId !== drag.id) return;
     drag.now = event;
     if (!drag.lifted && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) < 6) return;
     if (!drag.lifted) begin();
     hover();
-  });
+  }
 
   function begin() {
     drag.lifted = true;
@@ -64,6 +64,7 @@ export function dragging(board, rows, { row, act, lift }) {
     for (const one of rows) one.classList.remove("over", "before", "after");
     if (event.type === "pointerup" && name) act(name, card.dataset.letter, tier);
   }
-  addEventListener("pointerup", drop);
-  addEventListener("pointercancel", drop);
+
+  for (const [kind, done] of [["pointermove", move], ["pointerup", drop], ["pointercancel", drop]])
+    addEventListener(kind, done, { signal: ended });
 }

@@ -4,7 +4,7 @@ const NAMES = { Enter: "↵", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑
 const named = (key) => key.split("+").map((part) => NAMES[part] ?? part.toUpperCase()).join("");
 const typing = (target) => target.closest("textarea, select, input:not([type=radio], [type=checkbox])");
 
-plumbline.keys = function keys(desk, form) {
+export function keys(desk, form, ended) {
   const on = document.getElementById("keys-on");
   const dialog = document.getElementById("keys");
   const pass = desk.querySelector("details.pass");
@@ -86,11 +86,11 @@ plumbline.keys = function keys(desk, form) {
       event.stopImmediatePropagation(); // the page's own keys: while one chooses why to skip, a digit rates nothing
       button.click();
     },
-    { capture: true },
+    { capture: true, signal: ended },
   );
 
   // After the page's own keys, which stop what they took.
-  addEventListener("keydown", (event) => {
+  const press = (event) => {
     const { key, target } = event;
     if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.repeat || event.defaultPrevented) return;
     if (!on.checked || typing(target) || document.querySelector("dialog[open]")) return;
@@ -105,5 +105,6 @@ plumbline.keys = function keys(desk, form) {
       one.dispatchEvent(new Event("input", { bubbles: true }));
     } else one.click();
     if (one === pass?.querySelector("summary") && pass.open) pass.querySelector("[data-digit]").focus();
-  });
-};
+  };
+  addEventListener("keydown", press, { signal: ended });
+}

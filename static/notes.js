@@ -14,7 +14,7 @@ plumbline.undoing = function undoing() {
     clearTimeout(end);
     await plumbline.save();
     const reply = await fetch(form.action, { method: "POST", body: new FormData(form) }).catch(() => null);
-    if (reply) plumbline.show(plumbline.parse(await reply.text()), reply.url);
+    if (reply) plumbline.show(reply);
     else plumbline.unreached();
   });
 };

@@ -3,7 +3,8 @@
 
 const AFTER_MS = 400;
 
-for (const area of document.querySelectorAll("textarea[data-shown]")) {
+export default function start() {
+  const area = document.querySelector("textarea[data-shown]");
   const length = document.getElementById("length");
   const preview = document.getElementById("preview");
   const spoken = document.getElementById("spoken"); // says when it becomes too long, and not each count

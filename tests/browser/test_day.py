@@ -368,3 +368,40 @@ def test_the_first_visit_to_the_desk_is_light(browser, live, ana, people):
     assert page.get_by_role("heading", name="Your desk").is_visible()
     assert len(sizes) <= 10, f"{len(sizes)} requests"
     assert sum(sizes.values()) <= 100_000, f"{sum(sizes.values()):.0f} bytes"
+
+
+def test_nothing_of_a_task_stays_in_the_browser_after_it(page, ana):
+    """A day is hundreds of tasks in one document; each used to leave its nodes and listeners behind."""
+    make_round(9, k=2)
+    sign_in(page, ana)
+    loads = whole_page_loads(page)
+    page.get_by_role("button", name="Start labeling").click()
+    browser = page.context.new_cdp_session(page)
+    browser.send("Performance.enable")
+
+    def held() -> dict[str, int]:
+        browser.send("HeapProfiler.collectGarbage")
+        found = {one["name"]: one["value"] for one in browser.send("Performance.getMetrics")["metrics"]}
+        return {name: int(found[name]) for name in ("Nodes", "JSEventListeners")}
+
+    def one_task() -> None:
+        at_work(page, "Rate completion A")
+        page.keyboard.press("5")
+        at_work(page, "Rate completion B")
+        page.keyboard.press("2")
+        at_work(page, COMPARE)
+        page.locator("#board .slip.chosen").wait_for()
+        with going_on(page):
+            page.keyboard.press("Control+Enter")
+
+    for _ in range(2):
+        one_task()
+    at_work(page, "Rate completion A")
+    early = held()
+    for _ in range(6):
+        one_task()
+    at_work(page, "Rate completion A")
+    late = held()
+    assert len(rows(Comparison)) == 8 and len(loads) == 1, "all tasks were done in one document"
+    assert late["Nodes"] < 1.5 * early["Nodes"], (early, late)
+    assert late["JSEventListeners"] < 1.5 * early["JSEventListeners"], (early, late)
