@@ -59,7 +59,7 @@ from app.web.auth import api_account, session_account
 from app.web.bodies import Bodies
 from app.web.error_pages import error_response
 from app.web.monitoring import Observe
-from app.web.security import Guard, check_csrf
+from app.web.security import RequestGuard, check_csrf
 from app.web.templates import STATIC
 
 ROUTERS = [
@@ -138,6 +138,6 @@ def create_app() -> FastAPI:
     for kind in (PlumblineError, HTTPException, RequestValidationError, DataError):
         app.add_exception_handler(kind, error_response)
     app.add_middleware(Bodies, refuse=error_response, who=session_account, token=api_account)
-    app.add_middleware(Guard, refuse=error_response)
+    app.add_middleware(RequestGuard, refuse=error_response)
     app.add_middleware(Observe)  # the last one added is the outermost
     return app

@@ -26,7 +26,7 @@ from training.run.endpoint import Refused
 from training.run.optimization import device
 from training.run.run_folder import RunFolder
 from training.run.snapshots import load
-from training.run.sources import Asked, Drawn, load_source, seed_of
+from training.run.sources import Drawn, PromptToSample, load_source, seed_of
 from training.text.formatting import encode_document, encode_prompt, encode_prompts
 from training.text.logprobs import completion_logprobs
 from training.text.packing import cross_entropy, pack, pieces, read_documents
@@ -40,7 +40,7 @@ TEXT_TOKENS, MICRO_BATCH_TOKENS = 2048, 8192  # of a packed row of text, and of 
 
 
 @dataclass
-class Written:
+class PolicyCompletions:
     """One policy's completions: N = prompts x completions_per_prompt entries, those of a prompt adjacent."""
 
     texts: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ def run(config: EvaluateConfig, run_folder: RunFolder) -> None:
         raise ValueError(f"reference: no policy is named {reference!r}; choose from {', '.join(config.policies)}")
     run_folder.report(Started(verb=config.verb, total_steps=len(config.policies)))
     prompts = _taken(config, _prompts(config, run_folder), run_folder)
-    written: dict[str, Written] = {}
+    written: dict[str, PolicyCompletions] = {}
     for step, (name, path) in enumerate(config.policies.items(), 1):
         written[name] = _write(config, name, path, prompts, run_folder)
         for prompt, text in list(zip(prompts, written[name].texts[:: config.completions_per_prompt], strict=True))[
@@ -127,13 +127,13 @@ def _taken(
 
 def _write(
     config: EvaluateConfig, name: str, path: Path, prompts: Sequence[Sequence[Message]], run_folder: RunFolder
-) -> Written:
+) -> PolicyCompletions:
     """Sample completions_per_prompt completions of each prompt from the policy at `path`."""
     source = load_source(config, path, name)
     if source.model is not None:
         trial.report(run_folder, name, path, trial.findings(source.model, source.tokenizer))
     asked = [
-        Asked(prompt, encode_prompt(source.tokenizer, prompt), seed_of(config.seed, place))
+        PromptToSample(prompt, encode_prompt(source.tokenizer, prompt), seed_of(config.seed, place))
         for place, prompt in enumerate(prompts)
     ]
     too_long = sum(len(prompt.ids) > config.max_prompt_tokens for prompt in asked)
@@ -151,7 +151,7 @@ def _write(
             raise came
         by_place[place] = came
     drawn = [each for place in sorted(by_place) for each in by_place[place]]
-    return Written(
+    return PolicyCompletions(
         texts=[each.text for each in drawn],
         sequences=[prompt.ids + each.ids for prompt, each in zip(asked, drawn, strict=True)],
         prompt_lengths=[len(prompt.ids) for prompt in asked],
@@ -181,7 +181,7 @@ def _by_prompt(values: Sequence[T], per_prompt: int) -> list[list[T]]:
     return grouped(values, (place // per_prompt for place in range(len(values))))
 
 
-def _shape(written: Written, per_prompt: int) -> dict[str, float]:
+def _shape(written: PolicyCompletions, per_prompt: int) -> dict[str, float]:
     """Return the mean length in tokens (end-of-text included) and the share of completions that ended by themselves."""
     lengths = [len(ids) - prompt for ids, prompt in zip(written.sequences, written.prompt_lengths, strict=True)]
     shape = {
@@ -192,7 +192,7 @@ def _shape(written: Written, per_prompt: int) -> dict[str, float]:
     return shape if written.text_loss_nats is None else {**shape, "text_loss_nats": written.text_loss_nats}
 
 
-def _kl(config: EvaluateConfig, written: dict[str, Written], reference: str) -> dict[str, list[float]]:
+def _kl(config: EvaluateConfig, written: dict[str, PolicyCompletions], reference: str) -> dict[str, list[float]]:
     """Return each policy's KL (nats) from the reference per completion, as log-ratio of its own samples."""
     model, tokenizer = load_policy(config.policies[reference])
     model.to(device())
@@ -219,7 +219,7 @@ def _kl(config: EvaluateConfig, written: dict[str, Written], reference: str) -> 
     return ratios
 
 
-def _scores(path: Path, written: dict[str, Written]) -> dict[str, list[float]]:
+def _scores(path: Path, written: dict[str, PolicyCompletions]) -> dict[str, list[float]]:
     """Return our score (raw logit - score_offset) of each completion, by policy."""
     model, tokenizer, offset = load_reward_model(path)
     model.to(device())

@@ -22,7 +22,7 @@ from training.run.endpoint import Refused
 from training.run.optimization import device, weights_hash
 from training.run.run_folder import RunFolder, cut_half_line, write_whole
 from training.run.snapshots import load
-from training.run.sources import Asked, Drawn, Source, load_source, seed_of
+from training.run.sources import Drawn, PromptToSample, Source, load_source, seed_of
 from training.text.formatting import encode_prompts
 from training.text.policy import check_fits
 
@@ -145,7 +145,7 @@ def _sample(
     while tries := [prompt for prompt in prompts for _ in range(prompt.missing(config))]:
         run_folder.checkpoint_stop(lambda: None)
         asked = [
-            Asked(prompt.record.prompt, prompt.ids, seed_of(config.seed, prompt.place, prompt.tries))
+            PromptToSample(prompt.record.prompt, prompt.ids, seed_of(config.seed, prompt.place, prompt.tries))
             for prompt in tries
             for _ in range(n)
         ]

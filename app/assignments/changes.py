@@ -125,7 +125,7 @@ def discard(session: Session, assignment: Assignment, labeler: Account) -> None:
     one_at_a_time(session, labeler)
     drafts.refuse_submitted(session, assignment, labeler)
     draft = queries.draft(session, assignment, labeler)
-    if queries.standing(assignment, labeler, draft) is not queries.Standing.LOST:
+    if queries.labeler_state(assignment, labeler, draft) is not queries.LabelerState.LOST:
         raise Conflict(_("This task is still yours. To give it to somebody else, skip it; your draft is kept."))
     session.delete(draft)
     session.flush()

@@ -31,7 +31,7 @@ _pool = bindparam("pool", type_=String)
 number = bindparam("round", type_=Integer)
 
 
-class Asked(NamedTuple):
+class OfferConditions(NamedTuple):
     """What changes the statement that finds a labeler's work; each combination has its own statement."""
 
     simulated: bool
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     one_round: bool
 
     @classmethod
-    def by(cls, labeler: Account, round: int | None) -> "Asked":
+    def by(cls, labeler: Account, round: int | None) -> "OfferConditions":
         """Return the combination for a labeler, for all rounds or for the one with this number."""
         return cls(labeler.kind is AccountKind.SIMULATED, labeler.avoids_sensitive, round is not None)
 
@@ -85,7 +85,7 @@ def reserved(slot: type[Assignment]) -> ColumnElement[bool]:
 # --- Slots for a labeler ---
 
 
-def offered(slot: type[Assignment], asked: Asked) -> Select:
+def offered(slot: type[Assignment], asked: OfferConditions) -> Select:
     """Select the ids of slots that the labeler may be given, free or not, in the order in which they are handed out."""
     item, round = aliased(Item), aliased(Round)
     found = (

@@ -14,7 +14,7 @@ from app.rounds.tables import ONBOARDING, Item, Round, RoundState
 from training.contract.records import Pool
 
 
-class Progress(NamedTuple):
+class RoundProgress(NamedTuple):
     """Assignments of a round by state; `leased` includes leases that ran out."""
 
     open: int = 0
@@ -27,7 +27,7 @@ class Progress(NamedTuple):
         return sum(self)
 
 
-def progress(session: Session, round_ids: Iterable[int]) -> dict[int, Progress]:
+def progress(session: Session, round_ids: Iterable[int]) -> dict[int, RoundProgress]:
     """Count each round's assignments by state."""
     wanted = list(round_ids)
     rows = session.execute(
@@ -39,7 +39,7 @@ def progress(session: Session, round_ids: Iterable[int]) -> dict[int, Progress]:
     counts: dict[int, dict[str, int]] = {round_id: {} for round_id in wanted}
     for round_id, state, count in rows:
         counts[round_id][state.value] = count
-    return {round_id: Progress(**found) for round_id, found in counts.items()}
+    return {round_id: RoundProgress(**found) for round_id, found in counts.items()}
 
 
 def without_labeler(session: Session, round_ids: Iterable[int]) -> dict[int, int]:

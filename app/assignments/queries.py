@@ -69,7 +69,7 @@ def check_round(session: Session, labeler: Account, number: int) -> None:
         raise NotFound(_("Round %(number)s is not open to you; your desk lists the open rounds.") % {"number": number})
 
 
-class Standing(StrEnum):
+class LabelerState(StrEnum):
     """State of an assignment from one labeler's point of view."""
 
     HELD = "held"  # the labeler's, even if the lease ran out, as long as nobody else took the slot
@@ -78,14 +78,14 @@ class Standing(StrEnum):
     EDITING = "editing"  # submitted and being edited; the submitted version remains until the edit is submitted
 
 
-def standing(assignment: Assignment, labeler: Account, draft: Draft) -> Standing:
+def labeler_state(assignment: Assignment, labeler: Account, draft: Draft) -> LabelerState:
     """Return the assignment's state for this labeler."""
     is_open = assignment.item.round.state is RoundState.OPEN
     if draft.submitted_at is not None:
-        return Standing.EDITING if draft.reopened_at is not None and is_open else Standing.SUBMITTED
+        return LabelerState.EDITING if draft.reopened_at is not None and is_open else LabelerState.SUBMITTED
     leased = assignment.labeler_id == labeler.id and assignment.state is AssignmentState.LEASED
     reserved = assignment.ahead_for_id == labeler.id and assignment.state is AssignmentState.OPEN
-    return Standing.HELD if (leased or reserved) and is_open else Standing.LOST
+    return LabelerState.HELD if (leased or reserved) and is_open else LabelerState.LOST
 
 
 def filled_slot(session: Session, item_id: int, labeler_id: int) -> int | None:

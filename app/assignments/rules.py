@@ -130,7 +130,9 @@ def claim(session: Session, labeler: Account, round: int | None = None) -> Assig
     return begun
 
 
-def prepare(session: Session, labeler: Account, current: Assignment, round: int | None = None) -> Assignment | None:
+def reserve_next(
+    session: Session, labeler: Account, current: Assignment, round: int | None = None
+) -> Assignment | None:
     """Reserve briefly what `claim` will give after `current`, so that its page can be prepared; return None if nothing.
 
     Nobody waits for a reservation: it yields to labelers who find nothing else, and each labeler has one at most.

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.accounts.tables import Account
 from app.assignments import offering, order
-from app.assignments.offering import Asked, none, offered, own, values
+from app.assignments.offering import OfferConditions, none, offered, own, values
 from app.assignments.offering import me as _me
 from app.assignments.tables import Assignment, AssignmentState, Draft, OwnItem
 from app.config import settings
@@ -53,7 +53,7 @@ def unfinished(session: Session, labeler: Account) -> int | None:
 
 def take_next(session: Session, labeler: Account, round: int | None = None) -> int | None:
     """Lease the first slot on offer for the labeler (in the round with this number), and return its id."""
-    statement = _next(settings().lease_minutes, Asked.by(labeler, round))
+    statement = _next(settings().lease_minutes, OfferConditions.by(labeler, round))
     return session.scalar(statement, values(labeler, round))
 
 
@@ -67,7 +67,7 @@ def reserve(session: Session, labeler: Account, round: int | None = None) -> int
 
     The slot stays open, and the reservation is short: others take the slot if nothing else is on offer for them.
     """
-    asked, given = Asked.by(labeler, round), values(labeler, round)
+    asked, given = OfferConditions.by(labeler, round), values(labeler, round)
     if again := session.scalar(_reserve(offering.reserved, asked), given):
         return again
     give_back(session, labeler)  # such as one in a round that has closed: a labeler has one at most
@@ -116,7 +116,7 @@ def release(session: Session, item_id: int, labeler: Account) -> None:
 
 def count_waiting(session: Session, labeler: Account, at_most: int) -> dict[tuple[RoundPriority, int, ItemKind], int]:
     """Count items with a free slot for this labeler, up to `at_most`, by the round's priority, its number and kind."""
-    statement = _count(Asked.by(labeler, None))
+    statement = _count(OfferConditions.by(labeler, None))
     rows = session.execute(statement, {**values(labeler, None), "at_most": at_most})
     return {tuple(key): count for *key, count in rows}
 
@@ -186,7 +186,7 @@ def _unfinished(lease_minutes: float, one_round: bool) -> Update:
 
 
 @lru_cache
-def _next(lease_minutes: float, asked: Asked) -> Update:
+def _next(lease_minutes: float, asked: OfferConditions) -> Update:
     # Separate look-ups, because an OR would sort the whole queue. Abandoned slots come before new ones, but not
     # before a round of a higher priority. The last look-up runs only if the others found nothing, and takes slots
     # reserved for other labelers: a reservation keeps nobody from working.
@@ -206,7 +206,7 @@ _BOTH = (offering.abandoned, offering.unreserved)
 
 
 @lru_cache
-def _reserve(which: Callable, asked: Asked) -> Update:
+def _reserve(which: Callable, asked: OfferConditions) -> Update:
     slot = aliased(Assignment)
     mine = Assignment.ahead_for_id == _me
     first = _first(offered(slot, asked).where(which(slot)), slot, skip_locked=True)
@@ -268,7 +268,7 @@ def _release() -> Update:
 
 
 @lru_cache
-def _count(asked: Asked) -> Select:
+def _count(asked: OfferConditions) -> Select:
     slot = aliased(Assignment)
     free = offered(slot, asked).where(or_(offering.abandoned(slot), offering.fresh(slot))).order_by(None)
     items = free.with_only_columns(slot.item_id, maintain_column_froms=True).distinct()

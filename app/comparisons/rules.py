@@ -11,7 +11,7 @@ from app.accounts.tables import Account
 from app.assignments import late
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS
-from app.comparisons.schemas import Answer, ComparisonContent
+from app.comparisons.schemas import ComparisonContent, CompletionAnswer
 from app.comparisons.tables import ComparedCompletion, Comparison, SeededOrder
 from app.errors import BadInput
 from app.guidelines import rules as guidelines
@@ -137,7 +137,7 @@ def _ordered(places: dict[str, Place]) -> dict[str, int]:
     return {letter: numbers[place] for letter, place in places.items()}
 
 
-def flags_of(form: Form, prompt: Prompt, letter: str, answer: Answer) -> dict[str, bool]:
+def flags_of(form: Form, prompt: Prompt, letter: str, answer: CompletionAnswer) -> dict[str, bool]:
     """Return the flags as they are stored: with `flags_complete`, each shown flag that is not set counts as no."""
     try:
         flags = guidelines.check_flags(form, prompt, answer.flags)

@@ -18,7 +18,7 @@ Letter = Literal[*LETTERS]  # type: ignore[valid-type]  # mypy does not read the
 UNACCEPTABLE = "unacceptable"  # in place of a number, on the page
 
 
-class Answer(BaseModel):
+class CompletionAnswer(BaseModel):
     """Answers about one completion; absent ones are unanswered."""
 
     model_config = ConfigDict(extra="forbid")
@@ -53,29 +53,29 @@ class ComparisonContent(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    completions: dict[Letter, Answer] = {}
+    completions: dict[Letter, CompletionAnswer] = {}
     notes: Annotated[Text, Field(max_length=10_000)] = ""
     seeded_order: SeededOrder | None = Field(
         None, description="What the labeler did with the order suggested by the ratings; null: none was shown."
     )
     first_action_at: AwareDatetime | None = Field(None, description="When the first answer was given.")
 
-    def of(self, letter: str) -> Answer:
+    def of(self, letter: str) -> CompletionAnswer:
         """Return the answer about one completion so far."""
-        return self.completions.get(letter) or Answer()
+        return self.completions.get(letter) or CompletionAnswer()
 
-    def seeded(self, letters: str) -> dict[str, Answer]:
+    def seeded(self, letters: str) -> dict[str, CompletionAnswer]:
         """Return the places that the ratings suggest, each after all better ratings; equal ratings are undecided."""
         ratings = {letter: self.of(letter).rating for letter in letters}
         rated = [rating for rating in ratings.values() if rating is not None]
         return {
-            letter: Answer()
+            letter: CompletionAnswer()
             if rating is None
-            else Answer(tier=1 + sum(one > rating for one in rated), undecided=rated.count(rating) > 1)
+            else CompletionAnswer(tier=1 + sum(one > rating for one in rated), undecided=rated.count(rating) > 1)
             for letter, rating in ratings.items()
         }
 
-    def placed(self, letters: str) -> dict[str, Answer]:
+    def placed(self, letters: str) -> dict[str, CompletionAnswer]:
         """Return each completion's place in the ranking: the labeler's, else the one that the ratings suggest."""
         return {letter: self.of(letter) for letter in letters} if self._is_placed() else self.seeded(letters)
 
@@ -115,14 +115,14 @@ class ComparisonContent(BaseModel):
         content = ComparisonContent(completions=made, notes=notes, seeded_order=self.seeded_order)
         if "ranking" in form:
             content = content._with_places({letter: _place(form, letter) for letter in letters}, form.get("do", ""))
-        answered = content.notes or any(answer != Answer() for answer in content.completions.values())
+        answered = content.notes or any(answer != CompletionAnswer() for answer in content.completions.values())
         first = self.first_action_at or (datetime.now(UTC) if answered else None)
         return content.model_copy(update={"first_action_at": first})
 
     def _is_placed(self) -> bool:
         return any(answer.depth is not None for answer in self.completions.values())
 
-    def _with_places(self, places: dict[str, Answer], do: str) -> "ComparisonContent":
+    def _with_places(self, places: dict[str, CompletionAnswer], do: str) -> "ComparisonContent":
         """Return the content with the page's places; an unchanged seeded order is recorded only on submission."""
         handed_in = do in ("hand_in", "stop")
         if places == self.seeded("".join(places)):
@@ -134,7 +134,7 @@ class ComparisonContent(BaseModel):
             level = [place.depth for place in places.values()]
             for letter, place in places.items():  # the last one left of a group is decided
                 if place.undecided and level.count(place.depth) == 1:
-                    places[letter] = Answer(tier=place.tier)
+                    places[letter] = CompletionAnswer(tier=place.tier)
         said = {
             letter: self.of(letter).model_copy(
                 update={name: getattr(place, name) for name in ("tier", "undecided", "unacceptable")}
@@ -144,15 +144,15 @@ class ComparisonContent(BaseModel):
         return self.model_copy(update={"completions": said, "seeded_order": order})
 
 
-def _place(form: Mapping[str, str], letter: str) -> Answer:
+def _place(form: Mapping[str, str], letter: str) -> CompletionAnswer:
     """Return a completion's place from the page: chosen, or undecided where several have the same rating."""
     chosen = form.get(f"tier.{letter}", "")
     if chosen == UNACCEPTABLE:
-        return Answer(unacceptable=True)
+        return CompletionAnswer(unacceptable=True)
     if chosen:
-        return Answer(tier=chosen)
+        return CompletionAnswer(tier=chosen)
     undecided = form.get(f"undecided.{letter}", "")
-    return Answer(tier=undecided or None, undecided=bool(undecided))
+    return CompletionAnswer(tier=undecided or None, undecided=bool(undecided))
 
 
 class ComparedOut(BaseModel):

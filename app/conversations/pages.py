@@ -37,7 +37,7 @@ def suggest(request: Request, id: str):
 @router.post("/assignments/{id}/suggest/prepare", status_code=204)
 def prepare(request: Request, id: str) -> Response:
     """Start loading the model that will suggest messages, since the labeler has begun a conversation."""
-    suggesting.prepare(acting(request), id)
+    suggesting.load_policy(acting(request), id)
     return Response(status_code=204)
 
 

@@ -31,7 +31,7 @@ from app.rounds.mixing import choose
 from app.rounds.schemas import ConversationPlan, PolicyShare
 from app.rounds.tables import Item, ItemCompletion, ItemKind, Round, RoundState
 from app.serving import rules as serving
-from app.serving.endpoint import NoAnswer, Written
+from app.serving.endpoint import NoAnswer, ServedCompletion
 
 LEASE_SECONDS = 60
 RENEW_SECONDS = 15
@@ -72,7 +72,7 @@ def _sample(id: int, attempt: int) -> None:
         plan = plan_of(row.conversation.item)
         shares = plan.policies or [PolicyShare(policy=policies.writer(session, plan.suggests).name)]
         asked = {share.policy: policies.writer(session, share.policy) for share in shares}
-    found: dict[str, tuple[Policy, Written]] = {}  # by text
+    found: dict[str, tuple[Policy, ServedCompletion]] = {}  # by text
     for name, wanted in quotas(plan, shares).items():
         _distinct(asked[name], wanted, row.prompt.messages, found, alive)
     if len(found) < 2:

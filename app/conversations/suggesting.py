@@ -77,7 +77,7 @@ def suggest(labeler: Account, assignment_id: str) -> Suggestion:
         raise TooMany(_("Too many people are waiting for a suggestion. Try again in a moment."), retry_after_seconds=3)
     try:
         (written,) = serving.write(
-            policy, asked(role, item.prompt, said), temperature=TEMPERATURE, max_tokens=MAX_TOKENS
+            policy, messages_to_send(role, item.prompt, said), temperature=TEMPERATURE, max_tokens=MAX_TOKENS
         )
     except NoAnswer as error:
         log.warning("no suggestion from %s: %s", policy.name, error.message)
@@ -104,7 +104,7 @@ def _none() -> NoSuggestion:
     return NoSuggestion(_("No suggestion is available right now. Write the message yourself, or try again later."))
 
 
-def prepare(labeler: Account, assignment_id: str) -> None:
+def load_policy(labeler: Account, assignment_id: str) -> None:
     """Start loading the policy that will suggest messages."""
     with transaction() as session:
         item = assignments.assignment(session, assignment_id, labeler).item
@@ -117,7 +117,7 @@ def prepare(labeler: Account, assignment_id: str) -> None:
                 serving.want(session, policy)
 
 
-def asked(role: Role, starter: Prompt, said: Sequence[Message]) -> list[dict[str, str]]:
+def messages_to_send(role: Role, starter: Prompt, said: Sequence[Message]) -> list[dict[str, str]]:
     """Return the messages to send to a policy for the next one; the roles are swapped if it writes the person's."""
     begun = opening(starter)
     if role is Role.ASSISTANT:

@@ -51,7 +51,7 @@ def store(
 ) -> Demonstration:
     """Store a demonstration, and fill in what is unknown of its prompt; `before` is the one that was edited."""
     was = before.completion_id if before else None
-    prompts.learn(
+    prompts.fill_metadata(
         session,
         item.prompt,
         use_case=content.use_case,

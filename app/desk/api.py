@@ -69,13 +69,13 @@ def draft(
             error.current = {**(error.current or {}), "yours": content.model_dump(mode="json")}
             raise
         session.refresh(found)
-        state = queries.standing(found, labeler, queries.draft(session, found, labeler))
+        state = queries.labeler_state(found, labeler, queries.draft(session, found, labeler))
     response.headers["ETag"] = f'"{saved.version}"'
     return SavedOut(
         version=saved.version,
         saved_at=saved.at,
         state=state,
-        lease_until=found.lease_until if state is queries.Standing.HELD else None,
+        lease_until=found.lease_until if state is queries.LabelerState.HELD else None,
     )
 
 

@@ -128,7 +128,7 @@ def ahead(request: Request, response: Response, id: str, given: NextIn | None = 
     labeler = api_account(request, "work")
     with transaction() as session:
         current = queries.assignment(session, id, labeler)
-        ready = rules.prepare(session, labeler, current, given.round if given else None)
+        ready = rules.reserve_next(session, labeler, current, given.round if given else None)
     return shown(response.headers, ready.public_id, labeler) if ready else Response(status_code=204)
 
 

@@ -40,7 +40,7 @@ def desk(request: Request):
             "figures": overview.figures(session, labeler, midnight()),
             "unfinished": overview.page(session, labeler, Listing.UNFINISHED, limit=SHOWN_ON_DESK)[0],
             "submitted": overview.page(session, labeler, Listing.SUBMITTED, limit=SHOWN_ON_DESK)[0],
-            "onboarding": onboarding.standing(session, labeler),
+            "onboarding": onboarding.onboarding_status(session, labeler),
             "replies": reports.answered(session, labeler),
             "undo": changes.undoable(session, labeler),
         }
@@ -120,7 +120,7 @@ def ahead(request: Request, id: str):
     try:
         with transaction() as session:
             current = queries.assignment(session, id, labeler)
-            ready = rules.prepare(session, labeler, current, chosen_round(request, labeler))
+            ready = rules.reserve_next(session, labeler, current, chosen_round(request, labeler))
     except NotRead:
         ready = None
     return JSONResponse({"next": f"/assignments/{ready.public_id}"}) if ready else Response(status_code=204)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from app.accounts.tables import Account
 from app.assignments import changes, drafts, queries, rules, slots
-from app.assignments.queries import Standing
+from app.assignments.queries import LabelerState
 from app.assignments.tables import SkipReason
 from app.config import settings
 from app.database import reading, transaction
@@ -108,7 +108,7 @@ def _show(
     with reading() as session:
         work = find_work(session, id, labeler)
         undo = changes.undoable(session, labeler)
-        submitted = work.standing is Standing.SUBMITTED
+        submitted = work.standing is LabelerState.SUBMITTED
         extra = submitted and queries.filled_slot(session, work.assignment.item_id, labeler.id) is None
     context: dict[str, object] = {
         "work": work,
@@ -123,11 +123,11 @@ def _show(
         "undo": undo,
         "extra": extra,
     }
-    if work.standing is Standing.SUBMITTED and work.assignment.item.round.purpose in ONBOARDING:
+    if work.standing is LabelerState.SUBMITTED and work.assignment.item.round.purpose in ONBOARDING:
         return redirect(f"/onboarding/exercises/{id}")
-    if work.standing is not Standing.SUBMITTED and work.warns:
+    if work.standing is not LabelerState.SUBMITTED and work.warns:
         return page(request, "desk/warning.html", labeler, work=work)
-    if work.standing is Standing.SUBMITTED:
+    if work.standing is LabelerState.SUBMITTED:
         return page(request, "desk/submitted.html", labeler, status, **context)
     if isinstance(work.content, DemonstrationContent):
         context |= beside(work.content, work.assignment.item.round)
@@ -171,7 +171,7 @@ def keep_draft(request: Request, id: str, form: Posted):
             {
                 "version": saved.version,
                 "saved": _("Saved %(time)s") % {"time": time_of_day(saved.at)},
-                "lost": rules.why_lost(work.assignment) if work.standing is Standing.LOST else None,
+                "lost": rules.why_lost(work.assignment) if work.standing is LabelerState.LOST else None,
             }
         )
     return _to_step(labeler, id, work, form, saved)
@@ -232,7 +232,7 @@ def submit(request: Request, id: str, form: Posted):
         note = _(
             "Submitted and kept as an extra answer: others had already answered this task, or its round had closed."
         )
-    elif work.standing is Standing.EDITING:
+    elif work.standing is LabelerState.EDITING:
         note = _("Submitted again; the earlier version is kept in the history.")
     if work.assignment.item.round.purpose in ONBOARDING:
         return _go(request, f"/onboarding/exercises/{id}", note)
@@ -240,7 +240,7 @@ def submit(request: Request, id: str, form: Posted):
         with transaction() as session:
             slots.give_back(session, labeler)
         return _go(request, "/", note)
-    first = work.standing is not Standing.EDITING and changes.may_change(work.assignment)
+    first = work.standing is not LabelerState.EDITING and changes.may_change(work.assignment)
     undo = f"/assignments/{id}/undo" if first and not stored.surplus else None
     return _to_next(request, labeler, chosen_round(request, labeler), note, undo)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from app.assignments.queries import Standing
+from app.assignments.queries import LabelerState
 from app.assignments.tables import EarlierVersion, SkipReason, VersionEnd
 from app.comparisons.schemas import ComparisonContent, Letter
 from app.conversations.schemas import ConversationContent
@@ -73,7 +73,7 @@ class AssignmentOut(BaseModel):
 
     id: str
     kind: ItemKind
-    state: Standing
+    state: LabelerState
     sensitive: bool = Field(description="Warn before you show the prompt and the completions.")
     prompt: list[Message]
     completions: list[ShownCompletion]
@@ -147,7 +147,7 @@ class SavedOut(BaseModel):
 
     version: int
     saved_at: datetime
-    state: Standing
+    state: LabelerState
     lease_until: datetime | None
 
 

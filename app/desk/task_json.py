@@ -25,7 +25,7 @@ def shown(headers: _Headers, public_id: str, labeler: Account) -> AssignmentOut:
         guideline = item.round.guideline
         ranked = item.kind is ItemKind.COMPARISON
         completions = rules.shown_completions(item, labeler)
-        state = queries.standing(found, labeler, draft)
+        state = queries.labeler_state(found, labeler, draft)
         headers["ETag"] = f'"{draft.version}"'
         return AssignmentOut(
             id=found.public_id,
@@ -46,7 +46,7 @@ def shown(headers: _Headers, public_id: str, labeler: Account) -> AssignmentOut:
                 name=guideline.name, version=guideline.version, title=guideline.title, body=guideline.body
             ),
             fence=found.fence,
-            lease_until=found.lease_until if state is queries.Standing.HELD else None,
+            lease_until=found.lease_until if state is queries.LabelerState.HELD else None,
             draft=DraftOut(
                 version=draft.version,
                 content=CONTENT[item.kind].model_validate(draft.content),

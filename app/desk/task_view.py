@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
 from app.assignments import changes, queries, rules
-from app.assignments.queries import Standing
+from app.assignments.queries import LabelerState
 from app.assignments.tables import LETTERS, Assignment, Draft
 from app.comparisons.rules import reading_seconds
 from app.comparisons.schemas import ComparisonContent
@@ -30,7 +30,7 @@ class Work:
     assignment: Assignment
     draft: Draft
     content: AnyContent
-    standing: Standing
+    standing: LabelerState
     texts: dict[str, str]  # by letter, in the labeler's own order; comparisons only
     questions: list[Question]
     unsent: AnyContent | None  # an edit that was not submitted before the round closed
@@ -99,8 +99,8 @@ def find_work(session: Session, id: str, labeler: Account) -> Work:
     item = found.item
     shown = rules.shown_completions(item, labeler)
     content = CONTENT[item.kind].model_validate(draft.content)
-    standing, unsent = queries.standing(found, labeler, draft), None
-    if standing is Standing.SUBMITTED and draft.reopened_at is not None:
+    standing, unsent = queries.labeler_state(found, labeler, draft), None
+    if standing is LabelerState.SUBMITTED and draft.reopened_at is not None:
         unsent, content = content, CONTENT[item.kind].model_validate(changes.standing_version(session, draft).content)
     suggested = []
     if isinstance(content, ConversationContent):

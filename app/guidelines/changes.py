@@ -27,7 +27,7 @@ class Piece:
     text: str
 
 
-def changes(old: str, new: str) -> list[list[Piece]]:
+def compare_texts(old: str, new: str) -> list[list[Piece]]:
     """Return the paragraphs of both texts in order, each as a list of pieces; unchanged text appears once."""
     before, after = _paragraphs(old), _paragraphs(new)
     made: list[list[Piece]] = []

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from app.database import reading, transaction
 from app.errors import BadInput, PlumblineError
 from app.guidelines import queries, rules
-from app.guidelines.changes import changes
+from app.guidelines.changes import compare_texts
 from app.guidelines.schemas import GuidelineIn
 from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
@@ -47,7 +47,7 @@ def changed(request: Request, id: str, next: Text = "/"):
         read = queries.last_read(session, found.name, account, said_so=True)
     known = read is not None and read.version >= found.version
     before = last if last and last.version < found.version else None
-    pieces = changes(before.body, found.body) if before and not known else []
+    pieces = compare_texts(before.body, found.body) if before and not known else []
     shown = {"guideline": found, "last": before, "known": known, "paragraphs": pieces, "next": local_path(next)}
     return page(request, "guidelines/changes.html", account, 200, **shown)
 

@@ -18,7 +18,7 @@ from app.kit.i18n import gettext as _
 TRAINING, EVALUATION = "training", "evaluation"
 
 
-class Asked(Protocol):
+class HasAnswers(Protocol):
     """The part of a prompt that forms use: `answers` holds what is known about it (Table 7)."""
 
     answers: dict
@@ -138,12 +138,12 @@ def questions(form: Form) -> list[Question]:
     return [Question.model_validate(question) for question in form.questions]
 
 
-def questions_for(form: Form, prompt: Asked) -> list[Question]:
+def questions_for(form: Form, prompt: HasAnswers) -> list[Question]:
     """Return the questions of a form that apply to a prompt; an unknown prompt answer hides no question."""
     return [question for question in questions(form) if question.is_shown(prompt.answers)]
 
 
-def check_flags(form: Form, prompt: Asked, flags: Mapping[str, bool | None]) -> dict[str, bool]:
+def check_flags(form: Form, prompt: HasAnswers, flags: Mapping[str, bool | None]) -> dict[str, bool]:
     """Return the answered flags, without None; raises BadInput for one that the form does not ask of this prompt."""
     known = {question.name for question in questions(form) if question.kind == "yes_no"}
     shown = {question.name for question in questions_for(form, prompt)}

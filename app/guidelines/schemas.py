@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.guidelines.changes import Piece, changes
+from app.guidelines.changes import Piece, compare_texts
 from app.guidelines.tables import Form, FormKind, Guideline
 from app.kit.text import Text
 
@@ -98,7 +98,7 @@ class GuidelineChanges(BaseModel):
         return cls(
             guideline=GuidelineOut.of(guideline),
             last_read=last.version if last else None,
-            paragraphs=changes(last.body if last else "", guideline.body),
+            paragraphs=compare_texts(last.body if last else "", guideline.body),
         )
 
 

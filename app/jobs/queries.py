@@ -38,7 +38,7 @@ def left(session: Session) -> list[Job]:
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobStatus:
     """The parts of a job that change while it runs; equal values render the same page."""
 
     id: int
@@ -51,7 +51,7 @@ class Standing:
     last_event: int
 
 
-def standing(session: Session, id: int) -> Standing:
+def job_status(session: Session, id: int) -> JobStatus:
     """Read the current state of job `id` in one small query."""
     last = select(func.coalesce(func.max(JobEvent.number), 0)).where(JobEvent.job_id == Job.id).scalar_subquery()
     row = session.execute(
@@ -59,7 +59,7 @@ def standing(session: Session, id: int) -> Standing:
             Job.id, Job.state, Job.owner, Job.attempt, Job.cancel_requested_at, Job.step, Job.total_steps, last
         ).where(Job.id == id)
     ).one()
-    return Standing(row[0], row[1], row[2], row[3], row[4] is not None, row[5], row[6], row[7])
+    return JobStatus(row[0], row[1], row[2], row[3], row[4] is not None, row[5], row[6], row[7])
 
 
 def events(session: Session, job: Job, after: int = 0, limit: int = 500) -> list[JobEvent]:

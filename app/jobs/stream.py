@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 
 from app.database import reading
 from app.jobs import queries
-from app.jobs.queries import Standing
+from app.jobs.queries import JobStatus
 from app.jobs.rules import OVER
 
 POLL_SECONDS = 1.0
@@ -22,13 +22,13 @@ class _Shared:
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     viewers: int = 0
     read_at: float = 0.0  # monotonic seconds
-    standing: Standing | None = None
+    standing: JobStatus | None = None
 
 
 _shared: dict[int, _Shared] = {}
 
 
-async def follow(job_id: int) -> AsyncIterator[Standing]:
+async def follow(job_id: int) -> AsyncIterator[JobStatus]:
     """Yield the job's state at first and after each change, until the job has ended."""
     shared = _shared.setdefault(job_id, _Shared())
     shared.viewers += 1
@@ -52,6 +52,6 @@ async def follow(job_id: int) -> AsyncIterator[Standing]:
             _shared.pop(job_id, None)
 
 
-def _read(job_id: int) -> Standing:
+def _read(job_id: int) -> JobStatus:
     with reading() as session:
-        return queries.standing(session, job_id)
+        return queries.job_status(session, job_id)

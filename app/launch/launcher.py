@@ -19,7 +19,7 @@ from app.kit.places import is_loopback
 from app.launch import migrate
 from app.launch.data_folder import CannotRun, exclusive
 from app.launch.first_admin import tell_the_first_admin
-from app.launch.processes import Child, Guard
+from app.launch.processes import Child, OrphanReaper
 from app.simulation import demo as demo_data
 
 READY_SECONDS, STOP_SECONDS = 60, 20
@@ -40,7 +40,7 @@ def run(*, demo: bool, end_with_parent: bool) -> None:
     for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # respect nohup
             signal.signal(number, _stop)
-    guard = Guard()
+    guard = OrphanReaper()
     children: list[Child] = []
     try:
         if not settings().broker_url:
@@ -141,7 +141,7 @@ def _programs(listener: int) -> list[Child]:
     ]
 
 
-def _wait_until_ready(children: list[Child], guard: Guard) -> None:
+def _wait_until_ready(children: list[Child], guard: OrphanReaper) -> None:
     """Return when the web server responds; raise CannotRun if a program exits or the time is up."""
     until = time.monotonic() + READY_SECONDS
     host = settings().host if settings().host not in ("0.0.0.0", "::") else "127.0.0.1"
@@ -180,7 +180,7 @@ def _welcome(demo: bool, seconds: float) -> None:
     typer.echo(f"  data and logs: {settings().data_dir}\n")
 
 
-def _end(children: list[Child], guard: Guard) -> None:
+def _end(children: list[Child], guard: OrphanReaper) -> None:
     """Terminate all programs, the broker last, and kill those that do not exit."""
     running = [child for child in children if child.started and child.process.poll() is None]
     for some in ([child for child in running if child.name != "valkey"], running):

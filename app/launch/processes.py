@@ -53,7 +53,7 @@ class Child:
         """Whether start() has been called."""
         return self._process is not None
 
-    def start(self, guard: "Guard") -> None:
+    def start(self, guard: "OrphanReaper") -> None:
         """Start the child and register its process group with the guard."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
@@ -88,13 +88,13 @@ class Child:
         )
         return True
 
-    def clear(self, guard: "Guard") -> None:
+    def clear(self, guard: "OrphanReaper") -> None:
         """Kill what the child left in its process group and unregister the group."""
         signal_groups({self.process.pid}, signal.SIGKILL)
         self.process.wait()
         guard.remove(self.process.pid)
 
-    def watch(self, guard: "Guard") -> None:
+    def watch(self, guard: "OrphanReaper") -> None:
         """Restart the child if it died, with longer pauses for repeated restarts."""
         now = time.monotonic()
         if self.restart_at is not None:
@@ -125,7 +125,7 @@ def _end_with(parent: int) -> Callable[[], None] | None:
     return ask
 
 
-class Guard:
+class OrphanReaper:
     """The process that ends all children if the launcher is killed; it is restarted if it dies."""
 
     def __init__(self) -> None:

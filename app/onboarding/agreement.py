@@ -26,7 +26,7 @@ class Outcome(StrEnum):
     TIED = "tied"  # by the answer; a tied pair is left out of the agreement
 
 
-class Pair(NamedTuple):
+class ReferencePair(NamedTuple):
     """Two completions that the reference orders, and how the answer orders them."""
 
     better: int
@@ -50,7 +50,7 @@ class Count:
         return Count(self.alike + other.alike, self.compared + other.compared)
 
 
-def pairs(reference: Mapping[int, int | None], given: Mapping[int, int | None]) -> Iterator[Pair]:
+def pairs(reference: Mapping[int, int | None], given: Mapping[int, int | None]) -> Iterator[ReferencePair]:
     """Yield each pair of completions that the reference (id -> tier, 1 best, None open) orders and the answer ranks."""
     ranked = [
         (one, right, own)
@@ -60,10 +60,12 @@ def pairs(reference: Mapping[int, int | None], given: Mapping[int, int | None]) 
     for (a, higher, first), (b, lower, second) in permutations(ranked, 2):
         if higher < lower:
             difference = second - first
-            yield Pair(a, b, Outcome.ALIKE if difference > 0 else Outcome.REVERSED if difference else Outcome.TIED)
+            yield ReferencePair(
+                a, b, Outcome.ALIKE if difference > 0 else Outcome.REVERSED if difference else Outcome.TIED
+            )
 
 
-def order_count(found: Iterable[Pair]) -> Count:
+def order_count(found: Iterable[ReferencePair]) -> Count:
     """Count agreement on the order, over pairs that neither side ties."""
     untied = [pair for pair in found if pair.outcome is not Outcome.TIED]
     return Count(sum(pair.outcome is Outcome.ALIKE for pair in untied), len(untied))

@@ -43,10 +43,10 @@ def standing(request: Request) -> OnboardingOut:
     """Return your onboarding status."""
     labeler = api_account(request, "work")
     with reading() as session:
-        return _standing(rules.standing(session, labeler))
+        return _standing(rules.onboarding_status(session, labeler))
 
 
-def _standing(found: rules.Standing) -> OnboardingOut:
+def _standing(found: rules.OnboardingStatus) -> OnboardingOut:
     return OnboardingOut(
         guideline=found.to_read.public_id if found.to_read else None,
         practice=ProgressOut(**found.practice._asdict()),
@@ -107,7 +107,7 @@ def hand_in(request: Request) -> OnboardingOut:
     labeler = api_account(request, "work")
     with transaction() as session:
         screening.hand_in(session, labeler)
-        return _standing(rules.standing(session, labeler))
+        return _standing(rules.onboarding_status(session, labeler))
 
 
 # --- Rating demonstrations ---

@@ -30,7 +30,7 @@ def onboarding(request: Request):
 def _onboarding(request: Request, error: BadInput | None = None, given: dict | None = None):
     labeler = signed_in(request)
     with reading() as session:
-        standing = rules.standing(session, labeler)
+        standing = rules.onboarding_status(session, labeler)
     given = given or (
         {"comfort": standing.screening.comfort, "note": standing.screening.comfort_note} if standing.screening else {}
     )

@@ -57,7 +57,7 @@ def _done(labeler: Account) -> ColumnElement[bool]:
     return or_(handed_in, skipped)
 
 
-class Progress(NamedTuple):
+class ExerciseProgress(NamedTuple):
     """Number of exercises done or skipped, and of all exercises."""
 
     done: int
@@ -69,13 +69,13 @@ class Progress(NamedTuple):
         return self.all - self.done
 
 
-def progress(session: Session, labeler: Account, purpose: RoundPurpose) -> Progress:
+def progress(session: Session, labeler: Account, purpose: RoundPurpose) -> ExerciseProgress:
     """Return the labeler's progress; retired exercises count only if the labeler did or skipped them."""
     query = select(func.count(), func.count().filter(_done(labeler))).select_from(Exercise)
     query = query.join(Exercise.item).join(Item.round).join(Item.prompt)
     query = query.where(Round.purpose == purpose, or_(_for(labeler, purpose), _done(labeler)))
     all_, done = session.execute(query).one()
-    return Progress(done, all_)
+    return ExerciseProgress(done, all_)
 
 
 def skipped(session: Session, labeler: Account, purpose: RoundPurpose) -> int:

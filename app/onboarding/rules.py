@@ -14,34 +14,34 @@ from app.guidelines import rules as guidelines
 from app.guidelines.tables import Guideline
 from app.kit.i18n import gettext as _
 from app.onboarding import queries
-from app.onboarding.agreement import Count, Outcome, Pair, order_count, pairs
+from app.onboarding.agreement import Count, Outcome, ReferencePair, order_count, pairs
 from app.onboarding.exercises import exercise_, round_of
-from app.onboarding.queries import Progress
+from app.onboarding.queries import ExerciseProgress
 from app.onboarding.schemas import FlagDifference
 from app.onboarding.tables import Exercise, Reference, Screening
 from app.rounds.tables import RoundPurpose
 
 
 @dataclass(frozen=True)
-class Standing:
+class OnboardingStatus:
     """A labeler's onboarding status."""
 
     to_read: Guideline | None  # the guideline, if its newest version was not read
-    practice: Progress
+    practice: ExerciseProgress
     screening: Screening | None
-    screened: Progress
+    screened: ExerciseProgress
     reviews: bool  # whether the labeler rates demonstrations of other labelers' screenings
 
 
-def standing(session: Session, labeler: Account) -> Standing:
+def onboarding_status(session: Session, labeler: Account) -> OnboardingStatus:
     """Return the labeler's onboarding status."""
     newest = guideline_queries.newest_guideline(session, guidelines.TRAINING)
     screening = queries.screening_of(session, labeler)
-    return Standing(
+    return OnboardingStatus(
         to_read=newest if newest and not _has_read(session, newest, labeler) else None,
         practice=queries.progress(session, labeler, RoundPurpose.PRACTICE),
         screening=screening,
-        screened=queries.progress(session, labeler, RoundPurpose.SCREENING) if screening else Progress(0, 0),
+        screened=queries.progress(session, labeler, RoundPurpose.SCREENING) if screening else ExerciseProgress(0, 0),
         reviews=queries.may_review(session, labeler),
     )
 
@@ -91,16 +91,16 @@ class Feedback:
 
     exercise: Exercise
     completions: list[Judged]  # in the order shown
-    pairs: list[Pair]  # of completion ids
+    pairs: list[ReferencePair]  # of completion ids
     letters: dict[int, str]
 
     @property
-    def reversed(self) -> list[Pair]:
+    def reversed(self) -> list[ReferencePair]:
         """Pairs that the answer orders the other way round."""
         return [pair for pair in self.pairs if pair.outcome is Outcome.REVERSED]
 
     @property
-    def tied(self) -> list[Pair]:
+    def tied(self) -> list[ReferencePair]:
         """Pairs that the reference orders and the answer ties."""
         return [pair for pair in self.pairs if pair.outcome is Outcome.TIED]
 

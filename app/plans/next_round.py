@@ -38,7 +38,7 @@ def make(session: Session, plan: Plan) -> Round:
         reserved_for_people=wanted.reserved_for_people,
         by=by,
     )
-    if not rounds.prepare(session, made):
+    if not rounds.resample_items(session, made):
         raise BadInput(
             _("no prompt has two distinct completions; sample more of them (completions), or use a higher temperature.")
         )

@@ -81,7 +81,7 @@ def start(
         closing.close(session, round, confirmed=confirmed)
         record(session, by, "round.close", round.public_id)
     steps.check_collections(session, config)
-    demonstrations, left_out = steps.survey(session, Purpose.SFT, config)
+    demonstrations, left_out = steps.count_answers(session, Purpose.SFT, config)
     if not demonstrations:
         none = _(
             "No closed training round has demonstrations, which the first model is trained on. Open a round that "
@@ -130,7 +130,7 @@ def reopen_round(session: Session, round: Round) -> None:
 
 
 def _steps(session: Session, plan: Plan, config: PlanConfig) -> list[StepName]:
-    trains_ppo = steps.survey(session, Purpose.RM, config)[0] > 0
+    trains_ppo = steps.count_answers(session, Purpose.RM, config)[0] > 0
     names = [] if config.base else [StepName.BASE]
     names += [StepName.SNAPSHOT_SFT, StepName.SFT, StepName.SFT_FOR_PPO]
     if trains_ppo:

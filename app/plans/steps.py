@@ -138,10 +138,10 @@ def answers(session: Session, purpose: Purpose, config: PlanConfig) -> SnapshotF
     return SnapshotFilter(rounds=rounds, also=config.also, collections=collections)
 
 
-def survey(session: Session, purpose: Purpose, config: PlanConfig) -> tuple[int, dict[str, int]]:
+def count_answers(session: Session, purpose: Purpose, config: PlanConfig) -> tuple[int, dict[str, int]]:
     """Count the answers that the purpose needs: how many a plan would train on, and the omitted ones by reason."""
     needed, _others = KINDS[purpose]
-    held, left_out = contents.survey(session, purpose, answers(session, purpose, config))
+    held, left_out = contents.count_rows(session, purpose, answers(session, purpose, config))
     return sum(held[kind] for kind in needed), {
         name: count for name, count in left_out.items() if name.startswith(tuple(needed))
     }

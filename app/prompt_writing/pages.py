@@ -17,7 +17,7 @@ from app.kit.i18n import gettext as _
 from app.kit.i18n import ngettext
 from app.prompt_writing import rules as writing
 from app.prompt_writing import submitting
-from app.prompt_writing.schemas import Pair, WritingCallIn, WritingContent
+from app.prompt_writing.schemas import FewShotExample, WritingCallIn, WritingContent
 from app.prompt_writing.tables import WRITTEN, Writing
 from app.prompts import messages
 from app.prompts.rules import prompt
@@ -76,7 +76,7 @@ def _editor(
     error: PlumblineError | None = None,
 ) -> Response:
     rows = max(min(pairs, 50), PAIRS, len(content.pairs))
-    shown = [*content.pairs, *(Pair() for _row in range(rows - len(content.pairs)))]
+    shown = [*content.pairs, *(FewShotExample() for _row in range(rows - len(content.pairs)))]
     length, over = _length(content)
     return page(
         request,
@@ -103,7 +103,7 @@ def _length(content: WritingContent) -> tuple[str, bool]:
 
 def _given(form: FormData) -> WritingContent:
     sides = zip(form.getlist("input"), form.getlist("completion"), strict=False)
-    pairs = [Pair(input=str(given), completion=str(answer)) for given, answer in sides]
+    pairs = [FewShotExample(input=str(given), completion=str(answer)) for given, answer in sides]
     try:
         return WritingContent(
             text=str(form.get("text", "")),

@@ -14,7 +14,7 @@ from training.contract.records import UseCase
 _Written = Annotated[Text, Field(max_length=20_000)]
 
 
-class Pair(BaseModel):
+class FewShotExample(BaseModel):
     """One example of a few-shot prompt; it becomes a prompt of its own with the others as examples."""
 
     model_config = ConfigDict(extra="forbid")
@@ -33,7 +33,7 @@ class WritingContent(BaseModel):
 
     text: _Written = ""
     instruction: _Written = ""
-    pairs: list[Pair] = Field([], max_length=50)
+    pairs: list[FewShotExample] = Field([], max_length=50)
     use_case: UseCase | None = None
 
 

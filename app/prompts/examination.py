@@ -51,10 +51,10 @@ def examine(messages: Sequence[Message], source: PromptSource) -> Examined:
 
 def keys(messages: Sequence[Message], source: PromptSource) -> tuple[int, ...]:
     """Return a prompt's bands; near-duplicates are found by a shared band."""
-    return () if source in UNCOMPARED else tuple(bands(signature(said(messages))))
+    return () if source in UNCOMPARED else tuple(bands(signature(spoken_text(messages))))
 
 
-def said(messages: Iterable[Message]) -> str:
+def spoken_text(messages: Iterable[Message]) -> str:
     """Return the text to compare for near-duplicates: all turns except the system's, which many prompts share."""
     return "\n".join(message.text for message in messages if message.role != "system")
 

@@ -93,7 +93,7 @@ def restore(session: Session, prompt: Prompt, by: Account | None) -> None:
         accounts.record(session, by, "prompt.restore", subject=prompt.public_id)
 
 
-def learn(
+def fill_metadata(
     session: Session,
     prompt: Prompt,
     *,

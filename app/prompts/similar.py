@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.kit.imports import FileMemory
 from app.kit.text import folded
 from app.prompts import queries
-from app.prompts.examination import said
+from app.prompts.examination import spoken_text
 from app.prompts.hygiene.near_duplicates import are_near_duplicates
 from app.prompts.messages import stored
 from training.contract.records import Message, Split
@@ -126,4 +126,4 @@ def say_nearly_the_same(one: Sequence[Message], other: Sequence[Message]) -> boo
     if [message.role for message in one] != [message.role for message in other]:
         return False
     systems = [[folded(message.text) for message in both if message.role == "system"] for both in (one, other)]
-    return systems[0] == systems[1] and are_near_duplicates(said(one), said(other))
+    return systems[0] == systems[1] and are_near_duplicates(spoken_text(one), spoken_text(other))

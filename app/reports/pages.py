@@ -36,7 +36,7 @@ def make(request: Request, id: str, form: Posted):
             found = assignments.assignment(session, id, labeler)
             draft = assignments.draft(session, found, labeler)
             version = draft.version
-            if assignments.standing(found, labeler, draft) is not assignments.Standing.SUBMITTED:
+            if assignments.labeler_state(found, labeler, draft) is not assignments.LabelerState.SUBMITTED:
                 version = keep(session, labeler, id, form, force=True)[1].version
             rules.make(session, found, labeler, form.get("problem", ""))
     except BadInput as error:

@@ -58,7 +58,7 @@ def create(request: Request, given: RoundIn) -> RoundOut:
             reserved_for_people=given.reserved_for_people,
             by=by,
         )
-        rules.prepare(session, made)
+        rules.resample_items(session, made)
         session.refresh(made)
         return _out(session, [made])[0]
 
@@ -116,7 +116,7 @@ def list_items(
 @router.post("/{id}/prepare")
 def prepare(request: Request, id: str) -> RoundOut:
     """Resample a draft's items, for example after prompts or completions were added."""
-    return _act(id, api_account(request, "write"), "round.prepare", rules.prepare)
+    return _act(id, api_account(request, "write"), "round.prepare", rules.resample_items)
 
 
 @router.post("/{id}/open")

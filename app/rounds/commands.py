@@ -136,7 +136,7 @@ def create(
             priority=priority,
             reserved_for_people=_reserved(reserved_for_people),
         )
-        rules.prepare(session, round)
+        rules.resample_items(session, round)
         if open_it:
             assigning.open_round(session, round)
             accounts.record(session, None, "round.open", subject=round.public_id)
@@ -169,7 +169,7 @@ def _checked(kind: type[Checked], values: object, what: str = "") -> Checked:
 def prepare(number: Number, as_json: AsJson = False) -> None:
     """Resample a draft's items, for example after prompts or completions were added."""
     with transaction() as session:
-        rules.prepare(session, _found(session, number))
+        rules.resample_items(session, _found(session, number))
     _tell(number, as_json)
 
 

@@ -126,7 +126,7 @@ def create(request: Request, form: Annotated[FormData, Depends(form_data)]):
                 reserved_for_people=new.reserved_for_people,
                 by=account,
             )
-            count = rules.prepare(session, made)
+            count = rules.resample_items(session, made)
     except PlumblineError as error:
         return _new_page(request, account, given, error)
     return redirect(

@@ -103,7 +103,7 @@ def _plan_in_words(round: Round) -> list[tuple[str, str]]:
 @router.post("/admin/rounds/{id}/prepare")
 def prepare(request: Request, id: str):
     """Resample a draft's items."""
-    return _act(request, id, "round.prepare", rules.prepare, _("The items were resampled."))
+    return _act(request, id, "round.prepare", rules.resample_items, _("The items were resampled."))
 
 
 @router.post("/admin/rounds/{id}/open")

@@ -60,7 +60,7 @@ def create(
     reserved_for_people: float = 0.0,
     by: Account | None = None,
 ) -> Round:
-    """Create a draft; `prepare` makes its items."""
+    """Create a draft; `resample_items` makes its items."""
     if not name.strip():
         raise BadInput(_("A round needs a name."), field="name")
     if purpose in ONBOARDING:
@@ -129,7 +129,7 @@ def _check_choice(session: Session, plan: RoundPlan) -> None:
         )  # fmt: skip
 
 
-def prepare(session: Session, round: Round) -> int:
+def resample_items(session: Session, round: Round) -> int:
     """Resample a draft's items from its plan, and record what was left out and why; return the number of items."""
     session.flush()
     session.refresh(round, ["state"], with_for_update=True)

@@ -60,7 +60,7 @@ class Supervisor:
             return
         self._store_events()
         with reading() as session:
-            self.events_before = queries.standing(session, self.job.id).last_event
+            self.events_before = queries.job_status(session, self.job.id).last_event
         try:
             with reading() as session:
                 config = checkpoints.resolve(session, self.job.config)
@@ -120,7 +120,7 @@ class Supervisor:
         now = time.monotonic()
         try:
             with reading() as session:
-                standing = queries.standing(session, self.job.id)
+                standing = queries.job_status(session, self.job.id)
             if standing.owner != self.job.owner or standing.state is not JobState.RUNNING:
                 raise LeaseLost(self.job.public_id)
             if now - self.renewed_at > min(15, self.lease_seconds / 4):

@@ -54,7 +54,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Written:
+class ServedCompletion:
     """One completion."""
 
     text: str
@@ -70,7 +70,7 @@ def chat(
     temperature: float = 1.0,
     max_tokens: int = 1024,
     seconds: float = ANSWER_SECONDS,
-) -> list[Written]:
+) -> list[ServedCompletion]:
     """Return between 1 and `n` completions of messages {role, text}; raises NoAnswer, which says what to do.
 
     Retries transient failures while time remains, after the wait that the server asks for.
@@ -99,7 +99,9 @@ def chat(
         time.sleep(pause)
 
 
-def _ask(endpoint: Endpoint, body: dict, headers: dict[str, str], seconds: float, until: float) -> list[Written]:
+def _ask(
+    endpoint: Endpoint, body: dict, headers: dict[str, str], seconds: float, until: float
+) -> list[ServedCompletion]:
     """Return the completions of one try; the deadline `until` (monotonic) is `seconds` after the first try began."""
     try:
         reply, content = _post(f"{endpoint.url}/chat/completions", body, headers, until)
@@ -207,7 +209,7 @@ def _said(content: bytes) -> str:
     return " ".join(told.split())[:SHOWN_CHARACTERS] if isinstance(told, str) and told.strip() else _("nothing")
 
 
-def _written(endpoint: Endpoint, content: bytes, n: int) -> list[Written]:
+def _written(endpoint: Endpoint, content: bytes, n: int) -> list[ServedCompletion]:
     try:
         answer = orjson.loads(content)
         made = []
@@ -215,10 +217,10 @@ def _written(endpoint: Endpoint, content: bytes, n: int) -> list[Written]:
             text = choice["message"]["content"]
             # PostgreSQL cannot store NUL; empty texts are dropped.
             if isinstance(text, str) and (text := text.replace("\x00", "")).strip():
-                made.append(Written(text.strip("\n").rstrip(), None, choice.get("finish_reason") != "length"))
+                made.append(ServedCompletion(text.strip("\n").rstrip(), None, choice.get("finish_reason") != "length"))
         if len(answer["choices"]) == 1 and made:
             tokens = (answer.get("usage") or {}).get("completion_tokens")
-            made = [Written(made[0].text, tokens if isinstance(tokens, int) else None, made[0].finished)]
+            made = [ServedCompletion(made[0].text, tokens if isinstance(tokens, int) else None, made[0].finished)]
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise _Passing(
             _("%(url)s did not return a chat completion; does its address end in /v1? The server said: %(said)s")

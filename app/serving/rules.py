@@ -16,7 +16,7 @@ from app.database import changed_rows, insert_into, reading, transaction, utc_no
 from app.errors import BadInput
 from app.kit.i18n import gettext as _
 from app.policies.tables import Policy, PolicyKind, ServedPolicy
-from app.serving.endpoint import Endpoint, NoAnswer, Written, chat
+from app.serving.endpoint import Endpoint, NoAnswer, ServedCompletion, chat
 
 LEASE_SECONDS = 30
 RENEW_SECONDS = 8
@@ -43,7 +43,7 @@ def write(
     max_tokens: int = 1024,
     wait_seconds: float = LOAD_SECONDS,
     alive: Callable[[], object] = lambda: None,
-) -> list[Written]:
+) -> list[ServedCompletion]:
     """Return what the policy writes next in a conversation of {role, text}: 1 to `n` texts; raises NoAnswer.
 
     Waits for a network that is not in memory, calling `alive` meanwhile and holding no database connection. An error
@@ -60,7 +60,7 @@ def write(
     return written
 
 
-def trial(policy: Policy, question: str) -> tuple[Written, float]:
+def trial(policy: Policy, question: str) -> tuple[ServedCompletion, float]:
     """Return the policy's answer to a question, and how many seconds it took."""
     began = time.monotonic()
     written = write(policy, [{"role": "user", "text": question}], max_tokens=256)[0]

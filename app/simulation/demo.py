@@ -131,7 +131,7 @@ def _these(asked: Sequence[Prompt]) -> PromptFilter:
 
 def _open(session: Session, name: str, plan: RoundPlan, by: Account) -> Round:
     round = rounds.create(session, name=name, plan=plan, purpose=RoundPurpose.DEMO, overlap=OVERLAP, by=by)
-    rounds.prepare(session, round)
+    rounds.resample_items(session, round)
     open_round(session, round)
     return round
 
@@ -159,7 +159,7 @@ def _miniature_round(session: Session, by: Account) -> None:
         reserved_for_people=FOR_PEOPLE,
         by=by,
     )
-    rounds.prepare(session, round)
+    rounds.resample_items(session, round)
     open_round(session, round)
 
 

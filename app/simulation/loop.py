@@ -10,7 +10,7 @@ from app.kit.terminal import progress
 from app.simulation import miniature
 from app.simulation.agreement import agreement, calibrate
 from app.simulation.labelers import Labeler, crew
-from app.simulation.rest import CALIBRATION_ITEMS, Answer, Api, RestError, compared, day, sign_up, texts
+from app.simulation.rest import CALIBRATION_ITEMS, Api, RestError, SubmittedAnswer, compared, day, sign_up, texts
 from training.contract.records import Pool
 
 POLL_SECONDS = 1.0
@@ -196,7 +196,7 @@ class Simulation:
         job = self.api.get(f"/jobs/{step['job']}") if step and step["job"] else thing
         return job["step"] / job["total_steps"] if job.get("total_steps") else 0, step["name"] if step else ""
 
-    def _comparison_round(self, plan: dict, number: int, demonstrations: int) -> list[Answer]:
+    def _comparison_round(self, plan: dict, number: int, demonstrations: int) -> list[SubmittedAnswer]:
         """Let the labelers rank a plan's completions, then measure their agreement on items that all of them rank."""
         round = self.api.get(f"/rounds/{plan['next_round']}")
         items = compared(self.api, round["id"])
@@ -233,7 +233,7 @@ class Simulation:
         self.say(f"round {number}: {len(rankings)} comparisons, {agreement_line(self.report.rounds[-1])}")
         return answers
 
-    def _rank(self, items: Sequence[dict]) -> Iterator[Answer]:
+    def _rank(self, items: Sequence[dict]) -> Iterator[SubmittedAnswer]:
         """Yield the labelers' answers in a round; held-out labelers rank only validation prompts, which come last."""
         # Rankings by held-out labelers are not trained on, so a train prompt would be wasted on them.
         asked = {"collection": miniature.COLLECTION, "split": "validation"}

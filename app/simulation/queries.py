@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account, AccountKind, AuditEntry
 from app.assignments.offering import for_programs
-from app.assignments.progress import Progress, progress
+from app.assignments.progress import RoundProgress, progress
 from app.assignments.tables import Assignment, AssignmentState
 from app.database import utc_now
 from app.jobs.tables import Job, JobVerb
@@ -27,7 +27,7 @@ class Turn(NamedTuple):
     """One round of the loop."""
 
     round: Round
-    progress: Progress
+    progress: RoundProgress
     simulated: int  # answers by simulated labelers
     left: int  # answers that simulated labelers can still give
     plan: Plan | None

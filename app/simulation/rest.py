@@ -78,7 +78,7 @@ class Api:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SubmittedAnswer:
     """An answer that a simulated labeler submitted: `tiers` by text for a comparison, None for a demonstration."""
 
     labeler: Labeler
@@ -86,7 +86,7 @@ class Answer:
     tiers: dict[str, int] | None
 
 
-def work(labeler: Labeler, desk: Api) -> Answer | None:
+def work(labeler: Labeler, desk: Api) -> SubmittedAnswer | None:
     """Do the labeler's next task, skipping prompts outside the miniature world; return None if none is waiting."""
     while assignment := desk.post("/assignments/next"):
         path = f"/assignments/{assignment['id']}"
@@ -111,11 +111,11 @@ def work(labeler: Labeler, desk: Api) -> Answer | None:
         # The idempotency key makes a retry return the same response, so a lost reply does no harm.
         key = f"simulated-{labeler.seed}-{labeler.number}-{assignment['id']}"
         desk.post(f"{path}/submit", {"fence": assignment["fence"], **content}, Idempotency_Key=key)
-        return Answer(labeler, prompt, tiers)
+        return SubmittedAnswer(labeler, prompt, tiers)
     return None
 
 
-def day(crew: Sequence[tuple[Labeler, Api]]) -> Iterator[Answer]:
+def day(crew: Sequence[tuple[Labeler, Api]]) -> Iterator[SubmittedAnswer]:
     """Let labelers take turns, one task each, until none has a task left; yield their answers."""
     waiting = list(crew)
     while waiting:

@@ -47,7 +47,7 @@ def check_examined(session: Session) -> None:
         )
 
 
-def survey(
+def count_rows(
     session: Session, purpose: Purpose, filter: SnapshotFilter, splits: Splits | None = None
 ) -> tuple[Counter[Kind], dict[str, int]]:
     """Return how many rows of each kind a snapshot would hold, and how many are left out by reason.

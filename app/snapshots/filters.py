@@ -58,7 +58,7 @@ def explicit(session: Session, purpose: Purpose, filter: SnapshotFilter | dict) 
     contents.check_examined(session)
     check_collections(session, purpose, filter.collections, filter.also)
     splits = effective_splits(session) if filter.splits else None  # computing them takes a pass over all prompts
-    refuse_if_empty(purpose, *contents.survey(session, purpose, filter, splits))
+    refuse_if_empty(purpose, *contents.count_rows(session, purpose, filter, splits))
     return filter
 
 
@@ -136,7 +136,7 @@ def usable_collections(session: Session, purpose: Purpose, also: Collection[Also
 def _of_collection(session: Session, purpose: Purpose, name: str, also: Collection[Also]) -> tuple[int, dict[str, int]]:
     """Return how many rows of a collection a snapshot could hold, and how many are left out by reason."""
     named = SnapshotFilter(rounds=[], collections=[name], also=list(also))
-    held, left_out = contents.survey(session, purpose, named)
+    held, left_out = contents.count_rows(session, purpose, named)
     return sum(held[kind] for kind in KINDS[purpose][0]), left_out
 
 

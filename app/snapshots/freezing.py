@@ -82,7 +82,7 @@ class Freezer:
         """
         contents.check_examined(self.session)
         self.splits = effective_splits(self.session)
-        held, left_out = contents.survey(self.session, self.purpose, self.filter, self.splits)
+        held, left_out = contents.count_rows(self.session, self.purpose, self.filter, self.splits)
         refuse_if_empty(self.purpose, held, left_out)
         data = {name: self._records(name) for name in records.FILES[self.purpose]}
         manifest = records.write_snapshot(

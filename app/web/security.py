@@ -185,7 +185,7 @@ def _keep(scope: Scope, status: int) -> str:
     return "private, no-cache"  # not no-store: the Back button must not lose typed text
 
 
-class Guard:
+class RequestGuard:
     """Refuses unsafe requests from other sites, answers failures, and sets the security headers on every response."""
 
     def __init__(self, app: ASGIApp, refuse: Callable[[Request, Exception], Response]):

@@ -39,7 +39,7 @@ def open_round(**plan) -> None:
         prompt = prompts.add(session, messages=said, source=PromptSource.CUSTOMER)
         plan = plan or {"starters": {"prompts": [prompt.public_id]}}
         made = rounds.create(session, name="Talk", plan=RoundPlan.model_validate({"conversations": plan}))
-        rounds.prepare(session, made)
+        rounds.resample_items(session, made)
         assignments.open_round(session, made)
 
 

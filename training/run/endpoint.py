@@ -41,7 +41,7 @@ class Request(NamedTuple):
     seed: int
 
 
-class Answer(NamedTuple):
+class EndpointCompletion(NamedTuple):
     """One completion: its text, whether it ended by itself, and its tokens and log-probs if the server returns them."""
 
     text: str
@@ -85,7 +85,7 @@ def ask(
     max_tokens: int,
     temperature: float,
     stopping: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[int, list[Answer] | Refused]]:
+) -> Iterator[tuple[int, list[EndpointCompletion] | Refused]]:
     """Yield (index of the first, completions) as they arrive; equal neighbouring requests are sent together.
 
     If the server refuses a request, a Refused replaces the completions it has not written. Raise ValueError if no
@@ -94,7 +94,7 @@ def ask(
     """
     key = os.environ.get(KEY_VARIABLE)
     shared = _Shared()
-    came: queue.SimpleQueue[tuple[int, int, list[Answer] | BaseException]] = queue.SimpleQueue()
+    came: queue.SimpleQueue[tuple[int, int, list[EndpointCompletion] | BaseException]] = queue.SimpleQueue()
     failure: BaseException | None = None
     # No proxy, no .netrc, no redirects: prompts go to the configured address and nowhere else.
     with (
@@ -151,7 +151,7 @@ def ask(
         raise failure
 
 
-def _patiently(client: httpx.Client, body: dict[str, Any], shared: _Shared) -> list[Answer]:
+def _patiently(client: httpx.Client, body: dict[str, Any], shared: _Shared) -> list[EndpointCompletion]:
     """Retry one request until its choices arrive; raise Refused, or ValueError when patience runs out."""
     tries, known = 0, None  # known: how many requests were answered when this one first failed
     while True:
@@ -195,7 +195,7 @@ def _notice(shared: _Shared, error: _Passing) -> None:
         print(f"asked again until {PATIENCE_SECONDS} seconds bring no answer: {error}", file=sys.stderr)
 
 
-def _post(client: httpx.Client, body: dict[str, Any]) -> list[Answer]:
+def _post(client: httpx.Client, body: dict[str, Any]) -> list[EndpointCompletion]:
     """Return the choices of one request; raise _Passing, Refused, or ValueError if every request would fail."""
     url = str(client.base_url).rstrip("/")
     try:
@@ -215,7 +215,7 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> list[Answer]:
     try:
         answer = reply.json()
         answers = [
-            Answer(
+            EndpointCompletion(
                 choice["message"]["content"] or "",
                 choice["finish_reason"] == "stop",
                 choice.get("token_ids"),

@@ -18,7 +18,7 @@ from training.text.sampler import sample
 from training.text.tokenizer import load_tokenizer
 
 
-class Asked(NamedTuple):
+class PromptToSample(NamedTuple):
     """A prompt, its token ids, and its sampling seed; batches sampled here use the seed of their first prompt."""
 
     messages: Sequence[Message]
@@ -44,7 +44,7 @@ class Source(NamedTuple):
 
     tokenizer: PreTrainedTokenizerBase
     model: Any | None
-    draw: Callable[[Sequence[Asked]], Iterator[Came]]  # one completion per entry, as they arrive
+    draw: Callable[[Sequence[PromptToSample]], Iterator[Came]]  # one completion per entry, as they arrive
 
 
 def seed_of(*numbers: int) -> int:
@@ -67,7 +67,7 @@ def load_source(
         assert address is not None and name is not None  # by the config's rules
         tokenizer = load_tokenizer(folder, config)
 
-        def ask(prompts: Sequence[Asked]) -> Iterator[Came]:
+        def ask(prompts: Sequence[PromptToSample]) -> Iterator[Came]:
             for place, came in endpoint.ask(
                 address,
                 name,
@@ -85,7 +85,7 @@ def load_source(
     model, tokenizer = load_policy(folder, config=config)
     model.to(device())
 
-    def draw(prompts: Sequence[Asked]) -> Iterator[Came]:
+    def draw(prompts: Sequence[PromptToSample]) -> Iterator[Came]:
         sampled = sample(
             model,
             [prompt.ids for prompt in prompts],
@@ -105,7 +105,7 @@ def load_source(
     return Source(tokenizer, model, draw)
 
 
-def _drawn(tokenizer: PreTrainedTokenizerBase, answer: endpoint.Answer, temperature: float) -> Drawn:
+def _drawn(tokenizer: PreTrainedTokenizerBase, answer: endpoint.EndpointCompletion, temperature: float) -> Drawn:
     """Convert a server's answer; keep log-probs only at temperature 1, since servers report those whatever they use."""
     if answer.ids is None:
         ids = encode_completion(tokenizer, answer.text)

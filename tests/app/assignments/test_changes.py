@@ -8,9 +8,9 @@ from sqlalchemy.orm import joinedload
 
 from app.accounts import rules as accounts
 from app.assignments import changes, drafts, queries, rules
-from app.assignments.queries import Standing
+from app.assignments.queries import LabelerState
 from app.assignments.tables import Assignment, AssignmentState, Draft, EarlierVersion, VersionEnd
-from app.comparisons.schemas import Answer, ComparisonContent
+from app.comparisons.schemas import ComparisonContent, CompletionAnswer
 from app.comparisons.tables import ComparedCompletion, Comparison
 from app.completions.tables import Completion
 from app.database import reading, transaction
@@ -25,7 +25,7 @@ from training.contract.records import Pool
 
 def ranked(*tiers: int) -> ComparisonContent:
     return ComparisonContent(
-        completions={letter: Answer(tier=tier) for letter, tier in zip("ABCDEFGHI", tiers, strict=False)}
+        completions={letter: CompletionAnswer(tier=tier) for letter, tier in zip("ABCDEFGHI", tiers, strict=False)}
     )
 
 
@@ -220,7 +220,10 @@ def test_a_round_that_closes_during_an_edit_leaves_both_texts(people):
         draft = queries.draft(session, held, ana)
         assert draft.content["text"] == "Too late."
         assert changes.standing_version(session, draft).content["text"] == "It stands."
-        assert queries.standing(queries.assignment(session, held.public_id, ana), ana, draft) is Standing.SUBMITTED
+        assert (
+            queries.labeler_state(queries.assignment(session, held.public_id, ana), ana, draft)
+            is LabelerState.SUBMITTED
+        )
 
 
 def test_an_edit_is_not_skipped_and_counts_once(people):
@@ -235,7 +238,7 @@ def test_an_edit_is_not_skipped_and_counts_once(people):
             rules.resume(session, held, ana)
         assert rules.claim(session, ana) is None
         found = queries.assignment(session, held.public_id, ana)
-        assert queries.standing(found, ana, queries.draft(session, found, ana)) is Standing.EDITING
+        assert queries.labeler_state(found, ana, queries.draft(session, found, ana)) is LabelerState.EDITING
 
 
 def test_a_repetition_of_the_first_submission_changes_nothing_during_an_edit(people):

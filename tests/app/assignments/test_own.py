@@ -48,7 +48,7 @@ def compare_people(k: int = 2) -> int:
 
 def opened(session, plan: RoundPlan) -> int:
     made = rounds.create(session, name="One", plan=plan)
-    rounds.prepare(session, made)
+    rounds.resample_items(session, made)
     assignments.open_round(session, made)
     return made.number
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import select, update
 
 from app.assignments import drafts, queries, rules, slots
-from app.assignments.queries import Standing
+from app.assignments.queries import LabelerState
 from app.assignments.tables import Assignment, AssignmentState, Draft
 from app.database import reading, transaction
 from app.rounds.tables import Round
@@ -22,7 +22,7 @@ def claim(labeler) -> Assignment | None:
 
 def prepare(labeler, current) -> Assignment | None:
     with transaction() as session:
-        return rules.prepare(session, labeler, current)
+        return rules.reserve_next(session, labeler, current)
 
 
 def finish(labeler, held) -> None:
@@ -43,7 +43,7 @@ def test_what_was_prepared_is_what_comes_next_under_the_fence_that_the_page_has(
     assert ready.id != first.id and prepare(ana, first).id == ready.id, "one at most, and the same one"
     with reading() as session:
         found = queries.assignment(session, ready.public_id, ana)
-        assert queries.standing(found, ana, queries.draft(session, found, ana)) is Standing.HELD
+        assert queries.labeler_state(found, ana, queries.draft(session, found, ana)) is LabelerState.HELD
     finish(ana, first)
     came = claim(ana)
     assert (came.id, came.fence) == (ready.id, ready.fence)

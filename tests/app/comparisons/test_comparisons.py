@@ -11,7 +11,7 @@ from app.assignments import queries as assignment_queries
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS
 from app.comparisons import queries, rules
-from app.comparisons.schemas import Answer, ComparisonContent
+from app.comparisons.schemas import ComparisonContent, CompletionAnswer
 from app.database import reading, transaction
 from app.desk.submit import submit
 from app.errors import BadInput
@@ -42,7 +42,7 @@ def test_nothing_unanswered_is_ever_stored_as_an_answer(given_flags, flags_compl
     prompt = Prompt(answers={} if closed_domain is None else {"closed_domain": closed_domain})
     shown = set(FLAGS) - ({"hallucination"} if closed_domain is False else set())
     answered = {name: answer for name, answer in given_flags.items() if answer is not None}
-    answer = Answer(rating=4, flags=given_flags, flags_complete=flags_complete)
+    answer = CompletionAnswer(rating=4, flags=given_flags, flags_complete=flags_complete)
     if not set(answered) <= shown:
         with pytest.raises(BadInput, match="not asked"):
             rules.flags_of(FORM, prompt, "A", answer)
@@ -67,7 +67,7 @@ def test_tiers_are_closed_up_and_keep_their_order(tiers):
 def test_a_form_changes_only_what_it_shows(data):
     letters = "ABCD"
     answer = st.builds(
-        Answer,
+        CompletionAnswer,
         rating=st.none() | st.integers(1, 7),
         flags=st.dictionaries(st.sampled_from(FLAGS), st.booleans()),
         flags_complete=st.booleans(),
@@ -98,10 +98,10 @@ def test_a_form_changes_only_what_it_shows(data):
 
 def test_the_earlier_name_of_flags_complete_is_accepted():
     """Programs, stored drafts and pages that were opened before an upgrade use it."""
-    said = Answer.model_validate({"rating": 3, "gone_on": True})
-    assert said == Answer(rating=3, flags_complete=True) and "gone_on" not in said.model_dump()
+    said = CompletionAnswer.model_validate({"rating": 3, "gone_on": True})
+    assert said == CompletionAnswer(rating=3, flags_complete=True) and "gone_on" not in said.model_dump()
     form = {"rated": "A", "gone_on.A": "yes", "rating.A": "3", "flag.A.toxic": "yes", "do": "save"}
-    assert ComparisonContent().with_form(form, "A", ["toxic"]).of("A") == Answer(
+    assert ComparisonContent().with_form(form, "A", ["toxic"]).of("A") == CompletionAnswer(
         rating=3, flags={"toxic": True}, flags_complete=True
     )
 
@@ -114,7 +114,8 @@ def compare(labeler, **content):
         assignment_queries.draft(session, found, labeler).given_at -= timedelta(minutes=2)
         letters = LETTERS[: len(found.item.completions)]
         answers = {
-            letter: Answer(rating=6 if letter == "A" else 3, tier=1 if letter == "A" else 2) for letter in letters
+            letter: CompletionAnswer(rating=6 if letter == "A" else 3, tier=1 if letter == "A" else 2)
+            for letter in letters
         }
         return submit(session, found, labeler, ComparisonContent(completions=answers, **content), active_seconds=61)
 

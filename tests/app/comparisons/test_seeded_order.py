@@ -12,7 +12,7 @@ from app.assignments import queries as assignment_queries
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS
 from app.comparisons import rules
-from app.comparisons.schemas import Answer, ComparisonContent
+from app.comparisons.schemas import ComparisonContent, CompletionAnswer
 from app.comparisons.tables import ComparedCompletion, Comparison, SeededOrder
 from app.database import reading, transaction
 from app.desk.submit import submit
@@ -25,11 +25,11 @@ ratings_of = st.lists(st.none() | st.integers(1, 7), min_size=2, max_size=9)
 def rated(ratings) -> tuple[str, ComparisonContent]:
     """The letters, and a draft in which only the ratings are said."""
     letters = LETTERS[: len(ratings)]
-    answers = {letter: Answer(rating=rating) for letter, rating in zip(letters, ratings, strict=True)}
+    answers = {letter: CompletionAnswer(rating=rating) for letter, rating in zip(letters, ratings, strict=True)}
     return letters, ComparisonContent(completions=answers)
 
 
-def as_posted(places: dict[str, Answer], **more) -> dict[str, str]:
+def as_posted(places: dict[str, CompletionAnswer], **more) -> dict[str, str]:
     """The form of the ranking page as it comes with these places; an undecided one has no place chosen."""
     form = {"ranking": "yes"} | more
     for letter, place in places.items():
@@ -75,7 +75,7 @@ def test_no_tie_that_nobody_said_is_ever_stored(ratings, data):
     places = content.placed(letters)
     k = len(letters)
     moved = data.draw(st.dictionaries(st.sampled_from(letters), st.integers(1, k)))
-    now = {letter: Answer(tier=moved[letter]) if letter in moved else places[letter] for letter in letters}
+    now = {letter: CompletionAnswer(tier=moved[letter]) if letter in moved else places[letter] for letter in letters}
     after = content.with_form(as_posted(now, do="hand_in"), letters, [])
     level = [place.tier for place in now.values()]
     open_ones = [
@@ -102,7 +102,8 @@ def test_no_tie_that_nobody_said_is_ever_stored(ratings, data):
 def test_what_is_unacceptable_is_the_last_tier_by_itself(given_places):
     letters = LETTERS[: len(given_places)]
     answers = {
-        letter: Answer(tier=tier, unacceptable=bad) for letter, (tier, bad) in zip(letters, given_places, strict=True)
+        letter: CompletionAnswer(tier=tier, unacceptable=bad)
+        for letter, (tier, bad) in zip(letters, given_places, strict=True)
     }
     tiers = rules._tiers(letters, ComparisonContent(completions=answers))
     assert set(tiers.values()) == set(range(1, max(tiers.values()) + 1))
@@ -148,7 +149,12 @@ def test_an_undecided_tier_is_refused_with_words_and_the_rest_is_stored_as_said(
     with pytest.raises(BadInput, match=r"Undecided: B, C\. Mark each") as refused:
         hand_in(ana, untouched)
     assert refused.value.field == "completions.B.undecided"
-    tied = {**content.placed(letters), "B": Answer(tier=3), "C": Answer(tier=3), "A": Answer(unacceptable=True)}
+    tied = {
+        **content.placed(letters),
+        "B": CompletionAnswer(tier=3),
+        "C": CompletionAnswer(tier=3),
+        "A": CompletionAnswer(unacceptable=True),
+    }
     one = hand_in(ana, content.with_form(as_posted(tied, do="hand_in"), letters, []))
     assert one.seeded_order is SeededOrder.EDITED and one.first_action_at <= one.submitted_at
     with reading() as session:

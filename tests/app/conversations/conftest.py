@@ -49,7 +49,7 @@ def talk(database, server) -> Callable[..., Round]:
             made = rounds.create(
                 session, name="Talk", plan=RoundPlan.model_validate({"conversations": plan}), overlap=overlap
             )
-            rounds.prepare(session, made)
+            rounds.resample_items(session, made)
             if opened:
                 assignments.open_round(session, made)
             return made

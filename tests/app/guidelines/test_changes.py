@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.assignments import rules as assignments
 from app.database import reading, transaction
 from app.guidelines import queries, rules
-from app.guidelines.changes import Kind, changes
+from app.guidelines.changes import Kind, compare_texts
 from app.guidelines.schemas import GuidelineIn
 from app.rounds.tables import Round
 from tests.desk import make_round
@@ -26,7 +26,7 @@ def text(paragraphs) -> str:
 @given(TEXT, TEXT)
 def test_without_what_is_new_it_is_the_old_text_and_without_what_is_old_the_new(old, new):
     """The two texts are found again in their difference, whatever they are."""
-    found = changes(text(old), text(new))
+    found = compare_texts(text(old), text(new))
 
     def left(*kinds):
         paragraphs = ["".join(piece.text for piece in pieces if piece.kind in kinds) for pieces in found]
@@ -42,7 +42,7 @@ def test_without_what_is_new_it_is_the_old_text_and_without_what_is_old_the_new(
 
 
 def test_a_reworded_paragraph_is_told_word_by_word_and_another_one_whole():
-    found = changes(
+    found = compare_texts(
         "# A\n\nBe kind to people.\n\nGone.", "# A\n\nBe kind and fair to people.\n\nSomething else entirely"
     )
     assert [[(piece.kind.value, piece.text) for piece in pieces] for pieces in found] == [
@@ -66,7 +66,7 @@ def test_a_reworded_paragraph_is_told_word_by_word_and_another_one_whole():
 )
 def test_the_longest_texts_are_compared_while_somebody_waits(old, new):
     began = time.perf_counter()
-    changes(old[:100_000], new[:100_000])
+    compare_texts(old[:100_000], new[:100_000])
     assert time.perf_counter() - began < 10  # a second or two on an idle machine
 
 

@@ -20,7 +20,7 @@ from app.plans.tables import Plan, PlanState, StepState
 from app.policies.tables import Policy
 from app.prompt_writing import rules as writing
 from app.prompt_writing import submitting
-from app.prompt_writing.schemas import Pair, WritingCallIn, WritingContent
+from app.prompt_writing.schemas import FewShotExample, WritingCallIn, WritingContent
 from app.prompts.hygiene.kinds import PersonalData
 from app.prompts.tables import Finding, FindingState, PromptSource
 from app.rounds.tables import Item, ItemKind, Round, RoundState
@@ -183,7 +183,7 @@ def test_a_job_resumed_on_its_own_page_takes_its_plan_along(bank):
 
 def test_sft_trains_on_the_few_shot_pairs_of_labelers_too(bank, people):
     ana, boss = people.labeler("ana"), people.admin("boss")
-    pairs = [Pair(input=word, completion=word.upper()) for word in ("sun", "sky", "sea")]
+    pairs = [FewShotExample(input=word, completion=word.upper()) for word in ("sun", "sky", "sea")]
     with transaction() as session:
         wanted = WritingCallIn(kind=PromptSource.LABELER_FEW_SHOT, wanted=1, collection="pairs")
         piece = writing.begin(session, writing.call(session, wanted, boss), ana)

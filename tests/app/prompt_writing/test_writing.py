@@ -10,7 +10,7 @@ from app.demonstrations.tables import Demonstration
 from app.errors import BadInput, Conflict, NotFound
 from app.prompt_writing import rules as writing
 from app.prompt_writing import submitting
-from app.prompt_writing.schemas import Pair, WritingCallIn, WritingContent
+from app.prompt_writing.schemas import FewShotExample, WritingCallIn, WritingContent
 from app.prompt_writing.tables import Writing
 from app.prompts.messages import split_for
 from app.prompts.tables import Prompt, PromptSource
@@ -24,10 +24,10 @@ from training.contract.records import Pool, Split
 FEW_SHOT = WritingContent(
     instruction="Name the colour.",
     pairs=[
-        Pair(input="sun", completion="yellow"),
-        Pair(input=" ", completion=""),
-        Pair(input="sky", completion="blue"),
-        Pair(input="grass", completion="green"),
+        FewShotExample(input="sun", completion="yellow"),
+        FewShotExample(input=" ", completion=""),
+        FewShotExample(input="sky", completion="blue"),
+        FewShotExample(input="grass", completion="green"),
     ],
 )
 LONG = "Write a letter to the landlord about the broken heating, and be polite but firm about the date. "

@@ -47,7 +47,7 @@ def bank(count: int, **answers: list[str]) -> list[str]:
 def make(plan: dict, **fields) -> Round:
     with transaction() as session:
         round = rules.create(session, name="One", plan=RoundPlan(**plan), **fields)
-        rules.prepare(session, round)
+        rules.resample_items(session, round)
         return round
 
 
@@ -84,7 +84,7 @@ def test_the_same_plan_chooses_the_same_and_another_seed_something_else(database
     assert contents(one) != contents(other_texts)
     with transaction() as session:
         round = session.get_one(Round, one.id)
-        assert rules.prepare(session, round) == 10
+        assert rules.resample_items(session, round) == 10
     assert contents(one) == contents(again)
     assert [one.number, again.number] == [1, 2]
 
@@ -174,7 +174,7 @@ def test_an_opened_round_is_fixed(database):
     with transaction() as session:
         round = session.get_one(Round, round.id)
         with pytest.raises(Conflict, match="is open; only a draft"):
-            rules.prepare(session, round)
+            rules.resample_items(session, round)
         with pytest.raises(Conflict, match="only a draft"):
             rules.discard(session, round, None)
 

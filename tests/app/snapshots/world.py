@@ -17,7 +17,7 @@ from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS, Assignment
 from app.comparisons.formats import ComparisonFormat
 from app.comparisons.imports import import_comparisons
-from app.comparisons.schemas import Answer, ComparisonContent
+from app.comparisons.schemas import ComparisonContent, CompletionAnswer
 from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource
 from app.completions import rules as completions
 from app.conversations.schemas import ConversationContent, first_role
@@ -29,7 +29,7 @@ from app.policies import rules as policies
 from app.policies.tables import PolicyKind
 from app.prompt_writing import rules as writing
 from app.prompt_writing import submitting
-from app.prompt_writing.schemas import Pair, WritingCallIn, WritingContent
+from app.prompt_writing.schemas import FewShotExample, WritingCallIn, WritingContent
 from app.prompts import findings
 from app.prompts import rules as prompts
 from app.prompts.findings import Action
@@ -157,7 +157,10 @@ class World:
             with transaction() as session:
                 labeler = session.merge(self.labelers[name])
                 piece = writing.begin(session, writing.find_call(session, call), labeler)
-                pairs = [Pair(input=f"{colour} of {name}", completion=self._words(name)) for colour in ("red", "blue")]
+                pairs = [
+                    FewShotExample(input=f"{colour} of {name}", completion=self._words(name))
+                    for colour in ("red", "blue")
+                ]
                 content = WritingContent(instruction=f"Instruction: {self._words(name)}.", pairs=pairs)
                 submitting.hand_in(session, piece, labeler, content, version=piece.version)
 
@@ -179,7 +182,7 @@ class World:
                 completions=3,
             )
             made = rounds.create(session, name=purpose, plan=plan, purpose=purpose)
-            rounds.prepare(session, made)
+            rounds.resample_items(session, made)
             assignments.open_round(session, made)
             items = list(session.scalars(select(Item.id).where(Item.round_id == made.id).order_by(Item.position)))
         answers = {
@@ -231,7 +234,7 @@ class World:
 
     def _ranking(self, letters: str) -> ComparisonContent:
         answers = {
-            letter: Answer(
+            letter: CompletionAnswer(
                 tier=self.random.randint(1, 2),
                 rating=self.random.choice([None, 1, 3, 4, 5, 7]),
                 flags={"hallucination": True} if self.random.random() < 0.2 else {},
@@ -239,7 +242,7 @@ class World:
             for letter in letters
         }
         if self.random.random() < 0.3:
-            answers[letters[-1]] = Answer(unacceptable=True, rating=1)
+            answers[letters[-1]] = CompletionAnswer(unacceptable=True, rating=1)
         return ComparisonContent(completions=answers)
 
     # --- What comes from elsewhere, and what admins decide ---

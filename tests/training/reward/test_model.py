@@ -167,7 +167,10 @@ def test_a_reward_model_is_not_taken_for_a_policy(network, tmp_path):
 
 
 def test_accuracy_counts_pairs_and_a_tie_as_half():
-    measured = pair_accuracy([3.0, 2.0, 1.0, 1.0, 5.0], [[Pair(0, 1), Pair(0, 2)], [Pair(2, 3)], [], [Pair(3, 4)]])
+    measured = pair_accuracy(
+        [3.0, 2.0, 1.0, 1.0, 5.0],
+        [[Pair(0, 1), Pair(0, 2)], [Pair(2, 3)], [], [Pair(3, 4)]],
+    )
     assert measured["accuracy"] == pytest.approx(2.5 / 4)
     assert (measured["pairs"], measured["prompts"]) == (4, 3)
     assert measured["low"] < 2.5 / 4 < measured["high"]

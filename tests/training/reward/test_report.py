@@ -13,7 +13,14 @@ from training.reward.report import calibration, report
 
 def test_each_pair_is_counted_where_it_belongs():
     prompts = [
-        RankedPrompt([1], Split.VALIDATION, "chat", [[1], [2], [3]], [Pair(0, 1), Pair(0, 2), Pair(1, 2)], [1, 2, 1]),
+        RankedPrompt(
+            [1],
+            Split.VALIDATION,
+            "chat",
+            [[1], [2], [3]],
+            [Pair(0, 1), Pair(0, 2), Pair(1, 2)],
+            [1, 2, 1],
+        ),
         RankedPrompt([2], Split.TEST, "chat", [[1], [2]], [Pair(1, 0)], [1]),
         RankedPrompt([3], Split.TEST, None, [[1], [2]], [Pair(0, 1, 1.0, 1.0)], [0]),
     ]

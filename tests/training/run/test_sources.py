@@ -18,7 +18,7 @@ from training.ppo.rollout import roll_out
 from training.reward.model import load_reward_model, new_reward_model, save_reward_model
 from training.run import endpoint
 from training.run.run_folder import RunFolder
-from training.run.sources import Asked, load_source, seed_of
+from training.run.sources import PromptToSample, load_source, seed_of
 from training.serve_policy import Resident, Server
 from training.text.formatting import encode_prompt
 from training.text.logprobs import completion_logprobs
@@ -63,7 +63,7 @@ def asked(miniature):
     _, tokenizer = load_policy(miniature / "base")
     prompts = [record.prompt for record in read(miniature / "ppo" / PROMPTS, PromptRecord)]
     return [
-        Asked(prompt, encode_prompt(tokenizer, prompt), seed_of(0, place))
+        PromptToSample(prompt, encode_prompt(tokenizer, prompt), seed_of(0, place))
         for place, prompt in enumerate(prompts)
         for _ in range(3)
     ]
