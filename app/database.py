@@ -7,6 +7,7 @@ read that turns into a write loses updates or fails with a lock error that no ti
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -30,8 +31,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -147,7 +151,11 @@ def engine() -> Engine:
     """Return this process's engine, created on first use."""
     url = settings().sqlalchemy_url
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=20, max_overflow=30, pool_pre_ping=True)
+        # The connection used last goes first: it has its statements prepared, and few are ever open.
+        made = create_engine(url, pool_size=20, max_overflow=30, pool_use_lifo=True)
+        event.listen(made, "checkin", _note_use)
+        event.listen(made, "checkout", _refuse_dead)
+        return made
     settings().make_data_dir()
     made = create_engine(
         url,
@@ -167,6 +175,24 @@ def engine() -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return made
+
+
+IDLE_SECONDS = 1.0  # a connection used since then is taken to be alive
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _refuse_dead(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Ping a connection that has been idle; the pool replaces one that does not answer."""
+    if time.monotonic() - record.info.get("used_at", 0.0) < IDLE_SECONDS:
+        return
+    try:
+        if not engine().dialect.do_ping(connection):
+            raise DisconnectionError
+    except engine().dialect.loaded_dbapi.Error as error:
+        raise DisconnectionError from error
 
 
 # SQLite has one writer and its busy handler is not fair; threads of one process queue here instead.

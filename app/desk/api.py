@@ -24,12 +24,14 @@ from app.errors import BadInput, Conflict
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.web.auth import api_account
+from app.web.quick import quick
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
 IF_MATCH = Header(alias="If-Match", description='The version of the draft that you last saw, such as "0".')
 
 
 @router.post("/next", response_model=AssignmentOut, responses={204: {"description": "No assignment is available."}})
+@quick
 def next_assignment(request: Request, response: Response, given: NextIn | None = None):
     """Lease the labeler's unfinished assignment, or else the next one; `round` limits the choice to one round."""
     labeler = api_account(request, "work")
@@ -41,12 +43,14 @@ def next_assignment(request: Request, response: Response, given: NextIn | None =
 
 
 @router.get("/{id}")
+@quick
 def assignment(request: Request, response: Response, id: str) -> AssignmentOut:
     """Get an assignment that the labeler was given, with its current draft."""
     return shown(response.headers, id, api_account(request, "work"))
 
 
 @router.post("/{id}/draft")
+@quick
 def draft(
     request: Request, response: Response, id: str, body: DraftIn, if_match: Annotated[Text, IF_MATCH]
 ) -> SavedOut:
@@ -80,6 +84,7 @@ def draft(
 
 
 @router.post("/{id}/submit")
+@quick
 def submit(
     request: Request,
     id: str,
@@ -107,6 +112,7 @@ def submit(
 
 
 @router.post("/{id}/skip", status_code=204)
+@quick
 def skip(request: Request, id: str, body: SkipIn) -> None:
     """Skip an assignment; it is never offered to this labeler again."""
     labeler = api_account(request, "work")
@@ -115,6 +121,7 @@ def skip(request: Request, id: str, body: SkipIn) -> None:
 
 
 @router.post("/{id}/heartbeat")
+@quick
 def heartbeat(request: Request, id: str, body: HeartbeatIn) -> HeartbeatOut:
     """Renew the lease of an assignment that is still being worked on."""
     labeler = api_account(request, "work")

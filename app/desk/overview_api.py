@@ -17,11 +17,13 @@ from app.kit.clock import midnight
 from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.web.auth import api_account
+from app.web.quick import quick
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
 
 
 @router.get("")
+@quick
 def listed(
     request: Request,
     state: Listing = Listing.UNFINISHED,
@@ -49,6 +51,7 @@ def _line(one: overview.Line, listing: Listing) -> LineOut:
 
 
 @router.get("/day")
+@quick
 def figures(request: Request) -> DayOut:
     """Get today's count and active time, and the labeler's progress in each open round."""
     labeler = api_account(request, "work")
@@ -59,6 +62,7 @@ def figures(request: Request) -> DayOut:
 
 
 @router.get("/{id}/versions")
+@quick
 def versions(request: Request, id: str) -> list[VersionOut]:
     """List the labeler's earlier submissions for an assignment, oldest first."""
     labeler = api_account(request, "work")
@@ -68,6 +72,7 @@ def versions(request: Request, id: str) -> list[VersionOut]:
 
 
 @router.post("/{id}/undo")
+@quick
 def undo(request: Request, response: Response, id: str) -> AssignmentOut:
     """Withdraw a submission of the last ten seconds; it becomes a draft again, under the same lease."""
     labeler = api_account(request, "work")
@@ -79,12 +84,14 @@ def undo(request: Request, response: Response, id: str) -> AssignmentOut:
 
 
 @router.post("/{id}/edit")
+@quick
 def edit(request: Request, response: Response, id: str) -> AssignmentOut:
     """Open a submission for editing until its round closes; it counts until it is submitted again."""
     return _change(request, response, id, changes.begin)
 
 
 @router.post("/{id}/leave")
+@quick
 def leave(request: Request, response: Response, id: str) -> AssignmentOut:
     """Discard the changes of an edited submission; the submitted version remains."""
     return _change(request, response, id, changes.leave)
@@ -98,6 +105,7 @@ def _change(request: Request, response: Response, id: str, verb: Callable) -> As
 
 
 @router.post("/{id}/resume", responses={409: {"description": "Others now hold all of its slots."}})
+@quick
 def resume(request: Request, response: Response, id: str) -> AssignmentOut:
     """Resume an assignment that the labeler began or skipped."""
     labeler = api_account(request, "work")
@@ -113,6 +121,7 @@ def resume(request: Request, response: Response, id: str) -> AssignmentOut:
     status_code=204,
     responses={409: {"description": "The labeler holds the assignment, or has submitted it."}},
 )
+@quick
 def discard(request: Request, id: str) -> None:
     """Delete a draft that can no longer be continued, for instance because its round has closed."""
     labeler = api_account(request, "work")
@@ -123,6 +132,7 @@ def discard(request: Request, id: str) -> None:
 @router.post(
     "/{id}/ahead", response_model=AssignmentOut, responses={204: {"description": "No assignment comes after it."}}
 )
+@quick
 def ahead(request: Request, response: Response, id: str, given: NextIn | None = None):
     """Reserve what `next` will return after this one, for two minutes; it yields to labelers who find nothing else."""
     labeler = api_account(request, "work")
@@ -133,6 +143,7 @@ def ahead(request: Request, response: Response, id: str, given: NextIn | None = 
 
 
 @router.delete("/ahead", status_code=204)
+@quick
 def give_back(request: Request) -> None:
     """Release the reserved assignment at once."""
     labeler = api_account(request, "work")

@@ -20,6 +20,7 @@ from app.kit.text import Text
 from app.onboarding import rules as onboarding
 from app.reports import queries as reports
 from app.web.auth import signed_in
+from app.web.quick import quick
 from app.web.responses import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -27,6 +28,7 @@ SHOWN_ON_DESK = 5
 
 
 @router.get("/")
+@quick
 def desk(request: Request):
     """Show what is waiting, unfinished and done."""
     labeler = signed_in(request)
@@ -48,6 +50,7 @@ def desk(request: Request):
 
 
 @router.get("/work/{listing}")
+@quick
 def listed(request: Request, listing: Listing, cursor: Text | None = None):
     """Show a whole list, page by page."""
     labeler = signed_in(request)
@@ -57,6 +60,7 @@ def listed(request: Request, listing: Listing, cursor: Text | None = None):
 
 
 @router.post("/assignments/{id}/discard")
+@quick
 def discard(request: Request, id: str):
     """Delete a draft that can no longer be continued."""
     labeler = acting(request)
@@ -72,6 +76,7 @@ def discard(request: Request, id: str):
 
 
 @router.post("/assignments/{id}/undo")
+@quick
 def undo(request: Request, id: str):
     """Withdraw a submission made a moment ago; it becomes a draft again."""
     labeler = acting(request)
@@ -86,6 +91,7 @@ def undo(request: Request, id: str):
 
 
 @router.post("/assignments/{id}/edit")
+@quick
 def edit(request: Request, id: str):
     """Open a submission for editing."""
     labeler = acting(request)
@@ -98,6 +104,7 @@ def edit(request: Request, id: str):
 
 
 @router.post("/assignments/{id}/leave")
+@quick
 def leave(request: Request, id: str):
     """Discard the changes of an edited submission; the submitted version remains."""
     labeler = acting(request)
@@ -114,6 +121,7 @@ def _told(url: str, note: str) -> Response:
 
 
 @router.post("/assignments/{id}/ahead")
+@quick
 def ahead(request: Request, id: str):
     """Reserve the next task so that a script can prefetch its page; return its address, or 204 if nothing follows."""
     labeler = acting(request)
@@ -127,6 +135,7 @@ def ahead(request: Request, id: str):
 
 
 @router.post("/assignments/ahead/give-back")
+@quick
 def give_back(request: Request):
     """Release the reserved task at once when the labeler leaves the page."""
     labeler = acting(request)

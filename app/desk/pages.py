@@ -1,11 +1,13 @@
 """Task pages. Each step is a post that saves the draft; scripts post the same forms and get JSON."""
 
 import secrets
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from app.accounts.tables import Account
 from app.assignments import changes, drafts, queries, rules, slots
@@ -37,6 +39,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text, TypedText
 from app.rounds.tables import ONBOARDING, ItemKind
 from app.web.auth import signed_in
+from app.web.quick import quick, run_quickly
 from app.web.responses import TextForm, flash, page, redirect, text_form
 
 router = APIRouter(include_in_schema=False)
@@ -47,6 +50,7 @@ Posted = Annotated[TextForm, Depends(text_form)]
 
 
 @router.post("/assignments/next")
+@quick
 def next_assignment(request: Request, round: Annotated[TypedText | None, Form(max_length=400)] = None):
     """Go to the next task, or to the desk if none is left; `round` is a number, empty (all) or absent (as before)."""
     labeler = acting(request)
@@ -97,6 +101,7 @@ def _go(request: Request, url: str, note: str, **told: str | None) -> Response:
 
 
 @router.get("/assignments/{id}")
+@quick
 def assignment(request: Request, id: str, at: Text = ""):
     """Show a task; `at` is a letter or `ranking`."""
     return _show(request, signed_in(request), id, at)
@@ -151,8 +156,13 @@ def _reasons() -> dict[SkipReason, str]:
 
 
 @router.post("/assignments/{id}/draft")
-def keep_draft(request: Request, id: str, form: Posted):
+async def keep_draft(request: Request, id: str, form: Posted) -> Response:
     """Save a step as the draft and go to the next one; a script gets the outcome as JSON."""
+    waits = form.get("do") == "suggest"  # for a policy to answer
+    return await (run_in_threadpool if waits else run_quickly)(partial(_keep_draft, request, id, form))
+
+
+def _keep_draft(request: Request, id: str, form: TextForm) -> Response:
     labeler, hindrance = posting_labeler(request)
     for_script = from_script(request)
     if hindrance:
@@ -202,6 +212,7 @@ def _to_step(labeler: Account, id: str, work: Work, form: TextForm, saved: draft
 
 
 @router.post("/assignments/{id}/submit")
+@quick
 def submit(request: Request, id: str, form: Posted):
     """Submit the task, then go to the next one unless the button says otherwise."""
     labeler, hindrance = posting_labeler(request)
@@ -277,6 +288,7 @@ def _show_conflict(request: Request, labeler: Account, id: str, form: TextForm, 
 
 
 @router.post("/assignments/{id}/skip")
+@quick
 def skip(request: Request, id: str, form: Posted):
     """Skip the task; what was written stays as a draft."""
     labeler, hindrance = posting_labeler(request)
@@ -297,6 +309,7 @@ def skip(request: Request, id: str, form: Posted):
 
 
 @router.post("/assignments/{id}/show")
+@quick
 def show_sensitive(request: Request, id: str):
     """Show a sensitive prompt to a labeler who was warned."""
     labeler = acting(request)
@@ -306,6 +319,7 @@ def show_sensitive(request: Request, id: str):
 
 
 @router.post("/assignments/{id}/resume")
+@quick
 def resume(request: Request, id: str):
     """Resume an unfinished task."""
     labeler = acting(request)
@@ -322,6 +336,7 @@ def resume(request: Request, id: str):
 
 
 @router.post("/assignments/{id}/heartbeat")
+@quick
 def heartbeat(request: Request, id: str, fence: Annotated[int, Form(ge=0, le=2**31 - 1)]):
     """Renew the lease when a script reports that the labeler is still working."""
     labeler = acting(request)

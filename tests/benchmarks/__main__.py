@@ -16,7 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from app.config import ROOT
-from tests.benchmarks import against_trl, ppo, sampling
+from tests.benchmarks import against_trl, ppo, sampling, serving_labelers
 from tests.benchmarks.forms import forms
 from tests.benchmarks.hh_harmless import hh_harmless
 from tests.benchmarks.hygiene import hygiene, importing
@@ -82,7 +82,12 @@ MEASURES = {
     measure.__name__: measure
     for measure in (starting, desk, ranking, training, serving, forms, hh_harmless, personal_data, hygiene, importing)
 }
-COMPARISONS = {"against_trl": against_trl.rows, "ppo": ppo.rows, "sampling": sampling.rows}  # ours and a peer in turn
+COMPARISONS = {  # ours and a peer in turn
+    "serving_labelers": serving_labelers.rows,
+    "against_trl": against_trl.rows,
+    "ppo": ppo.rows,
+    "sampling": sampling.rows,
+}
 
 
 def main(only: list[str]) -> None:
