@@ -62,7 +62,11 @@ from app.web.monitoring import Observe
 from app.web.security import RequestGuard, check_csrf
 from app.web.templates import STATIC
 
-ROUTERS = [
+ROUTERS = [  # routes are tried in this order, so those of the desk come first
+    overview_api.router,
+    desk_api.router,
+    overview_pages.router,
+    desk_pages.router,
     health_api.router,
     monitoring.router,
     openapi.router,
@@ -87,10 +91,6 @@ ROUTERS = [
     completions_api.router,
     comparisons_import_api.router,
     rounds_api.router,
-    overview_api.router,
-    overview_pages.router,
-    desk_api.router,
-    desk_pages.router,
     reports_api.router,
     reports_pages.router,
     demonstrations_api.router,

@@ -2,12 +2,14 @@
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
-from sqlalchemy import Row, func, or_, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import ColumnElement, Row, Select, String, bindparam, func, or_, select
+from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from app.accounts.tables import Account, AccountKind, ApiToken, AuditEntry, Role, SignInSession
 from app.config import settings
+from app.database import utc_now
 from app.errors import NotFound
 from app.kit import cursors
 from app.kit.i18n import gettext as _
@@ -57,18 +59,32 @@ def live_sessions(session: Session, account: Account) -> list[SignInSession]:
 
 def live_token(session: Session, token: str) -> ApiToken | None:
     """Return the API token with this secret, with its account; None unless both are valid."""
-    now = datetime.now(UTC)
-    return session.scalar(
-        select(ApiToken)
+    found = session.execute(_live_token(), {"sha256": sha256(token)}).first()
+    return found[0] if found else None
+
+
+def live_token_and(session: Session, token: str, *columns: ColumnElement, locks: bool) -> Row | None:
+    """Return the token as `live_token` does, and columns that may refer to Account.
+
+    With `locks`, other requests of the account that lock it wait until commit; the columns may be a moment older.
+    """
+    return session.execute(_live_token(*columns, locks=locks), {"sha256": sha256(token)}).first()
+
+
+@cache  # building it costs more than running it
+def _live_token(*columns: ColumnElement, locks: bool = False) -> Select:
+    found = (
+        select(ApiToken, *columns)
         .join(ApiToken.account)
-        .options(joinedload(ApiToken.account))
+        .options(contains_eager(ApiToken.account))
         .where(
-            ApiToken.token_sha256 == sha256(token),
+            ApiToken.token_sha256 == bindparam("sha256", type_=String),
             ApiToken.revoked_at.is_(None),
-            or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > now),
+            or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > utc_now()),
             Account.disabled_at.is_(None),
         )
     )
+    return found.with_for_update(key_share=True, of=Account) if locks else found
 
 
 def tokens_of(session: Session, account: Account) -> list[ApiToken]:

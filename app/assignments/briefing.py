@@ -1,34 +1,45 @@
 """Guidelines that a labeler must read before new work: in open rounds, and newer than the version the labeler knows."""
 
-from sqlalchemy import Integer, String, Text, bindparam, cast, func, or_, select
+from sqlalchemy import Integer, Select, SQLColumnExpression, String, Text, bindparam, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.accounts.tables import Account
+from app.assignments.task import TaskItem
+from app.database import fixed
 from app.guidelines import rules as guidelines
 from app.guidelines.tables import Acknowledgement, Guideline
-from app.rounds.tables import ONBOARDING, Item, Round, RoundState
+from app.rounds.tables import ONBOARDING, Round, RoundState
 
-_me = bindparam("me", type_=Integer)
-_pool = bindparam("pool", type_=String)
-_read = aliased(Guideline)
-_known = (
-    select(func.max(_read.version))
-    .join(Acknowledgement, Acknowledgement.guideline_id == _read.id)
-    .where(Acknowledgement.account_id == _me, _read.name == Guideline.name)
-    .correlate(Guideline)
-    .scalar_subquery()
-)
-_BEHIND = (  # built once: building it costs more than running it
-    select(Guideline.id, _known.label("known"))
-    .join(Round, Round.guideline_id == Guideline.id)
-    .where(
-        Round.state == RoundState.OPEN,
-        Round.purpose.not_in(ONBOARDING),
-        cast(Round.pools, Text).contains(_pool),
-        or_(_known.is_(None), _known < Guideline.version),
+
+def behind(me: SQLColumnExpression, pool: SQLColumnExpression) -> Select:
+    """Select (id, known) of open rounds' guidelines: `known` is the latest version the labeler knows, if an older one.
+
+    `pool` is the labeler's pool as it appears in the JSON list Round.pools.
+    """
+    read = aliased(Guideline)
+    known = (
+        select(func.max(read.version))
+        .join(Acknowledgement, Acknowledgement.guideline_id == read.id)
+        .where(Acknowledgement.account_id == me, read.name == Guideline.name)
+        .correlate(Guideline, Account)
+        .scalar_subquery()
+        .label("known")
     )
-    .distinct()
-)
+    return (
+        select(Guideline.id, known)
+        .join(Round, Round.guideline_id == Guideline.id)
+        .where(
+            Round.state == fixed(RoundState.OPEN),
+            Round.purpose.not_in([fixed(purpose) for purpose in ONBOARDING]),
+            cast(Round.pools, Text).contains(pool),
+            or_(known.is_(None), known < Guideline.version),
+        )
+        .distinct()
+    )
+
+
+# Built once: building it costs more than running it.
+_BEHIND = behind(bindparam("me", type_=Integer), bindparam("pool", type_=String))
 
 
 def unknown_guidelines(session: Session, labeler: Account) -> set[int]:
@@ -40,7 +51,7 @@ def unknown_guidelines(session: Session, labeler: Account) -> set[int]:
     return {id for id, _known_version in rows}
 
 
-def note_beginning(session: Session, item: Item, labeler: Account, unknown: set[int]) -> None:
+def note_beginning(session: Session, item: TaskItem, labeler: Account, unknown: set[int]) -> None:
     """Acknowledge the round's guideline if the labeler knows no version: it is shown next to the task.
 
     Later versions must be read.

@@ -14,6 +14,7 @@ from app.accounts.tables import Account
 from app.assignments import drafts, queries, slots
 from app.assignments.locks import is_open, one_at_a_time
 from app.assignments.tables import Assignment, Draft, EarlierVersion, VersionEnd
+from app.assignments.task import Given
 from app.database import utc_now
 from app.errors import Conflict
 from app.kit.i18n import gettext as _
@@ -23,12 +24,12 @@ UNDO_SECONDS = 10
 FINAL_AFTER_SECONDS = UNDO_SECONDS + 5  # time for the page that offers undo, and for its request
 
 
-def may_change(assignment: Assignment) -> bool:
+def may_change(assignment: Given) -> bool:
     """Return whether a submission can be changed; in practice and screening, which show first answers, it cannot."""
     return assignment.item.round.purpose not in ONBOARDING
 
 
-def check(assignment: Assignment) -> None:
+def check(assignment: Given) -> None:
     """Raise Conflict if answers in this round are final."""
     if not may_change(assignment):
         raise Conflict(_("This task can be answered only once. Your submission remains."))
@@ -114,7 +115,7 @@ def leave(session: Session, assignment: Assignment, labeler: Account) -> None:
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
     if draft.reopened_at is None:
         return
-    standing = standing_version(session, draft)
+    standing = standing_version(session, draft.item_id, draft.labeler_id)
     draft.content, draft.version, draft.reopened_at = standing.content, draft.version + 1, None
     session.delete(standing)
     session.flush()
@@ -135,7 +136,7 @@ def fill_again(session: Session, draft: Draft, content: dict, active_seconds: fl
     """Submit the edit as `content` and archive the earlier version; return the slot, None if the answer is surplus."""
     if not is_open(session, draft.item_id):
         raise Conflict(_("The round closed before you submitted again. Your earlier submission remains."))
-    standing = standing_version(session, draft)
+    standing = standing_version(session, draft.item_id, draft.labeler_id)
     standing.end, standing.ended_at = VersionEnd.EDITED, utc_now()
     draft.content, draft.version, draft.reopened_at = content, draft.version + 1, None
     draft.active_seconds = drafts.worked(active_seconds)
@@ -149,9 +150,9 @@ def versions(session: Session, item_id: int | None, labeler_id: int | None) -> S
     return session.scalars(_versions(item_id, labeler_id).where(EarlierVersion.ended_at.is_not(None))).all()
 
 
-def standing_version(session: Session, draft: Draft) -> EarlierVersion:
+def standing_version(session: Session, item_id: int, labeler_id: int) -> EarlierVersion:
     """Return the submitted version of an answer that is being edited."""
-    mine = _versions(draft.item_id, draft.labeler_id)
+    mine = _versions(item_id, labeler_id)
     return session.scalars(mine.where(EarlierVersion.ended_at.is_(None))).one()
 
 

@@ -3,15 +3,19 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, case, or_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Double, Integer, ScalarSelect, String, bindparam, case, or_, select, update
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.accounts.tables import Account
 from app.assignments import slots
-from app.assignments.tables import Assignment, Draft
-from app.database import seconds_since, utc_now
+from app.assignments.queries import LabelerState
+from app.assignments.tables import Assignment, AssignmentState, Draft
+from app.assignments.task import Given, TaskDraft
+from app.database import JSONColumn, fixed, run, seconds_since, utc_now
 from app.errors import Conflict
 from app.kit.i18n import gettext as _
+from app.rounds.tables import Item, ItemKind, Round, RoundState
 
 SLACK_SECONDS = 2.0  # clocks tick in steps, and an item is on its way before its time begins
 
@@ -25,7 +29,7 @@ class Saved(NamedTuple):
 
 def save(
     session: Session,
-    assignment: Assignment,
+    assignment: Given,
     labeler: Account,
     content: dict,
     *,
@@ -33,30 +37,50 @@ def save(
     active_seconds: float = 0,
 ) -> Saved:
     """Save the draft if nobody has changed it since `version`, else raise Conflict; renew the lease if still held."""
-    saved = session.execute(
-        update(Draft)
-        .where(
-            Draft.item_id == assignment.item_id,
-            Draft.labeler_id == labeler.id,
-            Draft.version == version,
-            or_(Draft.submitted_at.is_(None), Draft.reopened_at.is_not(None)),
-        )
-        .values(
-            version=Draft.version + 1,
-            content=content,
-            active_seconds=worked(active_seconds),
-            updated_at=utc_now(),
-        )
-        .returning(Draft.version, Draft.updated_at)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
+    given = {"item": assignment.item_id, **_values(labeler, content, version, active_seconds)}
+    saved = run(session, _SAVE, given).one_or_none()
     if saved is None:
         raise changed_elsewhere(written(session, assignment, labeler))
     slots.renew(session, assignment.item_id, labeler)
-    return Saved(*saved)
+    return Saved(saved.version, saved.updated_at)
 
 
-def worked(active_seconds: float) -> ColumnElement[float]:
+class SavedHeld(NamedTuple):
+    """A draft as it was just saved, and its assignment."""
+
+    version: int
+    at: datetime
+    state: LabelerState
+    lease_until: datetime | None
+
+
+def save_held(
+    session: Session,
+    public_id: str,
+    labeler: Account,
+    kind: ItemKind,
+    content: dict,
+    *,
+    version: int,
+    active_seconds: float,
+) -> SavedHeld | None:
+    """Save the draft of an assignment as `save` does, if all is as it should be; else change nothing and return None.
+
+    So it is if the item is of this kind, nobody has changed the draft since `version`, and the labeler holds the slot.
+    """
+    given = {"of": public_id, "kind": kind, **_values(labeler, content, version, active_seconds)}
+    saved = run(session, _SAVE_HELD, given).one_or_none()
+    if saved is None:
+        return None
+    until = slots.renew(session, saved.item_id, labeler)
+    return SavedHeld(saved.version, saved.updated_at, LabelerState.HELD if until else LabelerState.LOST, until)
+
+
+def _values(labeler: Account, content: dict, version: int, active_seconds: float) -> dict[str, object]:
+    return {"me": labeler.id, "seen": version, "written": content, "counted": active_seconds}
+
+
+def worked(active_seconds: float | ColumnElement[float]) -> ColumnElement[float]:
     """Return the total seconds worked on a draft, from the count of the labeler's client: the only rule about time.
 
     The larger of this count and the stored one, since a tab that was opened later has counted less. The result is
@@ -67,7 +91,73 @@ def worked(active_seconds: float) -> ColumnElement[float]:
     return case((Draft.active_seconds > counted, Draft.active_seconds), else_=counted)
 
 
-def changed_elsewhere(draft: Draft) -> Conflict:
+def _saves(which: ColumnElement[bool]) -> ReturningUpdate:
+    return (
+        update(Draft)
+        .where(
+            which,
+            Draft.labeler_id == _me,
+            Draft.version == bindparam("seen", type_=Integer),
+            or_(Draft.submitted_at.is_(None), Draft.reopened_at.is_not(None)),
+        )
+        .values(
+            version=Draft.version + 1,
+            content=bindparam("written", type_=JSONColumn),
+            active_seconds=worked(bindparam("counted", type_=Double)),
+            updated_at=utc_now(),
+        )
+        .returning(Draft.version, Draft.updated_at, Draft.item_id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _held() -> ScalarSelect:
+    """Select the item behind an assignment's id, if it is of a kind and the labeler holds a slot in an open round."""
+    asked, slot = aliased(Assignment), aliased(Assignment)
+    return (
+        select(asked.item_id)
+        .join(Item, Item.id == asked.item_id)
+        .join(Round, Round.id == Item.round_id)
+        .join(slot, slot.item_id == asked.item_id)
+        .where(
+            asked.public_id == bindparam("of", type_=String),
+            Item.kind == bindparam("kind", type_=Item.kind.type),
+            Round.state == fixed(RoundState.OPEN),
+            slot.labeler_id == _me,
+            slot.state == fixed(AssignmentState.LEASED),
+        )
+        .scalar_subquery()
+    )
+
+
+# Built once: building them costs more than running them.
+_me = bindparam("me", type_=Integer)
+_SAVE = _saves(Draft.item_id == bindparam("item", type_=Integer))
+_SAVE_HELD = _saves(Draft.item_id == _held())
+_SUBMIT = (
+    update(Draft)
+    .where(Draft.item_id == bindparam("item", type_=Integer), Draft.labeler_id == _me)
+    .values(
+        content=bindparam("written", type_=JSONColumn),
+        version=Draft.version + 1,
+        active_seconds=worked(bindparam("counted", type_=Double)),
+        updated_at=utc_now(),
+        submitted_at=utc_now(),
+    )
+    .returning(Draft.submitted_at)
+    .execution_options(synchronize_session=False)
+)
+
+
+def submit(session: Session, item_id: int, labeler: Account, content: dict, active_seconds: float) -> datetime:
+    """Write the labeler's first submission into the draft; return when it was submitted."""
+    given = {"item": item_id, "me": labeler.id, "written": content, "counted": active_seconds}
+    at = run(session, _SUBMIT, given).scalar_one()
+    assert at is not None
+    return at
+
+
+def changed_elsewhere(draft: Draft | TaskDraft) -> Conflict:
     """Return the Conflict for a write over a draft version that the writer has not seen."""
     return Conflict(
         _("This draft was changed elsewhere, in another tab or on another device. Nothing was overwritten."),
@@ -75,7 +165,7 @@ def changed_elsewhere(draft: Draft) -> Conflict:
     )
 
 
-def written(session: Session, assignment: Assignment, labeler: Account) -> Draft:
+def written(session: Session, assignment: Given, labeler: Account) -> Draft:
     """Return the draft; raise Conflict if it is submitted and not being edited."""
     draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
     if draft.submitted_at is not None and draft.reopened_at is None:
@@ -83,7 +173,7 @@ def written(session: Session, assignment: Assignment, labeler: Account) -> Draft
     return draft
 
 
-def refuse_submitted(session: Session, assignment: Assignment, labeler: Account) -> None:
+def refuse_submitted(session: Session, assignment: Given, labeler: Account) -> None:
     """Raise Conflict if the draft is submitted, even while it is being edited."""
     if written(session, assignment, labeler).submitted_at is not None:
         raise Conflict(_("You have submitted this and are editing it. Submit the changes, or discard them."))

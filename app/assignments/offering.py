@@ -21,7 +21,7 @@ from sqlalchemy.orm import aliased
 from app.accounts.tables import Account, AccountKind
 from app.assignments import order
 from app.assignments.tables import Assignment, AssignmentState, Draft, OwnItem, Skip
-from app.database import Base, utc_now
+from app.database import Base, fixed, utc_now
 from app.prompts.tables import Prompt
 from app.rounds.queries import is_reserved
 from app.rounds.tables import ONBOARDING, Item, Round, RoundPurpose, RoundState
@@ -64,12 +64,12 @@ def quoted(pool: str) -> str:
 
 def abandoned(slot: type[Assignment]) -> ColumnElement[bool]:
     """Match slots whose lease ran out."""
-    return and_(slot.state == AssignmentState.LEASED, slot.lease_until < utc_now())
+    return and_(slot.state == fixed(AssignmentState.LEASED), slot.lease_until < utc_now())
 
 
 def fresh(slot: type[Assignment]) -> ColumnElement[bool]:
     """Match slots that nobody holds."""
-    return slot.state == AssignmentState.OPEN
+    return slot.state == fixed(AssignmentState.OPEN)
 
 
 def unreserved(slot: type[Assignment]) -> ColumnElement[bool]:
@@ -93,8 +93,10 @@ def offered(slot: type[Assignment], asked: OfferConditions) -> Select:
         .join(item, item.id == slot.item_id)
         .join(round, round.id == item.round_id)
         .where(
-            round.state == RoundState.OPEN,
-            round.purpose.not_in(ONBOARDING),  # where each labeler has slots of their own
+            round.state == fixed(RoundState.OPEN),
+            round.purpose.not_in(
+                [fixed(purpose) for purpose in ONBOARDING]
+            ),  # where each labeler has slots of their own
             cast(round.pools, Text).contains(_pool),
             *untouched(slot.item_id, me),
         )

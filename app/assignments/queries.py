@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased, joinedload, selectinload
 from app.accounts.tables import Account
 from app.assignments.offering import quoted
 from app.assignments.tables import Assignment, AssignmentState, Draft
+from app.assignments.task import Given, TaskDraft
 from app.completions.tables import Completion
 from app.database import Base
 from app.errors import NotFound
@@ -78,7 +79,7 @@ class LabelerState(StrEnum):
     EDITING = "editing"  # submitted and being edited; the submitted version remains until the edit is submitted
 
 
-def labeler_state(assignment: Assignment, labeler: Account, draft: Draft) -> LabelerState:
+def labeler_state(assignment: Given, labeler: Account, draft: Draft | TaskDraft) -> LabelerState:
     """Return the assignment's state for this labeler."""
     is_open = assignment.item.round.state is RoundState.OPEN
     if draft.submitted_at is not None:

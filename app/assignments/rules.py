@@ -7,6 +7,7 @@ the statements of slots.py decide.
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -16,9 +17,12 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
 from app.assignments import changes, drafts, late, order, own, queries, slots
+from app.assignments import task as tasks
 from app.assignments.briefing import note_beginning, unknown_guidelines
 from app.assignments.locks import is_open, one_at_a_time
 from app.assignments.queries import Answer
+from app.assignments.situation import Situation, look
+from app.assignments.slots import Offers
 from app.assignments.tables import (
     Assignment,
     AssignmentState,
@@ -27,6 +31,7 @@ from app.assignments.tables import (
     Skip,
     SkipReason,
 )
+from app.assignments.task import AnyItem, Given, Task, TaskText
 from app.completions.tables import Completion
 from app.config import settings
 from app.database import changed_rows, insert_into, public_id, utc_now
@@ -111,23 +116,29 @@ def _turn(session: Session, round: Round, before: RoundState, after: RoundState,
 # --- Handing out ---
 
 
-def claim(session: Session, labeler: Account, round: int | None = None) -> Assignment | None:
+def claim(
+    session: Session, labeler: Account, round: int | None = None, situation: Situation | None = None
+) -> Task | None:
     """Lease the labeler's unfinished assignment, else the next one on offer, in one round or in any; None if none.
 
-    Raise guidelines.rules.NotRead if the labeler must read a changed guideline before new work.
+    Raise guidelines.rules.NotRead if the labeler must read a changed guideline before new work. `situation` is known
+    where the labeler's requests wait for this one already.
     """
     if round is not None:
         queries.check_round(session, labeler, round)
-    one_at_a_time(session, labeler)
-    if unfinished := slots.take_unfinished(session, labeler, round):
-        return _hand_over(session, labeler, unfinished)
-    if labeler.paused:
+    situation = situation or look(session, labeler)
+    may_begin = not labeler.paused and situation.changed is None
+    found = slots.take_next(session, labeler, round, situation.offers if may_begin else Offers.NONE)
+    if found is None and may_begin and situation.offers is not Offers.ALL:
+        found = slots.take_next(session, labeler, round, Offers.ALL)
+    if found is None:
+        if not labeler.paused:
+            unknown_guidelines(session, labeler)
         return None
-    unknown = unknown_guidelines(session, labeler)
-    begun = _hand_over(session, labeler, slots.take_next(session, labeler, round))
-    if begun and unknown:
-        note_beginning(session, begun.item, labeler, unknown)
-    return begun
+    taken = tasks.read(session, found, labeler, begins=True)
+    if situation.unknown and situation.changed is None:
+        note_beginning(session, taken.item, labeler, unknown_guidelines(session, labeler))
+    return taken
 
 
 def reserve_next(
@@ -169,7 +180,7 @@ def give(session: Session, item: Item, labeler: Account) -> Assignment:
     ).one()
 
 
-def show_sensitive(session: Session, assignment: Assignment, labeler: Account) -> None:
+def show_sensitive(session: Session, assignment: Given, labeler: Account) -> None:
     """Record that the labeler was warned and chose to see the prompt, which is then shown without a warning."""
     session.execute(
         update(Draft)
@@ -183,7 +194,7 @@ def waiting(session: Session, labeler: Account, at_most: int = 1000) -> int:
     return 0 if labeler.paused else sum(slots.count_waiting(session, labeler, at_most).values())
 
 
-def resume(session: Session, assignment: Assignment, labeler: Account) -> Assignment | None:
+def resume(session: Session, assignment: Given, labeler: Account) -> Assignment | None:
     """Re-lease an item that this labeler was given before, or skipped; return None if others hold all its slots."""
     one_at_a_time(session, labeler)
     drafts.refuse_submitted(session, assignment, labeler)
@@ -212,7 +223,7 @@ def _hand_over(session: Session, labeler: Account, assignment_id: int | None) ->
     return assignment
 
 
-def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence: int) -> datetime:
+def heartbeat(session: Session, assignment: Given, labeler: Account, fence: int) -> datetime:
     """Renew the lease and return its end; even a lease that ran out is renewed if nobody else took the slot.
 
     Raise Conflict if the lease is lost.
@@ -224,7 +235,7 @@ def heartbeat(session: Session, assignment: Assignment, labeler: Account, fence:
     return until
 
 
-def why_lost(assignment: Assignment) -> str:
+def why_lost(assignment: Given) -> str:
     """Return why the labeler no longer holds the item, and the next step."""
     if assignment.item.round.state is not RoundState.OPEN:
         return _("This round was closed. You can still submit your text; it is kept as an extra answer.")
@@ -233,7 +244,7 @@ def why_lost(assignment: Assignment) -> str:
     )
 
 
-def skip(session: Session, assignment: Assignment, labeler: Account, reason: SkipReason, note: str = "") -> None:
+def skip(session: Session, assignment: Given, labeler: Account, reason: SkipReason, note: str = "") -> None:
     """Skip the item: free its slot at once and never offer it to this labeler again; the draft stays."""
     require_text(note, "note", may_be_empty=True, at_most=NOTE_CHARACTERS)
     one_at_a_time(session, labeler)
@@ -256,39 +267,34 @@ def idempotency_key(given: str, content: BaseModel) -> str:
     return hashlib.sha256(f"{given}\n{written}".encode()).hexdigest()
 
 
-def begin_submit(session: Session, assignment: Assignment, labeler: Account, version: int | None) -> None:
-    """Block all other submissions of this labeler until the end of the transaction.
+def begin_submit(task: Task, version: int | None) -> None:
+    """Refuse a submission that ignores text written elsewhere: raise Conflict if the draft has changed since `version`.
 
-    `version` is the draft version that the labeler saw last, if it is known; raise Conflict if the draft has changed
-    since, so that text written elsewhere is not ignored.
+    `version` is the draft version that the labeler saw last, if it is known. The task was read after `one_at_a_time`,
+    which blocks all other submissions of this labeler until the end of the transaction.
     """
-    one_at_a_time(session, labeler)
-    draft = session.get_one(Draft, (assignment.item_id, labeler.id), populate_existing=True)
-    open_ = draft.submitted_at is None or draft.reopened_at is not None
-    if open_ and version is not None and draft.version != version:
-        raise drafts.changed_elsewhere(draft)
+    open_ = task.draft.submitted_at is None or task.draft.reopened_at is not None
+    if open_ and version is not None and task.draft.version != version:
+        raise drafts.changed_elsewhere(task.draft)
 
 
-def handed_in(
-    session: Session, assignment: Assignment, labeler: Account, answers: type[Answer], key: str
-) -> Answer | None:
+def handed_in(session: Session, task: Task, labeler: Account, answers: type[Answer], key: str) -> Answer | None:
     """Return the row of `answers` that the labeler has submitted, or None; raise Conflict if a different one is final.
 
     A row with this `key` is the same submission, repeated; a row with another key is one that the labeler is editing.
     """
-    stored: Any = answer(session, assignment, labeler, answers)
-    if stored is None or stored.idempotency_key == key:
-        return stored
-    draft = session.get_one(Draft, (assignment.item_id, labeler.id))
-    if draft.reopened_at is not None:
+    if task.draft.submitted_at is None:
+        return None
+    stored: Any = answer(session, task, labeler, answers)
+    if stored is None or stored.idempotency_key == key or task.draft.reopened_at is not None:
         return stored
     raise Conflict(
         _("You have already submitted another answer to this; that answer remains."),
-        current={"content": draft.content, "submitted_at": stored.submitted_at.isoformat()},
+        current={"content": task.draft.content, "submitted_at": stored.submitted_at.isoformat()},
     )
 
 
-def answer(session: Session, assignment: Assignment, labeler: Account, answers: type[Answer]) -> Answer | None:
+def answer(session: Session, assignment: Given, labeler: Account, answers: type[Answer]) -> Answer | None:
     """Return the row of `answers` that the labeler has submitted, or None; an edit replaces this row."""
     columns: Any = answers  # the same for every kind of answer
     return session.scalars(
@@ -308,50 +314,45 @@ class Filled(NamedTuple):
         return self.assignment_id is None
 
 
-def fill_slot(
-    session: Session, assignment: Assignment, labeler: Account, content: dict, *, active_seconds: float
-) -> Filled:
+def fill_slot(session: Session, assignment: Given, labeler: Account, content: dict, *, active_seconds: float) -> Filled:
     """Submit the labeler's draft with `content`, and fill a slot of the item if one is left and the round is open.
 
     A lease that ran out costs nothing unless somebody else has taken the last slot; then the answer is surplus.
     """
-    draft = session.get_one(Draft, (assignment.item_id, labeler.id))
+    draft = assignment.draft if isinstance(assignment, Task) else queries.draft(session, assignment, labeler)
     if draft.reopened_at is not None and draft.submitted_at is not None:
-        slot = changes.fill_again(session, draft, content, active_seconds)
-        return Filled(slot, draft.submitted_at, draft.updated_at)
-    at = session.execute(
-        update(Draft)
-        .where(Draft.item_id == assignment.item_id, Draft.labeler_id == labeler.id)
-        .values(
-            content=content,
-            version=Draft.version + 1,
-            active_seconds=drafts.worked(active_seconds),
-            updated_at=utc_now(),
-            submitted_at=utc_now(),
-        )
-        .returning(Draft.submitted_at)
-        .execution_options(synchronize_session=False)
-    ).scalar_one()
-    assert at is not None
-    if not is_open(session, assignment.item_id):
+        edited = session.get_one(Draft, (assignment.item_id, labeler.id))
+        slot = changes.fill_again(session, edited, content, active_seconds)
+        return Filled(slot, draft.submitted_at, edited.updated_at)
+    at = drafts.submit(session, assignment.item_id, labeler, content, active_seconds)
+    if not _stays_open(session, assignment):
         slots.release(session, assignment.item_id, labeler)
         return Filled(None, at)
     return Filled(slots.fill(session, assignment.item_id, labeler, at), at)
 
 
+def _stays_open(session: Session, assignment: Given) -> bool:
+    """Return whether the round is open, and stays so until the end of the transaction."""
+    if isinstance(assignment, Task) and assignment.keeps_round:
+        return assignment.item.round.state is RoundState.OPEN
+    return is_open(session, assignment.item_id)
+
+
 # --- What is shown ---
 
 
-def shown_completions(item: Item, labeler: Account) -> list[Completion]:
+def shown_completions(item: AnyItem, labeler: Account) -> Sequence[Completion | TaskText]:
     """Return the item's completions in this labeler's own order; the first is shown as A.
 
     The order is a keyed hash of item and labeler: it reveals nothing, and it stays the same when the labeler loses a
     lease and resumes the draft through another slot.
     """
 
-    def place(completion: Completion) -> bytes:
+    def place(completion: Completion | TaskText) -> bytes:
         text = f"shown:{item.public_id}:{labeler.public_id}:{completion.public_id}"
         return hmac.digest(key, text.encode(), hashlib.sha256)
 
     key = settings().key
-    return sorted((member.completion for member in item.completions), key=place)
+    if isinstance(item, Item):
+        return sorted((member.completion for member in item.completions), key=place)
+    return sorted(item.texts, key=place)

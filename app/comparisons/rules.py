@@ -11,14 +11,17 @@ from app.accounts.tables import Account
 from app.assignments import late
 from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS
+from app.assignments.task import AnyItem
 from app.comparisons.schemas import ComparisonContent, CompletionAnswer
 from app.comparisons.tables import ComparedCompletion, Comparison, SeededOrder
+from app.database import run
 from app.errors import BadInput
 from app.guidelines import rules as guidelines
+from app.guidelines.rules import HasAnswers
 from app.guidelines.tables import Form
+from app.guidelines.versions import FormVersion
 from app.kit.i18n import gettext as _
-from app.prompts.tables import Prompt
-from app.rounds.tables import Item, ItemKind
+from app.rounds.tables import ItemKind
 from training.contract.records import Pool
 
 Place = TypeVar("Place", int, tuple[bool, int])  # smaller is better
@@ -29,7 +32,7 @@ UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 def validate(
-    session: Session, item: Item, labeler: Account, content: ComparisonContent, pool: Pool
+    session: Session, item: AnyItem, labeler: Account, content: ComparisonContent, pool: Pool
 ) -> list[dict[str, Any]]:
     """Refuse a ranking that is not complete; return the columns of what is compared, in the order shown."""
     shown = assignments.shown_completions(item, labeler)
@@ -49,9 +52,13 @@ def validate(
     ]
 
 
+# With RETURNING, all rows go in one statement.
+_COMPARED = insert(ComparedCompletion).returning(ComparedCompletion.shown_position)
+
+
 def store(
     session: Session,
-    item: Item,
+    item: AnyItem,
     content: ComparisonContent,
     rows: list[dict[str, Any]],
     columns: dict[str, Any],
@@ -68,11 +75,14 @@ def store(
         first_action_at=min(content.first_action_at, at) if content.first_action_at else None,
         **columns,
     )
-    comparison = session.merge(comparison)  # into the edited row, if there is one
+    if before:
+        comparison = session.merge(comparison)
+    else:
+        session.add(comparison)
     session.flush()
     if before:
         session.execute(delete(ComparedCompletion).where(ComparedCompletion.comparison_id == comparison.id))
-    session.execute(insert(ComparedCompletion), [{"comparison_id": comparison.id, **row} for row in rows])
+    run(session, _COMPARED, [{"comparison_id": comparison.id, **row} for row in rows])
     return comparison
 
 
@@ -137,7 +147,7 @@ def _ordered(places: dict[str, Place]) -> dict[str, int]:
     return {letter: numbers[place] for letter, place in places.items()}
 
 
-def flags_of(form: Form, prompt: Prompt, letter: str, answer: CompletionAnswer) -> dict[str, bool]:
+def flags_of(form: Form | FormVersion, prompt: HasAnswers, letter: str, answer: CompletionAnswer) -> dict[str, bool]:
     """Return the flags as they are stored: with `flags_complete`, each shown flag that is not set counts as no."""
     try:
         flags = guidelines.check_flags(form, prompt, answer.flags)

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.tables import AccountKind
+from app.assignments.task import TaskPrompt
 from app.conversations.queries import Whole
 from app.conversations.tables import AlternativesState, Origin, Role, Suggestion
 from app.kit.text import Text
@@ -18,12 +19,12 @@ Written = Annotated[Text, Field(max_length=50_000)]
 SuggestionId = Annotated[Text, Field(max_length=32)] | None
 
 
-def opening(prompt: Prompt) -> list[Message]:
+def opening(prompt: Prompt | TaskPrompt) -> list[Message]:
     """Return the messages that open a conversation; none if the prompt only describes a use case."""
     return [] if prompt.source is PromptSource.USE_CASE else [Message(**message) for message in prompt.messages]
 
 
-def first_role(prompt: Prompt) -> Role:
+def first_role(prompt: Prompt | TaskPrompt) -> Role:
     """Return the role of the first message that the labeler adds."""
     return Role.ASSISTANT if opening(prompt) else Role.USER
 

@@ -1,16 +1,16 @@
 """What the writing page shows besides the text: its length, and the form about the prompt."""
 
+from app.assignments.task import TaskRound
 from app.database import reading
 from app.demonstrations import lengths
 from app.demonstrations.schemas import DemonstrationContent
 from app.guidelines import rules as guidelines
 from app.guidelines.queries import newest_form
 from app.guidelines.tables import FormKind
-from app.rounds.tables import Round
 from training.contract.records import UseCase
 
 
-def beside(content: DemonstrationContent, round: Round) -> dict[str, object]:
+def beside(content: DemonstrationContent, round: TaskRound) -> dict[str, object]:
     """Return the length in tokens, and the questions about the prompt if the round asks them, with their version."""
     with reading() as session:
         tokenizer = lengths.tokenizer(session)

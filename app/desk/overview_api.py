@@ -18,6 +18,7 @@ from app.kit.i18n import gettext as _
 from app.kit.text import Text
 from app.web.auth import api_account
 from app.web.quick import quick
+from app.web.responses import as_json
 
 router = APIRouter(prefix="/api/v1/assignments", tags=["assignments"])
 
@@ -71,49 +72,51 @@ def versions(request: Request, id: str) -> list[VersionOut]:
         return [VersionOut.of(one, found.item.kind) for one in changes.versions(session, found.item_id, labeler.id)]
 
 
-@router.post("/{id}/undo")
+@router.post("/{id}/undo", response_model=AssignmentOut)
 @quick
-def undo(request: Request, response: Response, id: str) -> AssignmentOut:
+def undo(request: Request, id: str) -> Response:
     """Withdraw a submission of the last ten seconds; it becomes a draft again, under the same lease."""
     labeler = api_account(request, "work")
     with transaction() as session:
         found = queries.assignment(session, id, labeler)
         changes.check(found)
         withdraw(session, found, labeler)
-    return shown(response.headers, id, labeler)
+    return as_json(*shown(id, labeler))
 
 
-@router.post("/{id}/edit")
+@router.post("/{id}/edit", response_model=AssignmentOut)
 @quick
-def edit(request: Request, response: Response, id: str) -> AssignmentOut:
+def edit(request: Request, id: str) -> Response:
     """Open a submission for editing until its round closes; it counts until it is submitted again."""
-    return _change(request, response, id, changes.begin)
+    return _change(request, id, changes.begin)
 
 
-@router.post("/{id}/leave")
+@router.post("/{id}/leave", response_model=AssignmentOut)
 @quick
-def leave(request: Request, response: Response, id: str) -> AssignmentOut:
+def leave(request: Request, id: str) -> Response:
     """Discard the changes of an edited submission; the submitted version remains."""
-    return _change(request, response, id, changes.leave)
+    return _change(request, id, changes.leave)
 
 
-def _change(request: Request, response: Response, id: str, verb: Callable) -> AssignmentOut:
+def _change(request: Request, id: str, verb: Callable) -> Response:
     labeler = api_account(request, "work")
     with transaction() as session:
         verb(session, queries.assignment(session, id, labeler), labeler)
-    return shown(response.headers, id, labeler)
+    return as_json(*shown(id, labeler))
 
 
-@router.post("/{id}/resume", responses={409: {"description": "Others now hold all of its slots."}})
+@router.post(
+    "/{id}/resume", response_model=AssignmentOut, responses={409: {"description": "Others now hold all of its slots."}}
+)
 @quick
-def resume(request: Request, response: Response, id: str) -> AssignmentOut:
+def resume(request: Request, id: str) -> Response:
     """Resume an assignment that the labeler began or skipped."""
     labeler = api_account(request, "work")
     with transaction() as session:
         taken = rules.resume(session, queries.assignment(session, id, labeler), labeler)
     if taken is None:
         raise Conflict(_("Somebody else has this item now. What you wrote is kept; you can still submit it."))
-    return shown(response.headers, taken.public_id, labeler)
+    return as_json(*shown(taken.public_id, labeler))
 
 
 @router.post(
@@ -133,13 +136,13 @@ def discard(request: Request, id: str) -> None:
     "/{id}/ahead", response_model=AssignmentOut, responses={204: {"description": "No assignment comes after it."}}
 )
 @quick
-def ahead(request: Request, response: Response, id: str, given: NextIn | None = None):
+def ahead(request: Request, id: str, given: NextIn | None = None) -> Response:
     """Reserve what `next` will return after this one, for two minutes; it yields to labelers who find nothing else."""
     labeler = api_account(request, "work")
     with transaction() as session:
         current = queries.assignment(session, id, labeler)
         ready = rules.reserve_next(session, labeler, current, given.round if given else None)
-    return shown(response.headers, ready.public_id, labeler) if ready else Response(status_code=204)
+    return as_json(*shown(ready.public_id, labeler)) if ready else Response(status_code=204)
 
 
 @router.delete("/ahead", status_code=204)

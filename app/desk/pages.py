@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.accounts.tables import Account
 from app.assignments import changes, drafts, queries, rules, slots
+from app.assignments.locks import one_at_a_time
 from app.assignments.queries import LabelerState
 from app.assignments.tables import SkipReason
 from app.config import settings
@@ -66,7 +67,7 @@ def _to_next(
     try:
         with transaction() as session:
             claimed = rules.claim(session, labeler, round)
-            stands = stands_as(claimed, queries.draft(session, claimed, labeler)) if claimed else None
+            stands = stands_as(claimed) if claimed else None
     except NotRead as unread:
         response = _go(request, f"/guidelines/{unread.public_id}/changes", f"{note} {unread.message}".strip())
         choose_round(request, response, labeler, round)
@@ -123,7 +124,7 @@ def _show(
         "flag_keys": letters(work.flags),
         "lease_seconds": settings().lease_minutes * 60,
         "reasons": _reasons(),
-        "stands": stands_as(work.assignment, work.draft),
+        "stands": stands_as(work.assignment),
         "may_change": changes.may_change(work.assignment),
         "undo": undo,
         "extra": extra,
@@ -220,7 +221,8 @@ def submit(request: Request, id: str, form: Posted):
         return kept_for_later(request, labeler, id, form, hindrance)
     try:
         with transaction() as session:
-            work = find_work(session, id, labeler)
+            one_at_a_time(session, labeler)
+            work = find_work(session, id, labeler, keeps_round=True)
             stored = submit_answer(
                 session,
                 work.assignment,

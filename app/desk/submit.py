@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 from app.accounts.tables import Account
 from app.assignments import changes, late
 from app.assignments import rules as assignments
+from app.assignments.locks import one_at_a_time
 from app.assignments.tables import Assignment
+from app.assignments.task import Given, Task, read
 from app.comparisons import rules as comparisons
 from app.comparisons.tables import Comparison
 from app.conversations import rules as conversations
@@ -50,9 +52,14 @@ def matching(kind: ItemKind, body: BaseModel) -> AnyContent:
     return content.model_construct(**{name: getattr(body, name) for name in content.model_fields})
 
 
+def kind_of(body: BaseModel) -> ItemKind:
+    """Return the kind of item that a draft or submission is for."""
+    return next(kind for kind, content in CONTENT.items() if isinstance(body, content))
+
+
 def submit(
     session: Session,
-    assignment: Assignment,
+    assignment: Given,
     labeler: Account,
     content: BaseModel,
     *,
@@ -63,19 +70,26 @@ def submit(
     """Store a labeler's answer once and return its row: of a Demonstration, a Conversation or a Comparison.
 
     The same content with the same key returns the same row; other content raises Conflict, unless the labeler edits.
+    A task was read after `one_at_a_time`, with its round kept; any other assignment is read again so.
     """
-    item = assignment.item
-    kind = KINDS[item.kind]
-    content = matching(item.kind, content)
+    if isinstance(assignment, Task):
+        task = assignment
+    else:
+        one_at_a_time(session, labeler)
+        task = read(session, assignment.public_id, labeler, keeps_round=True)
+    kind = KINDS[task.item.kind]
+    content = matching(task.item.kind, content)
     key = assignments.idempotency_key(key, content)
-    assignments.begin_submit(session, assignment, labeler, version)
-    before: Any = assignments.handed_in(session, assignment, labeler, kind.table, key)
+    assignments.begin_submit(task, version)
+    before: Any = assignments.handed_in(session, task, labeler, kind.table, key)
     if before and before.idempotency_key == key:
         return before
     pool = before.pool if before else labeler.pool  # an edit keeps the pool that the answer was given in
+    # The texts of other kinds change rows of the item's prompt.
+    item = task.item if task.item.kind is ItemKind.COMPARISON else session.get_one(Item, task.item_id)
     valid = kind.validate(session, item, labeler, content, pool)
     filled = assignments.fill_slot(
-        session, assignment, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
+        session, task, labeler, content.model_dump(mode="json"), active_seconds=active_seconds
     )
     columns = {
         "id": before and before.id,
@@ -83,7 +97,7 @@ def submit(
         "assignment_id": filled.assignment_id,
         "labeler_id": labeler.id,
         "pool": pool,
-        "guideline_id": item.round.guideline_id,
+        "guideline_id": task.item.round.guideline_id,
         "surplus": filled.surplus,
         "idempotency_key": key,
         "submitted_at": filled.at,

@@ -1,15 +1,16 @@
 """A task as pages show it: the assignment, its draft, the text under each letter, and the questions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.accounts.tables import Account
-from app.assignments import changes, queries, rules
+from app.assignments import changes, queries, rules, task
 from app.assignments.queries import LabelerState
-from app.assignments.tables import LETTERS, Assignment, Draft
+from app.assignments.tables import LETTERS
+from app.assignments.task import Task, TaskDraft
 from app.comparisons.rules import reading_seconds
 from app.comparisons.schemas import ComparisonContent
 from app.conversations.queries import suggestions
@@ -27,12 +28,12 @@ from app.rounds.tables import ItemKind
 class Work:
     """An assignment as a page shows it to its labeler."""
 
-    assignment: Assignment
-    draft: Draft
+    assignment: Task
+    draft: TaskDraft
     content: AnyContent
     standing: LabelerState
     texts: dict[str, str]  # by letter, in the labeler's own order; comparisons only
-    questions: list[Question]
+    questions: Sequence[Question]
     unsent: AnyContent | None  # an edit that was not submitted before the round closed
     suggestions: dict[str, str]  # for the next message of a conversation, by id, newest first
 
@@ -92,16 +93,20 @@ class Work:
             raise BadInput(first["msg"], field=".".join(map(str, first["loc"]))) from error
 
 
-def find_work(session: Session, id: str, labeler: Account) -> Work:
+def find_work(session: Session, id: str, labeler: Account, *, keeps_round: bool = False) -> Work:
     """Return the task behind this assignment id; raise NotFound unless it was given to this labeler."""
-    found = queries.assignment(session, id, labeler)
-    draft = queries.draft(session, found, labeler)
-    item = found.item
+    return work_of(session, task.read(session, id, labeler, keeps_round=keeps_round), labeler)
+
+
+def work_of(session: Session, found: Task, labeler: Account) -> Work:
+    """Return a task as its page shows it."""
+    item, draft = found.item, found.draft
     shown = rules.shown_completions(item, labeler)
     content = CONTENT[item.kind].model_validate(draft.content)
     standing, unsent = queries.labeler_state(found, labeler, draft), None
     if standing is LabelerState.SUBMITTED and draft.reopened_at is not None:
-        unsent, content = content, CONTENT[item.kind].model_validate(changes.standing_version(session, draft).content)
+        version = changes.standing_version(session, item.id, labeler.id)
+        unsent, content = content, CONTENT[item.kind].model_validate(version.content)
     suggested = []
     if isinstance(content, ConversationContent):
         suggested = suggestions(session, item.id, labeler.id, len(content.messages))
@@ -117,6 +122,6 @@ def find_work(session: Session, id: str, labeler: Account) -> Work:
     )
 
 
-def stands_as(assignment: Assignment, draft: Draft) -> str:
+def stands_as(found: Task) -> str:
     """Return the version stamp of a task page: a prefetched page is valid while it matches."""
-    return f"{assignment.public_id}:{assignment.fence}:{draft.version}"
+    return f"{found.public_id}:{found.fence}:{found.draft.version}"

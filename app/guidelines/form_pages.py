@@ -1,5 +1,6 @@
 """Admin page for editing the questions of a form."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -31,7 +32,7 @@ def form(request: Request, kind: FormKind):
 
 
 def _page(
-    request: Request, kind: FormKind, version: int, questions: list[Question], error: PlumblineError | None = None
+    request: Request, kind: FormKind, version: int, questions: Sequence[Question], error: PlumblineError | None = None
 ) -> Response:
     account = admin(request)
     with reading() as session:

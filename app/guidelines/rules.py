@@ -1,6 +1,6 @@
 """Rules for guidelines and forms: seeded once, changed only by adding a version."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from sqlalchemy.exc import IntegrityError
@@ -13,6 +13,7 @@ from app.errors import BadInput, Conflict, NotFound
 from app.guidelines import defaults, queries
 from app.guidelines.schemas import GuidelineIn, PromptAnswer, Question
 from app.guidelines.tables import Acknowledgement, Form, FormKind, Guideline
+from app.guidelines.versions import FormVersion, GuidelineVersion
 from app.kit.i18n import gettext as _
 
 TRAINING, EVALUATION = "training", "evaluation"
@@ -21,7 +22,8 @@ TRAINING, EVALUATION = "training", "evaluation"
 class HasAnswers(Protocol):
     """The part of a prompt that forms use: `answers` holds what is known about it (Table 7)."""
 
-    answers: dict
+    @property
+    def answers(self) -> dict: ...
 
 
 def ensure_defaults(session: Session) -> None:
@@ -124,7 +126,9 @@ class NotRead(Conflict):
         self.public_id = guideline.public_id  # kept because the row is unusable after the rollback
 
 
-def acknowledge(session: Session, guideline: Guideline, account: Account, *, said_so: bool = True) -> None:
+def acknowledge(
+    session: Session, guideline: Guideline | GuidelineVersion, account: Account, *, said_so: bool = True
+) -> None:
     """Record that an account has read this version or, if not `said_so`, has begun to work under it. Idempotent."""
     row = {"account_id": account.id, "guideline_id": guideline.id, "said_so": said_so}
     made = insert_into(session, Acknowledgement).values(row)
@@ -133,17 +137,19 @@ def acknowledge(session: Session, guideline: Guideline, account: Account, *, sai
     session.execute(made if said_so else made.on_conflict_do_nothing())
 
 
-def questions(form: Form) -> list[Question]:
+def questions(form: Form | FormVersion) -> Sequence[Question]:
     """Return every question of a form."""
+    if isinstance(form, FormVersion):
+        return form.asked
     return [Question.model_validate(question) for question in form.questions]
 
 
-def questions_for(form: Form, prompt: HasAnswers) -> list[Question]:
+def questions_for(form: Form | FormVersion, prompt: HasAnswers) -> list[Question]:
     """Return the questions of a form that apply to a prompt; an unknown prompt answer hides no question."""
     return [question for question in questions(form) if question.is_shown(prompt.answers)]
 
 
-def check_flags(form: Form, prompt: HasAnswers, flags: Mapping[str, bool | None]) -> dict[str, bool]:
+def check_flags(form: Form | FormVersion, prompt: HasAnswers, flags: Mapping[str, bool | None]) -> dict[str, bool]:
     """Return the answered flags, without None; raises BadInput for one that the form does not ask of this prompt."""
     known = {question.name for question in questions(form) if question.kind == "yes_no"}
     shown = {question.name for question in questions_for(form, prompt)}

@@ -1,11 +1,14 @@
 """Authentication: the person behind a session cookie, or the account of a bearer token."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from fastapi import Request
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, Update, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.accounts import queries
 from app.accounts.tables import Account, AccountKind, ApiToken, Role, SignInSession
@@ -87,10 +90,38 @@ def api_account(request: Request, scope: str | None) -> Account:
 
     Raises NotSignedIn or Forbidden.
     """
+    token = _checked(request, _token(request, _secret(request)), scope)
+    _note_use(token)
+    return token.account
+
+
+def working(
+    request: Request, session: Session, *columns: ColumnElement, locks: bool = True
+) -> tuple[Account, Sequence[Any]]:
+    """Return the account of a bearer token with the scope `work`, checked within the request's own transaction.
+
+    With `locks`, other requests of this labeler wait until commit. Also return the row of the columns, which may refer
+    to Account and may be a moment older than the lock. Raises NotSignedIn or Forbidden.
+    """
+    found = queries.live_token_and(session, _secret(request), *columns, locks=locks)
+    request.state.token = found and found[0]
+    if found:  # a refusal rolls the transaction back, and is told in the account's language
+        session.expunge(found[0].account)
+        session.expunge(found[0])
+    token = _checked(request, request.state.token, "work")
+    if _is_noted_late(token):
+        session.execute(_note(token))
+    return token.account, found[1:] if found else ()
+
+
+def _secret(request: Request) -> str:
     kind, _space, secret = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not secret:
         raise NotSignedIn(_("Send an API token: Authorization: Bearer plumb_… (create one on your account page)."))
-    token = _token(request, secret.strip())
+    return secret.strip()
+
+
+def _checked(request: Request, token: ApiToken | None, scope: str | None) -> ApiToken:
     if token is None or not _may_be_used(request, token.account):
         raise NotSignedIn(_("This API token is unknown, revoked or expired; create a new one on your account page."))
     account = token.account
@@ -102,9 +133,8 @@ def api_account(request: Request, scope: str | None) -> Account:
         )
     if scope not in (None, "work") and account.role is not Role.ADMIN:
         raise Forbidden(_("The scope “%(scope)s” needs an admin account.") % {"scope": scope})
-    _note_use(token)
     request.state.account = account
-    return account
+    return token
 
 
 def _token(request: Request, secret: str) -> ApiToken | None:
@@ -117,10 +147,18 @@ def _token(request: Request, secret: str) -> ApiToken | None:
 
 def _note_use(used: ApiToken | SignInSession) -> None:
     # The only write that a GET may cause: it lets idle sessions end and unused tokens be found.
-    now = datetime.now(UTC)
-    if used.last_used_at is None or now - used.last_used_at > NOTED_EVERY:
+    if _is_noted_late(used):
         # The request does not fail on it: the disk may be full, or the database busy.
         with suppress(OperationalError), transaction() as session:
-            # Only this column: the row may have been revoked since it was read.
-            kind = type(used)
-            session.execute(update(kind).where(kind.id == used.id).values(last_used_at=now))
+            session.execute(_note(used))
+
+
+def _is_noted_late(used: ApiToken | SignInSession) -> bool:
+    return used.last_used_at is None or datetime.now(UTC) - used.last_used_at > NOTED_EVERY
+
+
+def _note(used: ApiToken | SignInSession) -> Update:
+    # Only this column: the row may have been revoked since it was read.
+    kind = type(used)
+    noted = update(kind).where(kind.id == used.id).values(last_used_at=datetime.now(UTC))
+    return noted.execution_options(synchronize_session=False)

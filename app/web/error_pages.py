@@ -14,13 +14,16 @@ from app.errors import NotSignedIn, PlumblineError
 from app.kit import disk, i18n
 from app.kit.i18n import gettext as _
 from app.kit.text import UNSTORABLE
-from app.web.auth import signed_in
+from app.web.auth import api_account, signed_in
+from app.web.bodies import CHECKED_LATER
 from app.web.responses import fragment, is_htmx, local_path, page, redirect
-from app.web.security import split_address
+from app.web.security import SAFE_METHODS, split_address
 
 
 def error_response(request: Request, error: Exception) -> Response:
     """Return an error as problem details for REST, a short alert for htmx, or a page for people."""
+    if isinstance(error, HTTPException | RequestValidationError):
+        error = _without_token(request) or error
     account = _whose(request, error)
     if account:
         i18n.set_language(account.language)
@@ -32,6 +35,8 @@ def error_response(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/api/"):
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+            if request.method not in SAFE_METHODS:
+                headers["Connection"] = "close"
         body = {"type": "about:blank", **{key: value for key, value in problem.items() if value is not None}}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
     if isinstance(error, NotSignedIn):
@@ -44,6 +49,16 @@ def error_response(request: Request, error: Exception) -> Response:
         response = page(request, "error.html", account, status, problem=problem)
     response.headers.update(headers)
     return response
+
+
+def _without_token(request: Request) -> PlumblineError | None:
+    """Return the refusal of a request whose token should have been checked before anything else, but was not."""
+    if request.url.path.startswith(CHECKED_LATER) and not hasattr(request.state, "token"):
+        try:
+            api_account(request, None)
+        except PlumblineError as refused:
+            return refused
+    return None
 
 
 def _whose(request: Request, error: Exception) -> Account | None:

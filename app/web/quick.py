@@ -3,6 +3,7 @@
 Everything else keeps the framework's forty threads, so that no suggestion or export holds up a labeler.
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import ParamSpec, TypeVar
@@ -10,7 +11,7 @@ from typing import ParamSpec, TypeVar
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
-THREADS = 4
+THREADS = int(os.environ.get("QT", "4"))
 P = ParamSpec("P")
 R = TypeVar("R")
 _threads: RunVar[CapacityLimiter] = RunVar("quick_threads")

@@ -1,7 +1,8 @@
 """Pages and fragments, redirects with a note for the next page, and fields of a posted form."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from markupsafe import Markup
@@ -29,6 +30,13 @@ async def text_form(request: Request) -> TextForm:
     """Parse a form without files, as form_data() does; a file in place of a text is ignored."""
     form = await form_data(request)
     return TextForm([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
+
+
+def as_json(content: dict[str, Any], version: int | None = None) -> Response:
+    """Return JSON that needs no model to write it, as pydantic would have written it; `version` becomes the ETag."""
+    body = orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    headers = {} if version is None else {"ETag": f'"{version}"'}
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def is_htmx(request: Request) -> bool:
