@@ -53,9 +53,14 @@ def run(
 
 
 @cli.command("web")
-def web(fd: int = typer.Option(None, help="File descriptor of an inherited listening socket.")) -> None:
+def web(
+    fd: int = typer.Option(None, help="File descriptor of an inherited listening socket."),
+    processes: int = typer.Option(
+        None, min=1, max=64, help="Processes; by default one on SQLite, and one for each core on PostgreSQL."
+    ),
+) -> None:
     """Run only the web server."""
-    entry_points.web(fd)
+    entry_points.web(fd, processes)
 
 
 @cli.command("worker")

@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field("", description="Addresses whose X-Forwarded-* headers are trusted, comma-separated.")
     argon2_memory_kib: int = Field(65536, description="Memory used to hash one password; tests use little.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    web_processes: int = Field(
+        0, ge=0, le=64, description="Web server processes. 0: one on SQLite, one for each core on PostgreSQL."
+    )
     session_hours: int = Field(24 * 14, description="How long a sign-in lasts.")
     idle_hours: int = Field(
         24 * 3, ge=1, description="How long a sign-in lasts without use; live pages do not count as use."
@@ -82,6 +85,12 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """URL of the database; embedded SQLite by default."""
         return self.database_url or f"sqlite:///{self.data_dir / 'plumbline.db'}"
+
+    @property
+    def web_server_processes(self) -> int:
+        """How many processes serve the web; SQLite has one writer, so there more of them would only wait."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.web_processes or (1 if self.sqlalchemy_url.startswith("sqlite") else cores)
 
     @property
     def broker_socket(self) -> Path:

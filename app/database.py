@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import ClassVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from sqlalchemy import (
     JSON,
@@ -38,13 +38,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, Session, make_transient_to_detached
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from app.config import settings
+
+Stored = TypeVar("Stored", bound="Base")
 
 
 class Base(DeclarativeBase):
@@ -241,6 +243,12 @@ def run(session: Session, statement: Executable, values: Mapping | Sequence[Mapp
     if session.new or session.dirty or session.deleted:
         session.flush()
     return session.connection().execute(statement, values)
+
+
+def as_read(row: Stored) -> Stored:
+    """Make a row of columns that a statement has read or stored one that a session has read, now closed."""
+    make_transient_to_detached(row)
+    return row
 
 
 def insert_into(session: Session, table: type[Base] | FromClause) -> sqlite.Insert | postgresql.Insert:

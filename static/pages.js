@@ -20,7 +20,7 @@ export function start(common) {
 async function enter() {
   const ended = leaving.signal;
   const src = document.querySelector(".desk")?.dataset.script;
-  // Loaded first, so that whoever is quick finds either all of the page's scripts or none of them.
+  // Loaded first, so that an early click finds either all of the page's scripts or none of them.
   const own = src && (await import(src).catch(() => null));
   if (ended.aborted) return;
   always(ended);

@@ -54,7 +54,8 @@ def _storage(url: str) -> Storage:
 
 
 def _counting(act: Callable[[Storage], float | None]) -> float | None:
-    for url in (settings().broker_url or "memory://", "memory://"):
+    together = settings().broker_url or settings().web_server_processes > 1
+    for url in (settings().broker if together else "memory://", "memory://"):
         try:
             return act(_storage(url))
         except RedisError:

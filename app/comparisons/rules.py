@@ -13,8 +13,8 @@ from app.assignments import rules as assignments
 from app.assignments.tables import LETTERS
 from app.assignments.task import AnyItem
 from app.comparisons.schemas import ComparisonContent, CompletionAnswer
-from app.comparisons.tables import ComparedCompletion, Comparison, SeededOrder
-from app.database import run
+from app.comparisons.tables import ComparedCompletion, Comparison, ComparisonSource, SeededOrder
+from app.database import as_read, public_id, run
 from app.errors import BadInput
 from app.guidelines import rules as guidelines
 from app.guidelines.rules import HasAnswers
@@ -52,6 +52,7 @@ def validate(
     ]
 
 
+_NEW = insert(Comparison).returning(Comparison.id)
 # With RETURNING, all rows go in one statement.
 _COMPARED = insert(ComparedCompletion).returning(ComparedCompletion.shown_position)
 
@@ -66,22 +67,24 @@ def store(
 ) -> Comparison:
     """Store a ranking with what it compares; `before` is the one that was edited."""
     at = columns["submitted_at"]
-    comparison = Comparison(
-        prompt_id=item.prompt_id,
-        form_id=item.round.form_id,
-        notes=content.notes,
-        seeded_order=content.seeded_order,
+    values = {
+        "prompt_id": item.prompt_id,
+        "form_id": item.round.form_id,
+        "notes": content.notes,
+        "seeded_order": content.seeded_order,
         # A clock that goes ahead must not cost the answer.
-        first_action_at=min(content.first_action_at, at) if content.first_action_at else None,
+        "first_action_at": min(content.first_action_at, at) if content.first_action_at else None,
         **columns,
-    )
+    }
     if before:
-        comparison = session.merge(comparison)
-    else:
-        session.add(comparison)
-    session.flush()
-    if before:
+        comparison = session.merge(Comparison(**values))
+        session.flush()
         session.execute(delete(ComparedCompletion).where(ComparedCompletion.comparison_id == comparison.id))
+    else:
+        values |= {"public_id": public_id(), "source": ComparisonSource.PERSON}
+        del values["id"]
+        comparison = as_read(Comparison(id=run(session, _NEW, values).scalar_one(), **values))
+        session.add(comparison)
     run(session, _COMPARED, [{"comparison_id": comparison.id, **row} for row in rows])
     return comparison
 

@@ -56,7 +56,7 @@ def as_shown(found: Task, labeler: Account) -> ShownJson:
         "draft": {
             "version": draft.version,
             "content": CONTENT[item.kind].model_validate(draft.content).model_dump(mode="json"),
-            "active_seconds": draft.active_seconds,
+            "active_seconds": float(draft.active_seconds),  # SQLite returns 0.0 as 0 from the statement that stores it
         },
     }
     return ShownJson(told, draft.version)

@@ -105,13 +105,10 @@ def working(
     """
     found = queries.live_token_and(session, _secret(request), *columns, locks=locks)
     request.state.token = found and found[0]
-    if found:  # a refusal rolls the transaction back, and is told in the account's language
-        session.expunge(found[0].account)
-        session.expunge(found[0])
     token = _checked(request, request.state.token, "work")
     if _is_noted_late(token):
         session.execute(_note(token))
-    return token.account, found[1:] if found else ()
+    return token.account, found[1] if found else ()
 
 
 def _secret(request: Request) -> str:

@@ -20,7 +20,7 @@ ANONYMOUS_BYTES = 65_536  # a sign-in needs less
 # Short bodies here are read before the token is checked, which is done within the request's own transaction.
 CHECKED_LATER = "/api/v1/assignments/"
 FREE_SECONDS, LEAST_BYTES_PER_SECOND = 30, 10_000
-MOST_UNFINISHED = 100  # incomplete bodies per client address
+MOST_UNFINISHED = 100  # incomplete bodies per client address, in all web processes together
 
 
 class Bodies:
@@ -42,7 +42,7 @@ class Bodies:
         request = Request(scope)
         address = client_address(request)
         try:
-            if self.unfinished[address] >= MOST_UNFINISHED:
+            if self.unfinished[address] >= max(1, MOST_UNFINISHED // settings().web_server_processes):
                 raise TooMany(_("Too many incomplete requests. Try again in a moment."), retry_after_seconds=5)
             most = await run_in_threadpool(self._most_bytes, request)
         except (PlumblineError, HTTPException) as error:

@@ -1,13 +1,15 @@
 """Monitoring for operators: JSON logs with the request's number on every line, and Prometheus metrics."""
 
 import logging
+import os
 import secrets
 import sys
 import time
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import Processor
@@ -116,9 +118,13 @@ class Observe:
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
-    """Return this process's Prometheus metrics, to this machine or to an admin's token with the scope `read`."""
+    """Return all web processes' Prometheus metrics, to this machine or to an admin's token with the scope `read`."""
     if "authorization" in request.headers:
         api_account(request, "read")
     elif is_proxied(request) or not (request.client and is_loopback(request.client.host)):
         raise NotFound(_("Page not found."))
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # as entry_points.web sets it for several processes
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,9 +1,10 @@
-"""Few threads for the requests of the desk: each is short, and more threads would only wait for the interpreter.
+"""Two threads for the requests of the desk: one works while the other waits for the database.
+
+Each request is short, and more threads would only wait for the interpreter.
 
 Everything else keeps the framework's forty threads, so that no suggestion or export holds up a labeler.
 """
 
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import ParamSpec, TypeVar
@@ -11,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
-THREADS = int(os.environ.get("QT", "4"))
+THREADS = 2
 P = ParamSpec("P")
 R = TypeVar("R")
 _threads: RunVar[CapacityLimiter] = RunVar("quick_threads")

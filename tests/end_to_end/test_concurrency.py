@@ -25,9 +25,10 @@ from tests.desk import make_round
 
 
 class Server:
-    """The web server as its own process, over the test's database."""
+    """The web server as its own process, or as several, over the test's database."""
 
-    def __init__(self):
+    def __init__(self, processes: int = 1):
+        self.processes = processes
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -35,12 +36,12 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--log-level", "warning"]
         self.process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(self.port), "--backlog", "2048"],
+            [sys.executable, "-m", "app.cli", "web", "--processes", str(self.processes)],
             cwd=ROOT,
-            env=os.environ | {"PLUMBLINE_PORT": str(self.port)},
+            env=os.environ | {"PLUMBLINE_PORT": str(self.port), "PLUMBLINE_LOG_LEVEL": "warning"},
             stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         until = time.monotonic() + 40
         while time.monotonic() < until and self.process.poll() is None:
@@ -52,13 +53,14 @@ class Server:
         raise AssertionError("the server did not start")
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 @pytest.fixture
 def server(database) -> Iterator[Server]:
-    started = Server()
+    """One process over SQLite, and two over PostgreSQL."""
+    started = Server(1 if database.dialect.name == "sqlite" else 2)
     yield started
     started.kill()
 

@@ -219,7 +219,7 @@ def test_a_round_that_closes_during_an_edit_leaves_both_texts(people):
     with reading() as session:
         draft = queries.draft(session, held, ana)
         assert draft.content["text"] == "Too late."
-        assert changes.standing_version(session, draft).content["text"] == "It stands."
+        assert changes.standing_version(session, draft.item_id, draft.labeler_id).content["text"] == "It stands."
         assert (
             queries.labeler_state(queries.assignment(session, held.public_id, ana), ana, draft)
             is LabelerState.SUBMITTED

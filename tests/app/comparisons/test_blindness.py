@@ -161,8 +161,8 @@ def test_the_order_that_is_shown_tells_nothing(database):
     labeler = SimpleNamespace(public_id="ana")
     before = None
     for number in range(items):
-        members = [SimpleNamespace(completion=SimpleNamespace(public_id=f"{number}-{place}")) for place in range(4)]
-        item = SimpleNamespace(public_id=f"item-{number}", completions=members)
+        texts = [SimpleNamespace(public_id=f"{number}-{place}") for place in range(4)]
+        item = SimpleNamespace(public_id=f"item-{number}", texts=texts)
         order = [int(one.public_id.split("-")[1]) for one in assignments.shown_completions(item, labeler)]
         assert sorted(order) == [0, 1, 2, 3]
         places.update(enumerate(order))

@@ -14,6 +14,7 @@ from app.database import reading, transaction, utc_now
 from app.errors import Conflict
 from app.jobs.tables import Job
 from app.plans.schemas import NextRound
+from app.prompts.tables import Prompt
 from app.rounds.queries import is_reserved
 from app.rounds.tables import Item, ItemKind, Round, RoundPurpose, RoundState
 from app.simulation import demo, miniature, queries
@@ -63,7 +64,7 @@ def test_a_person_first_meets_something_worth_reading(database):
         first = claim(session, account("ada"))
         assert first.item.kind is ItemKind.COMPARISON
         assert first.item.round.purpose is RoundPurpose.DEMO
-        assert 4 <= len(first.item.completions) <= 9
+        assert 4 <= len(first.item.texts) <= 9
 
 
 def test_a_person_may_practise_first(database, client, people):
@@ -76,7 +77,7 @@ def test_simulated_labelers_leave_the_readable_texts_to_people(database, people)
     simulated = people.labeler("simulated-1-01", kind=AccountKind.SIMULATED)
     with transaction() as session:
         first = claim(session, simulated)
-        assert first.item.prompt.collection == miniature.COLLECTION
+        assert session.get_one(Prompt, first.item.prompt.id).collection == miniature.COLLECTION
         judge(first.item.prompt.messages[-1]["text"], "")  # the rubric knows it
 
 
@@ -151,7 +152,7 @@ def test_the_programs_leave_a_person_something_and_the_next_round_comes_first(da
         (turn,) = queries.turns(session)
         assert turn.waits_for_plan and turn.for_people == 15
         assert claim(session, program) is None
-        assert claim(session, ada, turn.round.number).item.round_id == turn.round.id
+        assert claim(session, ada, turn.round.number).item.round.id == turn.round.id
         next_round = NextRound.model_validate(NEXT_ROUND)
     make_round(2, number=9, opened=False)
     with transaction() as session:
@@ -160,7 +161,7 @@ def test_the_programs_leave_a_person_something_and_the_next_round_comes_first(da
         open_round(session, made)
     with transaction() as session:
         session.execute(update(Assignment).where(Assignment.labeler_id == ada.id).values(labeler_id=program.id))
-        assert claim(session, ada).item.round_id == made.id
+        assert claim(session, ada).item.round.id == made.id
     assert next_round.prompts * next_round.reserved_for_people >= 10, "enough to see what the policy writes"
 
 

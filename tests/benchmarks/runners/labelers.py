@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import orjson
 
 LETTERS = "ABCD"
+ARRIVES_AFTER = 0.005  # seconds after the one before: while the first work, not all at once
 
 
 class Visitor:
@@ -102,11 +103,15 @@ async def main(asked: dict) -> dict:
     """Let everybody work at once."""
     host, port = asked["url"].removeprefix("http://").split(":")
     visitors = [Visitor(host, int(port), headers) for headers in asked["visitors"]]
-    for one in visitors:
-        await one.open()
     work = by_pages if asked["way"] == "pages" else by_rest
     began = time.perf_counter()
-    await asyncio.gather(*(work(one, began + asked["seconds"]) for one in visitors))
+
+    async def come(number: int, visitor: Visitor) -> None:
+        await asyncio.sleep(ARRIVES_AFTER * number)
+        await visitor.open()
+        await work(visitor, began + asked["seconds"])
+
+    await asyncio.gather(*(come(number, one) for number, one in enumerate(visitors)))
     seconds = time.perf_counter() - began
     took: dict[str, list[float]] = {}
     for one in visitors:
