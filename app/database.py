@@ -215,9 +215,15 @@ _sqlite_writer = threading.Lock()
 
 @contextmanager
 def reading() -> Iterator[Session]:
-    """Open a short read-only session; writes are not kept."""
-    with Session(engine().execution_options(plumbline_reads=True), expire_on_commit=False) as session:
+    """Open a short read-only session: PostgreSQL refuses writes, and SQLite does not keep them."""
+    with Session(_reader(), expire_on_commit=False) as session:
         yield session  # closing rolls back but, unlike rollback(), keeps the rows readable
+        if session.get_bind().dialect.name == "postgresql":
+            session.commit()  # psycopg forgets its prepared statements when it rolls back
+
+
+def _reader() -> Engine:
+    return engine().execution_options(plumbline_reads=True, postgresql_readonly=True)
 
 
 @contextmanager
