@@ -51,6 +51,8 @@ class Runner:
 def line(name: str, numbers: dict[str, float]) -> str:
     """A comparison for a reader: how many times as fast by the clock and by processor time, and what either used."""
     shown = [f"{name:<64}"]
+    if "ratio" not in numbers:
+        return "  ".join([*shown, *(f"{key} {value:.4g}" for key, value in numbers.items())])
     for key, what in (("ratio", "by the clock"), ("processor_ratio", "by processor time")):
         shown.append(f"{numbers[key]:5.2f}x {what} [{numbers[key + '_low']:.2f}, {numbers[key + '_high']:.2f}]")
     for key, what, form in (("share", "of a core", ".2f"), ("tokens", "tokens", ".0f"), ("peak_mib", "MiB", ".0f")):
