@@ -64,12 +64,12 @@ def take_next(session: Session, labeler: Account, round: int | None, offers: "Of
 
 
 def unfinished(session: Session, labeler: Account) -> int | None:
-    """Return the slot that `take_unfinished` would lease."""
+    """Return the unfinished slot that `take_next` would lease."""
     return run(session, _own_first(False), own(labeler, None)).scalar()
 
 
 def other_unfinished(session: Session, item_id: int, labeler: Account, round: int | None = None) -> int | None:
-    """Return the slot that `take_unfinished` would lease once this item is done."""
+    """Return the unfinished slot that `take_next` would lease once this item is done."""
     return run(session, _own_first(round is not None, other=True), {**own(labeler, round), "item": item_id}).scalar()
 
 
