@@ -7,10 +7,7 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 import orjson
@@ -19,6 +16,7 @@ from app.errors import PlumblineError
 from app.kit.i18n import N_
 from app.kit.i18n import gettext as _
 from app.kit.places import check_address
+from training.contract.chat import asked_pause, may_pass, whole_reply
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60  # for all tries together: a person may be waiting
@@ -124,20 +122,10 @@ def _ask(
         return _ask(endpoint, {**body, "n": 1}, headers, seconds, until)
     if status != 200:
         refusal = _refusal(endpoint, status, content, reply.headers.get("Location", ""))
-        if status in (408, 409, 425, 429) or status >= 500:
-            raise _Passing(refusal, _asked_pause(reply.headers.get("Retry-After", "").strip()))
+        if may_pass(status):
+            raise _Passing(refusal, asked_pause(reply))
         raise NoAnswer(refusal)
     return _written(endpoint, content, body["n"])
-
-
-def _asked_pause(retry_after: str) -> float:
-    """Parse Retry-After, a number of seconds or a date, into seconds to wait; 0 if it is neither."""
-    with suppress(ValueError):
-        if retry_after.isdecimal():
-            return float(retry_after)
-        when = parsedate_to_datetime(retry_after)
-        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-    return 0.0
 
 
 def _key(endpoint: Endpoint) -> str:
@@ -156,18 +144,8 @@ def _post(address: str, body: dict, headers: dict[str, str], until: float) -> tu
     left = max(until - time.monotonic(), 0.001)
     limits = httpx.Timeout(left, connect=min(CONNECT_SECONDS, left))
     # No proxy or .netrc from the environment: requests go only to the address that an admin entered.
-    with (
-        httpx.Client(timeout=limits, follow_redirects=False, trust_env=False) as client,
-        client.stream("POST", address, json=body, headers=headers) as reply,
-    ):
-        content = bytearray()
-        for chunk in reply.iter_bytes():
-            content += chunk
-            if len(content) > MAX_ANSWER_BYTES:
-                raise httpx.DecodingError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-            if time.monotonic() > until:
-                raise httpx.ReadTimeout("its answer does not end")
-        return reply, bytes(content)
+    with httpx.Client(timeout=limits, follow_redirects=False, trust_env=False) as client:
+        return whole_reply(client, address, body, until, headers=headers, at_most=MAX_ANSWER_BYTES)
 
 
 def _refusal(endpoint: Endpoint, status: int, content: bytes, location: str) -> str:

@@ -5,6 +5,7 @@ after random pauses whose limit doubles, so that waiting requests do not return 
 slot among the concurrent ones, so an overloaded server gets fewer requests.
 """
 
+import json
 import os
 import queue
 import random
@@ -15,13 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import httpx
 
+from training.contract.chat import asked_pause, may_pass, whole_reply
 from training.contract.records import Message
 
 KEY_VARIABLE = "ENDPOINT_KEY"
@@ -199,7 +199,7 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> list[EndpointCompletion
     """Return the choices of one request; raise _Passing, Refused, or ValueError if every request would fail."""
     url = str(client.base_url).rstrip("/")
     try:
-        reply = _reply(client, body)
+        reply, content = whole_reply(client, "chat/completions", body, time.monotonic() + ANSWER_SECONDS)
     except httpx.ConnectError as error:
         raise _Passing(f"endpoint: nothing answers at {url} ({error}); start the server or correct it") from error
     except httpx.TimeoutException as error:
@@ -208,12 +208,12 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> list[EndpointCompletion
         raise _Passing(f"endpoint: {url} broke off its answer ({error}); see its log") from error
     status = reply.status_code
     if status != 200:
-        refusal = f"endpoint: {_refusal(url, reply, body['model'])} It said: {_said(reply)}"
-        if status in (408, 409, 425, 429) or status >= 500:
-            raise _Passing(refusal, load=status in (429, 503), pause=_asked_pause(reply))
+        refusal = f"endpoint: {_refusal(url, reply, body['model'])} It said: {_said(content)}"
+        if may_pass(status):
+            raise _Passing(refusal, load=status in (429, 503), pause=asked_pause(reply))
         raise Refused(refusal) if status in (400, 413, 422) else ValueError(refusal)
     try:
-        answer = reply.json()
+        answer = json.loads(content)
         answers = [
             EndpointCompletion(
                 choice["message"]["content"] or "",
@@ -226,7 +226,7 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> list[EndpointCompletion
         tokens = (answer.get("usage") or {}).get("completion_tokens")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _Passing(
-            f"endpoint: {url} answered with something else than a chat completion: {_said(reply)}"
+            f"endpoint: {url} answered with something else than a chat completion: {_said(content)}"
         ) from error
     if not answers:
         raise _Passing(f"endpoint: {url} answered without a completion; see its log")
@@ -237,31 +237,6 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> list[EndpointCompletion
             "raise the server's own limit (vLLM: --max-model-len) or lower this one"
         )
     return answers
-
-
-def _reply(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
-    """Return the whole reply; raise httpx.ReadTimeout if it is still arriving after ANSWER_SECONDS."""
-    until = time.monotonic() + ANSWER_SECONDS
-    with client.stream("POST", "chat/completions", json=body) as reply:
-        content = bytearray()
-        for chunk in reply.iter_bytes():
-            content += chunk
-            if time.monotonic() > until:
-                raise httpx.ReadTimeout("its answer does not end")
-    return httpx.Response(
-        reply.status_code, headers={"Retry-After": reply.headers.get("Retry-After", "")}, content=bytes(content)
-    )
-
-
-def _asked_pause(reply: httpx.Response) -> float:
-    """Return the seconds to wait by Retry-After, which is a number or a date; 0 if the server does not say."""
-    told = reply.headers["Retry-After"].strip()
-    with suppress(ValueError):
-        if told.isdecimal():
-            return float(told)
-        when = parsedate_to_datetime(told)
-        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-    return 0.0
 
 
 def _logprobs(choice: dict[str, Any]) -> list[float] | None:
@@ -282,9 +257,9 @@ def _refusal(url: str, reply: httpx.Response, model: str) -> str:
     return f"{url} refused the request ({status})."
 
 
-def _said(reply: httpx.Response) -> str:
+def _said(content: bytes) -> str:
     try:
-        told = reply.json()["error"]["message"]
+        told = json.loads(content)["error"]["message"]
     except (ValueError, KeyError, TypeError):
-        told = reply.text
+        told = content.decode(errors="replace")
     return " ".join(str(told).split())[:SHOWN_CHARACTERS] or "nothing"
