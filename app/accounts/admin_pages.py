@@ -3,7 +3,7 @@
 import secrets
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from app.accounts import queries, rules
 from app.accounts.password_again import check_current
@@ -39,14 +39,14 @@ def _is_admin(id: str) -> bool:
 
 
 @router.get("/admin")
-def admin_start(request: Request):
+def admin_start(request: Request) -> Response:
     """Redirect to the rounds, where the admin area starts."""
     admin(request)
     return redirect("/admin/rounds")
 
 
 @router.get("/admin/accounts")
-def accounts_page(request: Request, text: SearchText = "", cursor: Text | None = None):
+def accounts_page(request: Request, text: SearchText = "", cursor: Text | None = None) -> Response:
     """List the accounts."""
     account = admin(request)
     with reading() as session:
@@ -55,7 +55,7 @@ def accounts_page(request: Request, text: SearchText = "", cursor: Text | None =
 
 
 @router.get("/admin/accounts/new")
-def new_account_page(request: Request):
+def new_account_page(request: Request) -> Response:
     """Show the form for a new account."""
     return _new_page(request)
 
@@ -85,7 +85,7 @@ def create_account(
     pool: FormText = "train",
     language: FormText = "en",
     current: FormText = "",
-):
+) -> Response:
     """Create an account; creating an admin requires one's own password."""
     by = admin(request)
     given = {"username": username, "name": name, "role": role, "pool": pool, "language": language}
@@ -113,7 +113,7 @@ def create_account(
 
 
 @router.get("/admin/accounts/{id}")
-def account_page(request: Request, id: str):
+def account_page(request: Request, id: str) -> Response:
     """Show an account: its permissions, tokens, sessions and history."""
     return _account_page(request, id)
 
@@ -153,7 +153,7 @@ def change_account(
     pool: FormText = "",
     language: FormText = "en",
     current: FormText = "",
-):
+) -> Response:
     """Change an account's name, role, pool and language; promoting to admin requires one's own password."""
     by = admin(request)
     try:
@@ -178,7 +178,7 @@ def change_account(
 
 
 @router.post("/admin/accounts/{id}/disable")
-def disable_account(request: Request, id: str):
+def disable_account(request: Request, id: str) -> Response:
     """Sign an account out and keep it out."""
     return _change(
         request,
@@ -189,13 +189,13 @@ def disable_account(request: Request, id: str):
 
 
 @router.post("/admin/accounts/{id}/enable")
-def enable_account(request: Request, id: str):
+def enable_account(request: Request, id: str) -> Response:
     """Let a disabled account sign in again."""
     return _change(request, id, _("The account can sign in again."), disabled=False)
 
 
 @router.post("/admin/accounts/{id}/pause")
-def pause_account(request: Request, id: str):
+def pause_account(request: Request, id: str) -> Response:
     """Pause an account: it gets no new assignments."""
     return _change(
         request, id, _("Paused: they get no new tasks, but can finish those they have started."), paused=True
@@ -203,7 +203,7 @@ def pause_account(request: Request, id: str):
 
 
 @router.post("/admin/accounts/{id}/resume")
-def resume_account(request: Request, id: str):
+def resume_account(request: Request, id: str) -> Response:
     """Resume an account: it gets new assignments again."""
     return _change(request, id, _("Resumed: they get new tasks again."), paused=False)
 
@@ -219,7 +219,7 @@ def _change(request: Request, id: str, note: str, **changes: bool):
 
 
 @router.post("/admin/accounts/{id}/password")
-def reset_password(request: Request, id: str, current: FormText = ""):
+def reset_password(request: Request, id: str, current: FormText = "") -> Response:
     """Set a random password, shown once, sign the account out everywhere, and revoke its API tokens.
 
     Resetting an admin's password requires one's own.
@@ -238,7 +238,7 @@ def reset_password(request: Request, id: str, current: FormText = ""):
 
 
 @router.post("/admin/accounts/{id}/sign-out")
-def sign_out_everywhere(request: Request, id: str):
+def sign_out_everywhere(request: Request, id: str) -> Response:
     """End all of an account's sessions and revoke its API tokens."""
     by = admin(request)
     with transaction() as session:
@@ -247,7 +247,7 @@ def sign_out_everywhere(request: Request, id: str):
 
 
 @router.post("/admin/accounts/{id}/tokens/{token_id}/revoke")
-def revoke_token(request: Request, id: str, token_id: str):
+def revoke_token(request: Request, id: str, token_id: str) -> Response:
     """Revoke one of an account's API tokens."""
     by = admin(request)
     with transaction() as session:
@@ -260,7 +260,7 @@ def _done(id: str, note: str):
 
 
 @router.get("/admin/audit")
-def audit_page(request: Request, before: Annotated[int | None, Query(ge=0, lt=2**31)] = None):
+def audit_page(request: Request, before: Annotated[int | None, Query(ge=0, lt=2**31)] = None) -> Response:
     """Show the audit trail, newest first."""
     account = admin(request)
     with reading() as session:

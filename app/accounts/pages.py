@@ -43,7 +43,7 @@ def _secret(request: Request) -> str | None:
 
 
 @router.get("/sign-in")
-def sign_in_page(request: Request, next: Text = "/"):
+def sign_in_page(request: Request, next: Text = "/") -> Response:
     """Show the sign-in form (on this machine with demo buttons), or the first-run form if no account exists."""
     with reading() as session:
         nobody = queries.is_empty(session)
@@ -62,7 +62,7 @@ def _sign_in_form(request: Request, next: str, username: str = "", error: Plumbl
 @router.post("/sign-in")
 def sign_in(
     request: Request, username: FormText = "", password: FormText = "", next: FormText = "/", demo: FormText = ""
-):
+) -> Response:
     """Sign in and redirect to the requested page; `demo` is the user name of a demo account."""
     if demo:
         username, password = demo, DEMO_PASSWORD
@@ -89,7 +89,7 @@ def sign_in(
 
 
 @router.post("/sign-out")
-def sign_out(request: Request):
+def sign_out(request: Request) -> Response:
     """End this session."""
     if secret := _secret(request):
         with transaction() as session:
@@ -109,7 +109,7 @@ def _check_first_run(request: Request) -> None:
 
 
 @router.get("/first-run")
-def first_run_page(request: Request, code: Text = ""):
+def first_run_page(request: Request, code: Text = "") -> Response:
     """Show the form that creates the first admin; raises NotFound once one exists."""
     _check_first_run(request)
     shown = {"code": code, "local": is_local(request), "username": "", "name": "", "error": None}
@@ -119,7 +119,7 @@ def first_run_page(request: Request, code: Text = ""):
 @router.post("/first-run")
 def first_run(
     request: Request, username: FormText = "", name: FormText = "", password: FormText = "", code: FormText = ""
-):
+) -> Response:
     """Create the first admin and sign them in."""
     _check_first_run(request)
     local = is_local(request)
@@ -173,13 +173,13 @@ def _own_page(
 
 
 @router.get("/account")
-def account_page(request: Request):
+def account_page(request: Request) -> Response:
     """Show one's name, language, password, sessions and API tokens."""
     return _own_page(request, signed_in(request))
 
 
 @router.post("/account")
-def change_own(request: Request, name: FormText = "", language: FormText = "en"):
+def change_own(request: Request, name: FormText = "", language: FormText = "en") -> Response:
     """Change one's name and language."""
     account = signed_in(request)
     try:
@@ -192,7 +192,7 @@ def change_own(request: Request, name: FormText = "", language: FormText = "en")
 
 
 @router.post("/account/sensitive")
-def change_sensitive(request: Request, show: FormText = ""):
+def change_sensitive(request: Request, show: FormText = "") -> Response:
     """Opt out of sensitive prompts, or back in."""
     account = signed_in(request)
     with transaction() as session:
@@ -201,7 +201,9 @@ def change_sensitive(request: Request, show: FormText = ""):
 
 
 @router.post("/account/password")
-def change_own_password(request: Request, current: FormText = "", password: FormText = "", keep_tokens: FormText = ""):
+def change_own_password(
+    request: Request, current: FormText = "", password: FormText = "", keep_tokens: FormText = ""
+) -> Response:
     """Change one's password, sign out everywhere else, and revoke one's API tokens unless `keep_tokens`."""
     account = signed_in(request)
     try:
@@ -217,7 +219,7 @@ def change_own_password(request: Request, current: FormText = "", password: Form
 
 
 @router.post("/account/sign-out-everywhere")
-def sign_out_elsewhere(request: Request, keep_tokens: FormText = ""):
+def sign_out_elsewhere(request: Request, keep_tokens: FormText = "") -> Response:
     """End all of one's other sessions, and revoke one's API tokens unless `keep_tokens`."""
     account = signed_in(request)
     with transaction() as session:
@@ -234,7 +236,7 @@ def create_own_token(
     days: FormText = "90",
     scopes: Annotated[Sequence[TypedText], Form()] = (),
     current: FormText = "",
-):
+) -> Response:
     """Create an API token and show its secret once; requires the current password."""
     account = signed_in(request)
     try:
@@ -251,7 +253,7 @@ def create_own_token(
 
 
 @router.post("/account/tokens/{id}/revoke")
-def revoke_own_token(request: Request, id: str):
+def revoke_own_token(request: Request, id: str) -> Response:
     """Revoke one of one's API tokens."""
     account = signed_in(request)
     with transaction() as session:

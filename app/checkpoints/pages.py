@@ -2,7 +2,7 @@
 
 import json
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app.checkpoints import queries, rules
 from app.checkpoints.tables import CheckpointRole
@@ -17,7 +17,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/admin/checkpoints")
-def list_page(request: Request, cursor: Text | None = None, role: Text = ""):
+def list_page(request: Request, cursor: Text | None = None, role: Text = "") -> Response:
     """Show all checkpoints, or those with one role."""
     account = admin(request)
     wanted = CheckpointRole(role) if role in list(CheckpointRole) else None
@@ -30,14 +30,14 @@ def list_page(request: Request, cursor: Text | None = None, role: Text = ""):
 
 
 @router.get("/admin/checkpoints/new")
-def new_page(request: Request):
+def new_page(request: Request) -> Response:
     """Show the form that adds a model by path."""
     given = {"path": "", "name": "", "role": CheckpointRole.BASE}
     return page(request, "checkpoints/new.html", admin(request), given=given, error=None)
 
 
 @router.post("/admin/checkpoints/new")
-def add(request: Request, path: FormText = "", name: FormText = "", role: FormText = ""):
+def add(request: Request, path: FormText = "", name: FormText = "", role: FormText = "") -> Response:
     """Add a model by path."""
     account = admin(request)
     try:
@@ -51,7 +51,7 @@ def add(request: Request, path: FormText = "", name: FormText = "", role: FormTe
 
 
 @router.get("/admin/checkpoints/{id}")
-def detail_page(request: Request, id: str):
+def detail_page(request: Request, id: str) -> Response:
     """Show one checkpoint with its lineage."""
     account = admin(request)
     with reading() as session:
@@ -67,7 +67,7 @@ def detail_page(request: Request, id: str):
 
 
 @router.post("/admin/checkpoints/{id}/policy")
-def make_policy(request: Request, id: str, name: FormText = ""):
+def make_policy(request: Request, id: str, name: FormText = "") -> Response:
     """Make the checkpoint a policy."""
     account = admin(request)
     response = redirect(f"/admin/checkpoints/{id}")

@@ -1,6 +1,6 @@
 """Admin pages for comparisons."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app.assignments import changes
 from app.comparisons import queries
@@ -15,7 +15,7 @@ PAGE = 50
 
 
 @router.get("/admin/comparisons")
-def comparisons(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
+def comparisons(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None) -> Response:
     """List submitted comparisons, newest first."""
     account = admin(request)
     number = round_number(round)
@@ -27,7 +27,7 @@ def comparisons(request: Request, round: Text = "", labeler: Text = "", cursor: 
 
 
 @router.get("/admin/comparisons/{id}")
-def comparison(request: Request, id: str):
+def comparison(request: Request, id: str) -> Response:
     """Show a comparison, with the sources of all its parts."""
     account = admin(request)
     with reading() as session:

@@ -1,6 +1,6 @@
 """Admin page for one completion."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app.completions import rules
 from app.database import reading
@@ -11,7 +11,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/admin/completions/{id}")
-def completion(request: Request, id: str):
+def completion(request: Request, id: str) -> Response:
     """Show a completion with its prompt, its policy and its sampling settings."""
     account = admin(request)
     with reading() as session:

@@ -22,7 +22,7 @@ PAGE = 50
 
 
 @router.post("/assignments/{id}/suggest")
-def suggest(request: Request, id: str):
+def suggest(request: Request, id: str) -> Response:
     """Return a suggestion, which the script shows next to the message being written."""
     labeler = acting(request)
     try:
@@ -42,7 +42,7 @@ def prepare(request: Request, id: str) -> Response:
 
 
 @router.get("/admin/conversations")
-def conversations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
+def conversations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None) -> Response:
     """List submitted conversations, newest first."""
     account = admin(request)
     number = round_number(round)
@@ -61,7 +61,7 @@ def conversations(request: Request, round: Text = "", labeler: Text = "", cursor
 
 
 @router.get("/admin/conversations/{id}")
-def conversation(request: Request, id: str):
+def conversation(request: Request, id: str) -> Response:
     """Show a conversation: each message with its suggestions, and what became of its alternatives."""
     account = admin(request)
     with reading() as session:
@@ -81,7 +81,7 @@ def conversation(request: Request, id: str):
 
 
 @router.post("/admin/conversations/{id}/alternatives")
-def sample_again(request: Request, id: str):
+def sample_again(request: Request, id: str) -> Response:
     """Resample failed alternatives."""
     account = admin(request)
     with transaction() as session:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.assignments import changes
@@ -20,7 +20,7 @@ PAGE = 50
 
 
 @router.post("/writing/shown")
-def shown(request: Request, text: Annotated[TypedText, Form(max_length=50_000)] = ""):
+def shown(request: Request, text: Annotated[TypedText, Form(max_length=50_000)] = "") -> Response:
     """Return a text's length and its preview, for the editor's script."""
     signed_in(request)
     with reading() as session:
@@ -31,7 +31,7 @@ def shown(request: Request, text: Annotated[TypedText, Form(max_length=50_000)] 
 
 
 @router.get("/admin/demonstrations")
-def demonstrations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None):
+def demonstrations(request: Request, round: Text = "", labeler: Text = "", cursor: Text | None = None) -> Response:
     """List submitted demonstrations, newest first."""
     account = admin(request)
     number = round_number(round)
@@ -49,7 +49,7 @@ def demonstrations(request: Request, round: Text = "", labeler: Text = "", curso
 
 
 @router.get("/admin/demonstrations/{id}")
-def demonstration(request: Request, id: str):
+def demonstration(request: Request, id: str) -> Response:
     """Show a demonstration, with the sources of all its parts."""
     account = admin(request)
     with reading() as session:

@@ -29,7 +29,7 @@ SHOWN_ON_DESK = 5
 
 @router.get("/")
 @quick
-def desk(request: Request):
+def desk(request: Request) -> Response:
     """Show what is waiting, unfinished and done."""
     labeler = signed_in(request)
     with reading() as session:
@@ -51,7 +51,7 @@ def desk(request: Request):
 
 @router.get("/work/{listing}")
 @quick
-def listed(request: Request, listing: Listing, cursor: Text | None = None):
+def listed(request: Request, listing: Listing, cursor: Text | None = None) -> Response:
     """Show a whole list, page by page."""
     labeler = signed_in(request)
     with reading() as session:
@@ -61,7 +61,7 @@ def listed(request: Request, listing: Listing, cursor: Text | None = None):
 
 @router.post("/assignments/{id}/discard")
 @quick
-def discard(request: Request, id: str):
+def discard(request: Request, id: str) -> Response:
     """Delete a draft that can no longer be continued."""
     labeler = acting(request)
     try:
@@ -77,7 +77,7 @@ def discard(request: Request, id: str):
 
 @router.post("/assignments/{id}/undo")
 @quick
-def undo(request: Request, id: str):
+def undo(request: Request, id: str) -> Response:
     """Withdraw a submission made a moment ago; it becomes a draft again."""
     labeler = acting(request)
     try:
@@ -92,7 +92,7 @@ def undo(request: Request, id: str):
 
 @router.post("/assignments/{id}/edit")
 @quick
-def edit(request: Request, id: str):
+def edit(request: Request, id: str) -> Response:
     """Open a submission for editing."""
     labeler = acting(request)
     try:
@@ -105,7 +105,7 @@ def edit(request: Request, id: str):
 
 @router.post("/assignments/{id}/leave")
 @quick
-def leave(request: Request, id: str):
+def leave(request: Request, id: str) -> Response:
     """Discard the changes of an edited submission; the submitted version remains."""
     labeler = acting(request)
     with transaction() as session:
@@ -122,7 +122,7 @@ def _told(url: str, note: str) -> Response:
 
 @router.post("/assignments/{id}/ahead")
 @quick
-def ahead(request: Request, id: str):
+def ahead(request: Request, id: str) -> Response:
     """Reserve the next task so that a script can prefetch its page; return its address, or 204 if nothing follows."""
     labeler = acting(request)
     try:
@@ -136,7 +136,7 @@ def ahead(request: Request, id: str):
 
 @router.post("/assignments/ahead/give-back")
 @quick
-def give_back(request: Request):
+def give_back(request: Request) -> Response:
     """Release the reserved task at once when the labeler leaves the page."""
     labeler = acting(request)
     with transaction() as session:

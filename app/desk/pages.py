@@ -52,7 +52,7 @@ Posted = Annotated[TextForm, Depends(text_form)]
 
 @router.post("/assignments/next")
 @quick
-def next_assignment(request: Request, round: Annotated[TypedText | None, Form(max_length=400)] = None):
+def next_assignment(request: Request, round: Annotated[TypedText | None, Form(max_length=400)] = None) -> Response:
     """Go to the next task, or to the desk if none is left; `round` is a number, empty (all) or absent (as before)."""
     labeler = acting(request)
     if round is None:
@@ -103,7 +103,7 @@ def _go(request: Request, url: str, note: str, **told: str | None) -> Response:
 
 @router.get("/assignments/{id}")
 @quick
-def assignment(request: Request, id: str, at: Text = ""):
+def assignment(request: Request, id: str, at: Text = "") -> Response:
     """Show a task; `at` is a letter or `ranking`."""
     return _show(request, signed_in(request), id, at)
 
@@ -214,7 +214,7 @@ def _to_step(labeler: Account, id: str, work: Work, form: TextForm, saved: draft
 
 @router.post("/assignments/{id}/submit")
 @quick
-def submit(request: Request, id: str, form: Posted):
+def submit(request: Request, id: str, form: Posted) -> Response:
     """Submit the task, then go to the next one unless the button says otherwise."""
     labeler, hindrance = posting_labeler(request)
     if hindrance:
@@ -291,7 +291,7 @@ def _show_conflict(request: Request, labeler: Account, id: str, form: TextForm, 
 
 @router.post("/assignments/{id}/skip")
 @quick
-def skip(request: Request, id: str, form: Posted):
+def skip(request: Request, id: str, form: Posted) -> Response:
     """Skip the task; what was written stays as a draft."""
     labeler, hindrance = posting_labeler(request)
     if hindrance:
@@ -312,7 +312,7 @@ def skip(request: Request, id: str, form: Posted):
 
 @router.post("/assignments/{id}/show")
 @quick
-def show_sensitive(request: Request, id: str):
+def show_sensitive(request: Request, id: str) -> Response:
     """Show a sensitive prompt to a labeler who was warned."""
     labeler = acting(request)
     with transaction() as session:
@@ -322,7 +322,7 @@ def show_sensitive(request: Request, id: str):
 
 @router.post("/assignments/{id}/resume")
 @quick
-def resume(request: Request, id: str):
+def resume(request: Request, id: str) -> Response:
     """Resume an unfinished task."""
     labeler = acting(request)
     taken, note = None, _("Somebody else has this task now. What you wrote is here; you can still submit it.")
@@ -339,7 +339,7 @@ def resume(request: Request, id: str):
 
 @router.post("/assignments/{id}/heartbeat")
 @quick
-def heartbeat(request: Request, id: str, fence: Annotated[int, Form(ge=0, le=2**31 - 1)]):
+def heartbeat(request: Request, id: str, fence: Annotated[int, Form(ge=0, le=2**31 - 1)]) -> Response:
     """Renew the lease when a script reports that the labeler is still working."""
     labeler = acting(request)
     try:

@@ -23,7 +23,7 @@ PARTS = ("name", "kind", "label", "definition", "low", "high", "key")
 
 
 @router.get("/admin/forms/{kind}")
-def form(request: Request, kind: FormKind):
+def form(request: Request, kind: FormKind) -> Response:
     """Show the questions of the newest version for editing."""
     with reading() as session:
         newest = queries.newest_form(session, kind)
@@ -59,7 +59,7 @@ def _page(
 
 
 @router.post("/admin/forms/{kind}")
-def save(request: Request, kind: FormKind, form: Annotated[FormData, Depends(form_data)]):
+def save(request: Request, kind: FormKind, form: Annotated[FormData, Depends(form_data)]) -> Response:
     """Save a new version; the other buttons only preview it or add an empty question."""
     by = admin(request)
     version = str(form.get("version", ""))

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Request, Response
 from pydantic import ValidationError
 
 from app.database import reading, transaction
@@ -19,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/guidelines")
-def guidelines(request: Request):
+def guidelines(request: Request) -> Response:
     """List the newest version of each guideline, with the version that the reader last read."""
     account = signed_in(request)
     with reading() as session:
@@ -28,7 +28,7 @@ def guidelines(request: Request):
 
 
 @router.get("/guidelines/{id}")
-def guideline(request: Request, id: str):
+def guideline(request: Request, id: str) -> Response:
     """Show one version of a guideline, with a list of all versions."""
     account = signed_in(request)
     with reading() as session:
@@ -38,7 +38,7 @@ def guideline(request: Request, id: str):
 
 
 @router.get("/guidelines/{id}/changes")
-def changed(request: Request, id: str, next: Text = "/"):
+def changed(request: Request, id: str, next: Text = "/") -> Response:
     """Show the changes since the version that the reader last read, and the button that confirms reading."""
     account = signed_in(request)
     with reading() as session:
@@ -53,7 +53,7 @@ def changed(request: Request, id: str, next: Text = "/"):
 
 
 @router.post("/guidelines/{id}/acknowledge")
-def acknowledge(request: Request, id: str, next: FormText = "/"):
+def acknowledge(request: Request, id: str, next: FormText = "/") -> Response:
     """Record that the reader has read this version."""
     account = signed_in(request)
     with transaction() as session:
@@ -62,7 +62,7 @@ def acknowledge(request: Request, id: str, next: FormText = "/"):
 
 
 @router.get("/admin/guidelines")
-def admin_guidelines(request: Request):
+def admin_guidelines(request: Request) -> Response:
     """List every guideline with its versions, and the forms."""
     account = admin(request)
     with reading() as session:
@@ -72,7 +72,7 @@ def admin_guidelines(request: Request):
 
 
 @router.get("/admin/guidelines/new")
-def new_version(request: Request, name: Text = ""):
+def new_version(request: Request, name: Text = "") -> Response:
     """Show the form for a new version, or for a new guideline."""
     account = admin(request)
     with reading() as session:
@@ -93,7 +93,7 @@ def add_version(
     title: FormText = "",
     body: Annotated[TypedText, Form(max_length=200_000)] = "",
     what_changed: Annotated[TypedText, Form(max_length=4000)] = "",
-):
+) -> Response:
     """Add a version of a guideline."""
     account = admin(request)
     given = {"name": name, "title": title, "body": body.replace("\r\n", "\n"), "what_changed": what_changed.strip()}

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from app import queue
@@ -36,7 +36,7 @@ SAMPLES = 6
 
 
 @router.get("/admin/jobs")
-def list_page(request: Request, cursor: Text | None = None):
+def list_page(request: Request, cursor: Text | None = None) -> Response:
     """Show all jobs and the workers that could run them; htmx polls the list while a job is queued or running."""
     account = admin(request)
     with reading() as session:
@@ -49,7 +49,7 @@ def list_page(request: Request, cursor: Text | None = None):
 
 
 @router.get("/admin/jobs/new")
-def new_page(request: Request, snapshot: Text = "", checkpoint: Text = ""):
+def new_page(request: Request, snapshot: Text = "", checkpoint: Text = "") -> Response:
     """Show the form that starts a job."""
     return _form(request, {"recipe": "", "data": snapshot, "init_from": checkpoint, "reward_model": "", "set": ""})
 
@@ -83,7 +83,7 @@ def create(
     init_from: FormText = "",
     reward_model: FormText = "",
     set: LongText = "",
-):
+) -> Response:
     """Queue a job and redirect to its page."""
     account = admin(request)
     given = {"recipe": recipe, "data": data, "init_from": init_from, "reward_model": reward_model, "set": set}
@@ -139,7 +139,7 @@ def _view(public_id: str) -> View:
 
 
 @router.get("/admin/jobs/{id}")
-def detail_page(request: Request, id: str):
+def detail_page(request: Request, id: str) -> Response:
     """Show one job, live."""
     account = admin(request)
     view = _view(id)
@@ -148,7 +148,7 @@ def detail_page(request: Request, id: str):
 
 
 @router.get("/admin/jobs/{id}/stream")
-async def stream(request: Request, id: str):
+async def stream(request: Request, id: str) -> Response:
     """Send the live block of the page as a server-sent event whenever it changes."""
     job_id = await run_sync(_which, request, id)
     return EventSourceResponse(
@@ -179,7 +179,7 @@ def _live(request: Request, id: str) -> str:
 
 
 @router.get("/admin/jobs/{id}/metrics")
-def metrics_page(request: Request, id: str):
+def metrics_page(request: Request, id: str) -> Response:
     """Show the curves' numbers as tables."""
     account = admin(request)
     with reading() as session:
@@ -189,19 +189,19 @@ def metrics_page(request: Request, id: str):
 
 
 @router.post("/admin/jobs/{id}/cancel")
-def cancel(request: Request, id: str):
+def cancel(request: Request, id: str) -> Response:
     """Cancel the job."""
     return _act(request, id, rules.cancel, _("The job is being canceled."))
 
 
 @router.post("/admin/jobs/{id}/resume")
-def resume(request: Request, id: str):
+def resume(request: Request, id: str) -> Response:
     """Resume the job."""
     return _act(request, id, rules.resume, _("The job is queued again and resumes where it stopped."))
 
 
 @router.post("/admin/jobs/{id}/completions")
-def take_in(request: Request, id: str):
+def take_in(request: Request, id: str) -> Response:
     """Add a sampling job's completions to its checkpoint's policy."""
     return _act(request, id, sampling.request, _("The completions are being added to the job's policy."))
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Path, Request
+from fastapi import APIRouter, Depends, Form, Path, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
@@ -31,7 +31,7 @@ Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
 @router.get("")
-def overview(request: Request):
+def overview(request: Request) -> Response:
     """Show exercises, screenings, reviewers and the survey."""
     return _overview(request)
 
@@ -72,7 +72,7 @@ def _to(path: str, note: str):
 
 
 @router.get("/exercises/new")
-def new_exercise(request: Request, part: Text = "practice", kind: Text = "comparison"):
+def new_exercise(request: Request, part: Text = "practice", kind: Text = "comparison") -> Response:
     """Show the form for a new exercise."""
     admin(request)
     blank = [{"text": "", "tier": "", "why": "", "flags": []}] * 4
@@ -121,7 +121,7 @@ def _given(form: FormData) -> dict:
 
 
 @router.post("/exercises/new")
-def write_exercise(request: Request, form: Posted):
+def write_exercise(request: Request, form: Posted) -> Response:
     """Create an exercise, or show the form with one more completion."""
     account = admin(request)
     given = _given(form)
@@ -156,7 +156,7 @@ def _checked(schema, values):
 
 
 @router.get("/exercises/{id}")
-def exercise(request: Request, id: str):
+def exercise(request: Request, id: str) -> Response:
     """Show one exercise for reading and editing."""
     account = admin(request)
     with reading() as session:
@@ -169,7 +169,7 @@ def _one(request: Request, account: Account, found: Exercise, flags, error: Plum
 
 
 @router.post("/exercises/{id}")
-def change_exercise(request: Request, id: str, form: Posted):
+def change_exercise(request: Request, id: str, form: Posted) -> Response:
     """Save an exercise's reference and explanation."""
     account = admin(request)
     try:
@@ -193,13 +193,13 @@ def change_exercise(request: Request, id: str, form: Posted):
 
 
 @router.post("/exercises/{id}/retire")
-def retire_exercise(request: Request, id: str):
+def retire_exercise(request: Request, id: str) -> Response:
     """Retire an exercise: it is no longer assigned."""
     return _set_retired(request, id, True, _("Exercise retired: no longer assigned. Existing answers are kept."))
 
 
 @router.post("/exercises/{id}/restore")
-def restore_exercise(request: Request, id: str):
+def restore_exercise(request: Request, id: str) -> Response:
     """Restore a retired exercise: it is assigned again."""
     return _set_retired(request, id, False, _("Exercise restored: assigned again."))
 
@@ -215,7 +215,7 @@ def _set_retired(request: Request, id: str, retired: bool, note: str):
 
 
 @router.post("/invite")
-def invite(request: Request, username: FormText = ""):
+def invite(request: Request, username: FormText = "") -> Response:
     """Invite a labeler to a screening."""
     account = admin(request)
     try:
@@ -227,7 +227,7 @@ def invite(request: Request, username: FormText = ""):
 
 
 @router.post("/call-off")
-def call_off(request: Request, username: FormText = ""):
+def call_off(request: Request, username: FormText = "") -> Response:
     """Cancel a screening."""
     account = admin(request)
     try:
@@ -239,7 +239,7 @@ def call_off(request: Request, username: FormText = ""):
 
 
 @router.get("/screenings/{number}")
-def screening_page(request: Request, number: Number):
+def screening_page(request: Request, number: Number) -> Response:
     """Show one screening by its number: its figures, demonstrations and self-assessment."""
     return _screening(request, number)
 
@@ -267,7 +267,7 @@ def _screening(request: Request, number: int, error: PlumblineError | None = Non
 
 
 @router.post("/screenings/{number}/decide")
-def decide(request: Request, number: Number, verdict: FormText = "", reason: Reason = ""):
+def decide(request: Request, number: Number, verdict: FormText = "", reason: Reason = "") -> Response:
     """Accept a labeler into a pool, or decline."""
     account = admin(request)
     try:
@@ -284,7 +284,7 @@ def decide(request: Request, number: Number, verdict: FormText = "", reason: Rea
 
 
 @router.post("/reviewers")
-def name_reviewer(request: Request, username: FormText = ""):
+def name_reviewer(request: Request, username: FormText = "") -> Response:
     """Add a reviewer, who can rate demonstrations."""
     account = admin(request)
     try:
@@ -296,7 +296,7 @@ def name_reviewer(request: Request, username: FormText = ""):
 
 
 @router.post("/reviewers/{id}/dismiss")
-def dismiss_reviewer(request: Request, id: str):
+def dismiss_reviewer(request: Request, id: str) -> Response:
     """Remove a reviewer."""
     account = admin(request)
     with transaction() as session:
@@ -305,7 +305,7 @@ def dismiss_reviewer(request: Request, id: str):
 
 
 @router.get("/survey")
-def survey_results(request: Request):
+def survey_results(request: Request) -> Response:
     """Show the survey's counts, once at least five have answered."""
     account = admin(request)
     with reading() as session:
@@ -316,7 +316,7 @@ def survey_results(request: Request):
 
 
 @router.post("/survey/offer")
-def offer_survey(request: Request):
+def offer_survey(request: Request) -> Response:
     """Offer the survey to every labeler who was never asked."""
     account = admin(request)
     with transaction() as session:

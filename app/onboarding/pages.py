@@ -22,7 +22,7 @@ Posted = Annotated[FormData, Depends(form_data)]
 
 
 @router.get("/onboarding")
-def onboarding(request: Request):
+def onboarding(request: Request) -> Response:
     """Show the steps and the labeler's progress."""
     return _onboarding(request)
 
@@ -48,7 +48,7 @@ def _onboarding(request: Request, error: BadInput | None = None, given: dict | N
 
 
 @router.post("/onboarding/next")
-def next_exercise(request: Request, part: FormText = RoundPurpose.PRACTICE):
+def next_exercise(request: Request, part: FormText = RoundPurpose.PRACTICE) -> Response:
     """Go to the next exercise, or back to the steps when all are done."""
     labeler = signed_in(request)
     if part not in ONBOARDING:
@@ -62,7 +62,7 @@ def next_exercise(request: Request, part: FormText = RoundPurpose.PRACTICE):
 
 
 @router.get("/onboarding/exercises/{id}")
-def after_exercise(request: Request, id: str):
+def after_exercise(request: Request, id: str) -> Response:
     """Show what follows a submitted exercise: feedback on practice, the next step of a screening."""
     labeler = signed_in(request)
     with reading() as session:
@@ -78,7 +78,7 @@ def after_exercise(request: Request, id: str):
 
 
 @router.post("/onboarding/self-assessment")
-def assess(request: Request, form: Posted):
+def assess(request: Request, form: Posted) -> Response:
     """Save which sensitive speech the labeler can identify; submit the screening if that button was pressed."""
     labeler = signed_in(request)
     comfort = {topic: str(form[f"comfort.{topic}"]) for topic in screening.TOPICS if form.get(f"comfort.{topic}")}
@@ -99,7 +99,7 @@ def assess(request: Request, form: Posted):
 
 
 @router.get("/reviews")
-def reviews(request: Request, show: Text = ""):
+def reviews(request: Request, show: Text = "") -> Response:
     """Show the next demonstration to rate, without a name; a sensitive one only if `show` names it, after a warning."""
     return _reviews(request, show)
 
@@ -126,7 +126,7 @@ def _reviews(request: Request, show: str, error: BadInput | None = None, note: s
 
 
 @router.post("/reviews/{id}")
-def review(request: Request, id: str, form: Posted):
+def review(request: Request, id: str, form: Posted) -> Response:
     """Rate a demonstration."""
     account = signed_in(request)
     rating, note = str(form.get("rating", "")), str(form.get("note", ""))
@@ -144,7 +144,7 @@ def review(request: Request, id: str, form: Posted):
 
 
 @router.get("/survey")
-def survey_page(request: Request):
+def survey_page(request: Request) -> Response:
     """Show the questions to those who were asked and have neither answered nor declined."""
     account = signed_in(request)
     offered = account.survey is SurveyState.OFFERED

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Request, Response
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 
@@ -37,7 +37,7 @@ NUMBERS = ("prompts", "completions", "overlap", "demonstrations")
 
 
 @router.get("/admin/plans")
-def list_page(request: Request, cursor: Text | None = None):
+def list_page(request: Request, cursor: Text | None = None) -> Response:
     """Show all plans."""
     account = admin(request)
     with reading() as session:
@@ -64,7 +64,7 @@ def _defaults() -> dict:
 
 
 @router.get("/admin/plans/new")
-def new_page(request: Request, round: Text = ""):
+def new_page(request: Request, round: Text = "") -> Response:
     """Show the form that starts a plan."""
     return _form(request, _defaults() | {"round": round})
 
@@ -95,7 +95,7 @@ def _form(request: Request, given: dict, error: PlumblineError | None = None):
 
 
 @router.post("/admin/plans/new")
-def start(request: Request, form: Posted):
+def start(request: Request, form: Posted) -> Response:
     """Start a plan and redirect to its page."""
     account = admin(request)
     # An unticked checkbox is not sent, so a missing value means empty, not the default.
@@ -143,7 +143,7 @@ def _config(given: dict) -> dict:
 
 
 @router.get("/admin/plans/{id}")
-def detail_page(request: Request, id: str):
+def detail_page(request: Request, id: str) -> Response:
     """Show one plan; while it runs, htmx polls the block with its progress."""
     account = admin(request)
     workers = queue.workers(queue.TRAINING)
@@ -168,7 +168,7 @@ def detail_page(request: Request, id: str):
 
 
 @router.post("/admin/plans/{id}/retry")
-def retry(request: Request, id: str, set: Annotated[TypedText, Form(max_length=20_000)] = ""):
+def retry(request: Request, id: str, set: Annotated[TypedText, Form(max_length=20_000)] = "") -> Response:
     """Retry the failed step, with or without overrides."""
     return _act(
         request, id, lambda session, plan, by: rules.retry(session, plan, by, parse_keys(set)), _("The plan continues.")
@@ -176,7 +176,7 @@ def retry(request: Request, id: str, set: Annotated[TypedText, Form(max_length=2
 
 
 @router.post("/admin/plans/{id}/cancel")
-def cancel(request: Request, id: str):
+def cancel(request: Request, id: str) -> Response:
     """Cancel the plan."""
     return _act(request, id, rules.cancel, _("The plan is canceled; what it has finished is kept."))
 

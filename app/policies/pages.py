@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Request, Response
 from pydantic import ValidationError
 
 from app.accounts.tables import Account
@@ -40,7 +40,7 @@ WhatItIs = Annotated[dict[str, str], Depends(_what_it_is)]
 
 
 @router.get("/admin/policies")
-def policies(request: Request):
+def policies(request: Request) -> Response:
     """List every policy with the number of its completions."""
     account = admin(request)
     with reading() as session:
@@ -50,7 +50,7 @@ def policies(request: Request):
 
 
 @router.get("/admin/policies/new")
-def new_policy(request: Request):
+def new_policy(request: Request) -> Response:
     """Show the form for an imported policy or an endpoint."""
     given = {
         "name": "", "kind": "endpoint", "description": "", "endpoint_url": "", "endpoint_model": "", "key_variable": "",
@@ -65,7 +65,7 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
 
 
 @router.post("/admin/policies/new")
-def create(request: Request, what: WhatItIs, name: FormText = "", kind: FormText = "imported"):
+def create(request: Request, what: WhatItIs, name: FormText = "", kind: FormText = "imported") -> Response:
     """Create a policy."""
     account = admin(request)
     given = {"name": name, "kind": kind, **what}
@@ -98,7 +98,7 @@ def _checked(given: dict[str, str]) -> PolicyIn:
 
 
 @router.post("/admin/policies/{id}/change")
-def change(request: Request, id: str, what: WhatItIs):
+def change(request: Request, id: str, what: WhatItIs) -> Response:
     """Change a policy's description, address, model or key variable."""
     account = admin(request)
     try:
@@ -113,7 +113,7 @@ def change(request: Request, id: str, what: WhatItIs):
 
 
 @router.post("/admin/policies/{id}/delete")
-def delete(request: Request, id: str):
+def delete(request: Request, id: str) -> Response:
     """Delete a policy that has no completions or suggestions."""
     account = admin(request)
     with transaction() as session:
@@ -123,7 +123,7 @@ def delete(request: Request, id: str):
 
 
 @router.get("/admin/policies/{id}")
-def policy(request: Request, id: str):
+def policy(request: Request, id: str) -> Response:
     """Show a policy with its newest completions."""
     return _policy_page(request, admin(request), id)
 
@@ -157,7 +157,7 @@ def _policy_page(
 
 
 @router.post("/admin/policies/{id}/try")
-def try_(request: Request, id: str, question: Annotated[TypedText, Form(max_length=4000)] = ""):
+def try_(request: Request, id: str, question: Annotated[TypedText, Form(max_length=4000)] = "") -> Response:
     """Ask the policy a question and show its answer or error; neither is saved."""
     account = admin(request)
     with reading() as session:

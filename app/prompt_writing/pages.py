@@ -32,7 +32,7 @@ PAIRS = 3  # shown for a new few-shot prompt
 
 
 @router.get("/prompts/write")
-def writings(request: Request):
+def writings(request: Request) -> Response:
     """Show the open calls and the labeler's own writings."""
     account = signed_in(request)
     with reading() as session:
@@ -42,7 +42,7 @@ def writings(request: Request):
 
 
 @router.post("/prompts/write")
-def begin(request: Request, form: Posted):
+def begin(request: Request, form: Posted) -> Response:
     """Start a writing for a call, or resume the labeler's draft for it."""
     account = signed_in(request)
     with transaction() as session:
@@ -51,7 +51,7 @@ def begin(request: Request, form: Posted):
 
 
 @router.get("/prompts/write/{id}")
-def piece(request: Request, id: str, pairs: int = 0):
+def piece(request: Request, id: str, pairs: int = 0) -> Response:
     """Show one writing: its editor, or the prompts that it became."""
     account = signed_in(request)
     with reading() as session:
@@ -122,7 +122,7 @@ def _version(form: FormData) -> int:
 
 
 @router.post("/prompts/write/{id}/draft")
-def keep(request: Request, id: str, form: Posted):
+def keep(request: Request, id: str, form: Posted) -> Response:
     """Save a draft; a script gets JSON, a form its page with room for two more pairs if it asks."""
     account = signed_in(request)
     script = request.headers.get("accept", "").startswith("application/json")
@@ -153,7 +153,7 @@ def _again(request: Request, account: Account, id: str, given: WritingContent, e
 
 
 @router.post("/prompts/write/{id}/submit")
-def submit(request: Request, id: str, form: Posted):
+def submit(request: Request, id: str, form: Posted) -> Response:
     """Submit a writing; if a similar prompt exists, ask for confirmation first."""
     account = signed_in(request)
     given = _given(form)
@@ -177,7 +177,7 @@ def submit(request: Request, id: str, form: Posted):
 
 
 @router.post("/prompts/write/{id}/discard")
-def discard(request: Request, id: str):
+def discard(request: Request, id: str) -> Response:
     """Discard a draft."""
     account = signed_in(request)
     with transaction() as session:
@@ -189,7 +189,7 @@ def discard(request: Request, id: str):
 
 
 @router.get("/admin/prompts/wanted")
-def wanted(request: Request):
+def wanted(request: Request) -> Response:
     """Show the calls for prompts and their progress."""
     return _wanted_page(request, {"kind": PromptSource.LABELER_PLAIN, "use": "", "wanted": "50", "collection": ""})
 
@@ -205,7 +205,7 @@ def _wanted_page(request: Request, given: dict, error: PlumblineError | None = N
 
 
 @router.post("/admin/prompts/wanted")
-def call(request: Request, form: Posted):
+def call(request: Request, form: Posted) -> Response:
     """Ask labelers for prompts."""
     account = admin(request)
     given = {name: str(form.get(name, "")).strip() for name in ("kind", "use", "wanted", "collection")}
@@ -232,7 +232,7 @@ def _checked(given: dict[str, str]) -> WritingCallIn:
 
 
 @router.post("/admin/prompts/wanted/{id}/close")
-def close(request: Request, id: str):
+def close(request: Request, id: str) -> Response:
     """Close a call: no more prompts are wanted."""
     account = admin(request)
     with transaction() as session:
@@ -241,7 +241,7 @@ def close(request: Request, id: str):
 
 
 @router.post("/admin/prompts/{id}/withdraw-piece")
-def withdraw_piece(request: Request, id: str):
+def withdraw_piece(request: Request, id: str) -> Response:
     """Withdraw all prompts of the writing that this prompt came from."""
     account = admin(request)
     with transaction() as session:

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.datastructures import FormData
 
 from app.database import reading, transaction
@@ -25,7 +25,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 @router.get(PLACE)
-def waiting(request: Request, kind: Text = "", cursor: Text | None = None):
+def waiting(request: Request, kind: Text = "", cursor: Text | None = None) -> Response:
     """List open findings, of all kinds or one."""
     account = admin(request)
     wanted = _one_of(PersonalData, kind) if kind else None
@@ -55,7 +55,7 @@ def _one_of(values: type[E], word: str) -> E:
 
 
 @router.post(PLACE)
-def decide_all(request: Request, form: Posted):
+def decide_all(request: Request, form: Posted) -> Response:
     """Make the same decision on all open findings, of all kinds or one."""
     account = admin(request)
     kind = str(form.get("kind", ""))
@@ -71,7 +71,7 @@ def decide_all(request: Request, form: Posted):
 
 
 @router.post(PLACE + "/{id}")
-def decide(request: Request, id: str, form: Posted):
+def decide(request: Request, id: str, form: Posted) -> Response:
     """Decide on one finding and return to the page it was shown on."""
     account = admin(request)
     action = _one_of(Action, str(form.get("action", "")))

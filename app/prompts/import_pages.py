@@ -5,7 +5,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypedDict
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.datastructures import FormData, UploadFile
 
 from app.accounts.tables import Account
@@ -45,7 +45,7 @@ class _Shared(TypedDict):
 
 
 @router.get("/admin/prompts/import")
-def import_page(request: Request, kind: Text = "prompts"):
+def import_page(request: Request, kind: Text = "prompts") -> Response:
     """Show the upload form."""
     return _form(request, admin(request), {"kind": kind})
 
@@ -66,7 +66,7 @@ def _form(request: Request, account: Account, given: dict[str, str], error: Plum
 
 
 @router.post("/admin/prompts/import", max_body_size=settings().max_upload_bytes)
-def check_or_import(request: Request, form: Annotated[FormData, Depends(form_data)]):
+def check_or_import(request: Request, form: Annotated[FormData, Depends(form_data)]) -> Response:
     """Check uploads and report on them; with `key`, import the checked uploads."""
     account = admin(request)
     given = {name: str(form.get(name, "")) for name in OPTIONS}

@@ -3,7 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
@@ -31,7 +31,7 @@ PAGE = 50
 
 
 @router.get("/admin/prompts")
-def prompts(request: Request, cursor: Text | None = None):
+def prompts(request: Request, cursor: Text | None = None) -> Response:
     """List prompts, searched and filtered."""
     account = admin(request)
     given = {name: value for name, value in request.query_params.items() if value and name in PromptQuery.model_fields}
@@ -75,7 +75,7 @@ def _use_case(value: str) -> UseCase | None:
 
 
 @router.get("/admin/prompts/{id}")
-def prompt(request: Request, id: str):
+def prompt(request: Request, id: str) -> Response:
     """Show a prompt with its completions, near-duplicates, personal data and answers."""
     account = admin(request)
     with reading() as session:
@@ -100,7 +100,7 @@ def prompt(request: Request, id: str):
 
 
 @router.post("/admin/prompts/{id}")
-def describe(request: Request, id: str, form: Annotated[FormData, Depends(form_data)]):
+def describe(request: Request, id: str, form: Annotated[FormData, Depends(form_data)]) -> Response:
     """Save a prompt's use case and answers."""
     account = admin(request)
     answers = {question.name: form.get(question.name) == "yes" for question in PROMPT_FORM if form.get(question.name)}
@@ -111,7 +111,7 @@ def describe(request: Request, id: str, form: Annotated[FormData, Depends(form_d
 
 
 @router.post("/admin/prompts/{id}/withdraw")
-def withdraw(request: Request, id: str):
+def withdraw(request: Request, id: str) -> Response:
     """Withdraw a prompt from lists and new rounds."""
     account = admin(request)
     with transaction() as session:
@@ -121,7 +121,7 @@ def withdraw(request: Request, id: str):
 
 
 @router.post("/admin/prompts/{id}/restore")
-def restore(request: Request, id: str):
+def restore(request: Request, id: str) -> Response:
     """Restore a withdrawn prompt."""
     account = admin(request)
     with transaction() as session:

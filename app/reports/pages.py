@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.accounts.tables import Account
@@ -26,7 +26,7 @@ Written = Annotated[TypedText, Form(max_length=20_000)]
 
 
 @router.post("/assignments/{id}/report")
-def make(request: Request, id: str, form: Posted):
+def make(request: Request, id: str, form: Posted) -> Response:
     """Report a problem with a task; the draft is saved, and work on it can continue."""
     labeler, hindrance = posting_labeler(request)
     if hindrance:
@@ -50,7 +50,7 @@ def make(request: Request, id: str, form: Posted):
 
 
 @router.get("/reports")
-def own(request: Request, cursor: Text | None = None):
+def own(request: Request, cursor: Text | None = None) -> Response:
     """List the labeler's own reports, newest first."""
     labeler = signed_in(request)
     with reading() as session:
@@ -59,7 +59,7 @@ def own(request: Request, cursor: Text | None = None):
 
 
 @router.get("/reports/{id}")
-def own_report(request: Request, id: str):
+def own_report(request: Request, id: str) -> Response:
     """Show one of the labeler's own reports with its replies."""
     return _own(request, signed_in(request), id)
 
@@ -73,7 +73,7 @@ def _own(request: Request, labeler: Account, id: str, error: BadInput | None = N
 
 
 @router.post("/reports/{id}")
-def add(request: Request, id: str, text: Written = ""):
+def add(request: Request, id: str, text: Written = "") -> Response:
     """Add a message to one of the labeler's own reports."""
     labeler = signed_in(request)
     try:
@@ -85,7 +85,7 @@ def add(request: Request, id: str, text: Written = ""):
 
 
 @router.post("/reports/{id}/seen")
-def see(request: Request, id: str):
+def see(request: Request, id: str) -> Response:
     """Mark the reply as read, which removes it from the desk."""
     labeler = signed_in(request)
     with transaction() as session:
@@ -97,7 +97,7 @@ def see(request: Request, id: str):
 
 
 @router.get("/admin/reports")
-def reports(request: Request, show: Text = "open", cursor: Text | None = None):
+def reports(request: Request, show: Text = "open", cursor: Text | None = None) -> Response:
     """List reports, newest first."""
     account = admin(request)
     resolved = {"open": False, "resolved": True}.get(show)
@@ -107,7 +107,7 @@ def reports(request: Request, show: Text = "open", cursor: Text | None = None):
 
 
 @router.get("/admin/reports/{id}")
-def report(request: Request, id: str):
+def report(request: Request, id: str) -> Response:
     """Show one report with its item."""
     return _one(request, admin(request), id)
 
@@ -121,7 +121,7 @@ def _one(request: Request, account: Account, id: str, error: BadInput | None = N
 
 
 @router.post("/admin/reports/{id}/reply")
-def reply(request: Request, id: str, text: Written = "", then: FormText = ""):
+def reply(request: Request, id: str, text: Written = "", then: FormText = "") -> Response:
     """Reply to a report, and resolve it if that button was pressed."""
     account = admin(request)
     try:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
@@ -33,7 +33,7 @@ WHOLE = (*LISTS, "policies", "comparisons", "demonstrations", "conversations")  
 
 
 @router.get("/admin/rounds")
-def rounds(request: Request, cursor: Text | None = None):
+def rounds(request: Request, cursor: Text | None = None) -> Response:
     """List all rounds with their progress."""
     account = admin(request)
     with reading() as session:
@@ -48,7 +48,7 @@ def rounds(request: Request, cursor: Text | None = None):
 
 
 @router.get("/admin/rounds/new")
-def new_round(request: Request):
+def new_round(request: Request) -> Response:
     """Show the form for a new round."""
     given = {
         "name": "",
@@ -107,7 +107,7 @@ def _new_page(request: Request, account: Account, given: dict, error: PlumblineE
 
 
 @router.post("/admin/rounds/new")
-def create(request: Request, form: Annotated[FormData, Depends(form_data)]):
+def create(request: Request, form: Annotated[FormData, Depends(form_data)]) -> Response:
     """Create a draft and its items."""
     account = admin(request)
     given = _given(form)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.accounts import rules as accounts
@@ -30,7 +30,7 @@ ITEMS = 20
 
 
 @router.get("/admin/rounds/{id}")
-def round_(request: Request, id: str, cursor: Annotated[int, Query(ge=0, le=1_000_000)] = 0):
+def round_(request: Request, id: str, cursor: Annotated[int, Query(ge=0, le=1_000_000)] = 0) -> Response:
     """Show a round: its plan, progress, what was left out, and its items."""
     return _round_page(request, admin(request), id, cursor)
 
@@ -101,13 +101,13 @@ def _plan_in_words(round: Round) -> list[tuple[str, str]]:
 
 
 @router.post("/admin/rounds/{id}/prepare")
-def prepare(request: Request, id: str):
+def prepare(request: Request, id: str) -> Response:
     """Resample a draft's items."""
     return _act(request, id, "round.prepare", rules.resample_items, _("The items were resampled."))
 
 
 @router.post("/admin/rounds/{id}/open")
-def open_(request: Request, id: str):
+def open_(request: Request, id: str) -> Response:
     """Open a draft for labelers."""
     return _act(
         request,
@@ -119,7 +119,7 @@ def open_(request: Request, id: str):
 
 
 @router.get("/admin/rounds/{id}/close")
-def ask_to_close(request: Request, id: str):
+def ask_to_close(request: Request, id: str) -> Response:
     """Show what is unsubmitted in a round, and the button that closes it."""
     return _closing_page(request, admin(request), id)
 
@@ -132,7 +132,7 @@ def _closing_page(request: Request, account: Account, id: str, status: int = 200
 
 
 @router.post("/admin/rounds/{id}/close")
-def close(request: Request, id: str, confirm: FormText = ""):
+def close(request: Request, id: str, confirm: FormText = "") -> Response:
     """Close an open round; with unsubmitted drafts, only if that was confirmed."""
     note = _("The round is closed; its answers can be frozen in a snapshot.")
     try:
@@ -142,7 +142,7 @@ def close(request: Request, id: str, confirm: FormText = ""):
 
 
 @router.post("/admin/rounds/{id}/reopen")
-def reopen(request: Request, id: str):
+def reopen(request: Request, id: str) -> Response:
     """Reopen a closed round."""
     try:
         return _act(request, id, "round.reopen", reopen_round, _("The round is open again."))
@@ -151,7 +151,7 @@ def reopen(request: Request, id: str):
 
 
 @router.post("/admin/rounds/{id}/handing-out")
-def change(request: Request, id: str, priority: FormText = "", reserved: FormText = ""):
+def change(request: Request, id: str, priority: FormText = "", reserved: FormText = "") -> Response:
     """Change how a round's tasks are handed out."""
     account = admin(request)
     try:
@@ -176,7 +176,7 @@ def _act(request: Request, id: str, name: str, act: Callable[[Session, Round], o
 
 
 @router.post("/admin/rounds/{id}/discard")
-def discard(request: Request, id: str):
+def discard(request: Request, id: str) -> Response:
     """Delete a draft."""
     account = admin(request)
     with transaction() as session:

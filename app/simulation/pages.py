@@ -1,6 +1,6 @@
 """The miniature loop on one page: start simulated labelers, start the next plan, follow the results."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app.assignments.closing import Unfinished
 from app.database import reading, transaction
@@ -29,14 +29,14 @@ NEXT_ROUND = {
 
 
 @router.get("/admin/simulation")
-def simulation_page(request: Request):
+def simulation_page(request: Request) -> Response:
     """Show the state of the loop and the next step."""
     account = admin(request)
     return page(request, "simulation/simulation.html", account, **_state())
 
 
 @router.get("/admin/simulation/state")
-def simulation_state(request: Request):
+def simulation_state(request: Request) -> Response:
     """Return the part of the page that changes."""
     account = admin(request)
     return fragment(request, "simulation/simulation.html", "state", account, **_state())
@@ -54,7 +54,7 @@ def _state() -> dict:
 
 
 @router.post("/admin/simulation/work")
-def let_them_work(request: Request):
+def let_them_work(request: Request) -> Response:
     """Start simulated labelers on the open tasks."""
     account = admin(request)
     with transaction() as session:
@@ -65,7 +65,7 @@ def let_them_work(request: Request):
 
 
 @router.post("/admin/simulation/plan")
-def start_plan(request: Request, round: FormText = ""):
+def start_plan(request: Request, round: FormText = "") -> Response:
     """Start a plan of the demo's size on a round."""
     account = admin(request)
     try:

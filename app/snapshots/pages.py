@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.datastructures import FormData
 
 from app.database import reading, transaction
@@ -27,7 +27,7 @@ WHOLE = "splits", "collections"  # a new form chooses all of these
 
 
 @router.get("/admin/snapshots")
-def list_page(request: Request, cursor: Text | None = None):
+def list_page(request: Request, cursor: Text | None = None) -> Response:
     """Show all snapshots."""
     account = admin(request)
     with reading() as session:
@@ -36,7 +36,7 @@ def list_page(request: Request, cursor: Text | None = None):
 
 
 @router.get("/admin/snapshots/new")
-def new_page(request: Request, round: Text = ""):
+def new_page(request: Request, round: Text = "") -> Response:
     """Show the form for a new snapshot; `round` is the public id of a round to preselect."""
     admin(request)
     given = {"purpose": Purpose.RM, "name": "", "train_on_evaluation": "", **{name: [] for name in LISTS}, ALL: WHOLE}
@@ -72,7 +72,7 @@ def _form(request: Request, given: dict, error: PlumblineError | None = None):
 
 
 @router.post("/admin/snapshots/new")
-def create(request: Request, form: Posted):
+def create(request: Request, form: Posted) -> Response:
     """Queue a snapshot and redirect to its page."""
     account = admin(request)
     purpose, name = str(form.get("purpose", "")), str(form.get("name", ""))
@@ -108,7 +108,7 @@ def _filter(purpose: Purpose, given: dict) -> dict:
 
 
 @router.get("/admin/snapshots/{id}")
-def detail_page(request: Request, id: str):
+def detail_page(request: Request, id: str) -> Response:
     """Show one snapshot; while it is written, htmx polls the block with its state."""
     account = admin(request)
     with reading() as session:
@@ -127,7 +127,7 @@ def detail_page(request: Request, id: str):
 
 
 @router.get("/admin/snapshots/{id}/{name}")
-def download(request: Request, id: str, name: Text):
+def download(request: Request, id: str, name: Text) -> Response:
     """Download one export as a file."""
     admin(request)
     return export_response(id, name)
