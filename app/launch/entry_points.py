@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -33,8 +34,7 @@ def web(listener: int | None = None, processes: int | None = None) -> None:
         os.environ["PLUMBLINE_WEB_PROCESSES"] = str(processes)
         settings.cache_clear()
     count = settings().web_server_processes
-    if count > 1:
-        _share_metrics()
+    metrics = _share_metrics() if count > 1 else None
     from app.web.monitoring import configure_logging  # after it is known where the metrics are
 
     configure_logging()
@@ -63,6 +63,8 @@ def web(listener: int | None = None, processes: int | None = None) -> None:
         sys.exit(0 if server.started else 1)
     supervisor = Multiprocess(config, sockets=sockets or [config.bind_socket()])
     supervisor.run()
+    if metrics:
+        shutil.rmtree(metrics, ignore_errors=True)
     sys.exit(1 if any(one.exitcode == STARTUP_FAILURE for one in supervisor.processes) else 0)
 
 
@@ -83,12 +85,11 @@ def _end_with_parent(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _share_metrics() -> None:
-    """Let the metrics of all web processes add up, in files that start empty."""
-    folder = settings().make_data_dir() / "metrics"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+def _share_metrics() -> str:
+    """Let the metrics of all web processes add up, in files of a folder that this returns."""
+    folder = tempfile.mkdtemp(prefix="plumbline-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    return folder
 
 
 def worker(queue: str) -> None:
