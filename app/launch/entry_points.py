@@ -74,13 +74,13 @@ def application() -> "FastAPI":
     from app.web.monitoring import configure_logging
 
     configure_logging()
-    if multiprocessing.parent_process() is not None:
-        threading.Thread(target=_end_with_parent, args=[os.getppid()], daemon=True).start()
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with_parent, args=[parent.pid], daemon=True).start()
     return create_app()
 
 
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
+def _end_with_parent(parent: int | None) -> None:
+    while os.getppid() == parent:  # it may have ended while this process was starting
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -131,6 +131,7 @@ def test_by_touch(browser, live, ana):
 def test_by_keyboard_alone(page, ana):
     a_day_of_work()
     sign_in(page, ana)
+    page.locator("main button:focus").wait_for()
     page.keyboard.press("Enter")  # the desk's button has the focus
     for letter, rating in (("A", 3), ("B", 6)):
         at_work(page, f"Rate completion {letter}")

@@ -59,7 +59,8 @@ def test_a_process_that_dies_is_replaced(server):
 
 
 def test_no_process_stays_when_the_first_is_killed(server):
-    left = workers(server)
+    left = workers(server)  # one of them may still be starting: the other answers
+    assert len(left) == 2
     os.kill(server.process.pid, signal.SIGKILL)
     eventually(lambda: not any(is_alive(pid) for pid in left))
 
