@@ -36,7 +36,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
-    def start(self) -> None:
+    def launch(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", "web", "--processes", str(self.processes)],
             cwd=ROOT,
@@ -44,6 +44,9 @@ class Server:
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def start(self) -> None:
+        self.launch()
         until = time.monotonic() + 40
         while time.monotonic() < until and self.process.poll() is None:
             try:

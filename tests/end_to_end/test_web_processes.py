@@ -65,6 +65,14 @@ def test_no_process_stays_when_the_first_is_killed(server):
     eventually(lambda: not any(is_alive(pid) for pid in left))
 
 
+def test_no_process_stays_when_the_first_is_killed_while_they_start(server):
+    server.kill()
+    server.launch()
+    left = eventually(lambda: len(found := workers(server)) == 2 and found)
+    os.kill(server.process.pid, signal.SIGKILL)
+    eventually(lambda: not any(is_alive(pid) for pid in left))
+
+
 def test_all_end_when_asked(server):
     left = workers(server)
     server.process.terminate()
