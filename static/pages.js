@@ -37,7 +37,7 @@ export async function read(reply) {
   return { url: reply.url, page: new DOMParser().parseFromString(await reply.text(), "text/html") };
 }
 
-// Shows a page in place of this one; a note that is told stands for those that the page brings.
+// Shows a page in place of this one; a given note replaces the notes that came with the page.
 export async function show({ page, url }, { note, undo } = {}) {
   const main = page.getElementById("main");
   if (!main) return location.assign(url);

@@ -64,9 +64,9 @@ def save_held(
     version: int,
     active_seconds: float,
 ) -> SavedHeld | None:
-    """Save the draft of an assignment as `save` does, if all is as it should be; else change nothing and return None.
+    """Save the draft of an assignment in an open round, as `save` does; return None if a condition fails.
 
-    So it is if the item is of this kind, nobody has changed the draft since `version`, and the labeler holds the slot.
+    The conditions: the item is of this kind, the draft is unchanged since `version`, and the labeler holds the slot.
     """
     given = {"of": public_id, "kind": kind, **_values(labeler, content, version, active_seconds)}
     saved = run(session, _SAVE_HELD, given).one_or_none()

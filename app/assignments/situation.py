@@ -17,13 +17,13 @@ class Situation(NamedTuple):
     """A labeler's situation; it may be a moment old, and decides only where `claim` looks first."""
 
     reserved: bool  # a slot is reserved as their next page
-    abandoned: bool  # somebody's lease ran out
+    abandoned: bool  # a lease ran out
     changed: int | None  # a guideline of an open round that changed since they read it
     unknown: bool  # there is a guideline of an open round of which they know no version
 
     @property
     def offers(self) -> Offers:
-        """Where to look for a slot of nobody."""
+        """Which free slots `claim` looks for first."""
         return Offers.ALL if self.reserved or self.abandoned else Offers.FREE
 
 

@@ -46,14 +46,14 @@ _held = and_(Assignment.item_id == _item, Assignment.labeler_id == _me, Assignme
 
 
 class Offers(Enum):
-    """Which slots of nobody `take_next` looks for."""
+    """Which free slots `take_next` looks for."""
 
     NONE = 0  # only the labeler's unfinished one
-    FREE = 1  # open slots that nobody has reserved
+    FREE = 1  # open and unreserved slots
     ALL = 2  # also reserved ones and those whose lease ran out; each in its order
 
 
-def take_next(session: Session, labeler: Account, round: int | None, offers: "Offers") -> str | None:
+def take_next(session: Session, labeler: Account, round: int | None, offers: Offers) -> str | None:
     """Lease the labeler's unfinished slot of an open round (the one with this number), keeping its fence.
 
     Without one, lease the first on offer, as far as `offers` goes. Return the slot's public id.

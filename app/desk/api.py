@@ -73,8 +73,8 @@ def draft(request: Request, id: str, body: DraftIn, if_match: Annotated[Text, IF
             now = task.read(session, id, labeler)
             state = queries.labeler_state(now, labeler, now.draft)
             saved = drafts.SavedHeld(*renewed, state, now.lease_until if state is queries.LabelerState.HELD else None)
-    told = {"version": saved.version, "saved_at": saved.at, "state": saved.state, "lease_until": saved.lease_until}
-    return as_json(told, saved.version)
+    answer = {"version": saved.version, "saved_at": saved.at, "state": saved.state, "lease_until": saved.lease_until}
+    return as_json(answer, saved.version)
 
 
 @router.post("/{id}/submit", response_model=SubmittedOut)
@@ -100,14 +100,14 @@ def submit(
             version=None if if_match is None else parse_etag(if_match),
             active_seconds=body.active_seconds,
         )
-        told = {
+        answer = {
             "id": id,
             "kind": found.item.kind,
             "late": late,
             "surplus": stored.surplus,
             "submitted_at": stored.submitted_at,
         }
-    return as_json(told)
+    return as_json(answer)
 
 
 @router.post("/{id}/skip", status_code=204)

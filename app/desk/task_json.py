@@ -33,7 +33,7 @@ def as_shown(found: Task, labeler: Account) -> ShownJson:
     item, draft, guideline = found.item, found.draft, found.item.round.guideline
     ranked = item.kind is ItemKind.COMPARISON
     state = queries.labeler_state(found, labeler, draft)
-    told = {
+    answer = {
         "id": found.public_id,
         "kind": item.kind,
         "state": state,
@@ -59,7 +59,7 @@ def as_shown(found: Task, labeler: Account) -> ShownJson:
             "active_seconds": float(draft.active_seconds),  # SQLite returns 0.0 as 0 from the statement that stores it
         },
     }
-    return ShownJson(told, draft.version)
+    return ShownJson(answer, draft.version)
 
 
 def _asked(question: Question) -> dict[str, str]:

@@ -45,7 +45,7 @@ def test_the_json_is_what_the_model_would_write(client, people, kind):
 
 
 def test_who_has_no_token_hears_it_before_anything_else(client, people):
-    """Short bodies are read before the token is checked; what is wrong with them is told to nobody."""
+    """Short bodies are read before the token is checked; without a token, only its absence is reported."""
     make_round(1, k=3)
     headers = people.bearer(people.labeler())
     path = f"{API}/{client.post(f'{API}/next', headers=headers).json()['id']}"

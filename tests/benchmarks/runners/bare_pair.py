@@ -40,7 +40,7 @@ class Ranking(BaseModel):
 
 
 def prepare(tasks: int) -> None:
-    """Create the table anew with so many tasks of K = 4."""
+    """Replace the table by one with so many tasks of K = 4."""
     texts = [{"letter": letter, "text": f"completion {letter} " * 20} for letter in "ABCD"]
     content = json.dumps({"prompt": [{"role": "user", "text": "prompt " * 20}], "completions": texts})
     made = "CREATE TABLE bare_tasks (id INTEGER PRIMARY KEY, labeler TEXT, content TEXT NOT NULL, answer TEXT)"
